@@ -1,0 +1,1 @@
+"""The operations console: Streamlit over the API's typed client."""

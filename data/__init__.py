@@ -1,0 +1,1 @@
+"""Storage adapters: SQL, the telemetry lake, model artefacts and datasets."""

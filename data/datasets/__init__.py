@@ -1,0 +1,1 @@
+"""Tracks on disk and generated: readers, the embedded match, the crowd."""

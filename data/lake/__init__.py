@@ -1,0 +1,1 @@
+"""The telemetry lake: append-only spool, Parquet, DuckDB on top."""

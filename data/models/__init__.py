@@ -1,0 +1,1 @@
+"""Model artefacts: MLflow, its REST registry and the warm loader."""

@@ -1,0 +1,219 @@
+"""Every table of the control state. Times are aware UTC; ids are text made by `new_id`."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+}
+metadata = MetaData(naming_convention=NAMING)
+
+
+def new_id() -> str:
+    """A fresh random id, 32 hexadecimal digits."""
+    return uuid4().hex
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware UTC in, aware UTC out, also on SQLite, which stores no zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times; store UTC."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a time without a zone cannot be stored")
+        return value.astimezone(UTC)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        if value is None:
+            return None
+        time: datetime = value
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+
+
+users = Table(
+    "users",
+    metadata,
+    Column("user_id", String(32), primary_key=True),
+    Column("username", String(128), nullable=False, unique=True),
+    Column("password_hash", String(256), nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("disabled_at", UtcDateTime),
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("key_id", String(32), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("prefix", String(16), nullable=False),
+    Column("key_hash", String(64), nullable=False, unique=True),
+    Column("role", String(16), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("expires_at", UtcDateTime),
+    Column("revoked_at", UtcDateTime),
+)
+
+model_versions = Table(
+    "model_versions",
+    metadata,
+    Column("model_name", String(128), primary_key=True),
+    Column("model_version", Integer, primary_key=True),
+    Column("family", String(64), nullable=False),
+    Column("run_id", String(64)),
+    Column("metrics", JSON, nullable=False),
+    Column("params", JSON, nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    Column("deployment_id", String(32), primary_key=True),
+    Column("model_name", String(128), nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    UniqueConstraint("model_name", "model_version"),
+)
+
+routes = Table(
+    "routes",
+    metadata,
+    Column("epoch", Integer, primary_key=True, autoincrement=False),
+    Column("route", JSON, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("actor", String(128), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("audit_id", String(32), primary_key=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("actor", String(128), nullable=False),
+    Column("action", String(64), nullable=False),
+    Column("subject", String(256), nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("before", JSON, nullable=False),
+    Column("after", JSON, nullable=False),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("actor", String(128), primary_key=True),
+    Column("idempotency_key", String(128), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("response", JSON, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+job_leases = Table(
+    "job_leases",
+    metadata,
+    Column("job", String(64), primary_key=True),
+    Column("holder", String(128), nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+)
+
+job_runs = Table(
+    "job_runs",
+    metadata,
+    Column("run_id", String(32), primary_key=True),
+    Column("job", String(64), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("holder", String(128), nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("duration_s", Float),
+    Column("result", JSON, nullable=False),
+    Column("error", Text),
+    Index("ix_job_runs_job_started_at", "job", "started_at"),
+)
+
+job_schedules = Table(
+    "job_schedules",
+    metadata,
+    Column("job", String(64), primary_key=True),
+    Column("description", Text, nullable=False),
+    Column("every_s", Float, nullable=False),
+    Column("requested_at", UtcDateTime),
+    Column("last_success_at", UtcDateTime),
+)
+
+drift_checks = Table(
+    "drift_checks",
+    metadata,
+    Column("check_id", String(32), primary_key=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("verdict", String(32), nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("reference_since", UtcDateTime),
+    Column("reference_until", UtcDateTime),
+    Column("current_since", UtcDateTime, nullable=False),
+    Column("current_until", UtcDateTime, nullable=False),
+    Column("reference_agents", Integer, nullable=False),
+    Column("current_agents", Integer, nullable=False),
+    Column("columns", JSON, nullable=False),
+    Column("report_path", Text),
+)
+
+lake_files = Table(
+    "lake_files",
+    metadata,
+    Column("file_id", String(32), primary_key=True),
+    Column("lake_table", String(32), nullable=False),
+    Column("path", Text, nullable=False, unique=True),
+    Column("day", String(10), nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("min_received_ns", BigInteger, nullable=False),
+    Column("max_received_ns", BigInteger, nullable=False),
+    Column("is_live", Boolean, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Index("ix_lake_files_lake_table_max_received_ns", "lake_table", "max_received_ns"),
+)
+
+lake_segments = Table(
+    "lake_segments",
+    metadata,
+    Column("segment", String(256), primary_key=True),
+    Column("lake_table", String(32), nullable=False),
+    Column("rows", BigInteger, nullable=False),
+    Column("compacted_at", UtcDateTime, nullable=False),
+    Column("is_deleted", Boolean, nullable=False),
+)

@@ -1,0 +1,38 @@
+"""Jobs: what the workers do in the background, and how it went."""
+
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from trajops.contracts.wire import Wire
+
+
+class JobRunOut(Wire):
+    """One run of one job."""
+
+    run_id: str
+    job: str
+    state: Literal["running", "succeeded", "failed"]
+    holder: str
+    started_at: AwareDatetime
+    finished_at: AwareDatetime | None
+    duration_s: float | None
+    result: dict[str, Any] = Field(default_factory=dict)
+    error: str | None
+
+
+class JobOut(Wire):
+    """One scheduled job with its last run."""
+
+    job: str
+    description: str
+    every_s: float
+    last_run: JobRunOut | None
+    last_success_at: AwareDatetime | None
+    is_late: bool = Field(description="No success for three intervals.")
+
+
+class JobsOut(Wire):
+    """All jobs."""
+
+    jobs: list[JobOut]

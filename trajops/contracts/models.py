@@ -1,0 +1,31 @@
+"""Model versions: what the registry holds, and where each one is deployed."""
+
+from pydantic import AwareDatetime, Field
+
+from trajops.contracts.wire import Wire
+from trajops.deployments.lifecycle import State
+
+
+class ModelVersionOut(Wire):
+    """One version of a registered model."""
+
+    model_name: str
+    model_version: int
+    family: str
+    run_id: str | None
+    run_url: str | None = Field(description="The training run in MLflow.")
+    created_at: AwareDatetime
+    aliases: list[str]
+    metrics: dict[str, float] = Field(description="Validation metrics: val_ade_m, val_fde_m, val_miss_rate, val_nll, val_coverage …")
+    params: dict[str, str] = Field(description="Training parameters, data fingerprint and git commit.")
+    deployment_id: str | None
+    state: State
+    version: int | None = Field(description="Version of the deployment, to send back as `expected_version`.")
+    is_warm: bool = Field(description="Loaded in the process that answers.")
+
+
+class ModelsOut(Wire):
+    """All versions, newest first."""
+
+    model_name: str
+    versions: list[ModelVersionOut]

@@ -1,0 +1,137 @@
+"""Predict: positions in, positions with uncertainty out."""
+
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, Field
+
+from trajops.contracts.wire import EpochSeconds, Finite, Name, Point, Wire
+
+T_OBS, T_PRED = 8, 12
+History = Annotated[list[Point], Field(min_length=T_OBS, max_length=T_OBS)]
+ModelVersion = Annotated[
+    int | Literal["champion", "challenger", "previous_champion"],
+    Field(description="Ask for one version or alias instead of the routed one."),
+]
+
+
+class PredictIn(Wire):
+    """One agent's last 8 positions, 0.4 s apart; or only its id, when its positions went to `/observations`."""
+
+    agent_id: Name = Field(description="The moving body; one continuous track keeps one id.")
+    scene_id: Name = Field("default", description="Agents that share one clock and one frame.")
+    history: History | None = Field(None, description="Positions in metres, oldest first. Left out: the track buffer is used.")
+    observed_at_s: EpochSeconds | None = Field(None, description="Time of the last position, agents' clock, seconds. Left out: now.")
+    model_version: ModelVersion | None = None
+    source: Literal["live", "replay"] = "live"
+
+
+class Mode(Wire):
+    """One possible future."""
+
+    weight: float = Field(description="Probability of this mode.")
+    positions: list[Point] = Field(description="12 positions in metres, 0.4 s apart.")
+    covariance: list[tuple[Finite, Finite, Finite]] = Field(description="xx, xy, yy of each step, square metres.")
+
+
+class PredictOut(Wire):
+    """A forecast, and where it came from."""
+
+    prediction_id: str
+    agent_id: str
+    scene_id: str
+    observed_at_s: float
+    dt_s: float
+    model_name: str
+    model_version: int
+    variant: Literal["control", "treatment", "champion", "direct"]
+    epoch: int = Field(description="Routing epoch in which the answer was made.")
+    modes: list[Mode] = Field(description="Likeliest first.")
+    model_ms: float = Field(description="Time inside the model, milliseconds.")
+
+
+class BatchPredictIn(Wire):
+    """Many agents at once."""
+
+    items: list[PredictIn] = Field(min_length=1)
+
+
+class BatchItemOut(Wire):
+    """The answer to one item: a prediction, or why there is none. The order is that of the request."""
+
+    prediction: PredictOut | None = None
+    error_code: str | None = None
+    error: str | None = None
+
+
+class BatchPredictOut(Wire):
+    """Answers in the order of the items."""
+
+    items: list[BatchItemOut]
+
+
+class ObservationIn(Wire):
+    """One new position of one agent."""
+
+    agent_id: Name
+    scene_id: Name = "default"
+    observed_at_s: EpochSeconds
+    position: Point
+
+
+class ObservationsIn(Wire):
+    """New positions, in any order, of any agents."""
+
+    observations: list[ObservationIn] = Field(min_length=1, max_length=10_000)
+    source: Literal["live", "replay"] = "live"
+
+
+class ObservationsOut(Wire):
+    """How many positions were stored."""
+
+    accepted: int
+
+
+class OutcomeOut(Wire):
+    """How a prediction compared with what happened."""
+
+    steps_scored: int
+    is_complete: bool
+    ade_m: float
+    fde_m: float | None
+    is_miss: bool | None
+    nll: float
+    inside_share: float
+    truth_delay_s: float
+    step_error_m: list[float | None]
+
+
+class PredictionOut(Wire):
+    """One prediction as it is remembered, with the truth that has arrived since."""
+
+    prediction: PredictOut
+    received_at: AwareDatetime
+    history: list[Point]
+    truth: list[Point | None] = Field(description="Observed positions at the 12 predicted times; null where none arrived yet.")
+    outcome: OutcomeOut | None
+
+
+class RecentPredictions(Wire):
+    """Newest predictions, newest first."""
+
+    predictions: list[PredictionOut]
+
+
+class AgentOut(Wire):
+    """One agent in the track buffer."""
+
+    scene_id: str
+    agent_id: str
+    observed_at_s: float
+    observations: int
+    is_ready: bool = Field(description="Enough positions for a prediction by id alone.")
+
+
+class AgentsOut(Wire):
+    """Agents seen lately by the process that answers."""
+
+    agents: list[AgentOut]

@@ -1,0 +1,62 @@
+"""Status: the whole product in one glance."""
+
+from typing import Literal
+
+from pydantic import AwareDatetime, Field
+
+from trajops.contracts.audit import AuditOut
+from trajops.contracts.deployments import RouteOut
+from trajops.contracts.jobs import JobOut
+from trajops.contracts.performance import PerformanceRow
+from trajops.contracts.wire import Wire
+
+Health = Literal["ok", "warn", "bad", "unknown"]
+
+
+class ServiceOut(Wire):
+    """One part of the product."""
+
+    service: str
+    health: Health
+    detail: str
+
+
+class TrafficPoint(Wire):
+    """Predictions in one time bucket."""
+
+    at: AwareDatetime
+    predictions: int
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+
+
+class StatusOut(Wire):
+    """What an operator sees first."""
+
+    at: AwareDatetime
+    verdict: Health
+    sentence: str = Field(description="The state of the product in one sentence.")
+    environment: str
+    route: RouteOut
+    services: list[ServiceOut]
+    traffic: list[TrafficPoint]
+    performance: list[PerformanceRow]
+    changes: list[AuditOut]
+    jobs: list[JobOut]
+    drift_verdict: str | None
+
+
+class Liveness(Wire):
+    """Liveness."""
+
+    status: Literal["alive"]
+
+
+class Readiness(Wire):
+    """Readiness: every routed model is warm."""
+
+    status: Literal["ready", "not_ready"]
+    epoch: int
+    warm: list[str]
+    missing: list[str]
+    detail: str

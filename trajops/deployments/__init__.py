@@ -1,0 +1,1 @@
+"""Deployments: which model version may take traffic, and how a request finds its model."""

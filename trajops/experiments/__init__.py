@@ -1,0 +1,1 @@
+"""Experiments: stable assignment of units to arms."""

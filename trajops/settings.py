@@ -1,0 +1,80 @@
+"""Typed settings: every field is one environment variable with the prefix TRAJOPS_."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """What can be set from outside. The defaults run the whole product on one machine."""
+
+    model_config = SettingsConfigDict(env_prefix="TRAJOPS_", env_file=None, extra="ignore", frozen=True)
+
+    environment: Literal["demo", "production", "test"] = Field(
+        "demo", description="Named in the console's header and in the logs; `production` refuses generated secrets."
+    )
+    var_dir: Path = Field(Path("var"), description="Folder for all state on disk: database, lake, spool, models, logs.")
+    database_url: str | None = Field(None, description="SQLAlchemy URL of the control state. Default: SQLite in WAL mode under `var_dir`.")
+    host: str = Field("127.0.0.1", description="Address that the servers listen on.")
+    api_port: int = Field(8000, ge=1, le=65535, description="Port of the prediction API.")
+    console_port: int = Field(8501, ge=1, le=65535, description="Port of the operations console.")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow tracking server that the demo starts.")
+    workers_port: int = Field(8002, ge=1, le=65535, description="Port of the workers' health and metrics endpoint.")
+    mlflow_url: str | None = Field(None, description="MLflow tracking server. Default: `host` and `mlflow_port`.")
+    api_url: str | None = Field(None, description="Where the console and the replay reach the API. Default: `host` and `api_port`.")
+    model_name: str = Field("trajectory", description="Registered model whose versions are deployed.")
+    token_secret: SecretStr | None = Field(
+        None, description="Key that signs session tokens (≥ 32 characters). Default: generated once under `var_dir`."
+    )
+    token_ttl_s: int = Field(8 * 3600, ge=60, description="Life of a session token, seconds.")
+    spool_rotate_s: float = Field(10.0, gt=0, description="Age at which a spool segment is closed for compaction, seconds.")
+    spool_sync_s: float = Field(
+        1.0, gt=0, description="Interval of fdatasync on the live segment, seconds: what a power loss can take."
+    )
+    epoch_poll_s: float = Field(1.0, gt=0, description="How often an API process looks for a new routing epoch, seconds.")
+    track_ttl_s: float = Field(60.0, gt=0, description="How long an agent without new observations stays in the track buffer, seconds.")
+    track_capacity: int = Field(100_000, ge=1, description="Most agents that one process keeps in its track buffer.")
+    model_slots: int = Field(8, ge=2, description="Most model versions kept warm in one API process; the least recently used goes first.")
+    miss_threshold_m: float = Field(2.0, gt=0, description="A final displacement above this is a miss, metres.")
+    coverage_level: float = Field(0.9, gt=0, lt=1, description="Nominal probability of the uncertainty ellipse.")
+    truth_wait_s: float = Field(120.0, gt=0, description="How long a prediction waits for late truth before it is left as it is, seconds.")
+    truth_gap_s: float = Field(1.0, gt=0, description="Widest gap between two observations that truth is interpolated over, seconds.")
+    allow_pickled_models: bool = Field(False, description="Serve foreign MLflow pyfuncs that unpickle code. Each load is audited.")
+    compute: Literal["inline", "dask"] = Field("inline", description="Where training runs: in the worker, or on a Dask cluster.")
+    dask_address: str | None = Field(None, description="Dask scheduler. Default with `compute=dask`: a local cluster of two workers.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line that is written.")
+    max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body accepted, bytes.")
+    max_batch: int = Field(10_000, ge=1, description="Most trajectories in one `/batch_predict`.")
+
+    @cached_property
+    def sql_url(self) -> str:
+        """URL of the control state's database."""
+        return self.database_url or f"sqlite:///{self.var_dir.absolute() / 'trajops.db'}"
+
+    @cached_property
+    def registry_url(self) -> str:
+        """URL of the MLflow tracking server and registry."""
+        return self.mlflow_url or f"http://{self.host}:{self.mlflow_port}"
+
+    @cached_property
+    def service_url(self) -> str:
+        """URL under which clients reach the API."""
+        return self.api_url or f"http://{self.host}:{self.api_port}"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Folder of the append-only segments that API processes write."""
+        return self.var_dir / "spool"
+
+    @property
+    def lake_dir(self) -> Path:
+        """Folder of the Parquet lake."""
+        return self.var_dir / "lake"
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of the local cache of model artefacts."""
+        return self.var_dir / "models"

@@ -1,0 +1,84 @@
+"""What is remembered of each answer, each observation and each outcome: the rows of the lake.
+
+Events are written as one line of JSON each to an append-only spool, then compacted to Parquet. Times named `_ns` are
+UTC nanoseconds of the server's clock; `observed_at_s` is the agents' clock, seconds since the epoch.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Source = Literal["live", "replay", "backfill"]
+
+
+@dataclass(slots=True)
+class PredictionEvent:
+    """One answered prediction. Arrays are flat in C order; `cov_m2` holds xx, xy, yy for each mode and step."""
+
+    prediction_id: str
+    received_ns: int
+    observed_at_s: float
+    scene_id: str
+    agent_id: str
+    client_id: str
+    request_id: str
+    model_name: str
+    model_version: int
+    variant: str
+    epoch: int
+    dt_s: float
+    history_m: list[float]
+    weights: list[float]
+    mean_m: list[float]
+    cov_m2: list[float]
+    latency_ms: float
+    source: Source = "live"
+    experiment_id: str | None = None
+
+
+@dataclass(slots=True)
+class ObservationEvent:
+    """One position that a client reported: truth for the predictions made before it."""
+
+    received_ns: int
+    observed_at_s: float
+    scene_id: str
+    agent_id: str
+    x_m: float
+    y_m: float
+    source: Source = "live"
+
+
+@dataclass(slots=True)
+class OutcomeEvent:
+    """How one prediction compared with what happened. The row with the most steps, then the latest, is the valid one.
+
+    Per-step lists have one entry a horizon step; None where that step has no truth yet. `cv_ade_m` is the error of
+    constant velocity over the same steps: the covariate that assignment cannot change.
+    """
+
+    prediction_id: str
+    scored_ns: int
+    received_ns: int
+    observed_at_s: float
+    scene_id: str
+    agent_id: str
+    model_name: str
+    model_version: int
+    variant: str
+    source: Source
+    steps_scored: int
+    is_complete: bool
+    ade_m: float
+    fde_m: float | None
+    is_miss: bool | None
+    nll: float
+    inside_share: float
+    cv_ade_m: float
+    truth_delay_s: float
+    step_error_m: list[float | None] = field(default_factory=list)
+    step_nll: list[float | None] = field(default_factory=list)
+    step_inside: list[bool | None] = field(default_factory=list)
+
+
+Event = PredictionEvent | ObservationEvent | OutcomeEvent
+TABLES: dict[str, type] = {"predictions": PredictionEvent, "observations": ObservationEvent, "outcomes": OutcomeEvent}

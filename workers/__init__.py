@@ -1,0 +1,1 @@
+"""Scheduled work: compaction, truth, drift, reconciliation, training."""

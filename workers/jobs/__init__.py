@@ -1,0 +1,1 @@
+"""One file per job; each is idempotent and returns what it did."""

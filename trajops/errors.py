@@ -3,6 +3,7 @@
 TrajOpsError
 ├── InvalidInput            what a caller sent cannot be used
 │   ├── ShapeError          an array has the wrong shape
+│   ├── TooLarge            more bytes or items than one request may carry
 │   ├── WindowTooShort      a track is too short for one window
 │   └── SignatureMismatch   a model does not honour the tensor signature
 ├── NotFound                the named thing does not exist
@@ -44,6 +45,12 @@ class ShapeError(InvalidInput, ValueError):
     """An array does not have the documented shape, or holds a number that is not finite."""
 
     code = "invalid_shape"
+
+
+class TooLarge(InvalidInput):
+    """More bytes or items than one request may carry."""
+
+    code = "too_large"
 
 
 class WindowTooShort(InvalidInput):

@@ -17,6 +17,7 @@ class Settings(BaseSettings):
         "demo", description="Named in the console's header and in the logs; `production` refuses generated secrets."
     )
     var_dir: Path = Field(Path("var"), description="Folder for all state on disk: database, lake, spool, models, logs.")
+    configs_dir: Path = Field(Path("configs"), description="Folder of the YAML files: schedules, drift.")
     database_url: str | None = Field(None, description="SQLAlchemy URL of the control state. Default: SQLite in WAL mode under `var_dir`.")
     host: str = Field("127.0.0.1", description="Address that the servers listen on.")
     api_port: int = Field(8000, ge=1, le=65535, description="Port of the prediction API.")
@@ -31,9 +32,7 @@ class Settings(BaseSettings):
     )
     token_ttl_s: int = Field(8 * 3600, ge=60, description="Life of a session token, seconds.")
     spool_rotate_s: float = Field(10.0, gt=0, description="Age at which a spool segment is closed for compaction, seconds.")
-    spool_sync_s: float = Field(
-        1.0, gt=0, description="Interval of fdatasync on the live segment, seconds: what a power loss can take."
-    )
+    spool_sync_s: float = Field(1.0, gt=0, description="Interval of fdatasync on the live segment, seconds: what a power loss can take.")
     epoch_poll_s: float = Field(1.0, gt=0, description="How often an API process looks for a new routing epoch, seconds.")
     track_ttl_s: float = Field(60.0, gt=0, description="How long an agent without new observations stays in the track buffer, seconds.")
     track_capacity: int = Field(100_000, ge=1, description="Most agents that one process keeps in its track buffer.")
@@ -78,3 +77,8 @@ class Settings(BaseSettings):
     def models_dir(self) -> Path:
         """Folder of the local cache of model artefacts."""
         return self.var_dir / "models"
+
+    @property
+    def drift_dir(self) -> Path:
+        """Folder of the full drift reports."""
+        return self.var_dir / "drift"

@@ -1,9 +1,13 @@
 """Deployments and routes: staging, canary, promotion, rollback; who is live in which epoch."""
 
+from datetime import datetime
+from typing import Self
+
 from pydantic import AwareDatetime, Field
 
 from trajops.contracts.wire import Reason, Wire
 from trajops.deployments.lifecycle import State
+from trajops.deployments.routing import ModelRef, RouteTable
 
 
 class ModelRefOut(Wire):
@@ -69,6 +73,24 @@ class RouteOut(Wire):
     changed_at: AwareDatetime | None
     actor: str | None
     reason: str | None
+
+    @classmethod
+    def of(cls, table: RouteTable, *, at: datetime | None = None, actor: str | None = None, reason: str | None = None) -> Self:
+        """A route table as it is shown."""
+
+        def shown(ref: ModelRef | None) -> ModelRefOut | None:
+            return None if ref is None else ModelRefOut(model_name=ref.name, model_version=ref.version)
+
+        return cls(
+            epoch=table.epoch,
+            champion=shown(table.champion),
+            challenger=shown(table.challenger),
+            previous=shown(table.previous),
+            coverage=table.coverage,
+            changed_at=at,
+            actor=actor,
+            reason=reason,
+        )
 
 
 class RouteHistoryOut(Wire):

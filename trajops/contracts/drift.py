@@ -9,6 +9,16 @@ from trajops.contracts.wire import Wire
 Verdict = Literal["insufficient_data", "stable", "warning", "drift"]
 
 
+class DriftOpinion(Wire):
+    """What another detector says about a column; shown beside our score, never decisive."""
+
+    detector: str
+    method: str
+    score: float
+    threshold: float
+    is_drifted: bool
+
+
 class DriftColumn(Wire):
     """One column of the comparison."""
 
@@ -23,6 +33,7 @@ class DriftColumn(Wire):
     bins: list[float] = Field(default_factory=list, description="Edges shared by both histograms.")
     reference_share: list[float] = Field(default_factory=list)
     current_share: list[float] = Field(default_factory=list)
+    opinions: list[DriftOpinion] = Field(default_factory=list, description="Other detectors on one row of each agent.")
 
 
 class DriftCheckOut(Wire):
@@ -47,3 +58,9 @@ class DriftOut(Wire):
 
     latest: DriftCheckOut | None
     history: list[DriftCheckOut] = Field(description="Newest first, without columns' histograms.")
+
+
+def without_histograms(check: DriftCheckOut) -> DriftCheckOut:
+    """The same check, small enough for a list."""
+    no_bins: dict[str, list[float]] = {"bins": [], "reference_share": [], "current_share": []}
+    return check.model_copy(update={"columns": [column.model_copy(update=no_bins) for column in check.columns]})

@@ -9,7 +9,7 @@ from trajops.contracts.wire import EpochSeconds, Finite, Name, Point, Wire
 T_OBS, T_PRED = 8, 12
 History = Annotated[list[Point], Field(min_length=T_OBS, max_length=T_OBS)]
 ModelVersion = Annotated[
-    int | Literal["champion", "challenger", "previous_champion"],
+    Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | Literal["champion", "challenger", "previous_champion"],
     Field(description="Ask for one version or alias instead of the routed one."),
 ]
 

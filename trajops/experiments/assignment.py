@@ -1,5 +1,7 @@
 """Stable assignment by hash, equal to GrowthBook's version 2, so that any of its SDKs assigns alike."""
 
+from functools import lru_cache
+
 _OFFSET, _PRIME, _MASK = 2166136261, 16777619, 0xFFFFFFFF
 
 
@@ -16,6 +18,7 @@ def fnv1a32(text: str) -> int:
     return value
 
 
+@lru_cache(maxsize=65_536)  # an agent asks several times a second, and the hash costs as much as a small forecast
 def unit_interval(seed: str, unit_id: str) -> float:
     """Where a unit falls in [0, 1), in steps of 0.0001 (GrowthBook hash version 2)."""
     return (fnv1a32(str(fnv1a32(seed + unit_id))) % 10_000) / 10_000

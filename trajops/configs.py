@@ -1,0 +1,80 @@
+"""Configuration files: YAML read into a typed model, and errors that name the file and the line."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from trajops.errors import InvalidInput
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class Config(BaseModel):
+    """Base of every configuration file's model: unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def load(path: Path, model: type[ConfigT]) -> ConfigT:
+    """Read one YAML file.
+
+    Raises:
+        InvalidInput: if the file cannot be read, is not YAML, holds a key twice, or does not fit the model. Each problem is one
+            line `file:line: where: what`.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}; name another folder with TRAJOPS_CONFIGS_DIR or restore the file") from error
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise InvalidInput(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from error
+    except yaml.YAMLError as error:
+        raise InvalidInput(f"{path}:1: not valid YAML: {error}") from error
+    problems = [f"{path}:{line}: {name}: the key stands twice" for line, name in _repeated(root)]
+    if problems:
+        raise InvalidInput("\n".join(problems))
+    try:
+        return model.model_validate({} if data is None else data)
+    except ValidationError as error:
+        problems = [
+            f"{path}:{_line(root, item['loc'])}: {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()
+        ]
+        raise InvalidInput("\n".join(problems)) from error
+
+
+def _repeated(node: yaml.Node | None) -> Iterator[tuple[int, str]]:
+    """Line and name of each key that stands twice in one mapping; YAML would silently keep the last."""
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key.start_mark.line + 1, str(key.value)
+            seen.add(key.value)
+            yield from _repeated(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            yield from _repeated(value)
+
+
+def _line(node: yaml.Node | None, loc: Sequence[int | str]) -> int:
+    """Line of the deepest part of a location that stands in the file, counted from 1."""
+    line = node.start_mark.line + 1 if node is not None else 1
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if found is None:
+                break
+            line, node = found[0].start_mark.line + 1, found[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line

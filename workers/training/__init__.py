@@ -1,0 +1,1 @@
+"""Fitting one forecaster of each family on windows, evaluating it, and recording the run."""

@@ -205,6 +205,7 @@ lake_files = Table(
     Column("max_received_ns", BigInteger, nullable=False),
     Column("is_live", Boolean, nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("retired_at", UtcDateTime),
     Index("ix_lake_files_lake_table_max_received_ns", "lake_table", "max_received_ns"),
 )
 

@@ -1,0 +1,1 @@
+"""Adapters for identity: password hashes, signed tokens and the secret that signs them."""

@@ -1,0 +1,1 @@
+"""Revisions, each of which the release before it survives."""

@@ -1,0 +1,47 @@
+"""Verdicts on drift."""
+
+from typing import Any
+
+from sqlalchemy import Connection, insert, select
+
+from data.sql.tables import drift_checks
+from trajops.contracts.drift import DriftCheckOut, without_histograms
+from trajops.errors import NotFound
+
+
+class SqlDriftChecks:
+    """Implements `trajops.ports.DriftCheckStore`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def add(self, check: DriftCheckOut, report_path: str | None = None) -> None:
+        """Write one check, with the path of its full report where there is one."""
+        row = check.model_dump(exclude={"has_report", "columns"})
+        row["columns"] = check.model_dump(mode="json", include={"columns"})["columns"]
+        self._connection.execute(insert(drift_checks), {**row, "report_path": report_path})
+
+    def latest(self) -> DriftCheckOut | None:
+        """Newest check in full."""
+        return next(iter(self._newest(1)), None)
+
+    def history(self, limit: int = 50) -> list[DriftCheckOut]:
+        """Newest first, with columns that carry no histogram."""
+        return [without_histograms(check) for check in self._newest(limit)]
+
+    def report_path(self, check_id: str) -> str:
+        """Where the full report lies; NotFound if there is no such check, or it has no report."""
+        found = select(drift_checks.c.report_path).where(drift_checks.c.check_id == check_id)
+        path: str | None = self._connection.execute(found).scalar()
+        if path is None:
+            raise NotFound(f"the drift check {check_id!r} has no report; open one that GET /v1/drift marks with has_report")
+        return path
+
+    def _newest(self, limit: int) -> list[DriftCheckOut]:
+        found = select(drift_checks).order_by(drift_checks.c.at.desc(), drift_checks.c.check_id).limit(limit)
+        return [_check(dict(row)) for row in self._connection.execute(found).mappings()]
+
+
+def _check(row: dict[str, Any]) -> DriftCheckOut:
+    has_report = row.pop("report_path") is not None
+    return DriftCheckOut(**row, has_report=has_report)

@@ -1,0 +1,93 @@
+"""Schedules and runs of the workers' jobs."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from data.sql.repositories.statements import insert_or
+from data.sql.tables import job_runs, job_schedules, new_id
+from trajops.contracts.jobs import JobOut, JobRunOut
+from trajops.errors import Conflict, NotFound
+from trajops.jobs import job_out
+from trajops.records import JobSchedule
+
+
+class SqlJobs:
+    """Implements `trajops.ports.JobStore`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def describe(self, job: str, description: str, every_s: float) -> None:
+        """Write or replace a schedule; requests and successes stay."""
+        written = insert_or(self._connection, job_schedules).values(job=job, description=description, every_s=every_s)
+        self._connection.execute(
+            written.on_conflict_do_update(index_elements=["job"], set_={"description": description, "every_s": every_s})
+        )
+
+    def schedules(self) -> list[JobSchedule]:
+        """All schedules by name."""
+        return [JobSchedule(**row) for row in self._connection.execute(select(job_schedules).order_by(job_schedules.c.job)).mappings()]
+
+    def request(self, job: str, at: datetime) -> None:
+        """Ask for a run outside the schedule; NotFound if there is no such job."""
+        change = update(job_schedules).where(job_schedules.c.job == job).values(requested_at=at).returning(job_schedules.c.job)
+        if self._connection.execute(change).first() is None:
+            raise NotFound(f"there is no job {job!r}; list them with GET /v1/jobs")
+
+    def take_request(self, job: str) -> bool:
+        """Whether a run was asked for; the request is taken away, so that one caller only gets True."""
+        is_requested = (job_schedules.c.job == job, job_schedules.c.requested_at.is_not(None))
+        change = update(job_schedules).where(*is_requested).values(requested_at=None).returning(job_schedules.c.job)
+        return self._connection.execute(change).first() is not None
+
+    def record_start(self, job: str, holder: str, at: datetime) -> JobRunOut:
+        """A new run in state `running`."""
+        run = JobRunOut(
+            run_id=new_id(),
+            job=job,
+            state="running",
+            holder=holder,
+            started_at=at,
+            finished_at=None,
+            duration_s=None,
+            result={},
+            error=None,
+        )
+        self._connection.execute(insert(job_runs), dict(run))
+        return run
+
+    def record_finish(self, run_id: str, at: datetime, *, result: dict[str, Any] | None = None, error: str | None = None) -> JobRunOut:
+        """End a run; NotFound if there is no such run, Conflict if it has ended already."""
+        row = self._connection.execute(select(job_runs).where(job_runs.c.run_id == run_id)).mappings().first()
+        if row is None:
+            raise NotFound(f"there is no job run {run_id!r}")
+        started = JobRunOut(**row)
+        ended = {
+            "state": "succeeded" if error is None else "failed",
+            "finished_at": at,
+            "duration_s": (at - started.started_at).total_seconds(),
+            "result": result or {},
+            "error": error,
+        }
+        is_running = (job_runs.c.run_id == run_id, job_runs.c.state == "running")
+        if self._connection.execute(update(job_runs).where(*is_running).values(**ended).returning(job_runs.c.run_id)).first() is None:
+            raise Conflict(f"the job run {run_id!r} has ended already")
+        if error is None:
+            self._connection.execute(update(job_schedules).where(job_schedules.c.job == started.job).values(last_success_at=at))
+        return started.model_copy(update=ended)
+
+    def runs(self, job: str, limit: int = 20) -> list[JobRunOut]:
+        """Runs of one job, newest first."""
+        newest = select(job_runs).where(job_runs.c.job == job).order_by(job_runs.c.started_at.desc(), job_runs.c.run_id).limit(limit)
+        return [JobRunOut(**row) for row in self._connection.execute(newest).mappings()]
+
+    def overview(self, now: datetime) -> list[JobOut]:
+        """All jobs with their last run; late after three intervals without a success."""
+        firsts = select(job_runs.c.job, func.min(job_runs.c.started_at).label("at")).group_by(job_runs.c.job)
+        first_at = {row.job: row.at for row in self._connection.execute(firsts)}
+        return [
+            job_out(schedule, next(iter(self.runs(schedule.job, 1)), None), first_at.get(schedule.job), now)
+            for schedule in self.schedules()
+        ]

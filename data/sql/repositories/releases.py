@@ -1,0 +1,148 @@
+"""Model versions, their deployments and the routes that send traffic to them."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, select, update
+
+from data.sql.repositories.statements import insert_or
+from data.sql.tables import deployments, model_versions, new_id, routes
+from trajops.contracts.deployments import DeploymentOut, RouteOut
+from trajops.deployments.lifecycle import State
+from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.errors import Conflict, NotFound, StaleVersion
+from trajops.records import ModelVersion
+
+
+class SqlDeployments:
+    """Implements `trajops.ports.DeploymentStore`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def get(self, deployment_id: str) -> DeploymentOut:
+        """One deployment; NotFound if there is none with that id."""
+        row = self._connection.execute(select(deployments).where(deployments.c.deployment_id == deployment_id)).mappings().first()
+        if row is None:
+            raise NotFound(f"there is no deployment {deployment_id!r}; list them with GET /v1/deployments")
+        return DeploymentOut(**row)
+
+    def of_model(self, ref: ModelRef) -> DeploymentOut | None:
+        """The deployment of a model version, if it has one."""
+        found = select(deployments).where(deployments.c.model_name == ref.name, deployments.c.model_version == ref.version)
+        row = self._connection.execute(found).mappings().first()
+        return None if row is None else DeploymentOut(**row)
+
+    def all(self) -> list[DeploymentOut]:
+        """All deployments, newest first."""
+        newest = select(deployments).order_by(deployments.c.created_at.desc(), deployments.c.model_version.desc())
+        return [DeploymentOut(**row) for row in self._connection.execute(newest).mappings()]
+
+    def add(self, ref: ModelRef, state: State, at: datetime) -> DeploymentOut:
+        """A new deployment with version 1; Conflict if the model version has one already."""
+        added = DeploymentOut(
+            deployment_id=new_id(), model_name=ref.name, model_version=ref.version, state=state, version=1, created_at=at, updated_at=at
+        )
+        # DO NOTHING rather than an error, which would end the whole transaction on PostgreSQL.
+        written = (
+            insert_or(self._connection, deployments)
+            .values(**_columns(added))
+            .on_conflict_do_nothing()
+            .returning(deployments.c.deployment_id)
+        )
+        if self._connection.execute(written).first() is None:
+            raise Conflict(f"{ref} has a deployment already; read it again and repeat")
+        return added
+
+    def move(self, deployment_id: str, expected_version: int, state: State, at: datetime) -> DeploymentOut:
+        """Write state and next version where the version is the expected one; StaleVersion or NotFound otherwise."""
+        change = (
+            update(deployments)
+            .where(deployments.c.deployment_id == deployment_id, deployments.c.version == expected_version)
+            .values(state=state.value, version=expected_version + 1, updated_at=at)
+            .returning(deployments)
+        )
+        row = self._connection.execute(change).mappings().first()
+        if row is None:
+            present = self.get(deployment_id).version
+            raise StaleVersion(
+                f"deployment {deployment_id} has version {present}, not {expected_version}: somebody changed it; read it again and repeat",
+                present_version=present,
+            )
+        return DeploymentOut(**row)
+
+
+def _columns(deployment: DeploymentOut) -> dict[str, Any]:
+    return {**dict(deployment), "state": deployment.state.value}
+
+
+class SqlRoutes:
+    """Implements `trajops.ports.RouteStore`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def epoch(self) -> int:
+        """Newest epoch; 0 before the first."""
+        return self._connection.execute(select(func.max(routes.c.epoch))).scalar() or 0
+
+    def table(self) -> RouteTable:
+        """Newest route table; an empty one with epoch 0 before the first."""
+        rows = self._newest(1)
+        return RouteTable.from_json(rows[0]["route"]) if rows else RouteTable(epoch=0)
+
+    def current(self) -> RouteOut:
+        """Newest route with its actor, reason and time."""
+        return next(iter(self.history(1)), RouteOut.of(RouteTable(epoch=0)))
+
+    def history(self, limit: int = 50) -> list[RouteOut]:
+        """Newest first."""
+        return [
+            RouteOut.of(RouteTable.from_json(row["route"]), at=row["changed_at"], actor=row["actor"], reason=row["reason"])
+            for row in self._newest(limit)
+        ]
+
+    def append(self, table: RouteTable, *, at: datetime, actor: str, reason: str) -> RouteOut:
+        """Write the table of a new epoch; StaleVersion if that epoch exists already."""
+        values = {"epoch": table.epoch, "route": table.to_json(), "changed_at": at, "actor": actor, "reason": reason}
+        written = insert_or(self._connection, routes).values(**values).on_conflict_do_nothing().returning(routes.c.epoch)
+        if self._connection.execute(written).first() is None:
+            present = self.epoch()
+            raise StaleVersion(
+                f"the routes are in epoch {present}, not {table.epoch - 1}: somebody changed them; read them again and repeat",
+                present_epoch=present,
+            )
+        return RouteOut.of(table, at=at, actor=actor, reason=reason)
+
+    def _newest(self, limit: int) -> list[RowMapping]:
+        return list(self._connection.execute(select(routes).order_by(routes.c.epoch.desc()).limit(limit)).mappings())
+
+
+class SqlModelVersions:
+    """Implements `trajops.ports.ModelVersionStore`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def put(self, version: ModelVersion) -> None:
+        """Write or replace one version."""
+        row: dict[str, Any] = asdict(version)
+        keys = ("model_name", "model_version")
+        written = insert_or(self._connection, model_versions).values(**row)
+        self._connection.execute(
+            written.on_conflict_do_update(index_elements=keys, set_={name: value for name, value in row.items() if name not in keys})
+        )
+
+    def get(self, ref: ModelRef) -> ModelVersion:
+        """One version; NotFound if it was never registered."""
+        found = select(model_versions).where(model_versions.c.model_name == ref.name, model_versions.c.model_version == ref.version)
+        row = self._connection.execute(found).mappings().first()
+        if row is None:
+            raise NotFound(f"the model version {ref} is not registered; train one, or list them with GET /v1/models")
+        return ModelVersion(**row)
+
+    def all(self, model_name: str) -> list[ModelVersion]:
+        """All versions of a model, newest first."""
+        found = select(model_versions).where(model_versions.c.model_name == model_name).order_by(model_versions.c.model_version.desc())
+        return [ModelVersion(**row) for row in self._connection.execute(found).mappings()]

@@ -1,0 +1,31 @@
+"""What the control state forgets: job runs, drift checks and idempotency keys that nobody needs any more."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, func, select
+
+from data.sql.tables import drift_checks, idempotency_keys, job_runs
+
+
+def prune(connection: Connection, *, runs_per_job: int, drift_checks_before: datetime, keys_before: datetime) -> dict[str, int]:
+    """Delete old rows; idempotent.
+
+    Args:
+        connection: of a transaction that may write.
+        runs_per_job: newest runs of each job that stay; runs in progress stay in any case.
+        drift_checks_before: checks made earlier than this go, but never the newest.
+        keys_before: idempotency keys made earlier than this go.
+
+    Returns:
+        Number of deleted rows by table.
+    """
+    rank = func.row_number().over(partition_by=job_runs.c.job, order_by=job_runs.c.started_at.desc())
+    ranked = select(job_runs.c.run_id, rank.label("rank")).subquery()
+    surplus = select(ranked.c.run_id).where(ranked.c.rank > runs_per_job)
+    newest = select(func.max(drift_checks.c.at)).scalar_subquery()
+    statements = {
+        "job_runs": delete(job_runs).where(job_runs.c.run_id.in_(surplus), job_runs.c.state != "running"),
+        "drift_checks": delete(drift_checks).where(drift_checks.c.at < drift_checks_before, drift_checks.c.at < newest),
+        "idempotency_keys": delete(idempotency_keys).where(idempotency_keys.c.created_at < keys_before),
+    }
+    return {table: connection.execute(statement).rowcount for table, statement in statements.items()}

@@ -1,0 +1,27 @@
+"""All repositories over one connection: what they write together is committed together."""
+
+from sqlalchemy import Connection
+
+from data.sql.repositories.accounts import SqlApiKeys, SqlUsers
+from data.sql.repositories.drift_checks import SqlDriftChecks
+from data.sql.repositories.jobs import SqlJobs
+from data.sql.repositories.leases import SqlLeases
+from data.sql.repositories.records import SqlAuditLog, SqlIdempotency
+from data.sql.repositories.releases import SqlDeployments, SqlModelVersions, SqlRoutes
+
+
+class SqlUnitOfWork:
+    """Implements `trajops.ports.UnitOfWork`; `connection` is for adapters with tables of their own."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self.deployments = SqlDeployments(connection)
+        self.routes = SqlRoutes(connection)
+        self.audit = SqlAuditLog(connection)
+        self.model_versions = SqlModelVersions(connection)
+        self.users = SqlUsers(connection)
+        self.api_keys = SqlApiKeys(connection)
+        self.idempotency = SqlIdempotency(connection)
+        self.jobs = SqlJobs(connection)
+        self.leases = SqlLeases(connection)
+        self.drift_checks = SqlDriftChecks(connection)

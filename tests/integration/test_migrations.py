@@ -1,0 +1,166 @@
+"""The schema that migrations make, and databases that cannot be used."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+from sqlalchemy.exc import DBAPIError
+
+from data.sql.engine import Database
+from data.sql.tables import metadata
+from tests.conftest import free_port
+from trajops.errors import EnvironmentProblem, Unavailable
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'var' / 'control.db'}"
+    found: str = request.getfixturevalue("postgres_url")
+    return found
+
+
+@pytest.fixture
+def database(url: str) -> Iterator[Database]:
+    database = Database(url)
+    yield database
+    database.close()
+
+
+def differences(database: Database) -> list[object]:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        found: list[object] = compare_metadata(context, metadata)
+        return found
+
+
+def test_the_migrations_make_the_tables_of_the_code(database: Database) -> None:
+    assert differences(database) != []
+    database.migrate()
+    assert differences(database) == []
+
+
+def test_migrating_again_changes_nothing(database: Database) -> None:
+    database.migrate()
+    with database.engine.begin() as connection:
+        connection.execute(text("INSERT INTO job_schedules (job, description, every_s) VALUES ('j', 'd', 1.0)"))
+    database.migrate()
+    with database.engine.connect() as connection:
+        assert connection.execute(text("SELECT job FROM job_schedules")).scalars().all() == ["j"]
+
+
+def test_the_first_revision_can_be_taken_back(database: Database) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    database.migrate()
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "data" / "sql" / "migrations"))
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    assert inspect(database.engine).get_table_names() == ["alembic_version"]
+
+
+@pytest.mark.slow
+def test_processes_may_migrate_at_once(url: str) -> None:
+    script = "import sys; from data.sql.engine import Database; Database(sys.argv[1]).migrate()"
+    started = [
+        subprocess.Popen([sys.executable, "-W", "error", "-c", script, url], cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(4)
+    ]
+    ends = [(process.communicate(timeout=120)[1], process.returncode) for process in started]
+    assert [code for _, code in ends] == [0] * 4, ends
+    database = Database(url)
+    assert differences(database) == []
+    with database.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM alembic_version")).scalar() == 1
+    database.close()
+
+
+def test_a_database_of_a_newer_release_is_refused(database: Database) -> None:
+    database.migrate()
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = 'r9999'"))
+    with pytest.raises(EnvironmentProblem, match="another release"):
+        database.migrate()
+
+
+def test_sqlite_runs_in_wal_mode_with_foreign_keys(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'control.db'}")
+    with database.engine.connect() as connection:
+        pragmas = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
+        assert [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas] == ["wal", 1, 1, 15_000]
+    database.close()
+
+
+def test_a_writing_transaction_has_the_write_lock_from_its_start(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'control.db'}")
+    database.migrate()
+    with database.unit_of_work(), closing(sqlite3.connect(tmp_path / "control.db", timeout=0, isolation_level=None)) as other:
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            other.execute("BEGIN IMMEDIATE")
+        assert other.execute("SELECT count(*) FROM routes").fetchone() == (0,)
+    database.close()
+
+
+# Databases that cannot be used
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("a file where the folder should be")
+    with pytest.raises(EnvironmentProblem, match=r"control\.db cannot be written.*TRAJOPS_VAR_DIR"):
+        Database(f"sqlite:///{tmp_path / 'var' / 'control.db'}")
+
+
+def test_a_folder_that_nobody_may_write_is_named() -> None:
+    with pytest.raises(EnvironmentProblem, match=r"/proc/control\.db cannot be written.*TRAJOPS_VAR_DIR"):
+        Database("sqlite:////proc/control.db")
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "control.db").write_bytes(b"this is not a database" * 100)
+    database = Database(f"sqlite:///{tmp_path / 'control.db'}")
+    with pytest.raises(EnvironmentProblem, match="not a database"):
+        database.migrate()
+    database.close()
+
+
+@pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:", "no url", "oracle9://x", "mysql+nothing://x"])
+def test_a_url_that_cannot_be_used_is_refused(url: str) -> None:
+    with pytest.raises(EnvironmentProblem, match="TRAJOPS_DATABASE_URL"):
+        Database(url)
+
+
+def test_a_server_that_is_away_is_named_without_its_password() -> None:
+    database = Database(f"postgresql+psycopg://ada:hidden@127.0.0.1:{free_port()}/control")
+    with pytest.raises(EnvironmentProblem, match="cannot be used") as problem:
+        database.migrate()
+    assert "hidden" not in problem.value.message
+    with pytest.raises(Unavailable) as away, database.unit_of_work(read_only=True):
+        pass
+    assert "hidden" not in away.value.message
+    database.close()
+
+
+def test_a_database_without_tables_is_no_outage(database: Database) -> None:
+    with pytest.raises(DBAPIError, match="routes"), database.unit_of_work(read_only=True) as uow:
+        uow.routes.epoch()
+
+
+def test_a_server_that_goes_and_comes_back_is_used_again(postgres_url: str) -> None:
+    database = Database(postgres_url)
+    database.migrate()
+    with pytest.raises(Unavailable), database.unit_of_work() as uow:
+        uow.connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.routes.epoch() == 0
+    database.close()

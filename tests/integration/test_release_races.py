@@ -1,0 +1,109 @@
+"""Changes of a release that meet in a real database: one wins, the others hear why, and nothing is torn."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.sql.engine import Database
+from trajops.contracts.deployments import ChangeOut
+from trajops.deployments.lifecycle import State
+from trajops.errors import Conflict
+from trajops.records import ModelVersion
+from trajops.services.deployments import Deployments
+
+WHO: dict[str, Any] = {"actor": "ada", "reason": "because of the test"}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
+    url = f"sqlite:///{tmp_path / 'control.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
+    database = Database(url)
+    database.migrate()
+    with database.unit_of_work() as uow:
+        for number in range(1, 5):
+            uow.model_versions.put(ModelVersion("trajectory", number, "kalman", None, {}, {}, "d" * 64, datetime(2026, 1, 1, tzinfo=UTC)))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def service(database: Database) -> Deployments:
+    return Deployments(database.unit_of_work)
+
+
+def at_once(change: Callable[[int], ChangeOut], times: int) -> list[ChangeOut | Conflict]:
+    together = threading.Barrier(times)
+
+    def run(number: int) -> ChangeOut | Conflict:
+        together.wait()
+        try:
+            return change(number)
+        except Conflict as conflict:
+            return conflict
+
+    with ThreadPoolExecutor(times) as pool:
+        return list(pool.map(run, range(times)))
+
+
+def test_of_many_promotions_of_one_deployment_one_wins(service: Deployments, database: Database) -> None:
+    staged = service.stage(1, **WHO).deployment
+    answers = at_once(lambda _: service.promote(staged.deployment_id, staged.version, **WHO), 5)
+    assert sorted(type(answer).__name__ for answer in answers) == ["ChangeOut"] + ["StaleVersion"] * 4
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.routes.epoch() == 1
+        assert len(uow.audit.newest()) == 2
+
+
+def test_one_request_sent_many_times_is_answered_alike(service: Deployments, database: Database) -> None:
+    staged = at_once(lambda _: service.stage(1, idempotency_key="stage", **WHO), 4)
+    assert all(answer == staged[0] for answer in staged)
+    assert isinstance(staged[0], ChangeOut)
+    deployment = staged[0].deployment
+    answers = at_once(lambda _: service.promote(deployment.deployment_id, deployment.version, idempotency_key="promote", **WHO), 4)
+    assert isinstance(answers[0], ChangeOut)
+    assert all(answer == answers[0] for answer in answers)
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.routes.epoch() == 1
+        assert Counter(entry.action for entry in uow.audit.newest()) == {"deployment.stage": 1, "deployment.promote": 1}
+
+
+def test_many_people_at_once_leave_one_truth(service: Deployments, database: Database) -> None:
+    staged = [service.stage(number, **WHO).deployment for number in (1, 2, 3, 4)]
+
+    def anything(worker: int) -> ChangeOut:
+        draw, last, refused = random.Random(worker), None, Conflict("nothing was tried")
+        for _ in range(15):
+            seen = draw.choice(service.deployments().deployments)
+            change = draw.choice(["promote", "canary", "stop", "rollback"])
+            try:
+                if change == "promote":
+                    last = service.promote(seen.deployment_id, seen.version, **WHO)
+                elif change == "canary":
+                    last = service.start_canary(seen.deployment_id, seen.version, 0.5, **WHO)
+                elif change == "stop":
+                    last = service.stop_canary(seen.deployment_id, seen.version, **WHO)
+                else:
+                    last = service.rollback(service.routes(1).current.epoch or 1, **WHO)
+            except Conflict as conflict:
+                refused = conflict
+        if last is None:
+            raise refused
+        return last
+
+    answers = at_once(anything, 4)
+    assert any(isinstance(answer, ChangeOut) for answer in answers)
+    with database.unit_of_work(read_only=True) as uow:
+        table, history, rows = uow.routes.table(), uow.routes.history(1000), uow.deployments.all()
+        changes = [entry for entry in uow.audit.newest(1000) if entry.action != "deployment.stage"]
+    assert [route.epoch for route in history] == list(range(table.epoch, 0, -1))
+    assert sorted(entry.after["route"]["epoch"] for entry in changes) == list(range(1, table.epoch + 1))
+    assert [row.model_version for row in rows if row.state is State.LIVE] == [table.champion and table.champion.version]
+    assert [row.model_version for row in rows if row.state is State.CANARY] == ([table.challenger.version] if table.challenger else [])
+    assert len(rows) == len(staged)

@@ -1,0 +1,276 @@
+"""Change what is live: each change is one transaction of state, audit entry and route epoch."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import uuid4
+
+from trajops.clock import SystemClock, now
+from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, RouteHistoryOut, RouteOut
+from trajops.deployments.lifecycle import State, check_transition
+from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.errors import Conflict, InvalidInput, StaleVersion
+from trajops.ports import Clock, UnitOfWork, UnitOfWorkFactory
+from trajops.records import Remembered
+
+NO_CHALLENGER: dict[str, Any] = {"challenger": None, "coverage": 0.0, "seed": ""}
+
+
+class Deployments:
+    """The use cases of a release, for one registered model.
+
+    Every change names its actor and reason. With an idempotency key, the same request of the same actor is answered
+    as it was the first time; a different request under that key is a Conflict. A request that fails leaves no trace.
+    """
+
+    def __init__(self, unit_of_work: UnitOfWorkFactory, *, model_name: str = "trajectory", clock: Clock | None = None) -> None:
+        self._unit_of_work = unit_of_work
+        self._model_name = model_name
+        self._clock: Clock = clock or SystemClock()
+
+    def deployments(self) -> DeploymentsOut:
+        """All deployments, newest first."""
+        with self._unit_of_work(read_only=True) as uow:
+            return DeploymentsOut(deployments=uow.deployments.all())
+
+    def routes(self, limit: int = 50) -> RouteHistoryOut:
+        """The present route, and what was live when."""
+        with self._unit_of_work(read_only=True) as uow:
+            return RouteHistoryOut(current=uow.routes.current(), history=uow.routes.history(limit))
+
+    def stage(self, model_version: int, *, actor: str, reason: str, idempotency_key: str | None = None) -> ChangeOut:
+        """Make a registered version ready to take traffic; routes stay as they are.
+
+        Raises:
+            NotFound: if the version was never registered.
+            Conflict: if it is being compared with the champion.
+            IllegalTransition: if it is staged or live already.
+        """
+
+        def change(uow: UnitOfWork) -> ChangeOut:
+            step = _Step(uow, self._clock, "deployment.stage", actor, reason)
+            ref = uow.model_versions.get(ModelRef(self._model_name, model_version)).ref
+            found = uow.deployments.of_model(ref)
+            if found is not None and ref == step.route.challenger:
+                raise Conflict(f"{ref} is the challenger; stop the canary to stage it again")
+            staged = step.move(found or uow.deployments.add(ref, State.REGISTERED, step.at), State.STAGED)
+            return step.finish(staged)
+
+        return self._once(change, actor, idempotency_key, "stage", model_version=model_version, reason=reason)
+
+    def start_canary(
+        self, deployment_id: str, expected_version: int, coverage: float, *, actor: str, reason: str, idempotency_key: str | None = None
+    ) -> ChangeOut:
+        """Enrol a share `coverage` of the agents in a comparison with the champion; half of them get the challenger.
+
+        Called again on the running challenger it changes the coverage, and nobody who stays enrolled changes arms.
+
+        Raises:
+            InvalidInput: if coverage is not in (0, 1].
+            NotFound, StaleVersion: as the deployment is gone or has changed.
+            Conflict: if there is no champion, or another challenger.
+            IllegalTransition: if the deployment is not staged.
+        """
+        if not 0 < coverage <= 1:
+            raise InvalidInput(f"coverage must be above 0 and at most 1, not {coverage}")
+
+        def change(uow: UnitOfWork) -> ChangeOut:
+            step = _Step(uow, self._clock, "deployment.canary", actor, reason)
+            deployment, ref = step.expect(deployment_id, expected_version)
+            if step.route.champion is None:
+                raise Conflict("there is no champion to compare with; promote a version first")
+            if step.route.challenger not in {None, ref}:
+                raise Conflict(f"{step.route.challenger} is being compared already; stop its canary first")
+            if step.route.challenger == ref:
+                step.reroute(coverage=coverage)
+                return step.finish(step.move(deployment, State.CANARY, is_repeat=True))
+            check_transition(deployment.state, State.CANARY)
+            step.reroute(challenger=ref, coverage=coverage, seed=uuid4().hex)
+            return step.finish(step.move(deployment, State.CANARY))
+
+        return self._once(
+            change,
+            actor,
+            idempotency_key,
+            "start_canary",
+            deployment_id=deployment_id,
+            expected_version=expected_version,
+            coverage=coverage,
+            reason=reason,
+        )
+
+    def stop_canary(
+        self, deployment_id: str, expected_version: int, *, actor: str, reason: str, idempotency_key: str | None = None
+    ) -> ChangeOut:
+        """End the comparison: the champion answers everybody, the challenger is staged again.
+
+        Raises:
+            NotFound, StaleVersion: as the deployment is gone or has changed.
+            Conflict: if it is not the challenger.
+        """
+
+        def change(uow: UnitOfWork) -> ChangeOut:
+            step = _Step(uow, self._clock, "deployment.canary_stop", actor, reason)
+            deployment, ref = step.expect(deployment_id, expected_version)
+            if step.route.challenger != ref:
+                raise Conflict(f"{ref} is not being compared with the champion, so there is nothing to stop")
+            step.reroute(**NO_CHALLENGER)
+            return step.finish(step.move(deployment, State.STAGED))
+
+        return self._once(
+            change,
+            actor,
+            idempotency_key,
+            "stop_canary",
+            deployment_id=deployment_id,
+            expected_version=expected_version,
+            reason=reason,
+        )
+
+    def promote(
+        self, deployment_id: str, expected_version: int, *, actor: str, reason: str, idempotency_key: str | None = None
+    ) -> ChangeOut:
+        """Make a deployment the champion; the old one retires and is what a rollback returns to.
+
+        A comparison ends with it: its challenger, unless it is the promoted one, is staged again.
+
+        Raises:
+            NotFound, StaleVersion: as the deployment is gone or has changed.
+            IllegalTransition: if it is live already, or was never staged.
+        """
+
+        def change(uow: UnitOfWork) -> ChangeOut:
+            step = _Step(uow, self._clock, "deployment.promote", actor, reason)
+            deployment, ref = step.expect(deployment_id, expected_version)
+            check_transition(deployment.state, State.LIVE)
+            champion, challenger = step.route.champion, step.route.challenger
+            step.reroute(champion=ref, previous=champion, **NO_CHALLENGER)
+            if champion is not None:
+                step.move_model(champion, State.RETIRED)
+            if challenger not in {None, ref}:
+                step.move_model(challenger, State.STAGED)
+            return step.finish(step.move(deployment, State.LIVE))
+
+        return self._once(
+            change,
+            actor,
+            idempotency_key,
+            "promote",
+            deployment_id=deployment_id,
+            expected_version=expected_version,
+            reason=reason,
+        )
+
+    def rollback(self, expected_epoch: int, *, actor: str, reason: str, idempotency_key: str | None = None) -> ChangeOut:
+        """Put the previous champion back; the present one is rolled back, and a comparison ends.
+
+        Raises:
+            StaleVersion: if the routes have changed since that epoch.
+            Conflict: if there is no previous champion.
+        """
+
+        def change(uow: UnitOfWork) -> ChangeOut:
+            step = _Step(uow, self._clock, "deployment.rollback", actor, reason)
+            route = step.route
+            if route.epoch != expected_epoch:
+                raise StaleVersion(
+                    f"the routes are in epoch {route.epoch}, not {expected_epoch}: somebody changed them; read them again and repeat",
+                    present_epoch=route.epoch,
+                )
+            if route.previous is None or route.champion is None:
+                raise Conflict("there is no previous champion to return to; promote the version that shall be live instead")
+            step.reroute(champion=route.previous, previous=None, **NO_CHALLENGER)
+            step.move_model(route.champion, State.ROLLED_BACK)
+            if route.challenger not in {None, route.previous}:
+                step.move_model(route.challenger, State.STAGED)
+            return step.finish(step.move_model(route.previous, State.LIVE))
+
+        return self._once(change, actor, idempotency_key, "rollback", expected_epoch=expected_epoch, reason=reason)
+
+    def _once(
+        self, change: Callable[[UnitOfWork], ChangeOut], actor: str, idempotency_key: str | None, action: str, **payload: Any
+    ) -> ChangeOut:
+        if idempotency_key is None:
+            with self._unit_of_work() as uow:
+                return change(uow)
+        asked = hashlib.sha256(json.dumps([action, payload], sort_keys=True).encode()).hexdigest()
+        try:
+            with self._unit_of_work() as uow:
+                known = uow.idempotency.find(actor, idempotency_key)
+                if known is not None:
+                    return _answer_again(known, asked, idempotency_key)
+                done = change(uow)
+                uow.idempotency.remember(actor, idempotency_key, Remembered(asked, done.model_dump(mode="json")), now(self._clock))
+                return done
+        except Conflict:
+            # The same request, sent twice at once, loses the race to itself: then the winner's answer is the answer.
+            with self._unit_of_work(read_only=True) as uow:
+                known = uow.idempotency.find(actor, idempotency_key)
+            if known is None:
+                raise
+            return _answer_again(known, asked, idempotency_key)
+
+
+class _Step:
+    """One change in the making: what was before, what is written, and the audit entry over both."""
+
+    def __init__(self, uow: UnitOfWork, clock: Clock, action: str, actor: str, reason: str) -> None:
+        self._uow = uow
+        self.action, self.actor, self.reason = action, actor, reason
+        self.at = now(clock)
+        self.route: RouteTable = uow.routes.table()
+        self._new_route: RouteTable = self.route
+        self._shown: RouteOut = uow.routes.current()
+        self._before: dict[str, str] = {}
+        self._after: dict[str, str] = {}
+
+    def expect(self, deployment_id: str, version: int) -> tuple[DeploymentOut, ModelRef]:
+        """The deployment that the caller has seen, or StaleVersion."""
+        deployment = self._uow.deployments.get(deployment_id)
+        if deployment.version != version:
+            raise StaleVersion(
+                f"deployment {deployment_id} has version {deployment.version}, not {version}: "
+                "somebody changed it; read it again and repeat",
+                present_version=deployment.version,
+            )
+        return deployment, ModelRef(deployment.model_name, deployment.model_version)
+
+    def reroute(self, **changes: Any) -> None:
+        """Append the next epoch. Done before any state, so that two changes at once queue here and never deadlock."""
+        self._new_route = self.route.next(**changes)
+        self._shown = self._uow.routes.append(self._new_route, at=self.at, actor=self.actor, reason=self.reason)
+
+    def move(self, deployment: DeploymentOut, state: State, *, is_repeat: bool = False) -> DeploymentOut:
+        """Write the next state by compare-and-set; `is_repeat` keeps the state and only counts the version up."""
+        if not is_repeat:
+            check_transition(deployment.state, state)
+        name = str(ModelRef(deployment.model_name, deployment.model_version))
+        self._before[name], self._after[name] = deployment.state, state
+        return self._uow.deployments.move(deployment.deployment_id, deployment.version, state, self.at)
+
+    def move_model(self, ref: ModelRef, state: State) -> DeploymentOut:
+        """Write the next state of a version that the routes name."""
+        deployment = self._uow.deployments.of_model(ref)
+        if deployment is None:
+            raise Conflict(f"the routes name {ref}, which has no deployment; stage and promote a version to repair them")
+        return self.move(deployment, state)
+
+    def finish(self, deployment: DeploymentOut) -> ChangeOut:
+        """Write the audit entry; answer with the state after the change."""
+        entry = self._uow.audit.append(
+            at=self.at,
+            actor=self.actor,
+            action=self.action,
+            subject=f"{deployment.model_name}/{deployment.model_version}",
+            reason=self.reason,
+            before={"route": self.route.to_json(), "states": self._before},
+            after={"route": self._new_route.to_json(), "states": self._after},
+        )
+        return ChangeOut(deployment=deployment, route=self._shown, audit_id=entry.audit_id)
+
+
+def _answer_again(known: Remembered, asked: str, idempotency_key: str) -> ChangeOut:
+    if known.fingerprint != asked:
+        raise Conflict(f"the idempotency key {idempotency_key!r} was used for a different request; send a fresh key")
+    return ChangeOut.model_validate(known.response)

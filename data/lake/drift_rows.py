@@ -1,0 +1,105 @@
+"""One row per prediction with what drift is looked for in: input, prediction and performance."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from data.lake import samples
+from trajops.trajectories import FloatArray
+
+if TYPE_CHECKING:
+    from data.lake.reader import LakeReader
+
+_PLAIN = ("received_ns", "agent_id", "scene_id", "model_version", "variant", "dt_s")
+_QUERY = f"""
+    , best AS (
+        SELECT prediction_id, ade_m, fde_m, inside_share FROM outcomes
+        QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY steps_scored DESC, scored_ns DESC) = 1
+    )
+    SELECT {", ".join(f"p.{name}" for name in _PLAIN)}, p.latency_ms::DOUBLE AS latency_ms, p.history_m,
+        p.mean_m[:len(p.mean_m) // len(p.weights)] AS mean_m,
+        p.cov_m2[len(p.cov_m2) // len(p.weights) - 2:len(p.cov_m2) // len(p.weights)] AS last_cov_m2,
+        o.ade_m, o.fde_m, o.inside_share
+    FROM predictions p LEFT JOIN best o ON o.prediction_id = p.prediction_id
+    WHERE list_contains($sources, p.source) AND hash(p.scene_id, p.agent_id) % 10000 < $kept AND p.dt_s > 0 AND len(p.weights) > 0
+        AND len(p.history_m) >= 6 AND len(p.history_m) % 2 = 0 AND len(p.mean_m) > 0 AND len(p.mean_m) % (2 * len(p.weights)) = 0
+        AND len(p.cov_m2) * 2 = len(p.mean_m) * 3
+"""  # noqa: S608 - names from above
+
+COLUMNS = (
+    *_PLAIN,
+    "speed_mps",
+    "speed_last_mps",
+    "acceleration_mps2",
+    "turn_rad",
+    "heading_rad",
+    "path_m",
+    "predicted_speed_mps",
+    "predicted_spread_m",
+    "latency_ms",
+    "ade_m",
+    "fde_m",
+    "inside_share",
+)
+
+
+def drift_table(lake: "LakeReader", since_ns: int, until_ns: int, sources: Sequence[str], agent_share: float = 1.0) -> pa.Table:
+    """Rows of `COLUMNS`, sorted by time; of a share of the agents, always the same ones, where not all are needed.
+
+    `turn_rad` is the signed angle between the first and the last displacement of the history, `heading_rad` the direction of
+    the last one (0 where it is nil), `predicted_speed_mps` the mean displacement per second of the likeliest mode over the
+    horizon, `predicted_spread_m` the root of half the trace of its covariance at the last step. The last three columns are
+    NULL without an outcome.
+
+    Raises:
+        Unavailable: if the lake cannot be read.
+    """
+
+    def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> pa.Table:
+        return samples.arrow(cursor, prefix + _QUERY, {"sources": list(sources), "kept": round(1e4 * agent_share)})
+
+    rows = lake.read(("predictions", "outcomes"), work, since_ns=since_ns, until_ns=until_ns)
+    parts = [_described(rows.take(chosen), *kind) for kind, chosen in samples.by_length(rows, "history_m", "mean_m")]
+    if not parts:
+        parts = [_described(rows, 16, 24)]
+    return pa.concat_tables(parts).sort_by("received_ns")
+
+
+def features(history_m: FloatArray, mean_m: FloatArray, dt_s: FloatArray) -> dict[str, FloatArray]:
+    """What the shapes of N histories and predictions say.
+
+    Args:
+        history_m: (N, T_obs, 2) metres, T_obs ≥ 3.
+        mean_m: (N, T, 2) likeliest mode, metres.
+        dt_s: (N,) seconds.
+
+    Returns:
+        (N,) values by column name.
+    """
+    move_m = np.diff(history_m, axis=1)
+    step_m = np.hypot(move_m[..., 0], move_m[..., 1])
+    first, last = move_m[:, 0], move_m[:, -1]
+    path_m = step_m.sum(axis=1)
+    ahead_m = np.diff(np.concatenate([history_m[:, -1:], mean_m], axis=1), axis=1)
+    return {
+        "speed_mps": step_m.mean(axis=1) / dt_s,
+        "speed_last_mps": step_m[:, -1] / dt_s,
+        "acceleration_mps2": (step_m[:, -1] - step_m[:, 0]) / dt_s / (dt_s * (step_m.shape[1] - 1)),
+        "turn_rad": np.arctan2(first[:, 0] * last[:, 1] - first[:, 1] * last[:, 0], (first * last).sum(axis=1)),
+        "heading_rad": np.arctan2(last[:, 1], last[:, 0]),
+        "path_m": path_m,
+        "predicted_speed_mps": np.hypot(ahead_m[..., 0], ahead_m[..., 1]).mean(axis=1) / dt_s,
+    }
+
+
+def _described(rows: pa.Table, history_length: int, mean_length: int) -> pa.Table:
+    history_m = samples.lists(rows, "history_m", history_length).reshape(len(rows), history_length // 2, 2)
+    mean_m = samples.lists(rows, "mean_m", mean_length).reshape(len(rows), mean_length // 2, 2)
+    last_cov_m2 = samples.lists(rows, "last_cov_m2", 3)
+    columns = {name: rows[name] for name in (*_PLAIN, "latency_ms", "ade_m", "fde_m", "inside_share")}
+    columns |= {name: pa.array(values) for name, values in features(history_m, mean_m, samples.column(rows, "dt_s")).items()}
+    columns["predicted_spread_m"] = pa.array(np.sqrt((last_cov_m2[:, 0] + last_cov_m2[:, 2]) / 2))
+    return pa.table({name: columns[name] for name in COLUMNS})

@@ -1,0 +1,174 @@
+"""The manifest in SQL: which Parquet files make up the lake, and which spool segments are already in them.
+
+Files and the segments they came from change in one transaction, so that each row is in the lake exactly once at any moment.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from data.sql.tables import lake_files, lake_segments
+from trajops.errors import Conflict, Unavailable
+
+
+@dataclass(frozen=True, slots=True)
+class LakeFile:
+    """One Parquet file; `path` is relative to the lake's folder."""
+
+    file_id: str
+    table: str
+    path: str
+    day: str
+    rows: int
+    size_bytes: int
+    min_received_ns: int
+    max_received_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """The lake at one instant: live files, and names of segments that must not be read any more."""
+
+    files: tuple[LakeFile, ...]
+    segments: frozenset[str]
+
+
+class Manifest:
+    """Reads and changes the manifest.
+
+    Args:
+        engine: of the control state's database.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+        self._reader = engine.execution_options(read_only=True)
+
+    def contents(self, tables: Iterable[str]) -> Contents:
+        """Live files and compacted segments of the tables, as one statement saw them.
+
+        Raises:
+            Unavailable: if the database does not answer.
+        """
+        names = list(tables)
+        file = sa.select(
+            lake_files.c.file_id,
+            lake_files.c.lake_table,
+            lake_files.c.path,
+            lake_files.c.day,
+            lake_files.c.rows,
+            lake_files.c.bytes,
+            lake_files.c.min_received_ns,
+            lake_files.c.max_received_ns,
+        ).where(lake_files.c.lake_table.in_(names), lake_files.c.is_live)
+        segment = sa.select(
+            sa.null(), lake_segments.c.lake_table, lake_segments.c.segment, sa.null(), lake_segments.c.rows, sa.null(), sa.null(), sa.null()
+        ).where(lake_segments.c.lake_table.in_(names), ~lake_segments.c.is_deleted)
+        # One statement is one snapshot in every database; two could see a compaction between them.
+        with self._translated(), self._reader.connect() as connection:
+            rows = connection.execute(sa.union_all(file, segment)).all()
+        return Contents(
+            tuple(LakeFile(*row) for row in rows if row[0] is not None),
+            frozenset(row[2] for row in rows if row[0] is None),
+        )
+
+    def known_segments(self) -> frozenset[str]:
+        """Names of all segments ever compacted, as long as they are remembered; also of deleted ones."""
+        with self._translated(), self._reader.connect() as connection:
+            return frozenset(connection.execute(sa.select(lake_segments.c.segment)).scalars())
+
+    def publish(self, table: str, files: Sequence[LakeFile], segments: dict[str, int], at: datetime) -> None:
+        """Add files and the segments (name → rows) that are in them.
+
+        Raises:
+            Conflict: if one of the segments is in the lake already; then nothing has changed.
+            Unavailable: if the database does not answer.
+        """
+        with self._translated(), self._engine.begin() as connection:
+            connection.execute(
+                sa.insert(lake_segments),
+                [
+                    {"segment": name, "lake_table": table, "rows": rows, "compacted_at": at, "is_deleted": False}
+                    for name, rows in segments.items()
+                ],
+            )
+            _insert(connection, files, at)
+
+    def replace(self, new: LakeFile, old: Sequence[LakeFile], at: datetime) -> None:
+        """Put one merged file in the place of several.
+
+        Raises:
+            Conflict: if one of them is not live any more; then nothing has changed.
+            Unavailable: if the database does not answer.
+        """
+        with self._translated(), self._engine.begin() as connection:
+            retired = connection.execute(
+                sa.update(lake_files)
+                .where(lake_files.c.file_id.in_([file.file_id for file in old]), lake_files.c.is_live)
+                .values(is_live=False, retired_at=at)
+            )
+            if retired.rowcount != len(old):
+                raise Conflict("somebody else has merged these files of the lake meanwhile; nothing needs to be done")
+            _insert(connection, [new], at)
+
+    def deletable(self, before: datetime) -> tuple[list[str], list[tuple[str, str]]]:
+        """Segments compacted, and files (id, path) retired, before a time, whose bytes are still on disk."""
+        with self._translated(), self._reader.connect() as connection:
+            segments = connection.execute(
+                sa.select(lake_segments.c.segment).where(~lake_segments.c.is_deleted, lake_segments.c.compacted_at <= before)
+            ).scalars()
+            files = connection.execute(
+                sa.select(lake_files.c.file_id, lake_files.c.path).where(~lake_files.c.is_live, lake_files.c.retired_at <= before)
+            )
+            return list(segments), [(row[0], row[1]) for row in files]
+
+    def forget(self, segments: Sequence[str], file_ids: Sequence[str], before: datetime) -> None:
+        """Note that segments and files are gone from disk, and drop the memory of segments compacted before a time."""
+        with self._translated(), self._engine.begin() as connection:
+            if segments:
+                connection.execute(sa.update(lake_segments).where(lake_segments.c.segment.in_(segments)).values(is_deleted=True))
+            if file_ids:
+                connection.execute(sa.delete(lake_files).where(lake_files.c.file_id.in_(file_ids)))
+            connection.execute(sa.delete(lake_segments).where(lake_segments.c.is_deleted, lake_segments.c.compacted_at <= before))
+
+    def paths(self) -> frozenset[str]:
+        """Paths of all files that the manifest knows, live or retired."""
+        with self._translated(), self._reader.connect() as connection:
+            return frozenset(connection.execute(sa.select(lake_files.c.path)).scalars())
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except IntegrityError as error:
+            raise Conflict("somebody else has compacted these segments meanwhile; nothing needs to be done") from error
+        except (DBAPIError, PoolTimeout) as error:
+            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise Unavailable(f"the lake's manifest cannot be used ({cause}); check TRAJOPS_DATABASE_URL and try again") from error
+
+
+def _insert(connection: sa.Connection, files: Sequence[LakeFile], at: datetime) -> None:
+    if files:
+        connection.execute(
+            sa.insert(lake_files),
+            [
+                {
+                    "file_id": file.file_id,
+                    "lake_table": file.table,
+                    "path": file.path,
+                    "day": file.day,
+                    "rows": file.rows,
+                    "bytes": file.size_bytes,
+                    "min_received_ns": file.min_received_ns,
+                    "max_received_ns": file.max_received_ns,
+                    "is_live": True,
+                    "created_at": at,
+                }
+                for file in files
+            ],
+        )

@@ -1,0 +1,174 @@
+"""Reading the lake: a consistent snapshot of Parquet and live spool, on a bounded number of DuckDB cursors."""
+
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import duckdb
+import sqlalchemy as sa
+
+from data.lake import duck
+from data.lake.manifest import LakeFile, Manifest
+from data.lake.spool import CLOSED, OPEN, base_name, table_of
+from trajops.errors import Unavailable
+
+T = TypeVar("T")
+WAIT_S = 30.0
+# So long a query is repeated while files move under it.
+PATIENCE_S = 20.0
+# A segment last written this long before a range cannot hold rows of it: rows are stamped before they are written.
+_WRITE_SLACK_NS = 60 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What there is to read: files of the manifest, and segments that are not in them."""
+
+    files: tuple[LakeFile, ...]
+    segments: tuple[Path, ...]
+
+
+class LakeReader:
+    """Runs queries over consistent snapshots. Safe to call from any number of threads; at most `cursors` run at once.
+
+    Args:
+        lake_dir: folder of the Parquet files.
+        spool_dir: folder of the segments.
+        engine: database of the manifest.
+        cursors: most queries at a time; further ones wait.
+        threads: most DuckDB threads of all queries together.
+        memory: most memory of all queries together.
+    """
+
+    def __init__(
+        self, lake_dir: Path, spool_dir: Path, engine: sa.Engine, *, cursors: int = 4, threads: int = 2, memory: str = "2GB"
+    ) -> None:
+        self.lake_dir = lake_dir
+        self.spool_dir = spool_dir
+        self._manifest = Manifest(engine)
+        self._cursors = cursors
+        self._threads = threads
+        self._memory = memory
+        self._pool: queue.LifoQueue[duckdb.DuckDBPyConnection] | None = None
+        self._owner = 0
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """Close all cursors; a later query opens them again. Call it when no query runs."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+        while pool is not None and not pool.empty():
+            pool.get_nowait().close()
+
+    def snapshot(self, tables: Iterable[str], since_ns: int | None = None) -> Snapshot:
+        """What holds the rows of some tables, as of now.
+
+        The folder is listed before the manifest is read: a segment that is compacted in between is then in the manifest, and
+        one that is compacted later still lies in the folder, because deletes are delayed.
+
+        Raises:
+            Unavailable: if folder or manifest cannot be read.
+        """
+        names = frozenset(tables)
+        try:
+            # Two listings: a file renamed while one runs may be missing from that one, and is surely in the other.
+            listed = {**self._listed(names, since_ns), **self._listed(names, since_ns)}
+        except FileNotFoundError:
+            listed = {}  # nothing has been written yet
+        except OSError as error:
+            raise Unavailable(f"the spool {self.spool_dir} cannot be read ({error.strerror}); give this user the right to") from error
+        contents = self._manifest.contents(names)
+        return Snapshot(contents.files, tuple(listed[name] for name in sorted(listed.keys() - contents.segments)))
+
+    def read(
+        self,
+        tables: Iterable[str],
+        work: Callable[[duckdb.DuckDBPyConnection, str], T],
+        *,
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+    ) -> T:
+        """Run `work(cursor, prefix)`, where `prefix` is a WITH clause that defines the tables, cut to a time range.
+
+        A file that vanishes meanwhile (a segment was closed, an old file deleted) repeats it with a fresh snapshot, so
+        `work` must not keep anything of a run that fails.
+
+        Raises:
+            Unavailable: if the lake cannot be read.
+        """
+        names = list(tables)
+        deadline = time.monotonic() + PATIENCE_S
+        snapshot = self.snapshot(names, since_ns)
+        while True:
+            prefix = self.prefix(snapshot, names, since_ns, until_ns)
+            with self.cursor() as cursor:
+                try:
+                    return work(cursor, prefix)
+                except duckdb.IOException as error:
+                    vanished = error
+                except duckdb.OutOfMemoryException as error:
+                    raise Unavailable(
+                        "the question needs more memory than the lake's readers have; ask for a shorter time range"
+                    ) from error
+            before, snapshot = snapshot, self.snapshot(names, since_ns)
+            if snapshot == before or time.monotonic() > deadline:
+                raise Unavailable(f"the lake in {self.lake_dir} cannot be read ({vanished}); check the folder and its rights") from vanished
+
+    @contextmanager
+    def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """One of the cursors, for as long as the block runs.
+
+        Raises:
+            Unavailable: if all of them have been busy for too long.
+        """
+        with self._lock:
+            if self._pool is None or self._owner != os.getpid():
+                root = duck.connect(threads=self._threads, memory=self._memory, scratch=self.lake_dir / ".scratch")
+                self._pool, self._owner = queue.LifoQueue(), os.getpid()
+                for cursor in (root, *(root.cursor() for _ in range(self._cursors - 1))):
+                    self._pool.put(cursor)
+            pool = self._pool
+        try:
+            cursor = pool.get(timeout=WAIT_S)
+        except queue.Empty as error:
+            raise Unavailable(f"{self._cursors} questions to the lake have been running for {WAIT_S:.0f} s; try again later") from error
+        try:
+            yield cursor
+        finally:
+            pool.put(cursor)
+
+    def prefix(self, snapshot: Snapshot, tables: Iterable[str], since_ns: int | None, until_ns: int | None) -> str:
+        """WITH clause that defines each table from a snapshot."""
+        parts = []
+        for table in tables:
+            files = [
+                self.lake_dir / file.path
+                for file in snapshot.files
+                if file.table == table
+                and (since_ns is None or file.max_received_ns >= since_ns)
+                and (until_ns is None or file.min_received_ns < until_ns)
+            ]
+            segments = [path for path in snapshot.segments if table_of(path.name) == table]
+            parts.append(f"{table} AS NOT MATERIALIZED ({duck.relation(table, files, segments, since_ns, until_ns)})")
+        return f"WITH {', '.join(parts)} "
+
+    def _listed(self, tables: frozenset[str], since_ns: int | None) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        with os.scandir(self.spool_dir) as entries:
+            for entry in entries:
+                name = entry.name
+                if not name.endswith((CLOSED, OPEN)) or table_of(name) not in tables:
+                    continue
+                try:
+                    stat = entry.stat()
+                except FileNotFoundError:
+                    continue  # renamed or deleted since it was listed; the other listing has it
+                if stat.st_size and (since_ns is None or stat.st_mtime_ns >= since_ns - _WRITE_SLACK_NS):
+                    found[base_name(name)] = Path(entry.path)
+        return found

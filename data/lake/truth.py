@@ -1,0 +1,305 @@
+"""The truth join: later observations score earlier predictions, by time, again and again until they are complete.
+
+Where an agent was is known from the rows of `observations` and from the histories inside predictions of the same scene and
+agent. Of several positions for one time the first received counts. An outcome is written when more steps can be scored than
+before, so a second run over the same data writes nothing; readers take the outcome with the most steps, then the newest.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from data.lake import samples as sampling
+from data.lake.reader import LakeReader
+from data.lake.samples import AGENT, IS_HISTORY, OBSERVATIONS
+from data.lake.spool import Spool
+from trajops.clock import SystemClock
+from trajops.metrics import MISS_THRESHOLD_M
+from trajops.ports import Clock
+from trajops.trajectories import DEFAULT_WINDOW, BoolArray, FloatArray
+from trajops.truth import Samples, Scores, positions_at, score
+
+# Rows are stamped before they are written; one may appear this much later than its stamp says.
+SLACK_NS = 5 * 10**9
+# After this the memory is built anew from the lake: for stragglers, and for what another worker has scored meanwhile.
+MEMORY_NS = 60 * 10**9
+# Positions received this long before a prediction can be truth for it, if the prediction arrived late.
+BEFORE_NS = 30 * 10**9
+CHUNK_ROWS = 25_000
+RANGE_ROWS = 200_000
+
+_IDENTITY = ("prediction_id", "received_ns", "observed_at_s", "scene_id", "agent_id", "model_name", "model_version", "variant", "source")
+_NUMBERS = ("dt_s", "history_m", "weights", "mean_m", "cov_m2")
+_PREDICTIONS = f"SELECT {', '.join((*_IDENTITY, *_NUMBERS))}, {AGENT}, 0::BIGINT AS steps FROM predictions WHERE {IS_HISTORY}"  # noqa: S608
+_PREDICTIONS_WITH_STEPS = f"""
+    , known AS (
+        SELECT prediction_id, max(CASE WHEN is_complete THEN 2147483647 ELSE steps_scored END) AS steps FROM outcomes GROUP BY prediction_id
+    )
+    SELECT {", ".join(f"p.{name}" for name in (*_IDENTITY, *_NUMBERS))}, {AGENT.replace("(", "(p.").replace(", ", ", p.")},
+        coalesce(k.steps, 0)::BIGINT AS steps
+    FROM predictions p LEFT JOIN known k ON k.prediction_id = p.prediction_id WHERE {IS_HISTORY}
+"""  # noqa: S608 - names of our own schema
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What the join remembers between two runs, so that each reads only what is new."""
+
+    built_ns: int
+    read_ns: int
+    pending: pa.Table
+    samples: Samples
+    seen: set[str] = field(default_factory=set)
+
+
+class TruthJoin:
+    """Scores predictions as truth arrives. Use one at a time (a lease); a second one only writes outcomes twice.
+
+    Args:
+        lake: where predictions, observations and outcomes are read.
+        spool: where outcomes are written.
+        truth_wait_s: how long after its horizon a prediction waits for truth, by the server's clock; seconds.
+        truth_gap_s: widest gap between two positions that is interpolated over, seconds.
+        miss_threshold_m: see `trajops.truth.score`.
+        coverage_level: nominal probability of the ellipse.
+        clock: time of scoring.
+    """
+
+    def __init__(
+        self,
+        lake: LakeReader,
+        spool: Spool,
+        *,
+        truth_wait_s: float = 120.0,
+        truth_gap_s: float = 1.0,
+        miss_threshold_m: float = MISS_THRESHOLD_M,
+        coverage_level: float = 0.9,
+        clock: Clock | None = None,
+    ) -> None:
+        self._lake = lake
+        self._spool = spool
+        self._wait_ns = round((truth_wait_s + DEFAULT_WINDOW.horizon_s) * 1e9)
+        self._gap_s = truth_gap_s
+        self._miss_threshold_m = miss_threshold_m
+        self._level = coverage_level
+        self._clock: Clock = clock or SystemClock()
+        self._memory: _Memory | None = None
+
+    def run(self, now_ns: int | None = None) -> dict[str, int]:
+        """Score what can be scored better than before, of the predictions that still wait for truth.
+
+        Args:
+            now_ns: server's clock; default: now.
+
+        Returns:
+            Counts of `candidates` that waited, outcomes written (`scored`), and among them `completed` ones.
+
+        Raises:
+            Unavailable: if the lake cannot be read or the spool not written; the next run repeats what is missing.
+        """
+        now_ns = self._clock.now_ns() if now_ns is None else now_ns
+        memory, self._memory = self._memory, None  # forgotten if anything fails
+        floor_ns = now_ns - self._wait_ns
+        if memory is None or not memory.read_ns <= now_ns < memory.built_ns + MEMORY_NS:
+            memory, news = self._rebuilt(floor_ns, now_ns), None
+        else:
+            news = self._follow(memory, now_ns)
+        is_waiting = sampling.column(memory.pending, "received_ns") >= floor_ns
+        pending = memory.pending.filter(pa.array(is_waiting))
+        touched = np.ones(len(pending), bool) if news is None else np.isin(sampling.column(pending, "agent"), news)
+        steps, completed, scored = self._score(pending, touched, memory.samples)
+        is_open = steps < _horizon_steps(pending)
+        memory.pending = pending.set_column(pending.schema.get_field_index("steps"), "steps", pa.array(steps)).filter(pa.array(is_open))
+        self._memory = memory
+        return {"candidates": len(pending), "scored": scored, "completed": completed}
+
+    def score_range(self, since_ns: int, until_ns: int) -> dict[str, int]:
+        """Score the predictions received in a time range, whatever their age: after a backfill or an outage.
+
+        Returns:
+            As `run`.
+
+        Raises:
+            Unavailable: if the lake cannot be read or the spool not written; repeat it then.
+        """
+        total = {"candidates": 0, "scored": 0, "completed": 0}
+        self._memory = None
+        for start_ns, end_ns in self._slices(since_ns, until_ns):
+            rows = self._lake.read(("predictions", "outcomes"), _candidates, since_ns=start_ns, until_ns=end_ns)
+            samples = self._lake.read(
+                ("predictions", "observations"), _all_samples, since_ns=start_ns - BEFORE_NS, until_ns=end_ns + self._wait_ns
+            )
+            pending = rows.filter(pa.array(sampling.column(rows, "steps") < _horizon_steps(rows)))
+            _, completed, scored = self._score(pending, np.ones(len(pending), bool), samples)
+            total["candidates"] += len(pending)
+            total["scored"] += scored
+            total["completed"] += completed
+        return total
+
+    def _rebuilt(self, floor_ns: int, now_ns: int) -> _Memory:
+        rows, samples = self._load(floor_ns - BEFORE_NS, None, with_outcomes=True)
+        is_candidate = (sampling.column(rows, "received_ns") >= floor_ns) & (sampling.column(rows, "steps") < _horizon_steps(rows))
+        return _Memory(now_ns, now_ns, rows.filter(pa.array(is_candidate)), samples, set(rows["prediction_id"].to_pylist()))
+
+    def _follow(self, memory: _Memory, now_ns: int) -> NDArray[np.uint64]:
+        """Read what has come since the last run; returns the agents of whom something is new."""
+        rows, fresh = self._load(memory.read_ns - SLACK_NS, None, with_outcomes=False)
+        is_new = np.fromiter((name not in memory.seen for name in rows["prediction_id"].to_pylist()), bool, len(rows))
+        rows = rows.filter(pa.array(is_new))
+        memory.seen.update(rows["prediction_id"].to_pylist())
+        memory.pending = pa.concat_tables([memory.pending, rows])
+        memory.samples = Samples.concatenate([memory.samples, fresh]).settled()
+        memory.read_ns = now_ns
+        return np.unique(fresh.agents)
+
+    def _load(self, since_ns: int, until_ns: int | None, *, with_outcomes: bool) -> tuple[pa.Table, Samples]:
+        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[pa.Table, pa.Table]:
+            query = _PREDICTIONS_WITH_STEPS if with_outcomes else _PREDICTIONS
+            predictions = sampling.arrow(cursor, prefix + query)
+            return predictions, sampling.arrow(cursor, prefix + OBSERVATIONS.format(condition="true"))
+
+        tables = ("predictions", "observations", "outcomes") if with_outcomes else ("predictions", "observations")
+        rows, observations = self._lake.read(tables, work, since_ns=since_ns, until_ns=until_ns)
+        samples = Samples.concatenate([sampling.from_histories(rows), sampling.from_observations(observations)])
+        return rows, samples.settled()
+
+    def _score(self, pending: pa.Table, touched: NDArray[np.bool_], samples: Samples) -> tuple[NDArray[np.int64], int, int]:
+        """Write outcomes where more steps are known than before.
+
+        Returns:
+            (N,) steps scored so far (a large number where nothing can ever be), outcomes completed, outcomes written.
+        """
+        steps = sampling.column(pending, "steps").astype(np.int64)
+        agents, observed_at_s, dt_s = (sampling.column(pending, name) for name in ("agent", "observed_at_s", "dt_s"))
+        completed = scored = 0
+        for (history_length, modes, mean_length, cov_length), rows in sampling.by_length(
+            pending, "history_m", "weights", "mean_m", "cov_m2"
+        ):
+            chosen = rows.to_numpy()
+            if history_length < 4 or not modes or not mean_length or mean_length % (2 * modes) or cov_length * 2 != mean_length * 3:
+                steps[chosen] = np.iinfo(np.int64).max  # no prediction that could be scored
+                continue
+            chosen = chosen[touched[chosen]]
+            # Agent by agent, so that each chunk looks at its own part of the samples only.
+            chosen = chosen[np.argsort(agents[chosen], kind="stable")]
+            for start in range(0, len(chosen), CHUNK_ROWS):
+                part = chosen[start : start + CHUNK_ROWS]
+                times_s = observed_at_s[part, None] + dt_s[part, None] * np.arange(1, mean_length // (2 * modes) + 1)
+                truth_m, truth_received_ns = positions_at(samples, agents[part], times_s, max_gap_s=self._gap_s)
+                is_better = np.isfinite(truth_m[..., 0]).sum(axis=1) > steps[part]
+                if not is_better.any():
+                    continue
+                part = part[is_better]
+                result = self._write(pending.take(pa.array(part)), modes, truth_m[is_better], truth_received_ns[is_better].max(axis=1))
+                steps[part] = np.where(result.is_usable, result.steps_scored, np.iinfo(np.int64).max)
+                scored += int(result.is_usable.sum())
+                completed += int(result.known.all(axis=1).sum())
+        return steps, completed, scored
+
+    def _write(self, rows: pa.Table, modes: int, truth_m: FloatArray, truth_received_ns: NDArray[np.int64]) -> Scores:
+        """Score rows of one shape and write their outcomes."""
+        count, horizon = truth_m.shape[:2]
+        result = score(
+            _lists(rows, "history_m").reshape(count, -1, 2),
+            _lists(rows, "mean_m").reshape(count, modes, horizon, 2),
+            _lists(rows, "cov_m2").reshape(count, modes, horizon, 3),
+            _lists(rows, "weights"),
+            truth_m,
+            miss_threshold_m=self._miss_threshold_m,
+            level=self._level,
+        )
+        delay_s = (truth_received_ns - sampling.column(rows, "received_ns")) / 1e9
+        with self._lake.cursor() as cursor:
+            lines = b"".join(outcome_lines(cursor, rows, result, delay_s, self._clock.now_ns()))
+        self._spool.write_lines("outcomes", lines)
+        return result
+
+    def _slices(self, since_ns: int, until_ns: int) -> list[tuple[int, int]]:
+        """The range in parts of bounded rows."""
+        minute_ns = 60 * 10**9
+        query = "SELECT received_ns // $minute AS minute, count(*) FROM predictions GROUP BY minute ORDER BY minute"
+
+        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> list[Any]:
+            return cursor.execute(prefix + query, {"minute": minute_ns}).fetchall()
+
+        slices: list[tuple[int, int]] = []
+        rows = RANGE_ROWS
+        for minute, count in self._lake.read(("predictions",), work, since_ns=since_ns, until_ns=until_ns):
+            start_ns, end_ns = max(since_ns, minute * minute_ns), min(until_ns, (minute + 1) * minute_ns)
+            is_far = bool(slices) and start_ns - slices[-1][1] > self._wait_ns
+            if rows + count > RANGE_ROWS or is_far:
+                slices.append((start_ns, end_ns))
+                rows = 0
+            slices[-1] = (slices[-1][0], end_ns)
+            rows += count
+        return slices
+
+
+def _candidates(cursor: duckdb.DuckDBPyConnection, prefix: str) -> pa.Table:
+    """Predictions with the steps that were scored so far."""
+    return sampling.arrow(cursor, prefix + _PREDICTIONS_WITH_STEPS)
+
+
+def _all_samples(cursor: duckdb.DuckDBPyConnection, prefix: str) -> Samples:
+    return sampling.samples_of(cursor, prefix, sampling.SAMPLES.format(condition="true")).settled()
+
+
+def outcome_lines(
+    connection: duckdb.DuckDBPyConnection, rows: pa.Table, scores: Scores, delay_s: FloatArray, scored_ns: int
+) -> Iterator[bytes]:
+    """Outcomes as JSON lines with the fields of `OutcomeEvent`, for the usable scores.
+
+    They are put together column by column in DuckDB: an object and its lists for each would take three times as long.
+    """
+    keep = np.flatnonzero(scores.is_usable)
+    known = scores.known[keep]
+    identity = rows if len(keep) == len(rows) else rows.take(pa.array(keep))
+    outcomes = pa.table(
+        {name: identity[name] for name in _IDENTITY}
+        | {
+            "scored_ns": pa.repeat(pa.scalar(scored_ns, pa.int64()), len(keep)),
+            "steps_scored": pa.array(scores.steps_scored[keep]),
+            "is_complete": pa.array(known.all(axis=1)),
+            "ade_m": pa.array(scores.ade_m[keep]),
+            "fde_m": pa.array(scores.fde_m[keep], from_pandas=True),  # NaN becomes NULL
+            "is_miss": pa.array(scores.is_miss[keep], mask=~known[:, -1]),
+            "nll": pa.array(scores.nll[keep]),
+            "inside_share": pa.array(scores.inside_share[keep]),
+            "cv_ade_m": pa.array(scores.cv_ade_m[keep]),
+            "truth_delay_s": pa.array(delay_s[keep]),
+            "step_error_m": _lists_of(np.round(scores.step_error_m[keep], 5), known),
+            "step_nll": _lists_of(np.round(scores.step_nll[keep], 5), known),
+            "step_inside": _lists_of(scores.step_inside[keep], known),
+        }
+    )
+    connection.register("outcomes", outcomes)
+    try:
+        lines = connection.sql("SELECT to_json(o)::VARCHAR AS line FROM outcomes o").to_arrow_table()["line"]
+    finally:
+        connection.unregister("outcomes")
+    for chunk in lines.chunks:
+        yield ("\n".join(chunk.to_pylist()) + "\n").encode()
+
+
+def _lists_of(values: NDArray[Any], known: BoolArray) -> pa.ListArray:
+    """(N, T) values as N lists, NULL where not known."""
+    count, steps = values.shape
+    return pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * steps), pa.array(values.ravel(), mask=~known.ravel()))
+
+
+def _horizon_steps(rows: pa.Table) -> NDArray[np.int64]:
+    """(N,) predicted steps of each row."""
+    modes = np.maximum(pc.fill_null(pc.list_value_length(rows["weights"]), 0).to_numpy(), 1)
+    lengths: NDArray[np.int64] = pc.fill_null(pc.list_value_length(rows["mean_m"]), 0).to_numpy().astype(np.int64)
+    steps: NDArray[np.int64] = lengths // (2 * modes)
+    return steps
+
+
+def _lists(rows: pa.Table, name: str) -> FloatArray:
+    return sampling.lists(rows, name, len(rows[name][0]))

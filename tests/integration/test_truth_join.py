@@ -1,0 +1,386 @@
+"""The truth join over a real lake: partial, late, out of order, contradicting, repeated, compacted."""
+
+import dataclasses
+import itertools
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from data.lake.compactor import Compactor
+from data.lake.queries import Lake
+from data.lake.spool import Spool
+from data.lake.truth import TruthJoin
+from data.sql.engine import Database
+from data.sql.tables import metadata
+from tests.builders import CLOCK_NS, CLOCK_S, a_history, a_prediction_event, an_observation_event, an_outcome_event
+from trajops.contracts.predictions import OutcomeOut
+from trajops.errors import Unavailable
+from trajops.telemetry import OutcomeEvent, PredictionEvent
+
+S = 10**9
+NOTHING = {"scored": 0, "completed": 0}
+
+
+class HandClock:
+    """A clock that a test sets."""
+
+    ns = CLOCK_NS
+
+    def now_ns(self) -> int:
+        return self.ns
+
+
+@dataclass
+class House:
+    """A lake, and the join over it."""
+
+    folder: Path
+    database: Database
+    lake: Lake
+    spool: Spool
+    outcomes: Spool
+    clock: HandClock = field(default_factory=HandClock)
+
+    def join(self, **options: Any) -> TruthJoin:
+        return TruthJoin(self.lake, self.outcomes, clock=self.clock, **options)
+
+    def predict(self, *events: PredictionEvent) -> None:
+        self.spool.write("predictions", events)
+
+    def observe(self, *steps: float, **changes: Any) -> None:
+        """The default agent is seen where it walks straight on: the default prediction is exactly right."""
+        self.spool.write("observations", [an_observation_event(step, **changes) for step in steps])
+
+    def outcome(self, prediction_id: str = "p1") -> OutcomeOut | None:
+        return self.lake.prediction(prediction_id).outcome
+
+    def compact(self) -> None:
+        self.spool.close()
+        self.outcomes.close()
+        Compactor(self.folder / "lake", self.folder / "spool", self.database.engine).run()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    database = Database(f"sqlite:///{tmp_path / 'control.db'}")
+    metadata.create_all(database.engine)
+    lake = Lake(tmp_path / "lake", tmp_path / "spool", database.engine)
+    with Spool(tmp_path / "spool", sync_s=3600) as spool, Spool(tmp_path / "spool", sync_s=3600) as outcomes:
+        yield House(tmp_path, database, lake, spool, outcomes)
+    lake.close()
+    database.close()
+
+
+def counts(report: dict[str, int]) -> dict[str, int]:
+    return {name: report[name] for name in ("scored", "completed")}
+
+
+def test_without_truth_there_is_no_outcome(house: House) -> None:
+    house.predict(a_prediction_event())
+    assert house.join().run(CLOCK_NS + S) == {"candidates": 1, "scored": 0, "completed": 0}
+    assert house.outcome() is None
+    assert house.join().run(CLOCK_NS) == {"candidates": 1, "scored": 0, "completed": 0}
+
+
+@pytest.mark.parametrize("is_compacted", [False, True], ids=["live", "compacted"])
+@pytest.mark.parametrize("is_remembered", [True, False], ids=["one join", "a new join each time"])
+def test_partial_truth_is_scored_and_completed_later(house: House, is_compacted: bool, is_remembered: bool) -> None:
+    join = house.join()
+
+    def run(after_s: float) -> dict[str, int]:
+        if is_compacted:
+            house.compact()
+        house.clock.ns = CLOCK_NS + round(after_s * S)
+        return counts((join if is_remembered else house.join()).run(house.clock.ns))
+
+    house.predict(a_prediction_event())
+    assert run(0.1) == NOTHING
+    house.observe(*range(1, 4), y_m=0.5)
+    assert run(1.3) == {"scored": 1, "completed": 0}
+    partial = house.outcome()
+    assert partial is not None
+    assert (partial.steps_scored, partial.is_complete, partial.fde_m, partial.is_miss) == (3, False, None, None)
+    assert partial.ade_m == pytest.approx(0.5)
+    assert partial.step_error_m == [pytest.approx(0.5)] * 3 + [None] * 9
+    assert run(1.4) == NOTHING, "nothing new, nothing written"
+    house.observe(*range(4, 13), y_m=0.5)
+    assert run(5.0) == {"scored": 1, "completed": 1}
+    complete = house.outcome()
+    assert complete is not None
+    assert (complete.steps_scored, complete.is_complete, complete.is_miss) == (12, True, False)
+    assert (complete.ade_m, complete.fde_m) == pytest.approx((0.5, 0.5))
+    # Inside where 0.5 ≤ σ·√4.605 with σ = 0.1·step: from the third step on.
+    assert complete.inside_share == pytest.approx(10 / 12)
+    assert complete.truth_delay_s == pytest.approx(4.8)
+    assert run(5.1) == NOTHING
+    assert house.lake.count("outcomes") == 2
+
+
+def test_a_written_line_is_an_outcome_event(house: House) -> None:
+    house.predict(a_prediction_event())
+    house.observe(1, 2, 3)
+    house.clock.ns = CLOCK_NS + 9
+    house.join().run(CLOCK_NS + 2 * S)
+    (path,) = (house.folder / "spool").glob("outcomes.*")
+    written = OutcomeEvent(**orjson.loads(path.read_bytes()))
+    assert written == OutcomeEvent(
+        **{
+            **dataclasses.asdict(an_outcome_event()),
+            "scored_ns": CLOCK_NS + 9,
+            "steps_scored": 3,
+            "is_complete": False,
+            "ade_m": pytest.approx(0.0, abs=1e-9),
+            "fde_m": None,
+            "is_miss": None,
+            "nll": pytest.approx(np.mean([np.log(2 * np.pi * (0.1 * step) ** 2) for step in (1, 2, 3)])),
+            "cv_ade_m": pytest.approx(0.0, abs=1e-9),
+            "truth_delay_s": pytest.approx(1.2),
+            "step_error_m": [0.0] * 3 + [None] * 9,
+            "step_nll": pytest.approx([np.log(2 * np.pi * (0.1 * step) ** 2) for step in (1, 2, 3)] + [None] * 9, abs=1e-5),
+            "step_inside": [True] * 3 + [None] * 9,
+        }
+    )
+
+
+def test_truth_comes_from_the_histories_of_later_predictions(house: House) -> None:
+    join = house.join()
+    for number in range(14):
+        history_m = a_history()[0] + [0.4 * number, 0.0]
+        house.predict(
+            a_prediction_event(
+                f"p{number}",
+                received_ns=CLOCK_NS + round(number * 0.4 * S),
+                observed_at_s=CLOCK_S + number * 0.4,
+                history_m=history_m.ravel().tolist(),
+                mean_m=(history_m[-1] + np.arange(1, 13)[:, None] * [0.4, 0.1]).ravel().tolist(),
+            )
+        )
+        join.run(CLOCK_NS + round(number * 0.4 * S))
+    assert [house.outcome(f"p{number}").steps_scored for number in range(13)] == [12, 12, *range(11, 0, -1)]  # type: ignore[union-attr]
+    assert house.outcome("p13") is None
+    first = house.outcome("p0")
+    assert first is not None
+    assert first.step_error_m == pytest.approx([0.1 * step for step in range(1, 13)])
+    assert first.fde_m == pytest.approx(1.2)
+
+
+def test_one_later_history_bridges_what_was_not_observed(house: House) -> None:
+    """The next prediction comes 8 steps later; its history holds all steps between."""
+    later = a_prediction_event(
+        "p2", received_ns=CLOCK_NS + 4 * S, observed_at_s=CLOCK_S + 3.2, history_m=(a_history()[0] + [3.2, 0]).ravel().tolist()
+    )
+    house.predict(a_prediction_event("p1"), later)
+    assert counts(house.join().run(CLOCK_NS + 4 * S)) == {"scored": 1, "completed": 0}
+    found = house.outcome("p1")
+    assert found is not None
+    assert (found.steps_scored, found.ade_m) == (8, pytest.approx(0.0, abs=1e-9))
+
+
+def test_late_and_out_of_order_truth_gives_the_same_outcome(house: House) -> None:
+    steps = list(range(1, 13))
+    for number in range(4):
+        scene_id = f"s{number}"
+        random.Random(number).shuffle(steps)
+        join = house.join()
+        house.predict(a_prediction_event(scene_id, scene_id=scene_id))
+        for place, step in enumerate(steps):
+            received_ns = CLOCK_NS + (place + 1) * 5 * S
+            house.observe(step, scene_id=scene_id, received_ns=received_ns, y_m=step / 10)
+            join.run(received_ns)
+        found = house.outcome(scene_id)
+        assert found is not None
+        assert found.is_complete
+        assert found.ade_m == pytest.approx(0.65)
+
+
+def test_truth_that_came_before_the_prediction_counts(house: House) -> None:
+    """A client may post positions first and ask about an earlier moment afterwards."""
+    house.observe(*range(1, 13))
+    house.predict(a_prediction_event(received_ns=CLOCK_NS + 6 * S))
+    assert counts(house.join().run(CLOCK_NS + 7 * S)) == {"scored": 1, "completed": 1}
+
+
+def test_dropped_frames_are_bridged_up_to_the_gap_and_not_beyond(house: House) -> None:
+    house.predict(a_prediction_event())
+    house.observe(2, 4, 5, 9, 12)  # gaps of 0.8, 0.8, 0.4, 1.6 and 1.2 s
+    house.join(truth_gap_s=1.0).run(CLOCK_NS + 10 * S)
+    found = house.outcome()
+    assert found is not None
+    assert [step for step, error in enumerate(found.step_error_m, 1) if error is not None] == [1, 2, 3, 4, 5, 9, 12]
+    assert found.ade_m == pytest.approx(0.0, abs=1e-9)
+    assert found.fde_m == pytest.approx(0.0, abs=1e-9)
+    house.join(truth_gap_s=2.0).run(CLOCK_NS + 10 * S)
+    wider = house.outcome()
+    assert wider is not None
+    assert wider.is_complete
+
+
+def test_another_rate_is_interpolated(house: House) -> None:
+    house.predict(a_prediction_event())
+    house.observe(*np.arange(0.3, 13, 0.7).tolist())
+    house.join().run(CLOCK_NS + 10 * S)
+    found = house.outcome()
+    assert found is not None
+    assert found.steps_scored == 12
+    assert found.ade_m == pytest.approx(0.0, abs=1e-6)
+
+
+def test_of_contradicting_positions_the_first_received_counts(house: House) -> None:
+    house.predict(a_prediction_event())
+    house.observe(*range(1, 13), y_m=9.0, received_ns=CLOCK_NS + 8 * S)
+    house.observe(*range(1, 13), y_m=0.25, received_ns=CLOCK_NS + 7 * S)
+    house.join().run(CLOCK_NS + 10 * S)
+    found = house.outcome()
+    assert found is not None
+    assert found.ade_m == pytest.approx(0.25)
+
+
+def test_agents_of_the_same_name_in_other_scenes_are_others(house: House) -> None:
+    house.predict(a_prediction_event("p1"), a_prediction_event("p2", scene_id="s2"), a_prediction_event("p3", agent_id="a2"))
+    house.observe(*range(1, 13), scene_id="s2")
+    assert counts(house.join().run(CLOCK_NS + 6 * S)) == {"scored": 1, "completed": 1}
+    assert house.outcome("p1") is None
+    assert house.outcome("p2") is not None
+    assert house.outcome("p3") is None
+
+
+def test_predictions_wait_for_their_time_and_then_are_left(house: House) -> None:
+    join = house.join(truth_wait_s=20)
+    house.predict(a_prediction_event())
+    house.observe(1)
+    assert join.run(CLOCK_NS + 24 * S)["candidates"] == 1
+    house.observe(2)
+    assert join.run(CLOCK_NS + 25 * S)["candidates"] == 0, "older than 20 s and its horizon of 4.8 s"
+    assert house.join(truth_wait_s=20).run(CLOCK_NS + 25 * S)["candidates"] == 0
+    found = house.outcome()
+    assert found is not None
+    assert found.steps_scored == 1
+
+
+def test_a_range_is_scored_whatever_its_age(house: House) -> None:
+    old_ns = CLOCK_NS - 24 * 3600 * S
+    for number in range(3):
+        shift_s = number * 7200.0
+        house.predict(
+            a_prediction_event(f"p{number}", received_ns=old_ns + round(shift_s * S), observed_at_s=CLOCK_S + shift_s, source="backfill")
+        )
+        for step in range(1, 13):
+            house.observe(
+                step, received_ns=old_ns + round((shift_s + step) * S), observed_at_s=CLOCK_S + shift_s + step * 0.4, source="backfill"
+            )
+    house.compact()
+    join = house.join()
+    assert join.run(CLOCK_NS) == {"candidates": 0, "scored": 0, "completed": 0}
+    assert join.score_range(old_ns, CLOCK_NS) == {"candidates": 3, "scored": 3, "completed": 3}
+    assert counts(join.score_range(old_ns, CLOCK_NS)) == NOTHING
+    assert house.lake.count("outcomes") == 3
+
+
+def test_a_range_in_many_slices_is_scored_as_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.lake.truth.RANGE_ROWS", 3)
+    for number in range(40):
+        house.predict(
+            a_prediction_event(
+                f"p{number:02d}",
+                received_ns=CLOCK_NS + number * 20 * S,
+                observed_at_s=CLOCK_S + number * 20,
+                agent_id=f"a{number}",
+            )
+        )
+        for step in range(1, 13):
+            house.observe(
+                step,
+                agent_id=f"a{number}",
+                observed_at_s=CLOCK_S + number * 20 + step * 0.4,
+                received_ns=CLOCK_NS + number * 20 * S + step * S,
+            )
+    assert house.join().score_range(CLOCK_NS, CLOCK_NS + 800 * S) == {"candidates": 40, "scored": 40, "completed": 40}
+    assert house.lake.count("outcomes") == 40
+
+
+def test_two_modes_and_other_horizons_are_scored_side_by_side(house: House) -> None:
+    right = (a_history()[0, -1] + np.arange(1, 13)[:, None] * [0.4, 0.0]).ravel().tolist()
+    wrong = (a_history()[0, -1] + np.arange(1, 13)[:, None] * [0.4, 0.5]).ravel().tolist()
+    circle = [0.04, 0.0, 0.04]
+    house.predict(
+        a_prediction_event("two", mean_m=wrong + right, cov_m2=circle * 24, weights=[0.7, 0.3]),
+        a_prediction_event("short", mean_m=right[:8], cov_m2=circle * 4),
+        a_prediction_event("long history", history_m=[0.0] * 8 + a_history().ravel().tolist()),
+        a_prediction_event("odd", mean_m=right[:-1]),
+        a_prediction_event("singular", cov_m2=[1.0, 1.0, 1.0] * 12),
+    )
+    house.observe(*range(1, 13))
+    join = house.join()
+    assert counts(join.run(CLOCK_NS + 6 * S)) == {"scored": 3, "completed": 3}
+    assert counts(join.run(CLOCK_NS + 7 * S)) == NOTHING
+    two, short = house.outcome("two"), house.outcome("short")
+    assert two is not None
+    assert short is not None
+    assert (two.fde_m, two.is_miss) == (pytest.approx(6.0), False)
+    assert (short.steps_scored, short.is_complete, len(short.step_error_m)) == (4, True, 4)
+
+
+def test_an_outcome_that_could_not_be_written_is_written_by_the_next_run(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.predict(a_prediction_event())
+    house.observe(*range(1, 13))
+    join = house.join()
+
+    def refuse(*_: Any) -> None:
+        raise Unavailable("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.outcomes, "write_lines", refuse)
+        with pytest.raises(Unavailable):
+            join.run(CLOCK_NS + 6 * S)
+    assert counts(join.run(CLOCK_NS + 6 * S)) == {"scored": 1, "completed": 1}
+
+
+def test_what_another_worker_scored_is_not_scored_again(house: House) -> None:
+    first, second = house.join(), house.join()
+    house.predict(a_prediction_event())
+    house.observe(1)
+    assert first.run(CLOCK_NS + 1 * S)["scored"] == 1
+    house.observe(*range(2, 13))
+    assert second.run(CLOCK_NS + 6 * S)["scored"] == 1
+    assert first.run(CLOCK_NS + 70 * S)["scored"] == 0, "its memory is older than a minute, so it reads the lake anew"
+
+
+def test_runs_in_any_rhythm_agree(house: House) -> None:
+    """The same traffic, joined after every event or once at the end, gives the same outcomes."""
+    rng = np.random.default_rng(5)
+    path_m = np.cumsum(rng.normal(0.3, 0.1, (40, 2)), axis=0)
+    event_of: dict[int, list[PredictionEvent]] = {}
+    for number in range(28):
+        at = number + 8
+        event_of.setdefault(at, []).append(
+            a_prediction_event(
+                f"p{number:02d}",
+                received_ns=CLOCK_NS + round(at * 0.4 * S),
+                observed_at_s=CLOCK_S + (at - 1) * 0.4,
+                history_m=path_m[number:at].ravel().tolist(),
+            )
+        )
+    results = []
+    for rhythm in (1, 7, 1000):
+        scene_id = f"rhythm-{rhythm}"
+        join = house.join()
+        for at in range(8, 36):
+            for event in event_of[at]:
+                event.scene_id, event.prediction_id = scene_id, f"{scene_id}-{event.prediction_id[-3:]}"
+                house.predict(event)
+            if at % rhythm == 0:
+                join.run(CLOCK_NS + round(at * 0.4 * S))
+        join.run(CLOCK_NS + round(36 * 0.4 * S))
+        results.append([(entry.outcome.steps_scored, entry.outcome.ade_m, entry.outcome.nll) if entry.outcome else None
+                        for entry in house.lake.recent_predictions(50, scene_id=scene_id)])  # fmt: skip
+    assert len(results[0]) == 28
+    assert sum(entry is not None for entry in results[0]) == 27
+    for one, other in itertools.pairwise(results):
+        for left, right in zip(one, other, strict=True):
+            assert left == pytest.approx(right)

@@ -1,0 +1,81 @@
+"""Train on your own tracks, or adopt your own model: `python -m workers.training --family gaussian_mlp --tracks my.csv`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.datasets import skillcorner, tracks
+from data.sql.engine import Database
+from trajops.errors import TrajOpsError
+from trajops.settings import Settings
+from trajops.trajectories import Scene
+from workers.training.adopt import adopt
+from workers.training.candidates import FAMILIES
+from workers.training.partitions import Cutting
+from workers.training.run import train
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run from the command line; 0 when every version is registered, 1 with one sentence otherwise."""
+    options = _parser().parse_args(arguments)
+    settings = Settings()
+    try:
+        database = Database(settings.sql_url)
+        database.migrate()
+        scenes, dataset = load_scenes(options.tracks)
+        cutting = Cutting(max_gap_s=options.max_gap_s, max_speed_mps=options.max_speed_mps, stride=options.stride)
+        if options.adopt is not None:
+            adopt(settings, options.adopt, scenes, database=database, cutting=cutting, progress=_say)
+        else:
+            families = options.family or ["gaussian_mlp"]
+            train(
+                settings, scenes, families=families, database=database, dataset=dataset, cutting=cutting, seed=options.seed, progress=_say
+            )
+    except TrajOpsError as error:
+        sys.stderr.write(f"{error.message}\n")
+        return 1
+    return 0
+
+
+def load_scenes(paths: Sequence[Path]) -> tuple[list[Scene], str]:
+    """The scenes of the given files and a name for the data; without files the embedded first half.
+
+    Scenes of several files carry the file's name, so that equal ids in two files stay apart.
+    """
+    if not paths:
+        return [skillcorner.load()["first_half"]], "skillcorner_2417/first_half"
+    scenes = []
+    for path in paths:
+        for scene_id, scene in tracks.read(path).items():
+            scenes.append(scene if len(paths) == 1 else Scene(f"{path.stem}/{scene_id}", scene.tracks))
+    return scenes, ", ".join(path.name for path in paths)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m workers.training", description=__doc__)
+    parser.add_argument(
+        "--family", action="append", choices=list(FAMILIES), help="model family to fit; may be repeated (default: gaussian_mlp)"
+    )
+    parser.add_argument(
+        "--tracks",
+        action="append",
+        type=Path,
+        default=[],
+        help="CSV or Parquet with agent, time, x, y; may be repeated (default: the embedded match)",
+    )
+    parser.add_argument("--adopt", type=int, metavar="VERSION", help="measure and list this version that you registered in MLflow yourself")
+    parser.add_argument("--max-gap-s", type=float, default=1.0, help="split tracks at wider gaps, seconds (default: 1)")
+    parser.add_argument("--max-speed-mps", type=float, default=None, help="split tracks at higher speeds, m/s (default: no limit)")
+    parser.add_argument("--stride", type=int, default=1, help="steps between the starts of two windows of a track (default: 1)")
+    parser.add_argument("--seed", type=int, default=0, help="of every random choice (default: 0)")
+    return parser
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

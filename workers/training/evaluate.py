@@ -1,0 +1,128 @@
+"""How good a forecaster is on windows of agents that it was not fitted on, over all and scene by scene."""
+
+import re
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from trajops import metrics
+from trajops.errors import InvalidInput
+from trajops.ports import Forecaster
+from trajops.trajectories import BoolArray, FloatArray, Forecast
+from trajops.windows import Windows
+
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+SAMPLES = 6
+TIMED_CALLS = 200
+TIMED_S = 1.0
+METRIC_NAME = re.compile(r"[^\w\-./ ]")
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A few windows with their forecasts, to be drawn.
+
+    Attributes:
+        history_m: (S, t_obs, 2) metres.
+        truth_m: (S, t_pred, 2) metres.
+        forecast: of these S agents.
+    """
+
+    history_m: FloatArray
+    truth_m: FloatArray
+    forecast: Forecast
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        metrics: val_ade_m, val_fde_m, val_miss_rate, val_nll, val_coverage_50, val_coverage_90, val_min_ade_m, val_min_fde_m,
+            val_cv_ade_m (constant velocity on the same windows), val_latency_ms, and scene.{id}.ade_m, .fde_m, .coverage_90.
+        step_error_m: (t_pred,) mean displacement at each step of the horizon, metres.
+        baseline_error_m: (t_pred,) the same of constant velocity: what a model has to beat.
+        observed_share: share of the truth inside the ellipse of each of `LEVELS`.
+        samples: spread over the windows.
+    """
+
+    metrics: dict[str, float]
+    step_error_m: FloatArray
+    baseline_error_m: FloatArray
+    observed_share: FloatArray
+    samples: Samples
+
+
+def evaluate(forecaster: Forecaster, validation: Windows, *, miss_threshold_m: float = metrics.MISS_THRESHOLD_M) -> Evaluation:
+    """Measure a forecaster on validation windows.
+
+    Args:
+        forecaster: a warm model.
+        validation: N ≥ 1 windows of agents that the model has not seen.
+        miss_threshold_m: a final displacement above this is a miss.
+
+    Raises:
+        InvalidInput: if there is no window.
+    """
+    if not len(validation):
+        raise InvalidInput("there is no window to validate on; give more or longer tracks")
+    forecast = forecaster.forecast(validation.history_m)
+    truth_m = validation.truth_m
+    measured = _scores(forecast, truth_m, miss_threshold_m)
+    result = {f"val_{name}": value for name, value in measured.items()}
+    scenes = np.array(validation.scene_ids)
+    for scene_id in sorted(set(validation.scene_ids)):
+        part = _scores(_select(forecast, scenes == scene_id), truth_m[scenes == scene_id], miss_threshold_m)
+        result |= {f"scene.{METRIC_NAME.sub('_', scene_id)}.{name}": part[name] for name in ("ade_m", "fde_m", "coverage_90")}
+    result["val_latency_ms"] = latency_ms(forecaster, validation.history_m[:1])
+    rows = np.unique(np.linspace(0, len(validation) - 1, SAMPLES).astype(int))
+    is_sample = np.isin(np.arange(len(validation)), rows)
+    samples = Samples(validation.history_m[is_sample], truth_m[is_sample], _select(forecast, is_sample))
+    step_error_m = metrics.displacement(forecast.best_m, truth_m).mean(axis=0)
+    baseline_error_m = metrics.displacement(constant_velocity_m(validation), truth_m).mean(axis=0)
+    result["val_cv_ade_m"] = float(baseline_error_m.mean())
+    return Evaluation(result, step_error_m, baseline_error_m, _observed_share(forecast, truth_m), samples)
+
+
+def constant_velocity_m(windows: Windows) -> FloatArray:
+    """(N, t_pred, 2) metres: straight on with the last step."""
+    history_m = windows.history_m
+    ahead = np.arange(1, windows.window.t_pred + 1)[:, None]
+    positions_m: FloatArray = history_m[:, -1:] + ahead * (history_m[:, -1:] - history_m[:, -2:-1])
+    return positions_m
+
+
+def latency_ms(forecaster: Forecaster, history_m: FloatArray) -> float:
+    """Median time of one forecast of (1, t_obs, 2) metres, milliseconds, after a warm-up."""
+    for _ in range(3):
+        forecaster.forecast(history_m)
+    taken_ns: list[int] = []
+    until_ns = time.perf_counter_ns() + int(TIMED_S * 1e9)
+    while len(taken_ns) < TIMED_CALLS and (not taken_ns or time.perf_counter_ns() < until_ns):
+        started_ns = time.perf_counter_ns()
+        forecaster.forecast(history_m)
+        taken_ns.append(time.perf_counter_ns() - started_ns)
+    return float(np.median(taken_ns)) / 1e6
+
+
+def _scores(forecast: Forecast, truth_m: FloatArray, miss_threshold_m: float) -> dict[str, float]:
+    return {
+        "ade_m": float(metrics.ade(forecast.best_m, truth_m).mean()),
+        "fde_m": float(metrics.fde(forecast.best_m, truth_m).mean()),
+        "min_ade_m": float(metrics.min_ade(forecast.mean_m, truth_m).mean()),
+        "min_fde_m": float(metrics.min_fde(forecast.mean_m, truth_m).mean()),
+        "miss_rate": metrics.miss_rate(forecast.mean_m, truth_m, miss_threshold_m),
+        "nll": float(metrics.nll(forecast, truth_m).mean()),
+        "coverage_50": metrics.coverage(forecast, truth_m, 0.5),
+        "coverage_90": metrics.coverage(forecast, truth_m, 0.9),
+    }
+
+
+def _observed_share(forecast: Forecast, truth_m: FloatArray) -> FloatArray:
+    squared = metrics.squared_mahalanobis(forecast.best_m, forecast.covariance_m2[:, 0], truth_m)
+    return np.array([(squared <= metrics.chi_square_quantile(level)).mean() for level in LEVELS])
+
+
+def _select(forecast: Forecast, mask: BoolArray) -> Forecast:
+    return Forecast(forecast.mean_m[mask], forecast.covariance_m2[mask], forecast.weights[mask])

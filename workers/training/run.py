@@ -1,0 +1,221 @@
+"""A training run from scenes to registered versions: cut, fit, evaluate, log, register, mirror in SQL."""
+
+import logging
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from data.models.package import LoggedVersion, Package, RunRecord
+from data.models.registry import MlflowRegistry
+from data.sql.engine import Database
+from trajops.deployments.routing import ModelRef
+from trajops.errors import InvalidInput
+from trajops.ports import Compute
+from trajops.records import ModelVersion
+from trajops.settings import Settings
+from trajops.trajectories import Scene
+from workers.compute import compute_from
+from workers.training.candidates import FAMILIES, Candidate, Fitted, fit_candidate
+from workers.training.evaluate import LEVELS, Evaluation
+from workers.training.partitions import PARTITIONS, Cutting, Split, split
+
+logger = logging.getLogger(__name__)
+
+
+class RunStore(Protocol):
+    """Where runs and models are logged."""
+
+    def publish(self, model_name: str, record: RunRecord, package: Package) -> LoggedVersion:
+        """Log a run with its model, and register the model as the next version."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainedVersion:
+    """A registered version with its validation figures."""
+
+    ref: ModelRef
+    family: str
+    run_id: str | None
+    digest: str
+    metrics: Mapping[str, float]
+
+
+def train(
+    settings: Settings,
+    scenes: Sequence[Scene],
+    *,
+    families: Sequence[str] = ("gaussian_mlp",),
+    database: Database,
+    compute: Compute | None = None,
+    store: RunStore | None = None,
+    dataset: str = "tracks",
+    cutting: Cutting | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = logger.info,
+) -> list[TrainedVersion]:
+    """Fit one candidate of each family and register them in the order given.
+
+    Args:
+        settings: name the registry, the registered model, and where to compute.
+        scenes: recorded tracks.
+        families: keys of `candidates.FAMILIES`.
+        database: of the control state; gets one row a version.
+        compute: where partitions and candidates are computed; None: where the settings say.
+        store: where runs are logged; None: the MLflow server of the settings.
+        dataset: name of the data in MLflow.
+        cutting: how tracks become windows.
+        seed: of every random choice.
+        progress: told each step in one line.
+
+    Raises:
+        InvalidInput: if there are too few windows, or no family.
+        NotFound: if there is no such family.
+        RegistryUnavailable: if MLflow does not answer.
+    """
+    if not families:
+        raise InvalidInput(f"name at least one model family: {', '.join(FAMILIES)}")
+    if store is None:
+        _check_registry(settings)
+    with ThreadPoolExecutor(1, thread_name_prefix="mlflow-import") as pool:
+        # MLflow takes seconds to import; that time is shared with the fitting.
+        opening = pool.submit(_open_store, settings) if store is None else None
+        data, fitted = _compute(settings, scenes, families, compute, cutting, seed, progress)
+        store = opening.result() if opening is not None else store
+    assert store is not None
+    common = _common_params(data, scenes, cutting or Cutting(), seed, dataset)
+    commit = git_commit()
+    versions = []
+    for result in fitted:
+        record = _record(result, common, data, dataset, commit)
+        logged = store.publish(settings.model_name, record, result.package)
+        version = TrainedVersion(logged.ref, result.package.family, logged.run_id, logged.digest, record.metrics)
+        mirror(database, version, record.params)
+        metrics = record.metrics
+        progress(
+            f"registered {logged.ref} ({version.family}): ADE {metrics['val_ade_m']:.2f} m, FDE {metrics['val_fde_m']:.2f} m, "
+            f"90 % ellipse holds {metrics['val_coverage_90']:.0%}, {metrics['val_latency_ms'] * 1e3:.0f} µs"
+        )
+        versions.append(version)
+    return versions
+
+
+def mirror(database: Database, version: TrainedVersion, params: Mapping[str, str]) -> None:
+    """Write the version's row into the control state, so that nobody waits for MLflow to show it."""
+    row = ModelVersion(
+        model_name=version.ref.name,
+        model_version=version.ref.version,
+        family=version.family,
+        run_id=version.run_id,
+        metrics=dict(version.metrics),
+        params=dict(params),
+        digest=version.digest,
+        created_at=datetime.now(UTC),
+    )
+    with database.unit_of_work() as unit_of_work:
+        unit_of_work.model_versions.put(row)
+
+
+def git_commit(folder: Path = Path(__file__).parent) -> str | None:
+    """Commit of the code that trains, with `-dirty` where it has changes; None outside of a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return answer.stdout.strip() or None
+
+
+def _compute(
+    settings: Settings,
+    scenes: Sequence[Scene],
+    families: Sequence[str],
+    compute: Compute | None,
+    cutting: Cutting | None,
+    seed: int,
+    progress: Callable[[str], None],
+) -> tuple[Split, list[Fitted]]:
+    """Everything that is computed, wherever that is."""
+    if compute is None:
+        with compute_from(settings) as chosen:
+            return _compute(settings, scenes, families, chosen, cutting, seed, progress)
+    data = split(scenes, compute, cutting)
+    progress(
+        f"cut {len(data.fit)} windows to fit on, {len(data.calibration)} to calibrate on and {len(data.validation)} to validate on "
+        f"from {sum(len(scene.tracks) for scene in scenes)} tracks"
+    )
+    candidates = [Candidate(family, data, seed, settings.miss_threshold_m) for family in families]
+    fitted = compute.map(fit_candidate, candidates)
+    for result in fitted:
+        progress(f"fitted {result.package.family} in {result.fit_s:.1f} s")
+    return data, fitted
+
+
+def _check_registry(settings: Settings) -> None:
+    """Ask the registry one cheap question before minutes are spent."""
+    with closing(MlflowRegistry(settings.registry_url)) as registry:
+        registry.aliases(settings.model_name)
+
+
+def _open_store(settings: Settings) -> RunStore:
+    from data.models.mlflow_store import MlflowStore  # noqa: PLC0415 - imports MLflow
+
+    return MlflowStore(settings.registry_url)
+
+
+def _common_params(data: Split, scenes: Sequence[Scene], cutting: Cutting, seed: int, dataset: str) -> dict[str, str]:
+    return {
+        "dataset": dataset,
+        "data_fingerprint": data.fingerprint,
+        "scenes": ", ".join(scene.scene_id for scene in scenes)[:500],
+        "windows.fit": str(len(data.fit)),
+        "windows.calibration": str(len(data.calibration)),
+        "windows.validation": str(len(data.validation)),
+        "agents.validation": str(len(set(data.validation.agent_ids))),
+        "window.t_obs": str(cutting.window.t_obs),
+        "window.t_pred": str(cutting.window.t_pred),
+        "window.dt_s": str(cutting.window.dt_s),
+        "stride": str(cutting.stride),
+        "max_gap_s": str(cutting.max_gap_s),
+        "max_speed_mps": str(cutting.max_speed_mps),
+        "partitions": str(PARTITIONS * len(scenes)),
+        "seed": str(seed),
+        "python": platform.python_version(),
+    }
+
+
+def _record(result: Fitted, common: Mapping[str, str], data: Split, dataset: str, commit: str | None) -> RunRecord:
+    family = result.package.family
+    params = {**common, "family": family, **result.params, **({"git_commit": commit} if commit else {})}
+    return RunRecord(
+        name=family,
+        params=params,
+        metrics={**result.evaluation.metrics, "fit_s": result.fit_s},
+        tags={"mlflow.source.git.commit": commit} if commit else {},
+        dataset=dataset,
+        fingerprint=data.fingerprint,
+        artifacts=_figures(family, result.evaluation, result.package.window.dt_s),
+    )
+
+
+def _figures(family: str, evaluation: Evaluation, dt_s: float) -> dict[str, str]:
+    """The run's figures: their data as JSON, and one page that draws them."""
+    from workers.training import plots  # noqa: PLC0415 - plotly is drawn from at the end only
+
+    figures = {
+        "error_by_step": plots.error_by_step({"straight on": evaluation.baseline_error_m, family: evaluation.step_error_m}, dt_s),
+        "calibration": plots.calibration_curve(LEVELS, evaluation.observed_share),
+        "sample_forecasts": plots.sample_forecasts(evaluation.samples),
+    }
+    files = {f"plots/{name}.json": figure.to_json() for name, figure in figures.items()}
+    return {**files, "plots/report.html": plots.report(f"Validation of {family}", list(figures.values()))}

@@ -1,0 +1,79 @@
+"""Who calls: bearer tokens and API keys, checked once and remembered for a short while."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from starlette.concurrency import run_in_threadpool
+
+from trajops.errors import Unauthenticated
+from trajops.services.identity import Client
+
+
+class _Known(NamedTuple):
+    client: Client
+    until_s: float
+
+
+class Gate:
+    """Turns an Authorization header into a client, with a bounded memory of the headers it has accepted.
+
+    A revoked key or a disabled user is let in for at most `keep_s` longer; an expired credential not at all.
+
+    Args:
+        authenticate: checks one credential; may block.
+        keep_s: longest time that a check is remembered, seconds.
+        capacity: most credentials remembered; the oldest check goes first.
+    """
+
+    def __init__(self, authenticate: Callable[[str], Client], *, keep_s: float = 60.0, capacity: int = 10_000) -> None:
+        self._authenticate = authenticate
+        self._keep_s = keep_s
+        self._capacity = capacity
+        self._known: dict[bytes, _Known] = {}
+
+    def known(self, authorization: bytes | None) -> Client | None:
+        """The client behind a header that was accepted lately; None: ask `admit`."""
+        found = self._known.get(authorization) if authorization is not None else None
+        return found.client if found is not None and time.monotonic() < found.until_s else None
+
+    async def admit(self, authorization: bytes | None) -> Client:
+        """The client behind a header.
+
+        Raises:
+            Unauthenticated: if there is no bearer credential, or it is wrong, expired or revoked.
+            Unavailable: if the database is needed and away.
+        """
+        known = self.known(authorization)
+        if known is not None:
+            return known
+        credential = _credential(authorization)
+        try:
+            client = await run_in_threadpool(self._authenticate, credential)
+        except Unauthenticated as error:
+            raise Unauthenticated(error.message, **error.details, is_given=True) from error
+        if authorization is not None:
+            self._remember(authorization, client)
+        return client
+
+    def _remember(self, authorization: bytes, client: Client) -> None:
+        keep_s = self._keep_s
+        if client.expires_at is not None:
+            keep_s = min(keep_s, (client.expires_at - datetime.now(UTC)).total_seconds())
+        self._known.pop(authorization, None)
+        while len(self._known) >= self._capacity:
+            del self._known[next(iter(self._known))]
+        self._known[authorization] = _Known(client, time.monotonic() + keep_s)
+
+
+def _credential(authorization: bytes | None) -> str:
+    if authorization is None:
+        raise Unauthenticated(
+            "this needs a credential: send the header 'Authorization: Bearer TOKEN' with a token of /v1/token or an API key"
+        )
+    scheme, _, credential = authorization.decode("latin-1").partition(" ")
+    credential = credential.strip()
+    if scheme.lower() != "bearer" or not credential:
+        raise Unauthenticated("the Authorization header must read 'Bearer TOKEN', with a token of /v1/token or an API key", is_given=True)
+    return credential

@@ -1,0 +1,228 @@
+"""The hot path: raw bytes in, raw bytes out, and still a documented FastAPI route.
+
+A `FastRoute` stands in the OpenAPI document like any other route. What answers it is a `FastEndpoint`, a small ASGI
+application: header scan, remembered client, msgspec decoding, the use case, orjson bytes. `FastApi` looks its endpoints up
+before its middleware and router are entered; the router knows them too, so that a mount or a root path changes nothing.
+"""
+
+import inspect
+import logging
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from fastapi import Depends, FastAPI
+from fastapi.routing import APIRoute
+from fastapi.security import HTTPBearer
+from pydantic import BaseModel, ValidationError
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.auth import Gate
+from api.errors import DOCUMENTED, Rendered, as_problems, render, render_invalid, render_unexpected
+from api.metrics import RouteMeter
+from trajops.errors import TooLarge, TrajOpsError
+from trajops.services.identity import Client
+
+BEARER = HTTPBearer(description="A token of /v1/token, or an API key.", auto_error=False)
+MAX_REQUEST_ID = 128
+
+logger = logging.getLogger(__name__)
+
+
+class Call(NamedTuple):
+    """Who asks, and under which id."""
+
+    client: Client
+    request_id: str | None
+
+
+Use = Callable[[Any, Call], Awaitable[bytes]]
+Decode = Callable[[bytes], Any]
+# What a fast decoder raises on a body that the documented model has to judge.
+REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class ClientGone(Exception):
+    """The client has hung up before its request was complete."""
+
+
+class FastEndpoint:
+    """Answers one hot route.
+
+    Args:
+        use: takes the decoded body and the call, returns the answer as JSON bytes.
+        decode: the fast judge of a body; may refuse what `model` accepts, never the reverse.
+        model: the documented model, which has the last word on what `decode` refuses.
+        gate: knows the clients.
+        meter: counts the answers.
+        max_body_bytes: larger bodies are refused.
+    """
+
+    def __init__(self, use: Use, decode: Decode, model: type[BaseModel], gate: Gate, meter: RouteMeter, max_body_bytes: int) -> None:
+        self.use = use
+        self.model = model
+        self._decode = decode
+        self._gate = gate
+        self._meter = meter
+        self._max_body_bytes = max_body_bytes
+        self._logged_s: dict[str, float] = {}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        started_s = time.perf_counter()
+        authorization = given_id = length = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"content-length":
+                length = value
+            elif name == b"x-request-id":
+                given_id = value
+        request_id = None if given_id is None else checked_request_id(given_id)
+        status, headers = 200, [(b"content-type", b"application/json")]
+        try:
+            client = self._gate.known(authorization) or await self._gate.admit(authorization)
+            if length is not None and len(length) > 3 and int(length) > self._max_body_bytes:
+                raise self._too_large()
+            body = await self._read(receive)
+            content = await self.use(self._judge(body), Call(client, request_id))
+        except ClientGone:
+            return
+        except Exception as error:  # noqa: BLE001 - every request gets an answer
+            request_id = request_id or new_request_id()
+            status, shown, content = self._problem(error, scope["path"], request_id)
+            headers = [(name.lower().encode(), value.encode()) for name, value in shown.items()]
+        if request_id is not None:
+            headers.append((b"x-request-id", request_id.encode()))
+        headers.append((b"content-length", b"%d" % len(content)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+        self._meter.observe(status, time.perf_counter() - started_s)
+
+    async def _read(self, receive: Receive) -> bytes:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        body: bytes = message.get("body", b"")
+        if not message.get("more_body", False) and len(body) <= self._max_body_bytes:
+            return body
+        parts, size = [body], len(body)
+        while message.get("more_body", False):
+            if size > self._max_body_bytes:
+                raise self._too_large()
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+        if size > self._max_body_bytes:
+            raise self._too_large()
+        return b"".join(parts)
+
+    def _judge(self, body: bytes) -> Any:
+        try:
+            return self._decode(body)
+        except REFUSALS:
+            return self.model.model_validate_json(body)
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is larger than {self._max_body_bytes} bytes; send it in parts, or raise TRAJOPS_MAX_BODY_BYTES")
+
+    def _problem(self, error: Exception, path: str, request_id: str) -> Rendered:
+        if isinstance(error, ValidationError):
+            found = [{**detail, "loc": ("body", *detail["loc"])} for detail in error.errors(include_url=False)]
+            return render_invalid(found, request_id)
+        if isinstance(error, TrajOpsError):
+            rendered = render(error, request_id)
+            if rendered.status >= 500 and self._is_news(error.code):
+                logger.warning("%s: %s", path, error.message, extra={"request_id": request_id, "status": rendered.status})
+            return rendered
+        logger.error("%s failed", path, exc_info=error, extra={"request_id": request_id, "status": 500})
+        return render_unexpected(request_id)
+
+    def _is_news(self, code: str) -> bool:
+        """Whether a code was not logged within the last second: a thousand refusals a second are one fact, and counted."""
+        now_s = time.monotonic()
+        if now_s - self._logged_s.get(code, -1.0) < 1.0:
+            return False
+        self._logged_s[code] = now_s
+        return True
+
+
+class FastRoute(APIRoute):
+    """Documents `takes` → `gives`, and is answered by its endpoint."""
+
+    def __init__(self, path: str, endpoint: FastEndpoint, gives: type[BaseModel], tag: str) -> None:
+        super().__init__(
+            path,
+            _documented(endpoint),
+            methods=["POST"],
+            response_model=gives,
+            tags=[tag],
+            dependencies=[Depends(BEARER)],
+            responses={status: DOCUMENTED[status] for status in (401, 404, 413, 422, 503)},
+            generate_unique_id_function=lambda route: route.name,
+        )
+        self.app = endpoint
+
+
+class FastApi(FastAPI):
+    """FastAPI with a short way to its hot routes.
+
+    Attributes:
+        rest: answers everything else; starts as FastAPI itself, and may be wrapped.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._short: dict[str, FastEndpoint] = {}
+        self.rest: ASGIApp = super().__call__
+
+    def add_fast_route(self, path: str, endpoint: FastEndpoint, gives: type[BaseModel], tag: str) -> None:
+        """Register a hot route: documented, routed, and found ahead of both."""
+        self.router.routes.append(FastRoute(path, endpoint, gives, tag))
+        self._short[path] = endpoint
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if self.openapi_schema is None:
+            self.openapi_schema = as_problems(super().openapi())
+        return self.openapi_schema
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        if scope["type"] == "http" and scope["method"] == "POST":
+            endpoint = self._short.get(scope["path"])
+            if endpoint is not None:
+                await endpoint(scope, receive, send)
+                return
+        await self.rest(scope, receive, send)
+
+
+def _documented(endpoint: FastEndpoint) -> Callable[..., Any]:
+    """A function that is never called: FastAPI reads name, text and signature from it."""
+
+    def document() -> None:
+        raise AssertionError("a fast route is answered by its endpoint")
+
+    document.__name__ = endpoint.use.__name__
+    document.__doc__ = endpoint.use.__doc__
+    document.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter("body", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=endpoint.model)]
+    )
+    return document
+
+
+def checked_request_id(value: bytes) -> str | None:
+    """The caller's own request id, if it is short and printable; None otherwise."""
+    if not 0 < len(value) <= MAX_REQUEST_ID or not value.isascii():
+        return None
+    text = value.decode("ascii")
+    return text if text.isprintable() else None
+
+
+def new_request_id() -> str:
+    """A fresh request id."""
+    return secrets.token_hex(16)

@@ -1,0 +1,67 @@
+"""The prediction API: hot routes for programs, `/v1` for operators."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+import trajops
+from api import errors
+from api.fast_route import FastApi
+from api.observed import Observed
+from api.routes import documentation, drift, health, jobs, predict, predictions, releases, session, status
+from api.wiring import Parts
+from trajops.settings import Settings
+
+DESCRIPTION = """\
+Eight observed positions in, twelve predicted ones with their uncertainty out; and what an operator needs to see and change.
+
+Every route but the health checks, this page and `/v1/token` needs a bearer credential: a token of `/v1/token`, or an API key.
+Any valid client may read and predict; changes need the role `operator`. Errors are RFC 9457 problems with a stable `code`.
+`X-Request-ID` is taken over, logged and returned."""
+
+
+def create_app(settings: Settings | None = None, parts: Parts | None = None) -> FastApi:
+    """Build the application; nothing is opened before its lifespan begins.
+
+    Args:
+        settings: what can be set from outside. Default: read from the environment.
+        parts: what it consists of. Default: the real ones.
+    """
+    parts = parts or Parts(settings or Settings())
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        await run_in_threadpool(parts.open)
+        try:
+            yield
+        finally:
+            await run_in_threadpool(parts.close)
+
+    app = FastApi(
+        title="TrajOps",
+        version=trajops.__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        max_body_size=parts.settings.max_body_bytes,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    app.state.parts = parts
+    errors.install(app)
+    predict.install(app, parts)
+    for module in (session, releases, predictions, drift, jobs, status, health, documentation):
+        app.include_router(module.router)
+    app.rest = Observed(app.rest, parts.meters)
+    return app
+
+
+def __getattr__(name: str) -> Any:
+    """`uvicorn api.main:app` finds the application here; importing the module builds nothing."""
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    app = globals()["app"] = create_app()
+    return app

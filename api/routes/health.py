@@ -1,0 +1,41 @@
+"""Whether the process lives, whether it can answer, and its counters."""
+
+import ipaddress
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+
+from api.deps import PartsOf
+from trajops.contracts.status import Liveness, Readiness
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz", summary="Is the process alive?")
+async def healthz() -> Liveness:
+    """Alive, whatever else is away."""
+    return Liveness(status="alive")
+
+
+@router.get("/readyz", summary="Can it answer?", responses={503: {"model": Readiness, "description": "Not ready"}})
+async def readyz(parts: PartsOf, response: Response) -> Readiness:
+    """200 once there is a champion and every version that may answer is warm; 503 before. Says what is missing, and why."""
+    readiness = parts.host.readiness()
+    response.status_code = 200 if readiness.status == "ready" else 503
+    return readiness
+
+
+@router.get("/metrics", summary="Counters", response_class=Response, responses={200: {"content": {CONTENT_TYPE_PLAIN_0_0_4: {}}}})
+async def metrics(parts: PartsOf, request: Request) -> Response:
+    """Counters in the Prometheus text format. Open to this machine; from elsewhere it takes a bearer credential."""
+    if not _is_local(request):
+        header = request.headers.get("authorization")
+        await parts.gate.admit(None if header is None else header.encode("latin-1"))
+    return Response(parts.meters.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _is_local(request: Request) -> bool:
+    try:
+        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False

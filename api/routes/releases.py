@@ -1,0 +1,131 @@
+"""Model versions, deployments, routes and the audit of their changes."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.deps import CHANGES, READS, IdempotencyKey, Operator, PartsOf, Reader
+from api.wiring import Parts
+from trajops.contracts.audit import AuditPage
+from trajops.contracts.deployments import (
+    CanaryIn,
+    ChangeOut,
+    DeploymentOut,
+    DeploymentsOut,
+    RollbackIn,
+    RouteHistoryOut,
+    StageIn,
+    TransitionIn,
+)
+from trajops.contracts.models import ModelsOut, ModelVersionOut
+from trajops.deployments.lifecycle import State
+from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.records import ModelVersion
+
+router = APIRouter(prefix="/v1", tags=["releases"])
+
+
+@router.get("/models", summary="Model versions", responses=READS)
+def models(parts: PartsOf, _client: Reader) -> ModelsOut:
+    """All versions of the registered model, newest first, with their metrics and where each one is deployed."""
+
+    def read() -> ModelsOut:
+        with parts.unit_of_work(read_only=True) as uow:
+            versions = uow.model_versions.all(parts.settings.model_name)
+            deployed = {ModelRef(one.model_name, one.model_version): one for one in uow.deployments.all()}
+            table = uow.routes.table()
+        rows = [_version(parts, version, deployed.get(version.ref), table) for version in versions]
+        return ModelsOut(model_name=parts.settings.model_name, versions=rows)
+
+    return parts.cached.get("models", read)
+
+
+@router.get("/deployments", summary="Deployments", responses=READS)
+def deployments(parts: PartsOf, _client: Reader) -> DeploymentsOut:
+    """All deployments, newest first."""
+    return parts.deployments.deployments()
+
+
+@router.get("/routes", summary="Routes", responses=READS)
+def routes(parts: PartsOf, _client: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> RouteHistoryOut:
+    """Who answers now, and what was live when."""
+    return parts.deployments.routes(limit)
+
+
+@router.get("/audit", summary="Audit", responses=READS)
+def audit(
+    parts: PartsOf,
+    _client: Reader,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+    subject: Annotated[str | None, Query(max_length=256, description="Only changes of this subject, for example trajectory/3.")] = None,
+) -> AuditPage:
+    """Who changed what, when and why; newest first."""
+    with parts.unit_of_work(read_only=True) as uow:
+        return AuditPage(entries=uow.audit.newest(limit, subject))
+
+
+@router.post("/deployments", summary="Stage a version", responses=CHANGES)
+def stage(body: StageIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ChangeOut:
+    """Make a registered version ready to take traffic; routes stay as they are."""
+    change = parts.deployments.stage(body.model_version, actor=client.client_id, reason=body.reason, idempotency_key=key)
+    return _followed(parts, change)
+
+
+@router.post("/deployments/{deployment_id}/canary", summary="Start a canary", responses=CHANGES)
+def start_canary(deployment_id: str, body: CanaryIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ChangeOut:
+    """Compare a staged deployment with the champion on a share of the agents; half of them get the challenger."""
+    change = parts.deployments.start_canary(
+        deployment_id, body.expected_version, body.coverage, actor=client.client_id, reason=body.reason, idempotency_key=key
+    )
+    return _followed(parts, change)
+
+
+@router.post("/deployments/{deployment_id}/canary/stop", summary="Stop a canary", responses=CHANGES)
+def stop_canary(deployment_id: str, body: TransitionIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ChangeOut:
+    """End the comparison; the champion answers everybody."""
+    change = parts.deployments.stop_canary(
+        deployment_id, body.expected_version, actor=client.client_id, reason=body.reason, idempotency_key=key
+    )
+    return _followed(parts, change)
+
+
+@router.post("/deployments/{deployment_id}/promote", summary="Promote", responses=CHANGES)
+def promote(deployment_id: str, body: TransitionIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ChangeOut:
+    """Make a deployment the champion; the champion so far is kept warm for a rollback."""
+    change = parts.deployments.promote(
+        deployment_id, body.expected_version, actor=client.client_id, reason=body.reason, idempotency_key=key
+    )
+    return _followed(parts, change)
+
+
+@router.post("/routes/rollback", summary="Roll back", responses=CHANGES)
+def rollback(body: RollbackIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ChangeOut:
+    """Put the previous champion back."""
+    change = parts.deployments.rollback(body.expected_epoch, actor=client.client_id, reason=body.reason, idempotency_key=key)
+    return _followed(parts, change)
+
+
+def _followed(parts: Parts, change: ChangeOut) -> ChangeOut:
+    """The change, with this process on its way to the new epoch instead of at its next look."""
+    parts.host.wake()
+    parts.cached.clear()
+    return change
+
+
+def _version(parts: Parts, version: ModelVersion, deployment: DeploymentOut | None, table: RouteTable) -> ModelVersionOut:
+    aliases = [name for name in ("champion", "challenger", "previous_champion") if table.alias(name) == version.ref]
+    return ModelVersionOut(
+        model_name=version.model_name,
+        model_version=version.model_version,
+        family=version.family,
+        run_id=version.run_id,
+        run_url=None if version.run_id is None else f"{parts.settings.registry_url}/#/runs/{version.run_id}",
+        created_at=version.created_at,
+        aliases=aliases,
+        metrics=version.metrics,
+        params=version.params,
+        deployment_id=deployment and deployment.deployment_id,
+        state=State.REGISTERED if deployment is None else deployment.state,
+        version=deployment and deployment.version,
+        is_warm=version.ref in parts.host.warm,
+    )

@@ -1,0 +1,161 @@
+"""The product in one glance: what each part says, and one sentence over it."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+
+from api.wiring import Parts
+from trajops.clock import now
+from trajops.contracts.audit import AuditOut
+from trajops.contracts.deployments import RouteOut
+from trajops.contracts.jobs import JobOut
+from trajops.contracts.performance import PerformanceRow
+from trajops.contracts.status import Health, ServiceOut, StatusOut, TrafficPoint
+from trajops.errors import TrajOpsError
+
+WINDOW = timedelta(minutes=15)
+RECENT_CHANGES = 10
+PROBE_S = 1.0
+SILENT_INTERVALS = 3
+WORST_FIRST: tuple[Health, ...] = ("bad", "warn", "unknown", "ok")
+
+
+def read_status(parts: Parts) -> StatusOut:
+    """Ask every part; one that is away is reported, and takes nothing else with it."""
+    at = now(parts.clock)
+    control = _Control(parts, at)
+    telemetry = _Telemetry(parts, at)
+    services = [
+        _api(parts),
+        control.service,
+        parts.cached_longer.get("mlflow", lambda: _mlflow(parts)),
+        _workers(control.jobs, at),
+        telemetry.service,
+    ]
+    return StatusOut(
+        at=at,
+        verdict=min((service.health for service in services), key=WORST_FIRST.index),
+        sentence=sentence(services, control.route, telemetry.rows, control.drift_verdict),
+        environment=parts.settings.environment,
+        route=control.route,
+        services=services,
+        traffic=telemetry.traffic,
+        performance=telemetry.rows,
+        changes=control.changes,
+        jobs=control.jobs,
+        drift_verdict=control.drift_verdict,
+    )
+
+
+def sentence(services: Sequence[ServiceOut], route: RouteOut, rows: Sequence[PerformanceRow], drift_verdict: str | None) -> str:
+    """The state of the product in one sentence: what is wrong, or who answers and how well."""
+    for health in WORST_FIRST[:2]:
+        for service in services:
+            if service.health == health:
+                return f"{service.service}: {service.detail}"
+    if route.champion is None:
+        return "No model is deployed yet: stage a registered version and promote it."
+    champion = f"{route.champion.model_name}/{route.champion.model_version}"
+    answered = sum(row.predictions for row in rows)
+    scored = next((row for row in rows if row.model_version == route.champion.model_version and row.ade_m is not None), None)
+    text = f"{champion} answers; {answered:,} predictions in the last {WINDOW.seconds // 60} minutes"
+    if scored is not None and scored.ade_m is not None:
+        text += f", ADE {scored.ade_m:.2f} m"
+        if scored.cv_ade_m is not None:
+            text += f" (constant velocity {scored.cv_ade_m:.2f} m)"
+    if route.challenger is not None:
+        text += f"; version {route.challenger.model_version} is compared with it on {route.coverage:.0%} of the agents"
+    return f"{text}; drift: {drift_verdict}." if drift_verdict in {"warning", "drift"} else f"{text}."
+
+
+class _Control:
+    """What the database says; the route that answers in this process where the database is away."""
+
+    def __init__(self, parts: Parts, at: datetime) -> None:
+        self.route = RouteOut.of(parts.service.snapshot.table)
+        self.changes: list[AuditOut] = []
+        self.jobs: list[JobOut] = []
+        self.drift_verdict: str | None = None
+        try:
+            with parts.unit_of_work(read_only=True) as uow:
+                self.route = uow.routes.current()
+                self.changes = uow.audit.newest(RECENT_CHANGES)
+                self.jobs = uow.jobs.overview(at)
+                drift = uow.drift_checks.latest()
+        except TrajOpsError as error:
+            self.service = ServiceOut(service="database", health="bad", detail=error.message)
+        else:
+            self.drift_verdict = None if drift is None else drift.verdict
+            self.service = ServiceOut(service="database", health="ok", detail=f"epoch {self.route.epoch}")
+
+
+class _Telemetry:
+    """What the lake says of the last minutes."""
+
+    def __init__(self, parts: Parts, at: datetime) -> None:
+        self.traffic: list[TrafficPoint] = []
+        self.rows: list[PerformanceRow] = []
+
+        def read() -> None:
+            self.traffic = parts.lake.traffic(at - WINDOW, at)
+            self.rows = parts.lake.performance(at - WINDOW, at, parts.settings.coverage_level).rows
+
+        cause = _failure(read)
+        if cause is not None:
+            self.service = ServiceOut(service="lake", health="bad", detail=cause)
+            return
+        predictions, scored = sum(row.predictions for row in self.rows), sum(row.scored for row in self.rows)
+        detail = f"{predictions:,} predictions in the last {WINDOW.seconds // 60} minutes, {scored:,} of them scored by truth"
+        self.service = ServiceOut(service="lake", health="ok", detail=detail)
+
+
+def _failure(read: Callable[[], None]) -> str | None:
+    """Why a read failed; None when it did not. A status page must stand when what it reports on does not."""
+    try:
+        read()
+    except TrajOpsError as error:
+        return error.message
+    except Exception as error:  # noqa: BLE001
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _api(parts: Parts) -> ServiceOut:
+    readiness = parts.host.readiness()
+    if readiness.status == "not_ready":
+        return ServiceOut(service="api", health="warn", detail=f"not ready: {readiness.detail}")
+    failures = sum(parts.service.failures.get(ref, 0) for ref in parts.service.snapshot.table.models())
+    if failures:
+        detail = f"a routed model failed and the baseline answered, {failures:,} times since the start; see the API's log"
+        return ServiceOut(service="api", health="warn", detail=detail)
+    health: Health = "warn" if readiness.missing else "ok"
+    return ServiceOut(service="api", health=health, detail=f"{readiness.detail}; warm: {', '.join(readiness.warm)}")
+
+
+def _mlflow(parts: Parts) -> ServiceOut:
+    import httpx  # noqa: PLC0415 - the registry needs it anyway, the start does not
+
+    url = parts.settings.registry_url
+    try:
+        httpx.get(f"{url}/health", timeout=PROBE_S, trust_env=False).raise_for_status()
+    except httpx.HTTPError as error:
+        detail = f"{url} does not answer ({type(error).__name__}); predictions go on with the models that are warm or cached"
+        return ServiceOut(service="mlflow", health="warn", detail=detail)
+    return ServiceOut(service="mlflow", health="ok", detail=f"{url} answers")
+
+
+def _workers(jobs: Sequence[JobOut], at: datetime) -> ServiceOut:
+    runs = [job.last_run for job in jobs if job.last_run is not None]
+    if not runs:
+        return ServiceOut(service="workers", health="unknown", detail="no job has run yet; start the workers")
+    last_at = max(run.finished_at or run.started_at for run in runs)
+    silent = at - last_at
+    if silent > timedelta(seconds=SILENT_INTERVALS * min(job.every_s for job in jobs) + 10):
+        return ServiceOut(service="workers", health="bad", detail=f"no job has run for {silent.total_seconds():.0f} s; start the workers")
+    failed = sorted(run.job for run in runs if run.state == "failed")
+    late = sorted(job.job for job in jobs if job.is_late)
+    if failed or late:
+        troubles = [f"failed: {', '.join(failed)}"] * bool(failed) + [f"late: {', '.join(late)}"] * bool(late)
+        return ServiceOut(service="workers", health="warn", detail="; ".join(troubles))
+    return ServiceOut(
+        service="workers", health="ok", detail=f"{len(runs)} of {len(jobs)} jobs have run, the last at {last_at:%H:%M:%S} UTC"
+    )

@@ -1,0 +1,152 @@
+"""The API's real parts, made from the settings, each when it is first needed."""
+
+import os
+from datetime import UTC, datetime
+from functools import cached_property
+
+from api.auth import Gate
+from api.cached import Cached
+from api.metrics import Meters
+from api.model_host import Loader, ModelHost
+from data.identity.passwords import Argon2Hasher
+from data.identity.token_secret import token_secret
+from data.identity.tokens import JwtTokens
+from data.lake.spool import GroupCommit, Spool
+from data.models.loader import ModelLoader
+from data.models.registry import MlflowRegistry
+from data.sql.engine import Database
+from data.sql.route_source import SqlRouteSource
+from trajops.clock import SystemClock
+from trajops.deployments.routing import ModelRef
+from trajops.forecasters.constant_velocity import ConstantVelocity
+from trajops.ports import Clock, RouteSource, TelemetryLake, UnitOfWorkFactory
+from trajops.services.deployments import Deployments
+from trajops.services.identity import Client, Identity
+from trajops.services.predict import PredictService
+from trajops.settings import Settings
+from trajops.track_buffer import TrackBuffer
+
+
+class Parts:
+    """Everything that one API process consists of. Making it touches nothing; the parts do when they are first used.
+
+    Args:
+        settings: what can be set from outside.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock: Clock = SystemClock()
+        self.meters = Meters()
+        self.cached = Cached()
+        self.cached_longer = Cached(keep_s=5.0)
+        self.gate = Gate(self._authenticate)
+        self.buffer = TrackBuffer(self.clock, ttl_s=settings.track_ttl_s, capacity=settings.track_capacity, max_gap_s=settings.truth_gap_s)
+        self.service = PredictService(settings.model_name, ConstantVelocity(), self.buffer, self.clock)
+
+    @cached_property
+    def database(self) -> Database:
+        """The control state."""
+        return Database(self.settings.sql_url)
+
+    @cached_property
+    def unit_of_work(self) -> UnitOfWorkFactory:
+        """Opens transactions of the control state."""
+        return self.database.unit_of_work
+
+    @cached_property
+    def route_source(self) -> RouteSource:
+        """Where the newest route table is read."""
+        return SqlRouteSource(self.database)
+
+    @cached_property
+    def registry(self) -> MlflowRegistry:
+        """The model registry."""
+        return MlflowRegistry(self.settings.registry_url)
+
+    @cached_property
+    def loader(self) -> Loader:
+        """Makes model versions warm."""
+        return ModelLoader(
+            self.registry, self.settings.models_dir, allow_pickled=self.settings.allow_pickled_models, on_unsafe=self._audit_unsafe
+        )
+
+    @cached_property
+    def host(self) -> ModelHost:
+        """Follows the routes."""
+        return ModelHost(self.route_source, self.loader, self.service, slots=self.settings.model_slots, poll_s=self.settings.epoch_poll_s)
+
+    @cached_property
+    def spool(self) -> Spool:
+        """Where events go before an answer leaves."""
+        return Spool(self.settings.spool_dir, rotate_s=self.settings.spool_rotate_s, sync_s=self.settings.spool_sync_s, clock=self.clock)
+
+    @cached_property
+    def commit(self) -> GroupCommit:
+        """One write for the events of one turn of the event loop."""
+        return GroupCommit(self.spool)
+
+    @cached_property
+    def lake(self) -> TelemetryLake:
+        """Reads predictions and outcomes. DuckDB is imported here, and not when the API starts."""
+        from data.lake.queries import Lake  # noqa: PLC0415
+
+        return Lake(self.settings.lake_dir, self.settings.spool_dir, self.database.engine)
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Users, tokens and API keys."""
+        tokens = JwtTokens(token_secret(self.settings))
+        return Identity(self.unit_of_work, Argon2Hasher(), tokens, token_ttl_s=self.settings.token_ttl_s)
+
+    @cached_property
+    def deployments(self) -> Deployments:
+        """Changes of what is live."""
+        return Deployments(self.unit_of_work, model_name=self.settings.model_name)
+
+    @cached_property
+    def is_prepared(self) -> bool:
+        """Whether the database and the token secret stand; asking brings them up to date.
+
+        Raises:
+            EnvironmentProblem: if they cannot be used.
+        """
+        self.database.migrate()
+        return self.identity is not None
+
+    def open(self) -> None:
+        """Prepare what the first request needs, and follow the routes.
+
+        Raises:
+            EnvironmentProblem: if the database or the token secret cannot be used.
+        """
+        assert self.is_prepared
+        self.meters.gauge("trajops_epoch", "Routing epoch that answers.", lambda: self.host.epoch)
+        self.meters.gauge("trajops_warm_models", "Model versions kept warm.", lambda: len(self.host.warm))
+        self.meters.gauge("trajops_buffered_agents", "Agents in the track buffer.", lambda: len(self.buffer))
+        self.meters.count_by_model(
+            "trajops_model_failures", "Answers that the baseline gave because a model failed.", self.service.failures.copy
+        )
+        self.host.start()
+
+    def close(self) -> None:
+        """End what `open` began; every recorded event is on the device then."""
+        self.host.stop()
+        self.spool.close()
+        self.database.close()
+
+    def _authenticate(self, credential: str) -> Client:
+        # Through `self`, so that making the gate does not open the database.
+        return self.identity.authenticate(credential)
+
+    def _audit_unsafe(self, ref: ModelRef, reason: str) -> None:
+        with self.unit_of_work() as uow:
+            uow.audit.append(
+                at=datetime.now(UTC),
+                actor=f"api:{os.getpid()}",
+                action="model.load_unsafe",
+                subject=str(ref),
+                reason=reason,
+                before={},
+                after={"allow_pickled_models": True},
+            )

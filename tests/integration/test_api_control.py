@@ -1,0 +1,271 @@
+"""The control routes: sign-in, roles, releases with their races and repetitions, what operators read."""
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running_api import PASSWORD, REASON, Api, a_body, running_api
+from trajops.contracts.audit import AuditPage
+from trajops.contracts.deployments import ChangeOut, DeploymentsOut, RouteHistoryOut
+from trajops.contracts.drift import DriftCheckOut, DriftOut
+from trajops.contracts.jobs import JobRunOut, JobsOut
+from trajops.contracts.models import ModelsOut
+from trajops.contracts.performance import PerformanceOut
+from trajops.contracts.session import Me, TokenOut
+from trajops.contracts.status import StatusOut
+
+READS = ["me", "models", "deployments", "routes", "audit", "performance", "predictions", "agents", "drift", "jobs", "status"]
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Api]:
+    with running_api(tmp_path) as api:
+        yield api
+
+
+def test_sign_in_gives_a_token_that_says_who_one_is(api: Api) -> None:
+    api.parts.identity.create_user("op", PASSWORD, "operator", actor="test", reason=REASON)
+    wrong = api.client.post("/v1/token", json={"username": "op", "password": "wrong horse"})
+    assert (wrong.status_code, wrong.json()["code"]) == (401, "unauthenticated")
+    token = TokenOut.model_validate_json(api.client.post("/v1/token", json={"username": "op", "password": PASSWORD}).content)
+    assert token.role == "operator"
+    assert token.expires_at > datetime.now(UTC)
+    headers = {"Authorization": f"Bearer {token.access_token}"}
+    me = Me.model_validate_json(api.client.get("/v1/me", headers=headers).content)
+    assert (me.username, me.role, me.environment) == ("op", "operator", "test")
+
+
+def test_a_disabled_operator_changes_nothing_with_an_old_token(api: Api) -> None:
+    api.parts.identity.create_user("op", PASSWORD, "operator", actor="test", reason=REASON)
+    api.register(1)
+    token = api.client.post("/v1/token", json={"username": "op", "password": PASSWORD}).json()["access_token"]
+    api.parts.identity.disable_user("op", actor="test", reason=REASON)
+    answer = api.client.post("/v1/deployments", json={"model_version": 1, "reason": REASON}, headers={"Authorization": f"Bearer {token}"})
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+
+
+@pytest.mark.parametrize("name", READS)
+def test_reading_needs_any_valid_client(api: Api, name: str) -> None:
+    assert api.client.get(f"/v1/{name}").status_code == 401
+    assert api.get(f"/v1/{name}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/deployments", {"model_version": 1, "reason": REASON}),
+        ("/v1/deployments/x/canary", {"expected_version": 1, "coverage": 0.5, "reason": REASON}),
+        ("/v1/deployments/x/canary/stop", {"expected_version": 1, "reason": REASON}),
+        ("/v1/deployments/x/promote", {"expected_version": 1, "reason": REASON}),
+        ("/v1/routes/rollback", {"expected_epoch": 1, "reason": REASON}),
+        ("/v1/jobs/compact/run", {}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_changes_need_an_operator(api: Api, path: str, body: dict[str, Any]) -> None:
+    assert api.client.post(path, json=body).status_code == 401
+    refused = api.post(path, body, "viewer")
+    assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+    assert "insufficient_scope" in refused.headers["www-authenticate"]
+    for role in ("operator", "admin"):
+        assert api.post(path, body, role).status_code in {404, 409}
+
+
+def test_a_release_from_staging_to_rollback(api: Api) -> None:
+    assert api.client.get("/readyz").status_code == 503
+    assert api.post("/predict", a_body()).json()["code"] == "no_model_ready"
+    api.promote(1)
+    ready = api.client.get("/readyz")
+    assert (ready.status_code, ready.json()["warm"]) == (200, ["trajectory/1"])
+
+    api.register(2)
+    staged = ChangeOut.model_validate(api.post("/v1/deployments", {"model_version": 2, "reason": REASON}, "operator").json()).deployment
+    path = f"/v1/deployments/{staged.deployment_id}"
+    body = {"expected_version": staged.version, "coverage": 1.0, "reason": REASON}
+    canary = ChangeOut.model_validate(api.post(f"{path}/canary", body, "operator").json())
+    assert canary.route.challenger is not None
+    api.parts.host.poll()
+    answers = [api.post("/predict", a_body(f"a{n}")).json() for n in range(20)]
+    assert {(answer["model_version"], answer["variant"]) for answer in answers} == {(1, "control"), (2, "treatment")}
+
+    body = {"expected_version": canary.deployment.version, "reason": REASON}
+    stopped = ChangeOut.model_validate(api.post(f"{path}/canary/stop", body, "operator").json())
+    stale = api.post(f"{path}/promote", body, "operator")
+    assert (stale.status_code, stale.json()["code"]) == (409, "stale_version")
+    body["expected_version"] = stopped.deployment.version
+    promoted = ChangeOut.model_validate(api.post(f"{path}/promote", body, "operator").json())
+    api.parts.host.poll()
+    assert api.post("/predict", a_body()).json()["model_version"] == 2
+
+    models = ModelsOut.model_validate(api.get("/v1/models").json()).versions
+    assert [(one.model_version, one.state, one.aliases, one.is_warm) for one in models] == [
+        (2, "live", ["champion"], True),
+        (1, "retired", ["previous_champion"], True),
+    ]
+    assert models[0].run_url == "http://127.0.0.1:9/#/runs/run2"
+
+    body = {"expected_epoch": promoted.route.epoch, "reason": REASON}
+    back = ChangeOut.model_validate(api.post("/v1/routes/rollback", body, "operator").json())
+    api.parts.host.poll()
+    assert api.post("/predict", a_body()).json()["model_version"] == 1
+    assert back.route.champion is not None
+    assert back.route.champion.model_version == 1
+
+    routes = RouteHistoryOut.model_validate(api.get("/v1/routes").json())
+    assert [route.epoch for route in routes.history] == list(range(back.route.epoch, 0, -1))
+    entries = AuditPage.model_validate(api.get("/v1/audit", subject="trajectory/2").json()).entries
+    assert {entry.action for entry in entries} >= {f"deployment.{step}" for step in ("stage", "canary", "canary_stop", "promote")}
+    assert {entry.actor for entry in entries} == {"key:operator key"}
+    assert len(DeploymentsOut.model_validate(api.get("/v1/deployments").json()).deployments) == 2
+
+
+def test_the_same_request_under_one_key_is_done_once(api: Api) -> None:
+    api.register(1)
+    body = {"model_version": 1, "reason": REASON}
+    first, again = (api.post("/v1/deployments", body, "operator", **{"Idempotency-Key": "k1"}) for _ in range(2))
+    assert (first.status_code, again.status_code) == (200, 200)
+    assert first.json() == again.json()
+    other = api.post("/v1/deployments", {"model_version": 2, "reason": REASON}, "operator", **{"Idempotency-Key": "k1"})
+    assert other.status_code == 409
+    assert len(api.get("/v1/deployments").json()["deployments"]) == 1
+
+
+def test_a_job_run_is_answered_when_a_worker_has_begun_it(api: Api) -> None:
+    with api.parts.unit_of_work() as uow:
+        uow.jobs.describe("compact", "Compact the spool.", 60.0)
+
+    def work() -> None:
+        deadline = datetime.now(UTC) + timedelta(seconds=20)
+        while datetime.now(UTC) < deadline:
+            with api.parts.unit_of_work() as uow:
+                if uow.jobs.take_request("compact"):
+                    uow.jobs.record_start("compact", "worker-1", datetime.now(UTC))
+                    return
+            threading.Event().wait(0.02)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    run = JobRunOut.model_validate_json(api.post("/v1/jobs/compact/run", {}, "operator").content)
+    worker.join()
+    assert (run.job, run.state, run.holder) == ("compact", "running", "worker-1")
+    assert api.get("/v1/audit").json()["entries"][0]["action"] == "job.run"
+    [job] = JobsOut.model_validate_json(api.get("/v1/jobs").content).jobs
+    assert job.last_run is not None
+    assert job.last_run.run_id == run.run_id
+
+
+def test_a_job_that_no_worker_takes_is_said_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.routes.jobs.TAKEN_WITHIN_S", 0.2)
+    with api.parts.unit_of_work() as uow:
+        uow.jobs.describe("compact", "Compact the spool.", 60.0)
+    answer = api.post("/v1/jobs/compact/run", {}, "operator")
+    assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "unavailable", "10")
+
+
+def test_drift_checks_and_their_report(api: Api, tmp_path: Path) -> None:
+    at = datetime.now(UTC)
+    check = DriftCheckOut(
+        check_id="c1", at=at, verdict="stable", sentence="No drift.", reference_since=None, reference_until=None,
+        current_since=at, current_until=at, reference_agents=0, current_agents=0, columns=[], has_report=True,
+    )  # fmt: skip
+    report = tmp_path / "report.html"
+    report.write_text("<p>report</p>")
+    with api.parts.unit_of_work() as uow:
+        uow.drift_checks.add(check, str(report))
+    drift = DriftOut.model_validate_json(api.get("/v1/drift").content)
+    assert drift.latest is not None
+    assert drift.latest.check_id == "c1"
+    page = api.get("/v1/drift/c1/report")
+    assert page.text == "<p>report</p>"
+    assert page.headers["content-type"].startswith("text/html")
+    assert page.headers["content-security-policy"] == "sandbox allow-scripts"
+    assert api.client.get("/v1/drift/c1/report").status_code == 401
+    assert api.get("/v1/drift/unknown/report").status_code == 404
+    report.unlink()
+    assert "not on this machine" in api.get("/v1/drift/c1/report").json()["detail"]
+
+
+def test_performance_of_a_range(api: Api) -> None:
+    api.promote(1)
+    for n in range(3):
+        api.post("/predict", a_body(f"a{n}"))
+    out = PerformanceOut.model_validate_json(api.get("/v1/performance").content)
+    assert [(row.model_version, row.predictions, row.agents) for row in out.rows] == [(1, 3, 3)]
+    now = datetime.now(UTC)
+    backwards = api.get("/v1/performance", since=now.isoformat(), until=(now - timedelta(hours=1)).isoformat())
+    assert (backwards.status_code, backwards.json()["code"]) == (422, "invalid_input")
+    naive = api.get("/v1/performance", since="2026-01-01T00:00:00")
+    assert naive.json()["errors"][0]["field"] == "query.since"
+
+
+def test_status_names_what_is_wrong_or_who_answers(api: Api) -> None:
+    def status() -> StatusOut:
+        api.parts.cached.clear()
+        return StatusOut.model_validate_json(api.get("/v1/status").content)
+
+    empty = status()
+    health = {service.service: service.health for service in empty.services}
+    assert health == {"api": "warn", "database": "ok", "mlflow": "warn", "workers": "unknown", "lake": "ok"}
+    assert empty.verdict == "warn"
+    assert "no model has been deployed" in empty.sentence
+
+    api.promote(1)
+    api.post("/predict", a_body())
+    promoted = status()
+    assert {service.service: service.health for service in promoted.services}["api"] == "ok"
+    assert sum(row.predictions for row in promoted.performance) == 1
+    assert promoted.changes[0].action == "deployment.promote"
+    assert sum(point.predictions for point in promoted.traffic) == 1
+    assert promoted.sentence.startswith("mlflow: http://127.0.0.1:9 does not answer")
+
+
+def test_status_stands_while_the_database_and_the_lake_are_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    from trajops.errors import Unavailable
+
+    api.promote(1)
+
+    def away(*_: object, **__: object) -> Any:
+        raise Unavailable("it does not answer")
+
+    monkeypatch.setattr(api.parts.lake, "traffic", away)
+    api.get("/v1/me")  # the key is remembered from here on
+    monkeypatch.setitem(api.parts.__dict__, "unit_of_work", away)
+    status = StatusOut.model_validate_json(api.get("/v1/status").content)
+    assert {s.service: s.health for s in status.services} | {"mlflow": "", "workers": ""} == {
+        "api": "ok", "database": "bad", "lake": "bad", "mlflow": "", "workers": "",
+    }  # fmt: skip
+    assert status.verdict == "bad"
+    assert status.route.champion is not None
+    assert api.post("/predict", a_body()).status_code == 200
+
+
+def test_reads_of_many_sessions_are_one_query(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.promote(1)
+    asked = 0
+    real = api.parts.lake.performance
+
+    def counting(*arguments: Any) -> PerformanceOut:
+        nonlocal asked
+        asked += 1
+        return real(*arguments)
+
+    monkeypatch.setattr(api.parts.lake, "performance", counting)
+    monkeypatch.setattr("api.cached.time.monotonic", lambda: 1e6)
+    for _ in range(5):
+        assert api.get("/v1/performance").status_code == 200
+    assert asked == 1
+
+
+def test_metrics_are_open_to_this_machine_only(tmp_path: Path) -> None:
+    import httpx
+
+    with running_api(tmp_path) as api:
+        assert api.client.get("/metrics").status_code == 200
+        api.client._client._transport.client = ("192.0.2.7", 1)  # type: ignore[attr-defined]
+        assert api.client.get("/metrics").status_code == 401
+        found: httpx.Response = api.get("/metrics")
+        assert found.status_code == 200

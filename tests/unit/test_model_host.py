@@ -1,0 +1,220 @@
+"""The model host: nothing answers before it is warm, a failed load changes nothing, memory is bounded."""
+
+import time
+from concurrent.futures import Future
+from threading import Event
+
+import pytest
+
+from api.model_host import MAX_WAITING, ModelHost
+from trajops.clock import SystemClock
+from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.errors import NotFound, RegistryUnavailable, Unavailable
+from trajops.forecasters.constant_velocity import ConstantVelocity
+from trajops.ports import Forecaster
+from trajops.services.predict import PredictService
+from trajops.track_buffer import TrackBuffer
+
+
+def ref(version: int) -> ModelRef:
+    return ModelRef("trajectory", version)
+
+
+class Routes:
+    """A route source whose table the test sets."""
+
+    def __init__(self) -> None:
+        self.newest = RouteTable(0)
+        self.is_away = False
+
+    def route(self, champion: int, **versions: int) -> None:
+        names = {name: ref(version) for name, version in versions.items()}
+        self.newest = RouteTable(self.newest.epoch + 1, ref(champion), **names)
+
+    def epoch(self) -> int:
+        if self.is_away:
+            raise Unavailable("the database does not answer")
+        return self.newest.epoch
+
+    def table(self) -> RouteTable:
+        return self.newest
+
+
+class Loads:
+    """A loader that remembers what it loaded, and fails for the versions in `broken`."""
+
+    def __init__(self) -> None:
+        self.loaded: list[int] = []
+        self.broken: dict[int, Exception] = {}
+
+    def load(self, ref: ModelRef) -> Forecaster:
+        self.loaded.append(ref.version)
+        if ref.version in self.broken:
+            raise self.broken[ref.version]
+        return ConstantVelocity()
+
+
+@pytest.fixture
+def routes() -> Routes:
+    return Routes()
+
+
+@pytest.fixture
+def loads() -> Loads:
+    return Loads()
+
+
+@pytest.fixture
+def host(routes: Routes, loads: Loads) -> ModelHost:
+    service = PredictService("trajectory", ConstantVelocity(), TrackBuffer(SystemClock()), SystemClock())
+    return ModelHost(routes, loads, service, slots=3, poll_s=60)
+
+
+def versions(host: ModelHost) -> set[int]:
+    return {ref.version for ref in host.warm}
+
+
+def test_nothing_is_deployed(host: ModelHost) -> None:
+    host.poll()
+    readiness = host.readiness()
+    assert (readiness.status, readiness.epoch, readiness.warm) == ("not_ready", 0, [])
+    assert "no model has been deployed" in readiness.detail
+
+
+def test_a_new_epoch_is_warm_before_it_answers(host: ModelHost, routes: Routes, loads: Loads) -> None:
+    routes.route(1, challenger=2, previous=3)
+    host.poll()
+    assert loads.loaded == [1, 2, 3]
+    readiness = host.readiness()
+    assert (readiness.status, readiness.epoch, readiness.missing) == ("ready", 1, [])
+    assert readiness.warm == ["trajectory/1", "trajectory/2", "trajectory/3"]
+
+
+def test_an_unchanged_epoch_loads_and_publishes_nothing(host: ModelHost, routes: Routes, loads: Loads) -> None:
+    routes.route(1)
+    host.poll()
+    before = host._service.snapshot
+    host.poll()
+    assert host._service.snapshot is before
+    assert loads.loaded == [1]
+
+
+def test_a_version_that_cannot_be_loaded_leaves_the_old_epoch_answering(host: ModelHost, routes: Routes, loads: Loads) -> None:
+    routes.route(1)
+    host.poll()
+    routes.route(2, previous=1)
+    loads.broken[2] = RegistryUnavailable("MLflow does not answer")
+    host.poll()
+    readiness = host.readiness()
+    assert (readiness.status, readiness.epoch, readiness.missing) == ("ready", 1, ["trajectory/2"])
+    assert "epoch 2 must wait for trajectory/2: MLflow does not answer" in readiness.detail
+    assert host._service.snapshot.table.champion == ref(1)
+
+
+def test_a_failed_load_is_tried_again_after_a_growing_pause(
+    host: ModelHost, routes: Routes, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("api.model_host.time.monotonic", lambda: now_s)
+    routes.route(1)
+    loads.broken[1] = RegistryUnavailable("away")
+    attempts = []
+    for _ in range(20):
+        host.poll()
+        attempts.append(len(loads.loaded))
+        now_s += 0.5
+    assert attempts == [1, 1, 2, 2, 2, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4, 4, 4, 4, 4]  # after 0, 1, 2 and 4 seconds
+    loads.broken.clear()
+    now_s += 30
+    host.poll()
+    assert host.readiness().status == "ready"
+
+
+def test_a_previous_champion_that_is_gone_does_not_hold_up_a_release(host: ModelHost, routes: Routes, loads: Loads) -> None:
+    routes.route(2, previous=1)
+    loads.broken[1] = NotFound("there is no version 1")
+    host.poll()
+    readiness = host.readiness()
+    assert (readiness.status, readiness.epoch, readiness.missing) == ("ready", 1, ["trajectory/1"])
+    assert "there is no version 1" in readiness.detail
+
+
+def test_without_the_database_the_last_epoch_answers(host: ModelHost, routes: Routes) -> None:
+    routes.route(1)
+    host.poll()
+    routes.is_away = True
+    host.poll()
+    readiness = host.readiness()
+    assert (readiness.status, readiness.epoch) == ("ready", 1)
+    assert "the database does not answer" in readiness.detail
+    routes.is_away = False
+    host.poll()
+    assert host.readiness().detail == "epoch 1 answers"
+
+
+def test_a_version_that_is_asked_for_is_warmed_beside_the_routed_ones(host: ModelHost, routes: Routes) -> None:
+    routes.route(1)
+    host.poll()
+    future = host.ask(ref(5))
+    assert host.ask(ref(5)) is future
+    host.poll()
+    assert future.result(0) is None
+    assert versions(host) == {1, 5}
+    assert host.epoch == 1
+
+
+def test_asking_for_what_does_not_exist_ends_with_the_reason(host: ModelHost, routes: Routes, loads: Loads) -> None:
+    loads.broken[5] = NotFound("there is no version 5")
+    future = host.ask(ref(5))
+    host.poll()
+    with pytest.raises(NotFound, match="no version 5"):
+        future.result(0)
+    again = host.ask(ref(5))
+    host.poll()
+    assert isinstance(again.exception(0), NotFound)
+    assert loads.loaded == [5]  # the registry is not asked again within the pause
+
+
+def test_asking_for_too_many_at_once_is_refused(host: ModelHost) -> None:
+    for version in range(1, MAX_WAITING + 1):
+        host.ask(ref(version))
+    with pytest.raises(Unavailable):
+        host.ask(ref(MAX_WAITING + 1))
+
+
+def test_of_the_versions_that_are_not_routed_the_least_recently_asked_for_goes(host: ModelHost, routes: Routes) -> None:
+    routes.route(1)
+    host.poll()
+    for version in (2, 3):
+        host.ask(ref(version))
+        host.poll()
+    host._service.asked_ns[ref(2)] = time.time_ns() + 1_000  # asked for again since
+    host.ask(ref(4))
+    host.poll()
+    assert versions(host) == {1, 2, 4}
+
+
+def test_routed_versions_stay_even_above_the_bound(host: ModelHost, routes: Routes) -> None:
+    host._slots = 2
+    routes.route(1, challenger=2, previous=3)
+    host.poll()
+    assert versions(host) == {1, 2, 3}
+    routes.route(4, previous=1)
+    host.poll()
+    assert versions(host) == {1, 4}
+
+
+def test_the_thread_follows_when_it_is_woken_and_ends_when_it_is_stopped(host: ModelHost, routes: Routes) -> None:
+    host.start()
+    try:
+        future: Future[None] = host.ask(ref(9))
+        future.result(10)
+        routes.route(1)
+        host.wake()
+        deadline = time.monotonic() + 10
+        while host.epoch != 1 and time.monotonic() < deadline:
+            Event().wait(0.01)
+        assert host.epoch == 1
+    finally:
+        host.stop()
+    assert not host._thread.is_alive()

@@ -1,0 +1,315 @@
+"""Predict: the hot path's use case. Synchronous and without I/O: the caller records the event before the answer leaves.
+
+A model that raises, or answers with a number that is not finite, is replaced by the baseline for that answer. The answer
+says so (`model_name` is `baseline`, `model_version` 0) and keeps the assigned variant, so that a failing arm is charged
+with its failures.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import chain, count
+from math import isfinite
+from typing import Any, Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from trajops.deployments.routing import Assignment, ModelRef, RouteTable
+from trajops.errors import NoModelReady, NotFound, ShapeError, TrajOpsError
+from trajops.ports import Clock, Forecaster
+from trajops.telemetry import PredictionEvent
+from trajops.track_buffer import TrackBuffer
+from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast, WindowSpec
+
+BASELINE = ModelRef("baseline", 0)
+
+# Positions leave in tenths of a millimetre, covariances in their square: shorter than any tracker resolves, and short to write.
+_PER_M, _PER_M2 = 1e4, 1e8
+_XX_XY_YY = np.array([0, 1, 3])
+
+logger = logging.getLogger(__name__)
+
+
+class PredictQuery(Protocol):
+    """What is asked for: `PredictIn`, or anything with the same fields."""
+
+    @property
+    def agent_id(self) -> str:
+        """The moving body."""
+        ...
+
+    @property
+    def scene_id(self) -> str:
+        """Its scene."""
+        ...
+
+    @property
+    def history(self) -> Sequence[tuple[float, float]] | None:
+        """`t_obs` positions in metres, oldest first; None: the track buffer knows them."""
+        ...
+
+    @property
+    def observed_at_s(self) -> float | None:
+        """Time of the last position, agents' clock; None: now."""
+        ...
+
+    @property
+    def model_version(self) -> int | Literal["champion", "challenger", "previous_champion"] | None:
+        """A version or alias instead of the routed one."""
+        ...
+
+    @property
+    def source(self) -> Literal["live", "replay"]:
+        """Where the traffic comes from."""
+        ...
+
+
+class Caller(Protocol):
+    """Who asks."""
+
+    @property
+    def client_id(self) -> str:
+        """Name of the client in the telemetry."""
+        ...
+
+
+class Answer(NamedTuple):
+    """The fields of `PredictOut`, and the event to record before they leave."""
+
+    body: dict[str, Any]
+    event: PredictionEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that decides an answer, swapped as one pointer: the route table and the warm models."""
+
+    table: RouteTable = field(default_factory=lambda: RouteTable(0))
+    models: Mapping[ModelRef, Forecaster] = field(default_factory=dict)
+
+
+class _Item(NamedTuple):
+    """One query whose model and history are known."""
+
+    query: PredictQuery
+    assignment: Assignment
+    forecaster: Forecaster
+    observed_at_s: float
+    flat_m: list[float]
+
+
+class _Rows(NamedTuple):
+    """A rounded forecast as plain lists, one entry an agent: weights, and means then covariances in C order."""
+
+    weights: list[list[float]]
+    numbers: list[list[float]]
+
+    def is_finite(self, row: int) -> bool:
+        """Whether every number of a row is finite."""
+        return isfinite(sum(self.numbers[row]) + sum(self.weights[row]))
+
+
+@cache
+def _scale(modes: int, steps: int) -> FloatArray:
+    """What the numbers of a row are multiplied by before they are rounded to whole ones."""
+    return np.repeat([_PER_M, _PER_M2], [modes * steps * 2, modes * steps * 3])
+
+
+def _rows(forecast: Forecast, agents: int, window: WindowSpec) -> _Rows:
+    """Round a forecast and take it apart; all numbers in one array, because each call of numpy costs more than its work.
+
+    Raises:
+        ShapeError: if it is not for so many agents, or not over the whole horizon.
+    """
+    modes, steps = forecast.mean_m.shape[1], window.t_pred
+    if forecast.mean_m.shape != (agents, modes, steps, 2):
+        raise ShapeError(f"a forecast of shape {forecast.mean_m.shape} does not answer {agents} agents over {steps} steps")
+    means, scale = modes * steps * 2, _scale(modes, steps)
+    numbers = np.empty((agents, len(scale)))
+    numbers[:, :means] = forecast.mean_m.reshape(agents, means)
+    covariance_m2 = forecast.covariance_m2.reshape(agents, modes * steps, 4).take(_XX_XY_YY, axis=2)
+    numbers[:, means:] = covariance_m2.reshape(agents, modes * steps * 3)
+    numbers *= scale
+    np.rint(numbers, numbers)
+    numbers /= scale
+    return _Rows(forecast.weights.tolist(), numbers.tolist())
+
+
+def _modes(weights: Sequence[float], mean_m: Sequence[float], cov_m2: Sequence[float], steps: int) -> list[dict[str, Any]]:
+    """Flat numbers as the modes of `PredictOut`."""
+    points = list(zip(mean_m[::2], mean_m[1::2], strict=True))
+    ellipses = list(zip(cov_m2[::3], cov_m2[1::3], cov_m2[2::3], strict=True))
+    if len(weights) == 1:
+        return [{"weight": weights[0], "positions": points, "covariance": ellipses}]
+    return [
+        {"weight": weight, "positions": points[first : first + steps], "covariance": ellipses[first : first + steps]}
+        for weight, first in zip(weights, range(0, len(points), steps), strict=True)
+    ]
+
+
+class PredictService:
+    """Routes a query to a warm model and turns its forecast into an answer and an event. Safe to call from several threads.
+
+    Args:
+        model_name: the registered model whose versions can be asked for by number.
+        baseline: answers where a model fails; always warm.
+        buffer: recent positions of each agent.
+        clock: the server's clock.
+        window: what goes in and comes out.
+
+    Attributes:
+        snapshot: what decides the answers; replace it as a whole.
+        failures: how often each model failed and the baseline answered.
+        asked_ns: when a version was last asked for by number or alias.
+    """
+
+    def __init__(
+        self, model_name: str, baseline: Forecaster, buffer: TrackBuffer, clock: Clock, *, window: WindowSpec = DEFAULT_WINDOW
+    ) -> None:
+        self.snapshot = Snapshot()
+        self.failures: dict[ModelRef, int] = {}
+        self.asked_ns: dict[ModelRef, int] = {}
+        self._model_name = model_name
+        self._baseline = baseline
+        self._buffer = buffer
+        self._clock = clock
+        self._window = window
+        # Time first, so that ids sort by it; the process and a counter make them unique.
+        self._process = secrets.token_hex(4)
+        self._count = count()
+
+    def predict(self, query: PredictQuery, caller: Caller, request_id: str | None = None) -> Answer:
+        """Answer one query.
+
+        Raises:
+            NotFound: if an alias points nowhere, or the agent is not in the track buffer.
+            NoModelReady: if there is no champion, or the version asked for is not warm (`model` in the details).
+            WindowTooShort: if the track buffer does not span the observation window.
+        """
+        started_ns = time.perf_counter_ns()
+        received_ns = self._clock.now_ns()
+        snapshot = self.snapshot
+        item = self._prepare(snapshot, query, received_ns)
+        return self._answers(snapshot.table.epoch, [item], caller, request_id, received_ns, started_ns)[0]
+
+    def predict_many(self, queries: Sequence[PredictQuery], caller: Caller, request_id: str | None = None) -> list[Answer | TrajOpsError]:
+        """Answer many queries, each model forecasting its share as one array; order kept, a bad query spoils only itself."""
+        started_ns = time.perf_counter_ns()
+        received_ns = self._clock.now_ns()
+        snapshot = self.snapshot
+        results: dict[int, Answer | TrajOpsError] = {}
+        groups: dict[ModelRef, list[tuple[int, _Item]]] = {}
+        for index, query in enumerate(queries):
+            try:
+                item = self._prepare(snapshot, query, received_ns)
+            except TrajOpsError as error:
+                results[index] = error
+            else:
+                groups.setdefault(item.assignment.model, []).append((index, item))
+        for group in groups.values():
+            answers = self._answers(snapshot.table.epoch, [item for _, item in group], caller, request_id, received_ns, started_ns)
+            results.update(zip((index for index, _ in group), answers, strict=True))
+        return [results[index] for index in range(len(queries))]
+
+    def _prepare(self, snapshot: Snapshot, query: PredictQuery, now_ns: int) -> _Item:
+        assignment = self._assign(snapshot.table, query, now_ns)
+        forecaster = snapshot.models.get(assignment.model)
+        if forecaster is None:
+            raise NoModelReady(f"version {assignment.model} is not warm yet; try again in a second", model=assignment.model)
+        if query.history is None:
+            observed_at_s, history_m = self._buffer.history(query.scene_id, query.agent_id, query.observed_at_s)
+            return _Item(query, assignment, forecaster, observed_at_s, history_m.ravel().tolist())
+        observed_at_s = now_ns / 1e9 if query.observed_at_s is None else query.observed_at_s
+        flat_m = list(chain.from_iterable(query.history))
+        self._buffer.extend(query.scene_id, query.agent_id, observed_at_s, flat_m)
+        return _Item(query, assignment, forecaster, observed_at_s, flat_m)
+
+    def _assign(self, table: RouteTable, query: PredictQuery, now_ns: int) -> Assignment:
+        asked = query.model_version
+        if asked is None:
+            assignment = table.assign(f"{query.scene_id}/{query.agent_id}")
+            if assignment is None:
+                raise NoModelReady("no model has been deployed yet; stage a registered version and promote it")
+            return assignment
+        ref = ModelRef(self._model_name, asked) if isinstance(asked, int) else table.alias(asked)
+        if ref is None:
+            raise NotFound(f"the alias {asked!r} points at no version in epoch {table.epoch}; ask for a number, or leave model_version out")
+        self.asked_ns[ref] = now_ns
+        return Assignment(ref, "direct")
+
+    def _answers(
+        self, epoch: int, items: Sequence[_Item], caller: Caller, request_id: str | None, received_ns: int, started_ns: int
+    ) -> list[Answer]:
+        """Answers of items that share one model."""
+        agents, window = len(items), self._window
+        history_m = np.array([item.flat_m for item in items]).reshape(agents, window.t_obs, 2)
+        model = items[0].assignment.model
+        model_ns = time.perf_counter_ns()
+        rows = self._forecast(model, items[0].forecaster, history_m)
+        done_ns = time.perf_counter_ns()
+        model_ms = (done_ns - model_ns) / 1e6 / agents
+        answers = []
+        for row, item in enumerate(items):
+            answering, source, at = model, rows, row
+            if source is None or not source.is_finite(at):
+                if source is not None:
+                    self._count_failure(model, "it answered with a number that is not finite")
+                answering, at = BASELINE, 0
+                source = _rows(self._baseline.forecast(history_m[row : row + 1]), 1, window)
+            query = item.query
+            prediction_id = f"{received_ns:016x}{self._process}{next(self._count) & 0xFFFFFFFF:08x}"
+            weights, numbers = source.weights[at], source.numbers[at]
+            means = len(weights) * window.t_pred * 2
+            mean_m, cov_m2 = numbers[:means], numbers[means:]
+            body = {
+                "prediction_id": prediction_id,
+                "agent_id": query.agent_id,
+                "scene_id": query.scene_id,
+                "observed_at_s": item.observed_at_s,
+                "dt_s": window.dt_s,
+                "model_name": answering.name,
+                "model_version": answering.version,
+                "variant": item.assignment.variant,
+                "epoch": epoch,
+                "modes": _modes(weights, mean_m, cov_m2, window.t_pred),
+                "model_ms": model_ms,
+            }
+            event = PredictionEvent(
+                prediction_id=prediction_id,
+                received_ns=received_ns,
+                observed_at_s=item.observed_at_s,
+                scene_id=query.scene_id,
+                agent_id=query.agent_id,
+                client_id=caller.client_id,
+                request_id=request_id or prediction_id,
+                model_name=answering.name,
+                model_version=answering.version,
+                variant=item.assignment.variant,
+                epoch=epoch,
+                dt_s=window.dt_s,
+                history_m=item.flat_m,
+                weights=weights,
+                mean_m=mean_m,
+                cov_m2=cov_m2,
+                latency_ms=(time.perf_counter_ns() - started_ns) / 1e6,
+                source=query.source,
+            )
+            answers.append(Answer(body, event))
+        return answers
+
+    def _forecast(self, model: ModelRef, forecaster: Forecaster, history_m: FloatArray) -> _Rows | None:
+        """The model's forecast; None where it failed."""
+        try:
+            return _rows(forecaster.forecast(history_m), len(history_m), self._window)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises, the agent is still moving and needs an answer
+            self._count_failure(model, f"{type(error).__name__}: {error}")
+            return None
+
+    def _count_failure(self, model: ModelRef, cause: str) -> None:
+        failures = self.failures[model] = self.failures.get(model, 0) + 1
+        # A broken model fails on every request: powers of two say so without flooding the log.
+        if failures.bit_count() == 1:
+            logger.error("version %s failed %d times and the baseline answered; last cause: %s", model, failures, cause)

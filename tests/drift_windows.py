@@ -1,0 +1,100 @@
+"""Rows for drift tests: from the embedded match, and from seeded tracks whose speed wanders slowly, as real tracks' does."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+
+import numpy as np
+
+from data.datasets import skillcorner
+from trajops.clock import utc
+from trajops.drift import Rows
+from trajops.trajectories import FloatArray
+from trajops.windows import cut
+
+START_S = 1_700_000_000.0
+DT_S = 0.4
+
+
+@dataclass
+class SecondsClock:
+    """A clock that a test sets."""
+
+    at_s: float = START_S
+
+    def now_ns(self) -> int:
+        return int(self.at_s * 1e9)
+
+
+@dataclass
+class FixedSource:
+    """A drift source over rows in memory, by traffic source."""
+
+    by_source: dict[str, Rows] = field(default_factory=dict)
+
+    def rows(self, since: datetime, until: datetime, sources: Sequence[str], max_rows: int | None = None) -> Rows:
+        found = [rows for source, rows in self.by_source.items() if source in sources]
+        if not found:
+            return empty()
+        assert len(found) == 1, "a test uses one source at a time"
+        times_s = found[0].times_s
+        return found[0].select((times_s >= since.timestamp()) & (times_s < until.timestamp()))
+
+    def oldest(self, sources: Sequence[str]) -> datetime | None:
+        found = [rows.times_s.min() for source, rows in self.by_source.items() if source in sources and len(rows)]
+        return utc(int(min(found) * 1e9)) if found else None
+
+
+def empty() -> Rows:
+    """No rows."""
+    none = np.empty(0)
+    return Rows(none, none.astype(int), none.astype(int), {"speed_mps": none, "dt_s": none})
+
+
+def rows_of(history_m: FloatArray, truth_m: FloatArray, times_s: FloatArray, agents: Sequence[object], *, dt_s: float = DT_S) -> Rows:
+    """Rows as the lake derives them from (N, 8, 2) histories and (N, 12, 2) futures; constant velocity predicts."""
+    velocity = np.diff(history_m, axis=1) / dt_s
+    speed = np.hypot(velocity[..., 0], velocity[..., 1])
+    heading = np.unwrap(np.arctan2(velocity[..., 1], velocity[..., 0]), axis=1)
+    steps = np.arange(1, truth_m.shape[1] + 1)[:, None]
+    error = np.linalg.norm(history_m[:, -1:] + velocity[:, -1:] * dt_s * steps - truth_m, axis=-1)
+    values = {
+        "speed_mps": speed.mean(axis=1),
+        "speed_last_mps": speed[:, -1],
+        "acceleration_mps2": (speed[:, -1] - speed[:, 0]) / (dt_s * (speed.shape[1] - 1)),
+        "turn_rad": heading[:, -1] - heading[:, 0],
+        "path_m": speed.sum(axis=1) * dt_s,
+        "dt_s": np.full(len(history_m), dt_s),
+        "predicted_speed_mps": speed[:, -1],
+        "ade_m": error.mean(axis=1),
+        "fde_m": error[:, -1],
+    }
+    _, codes = np.unique(np.asarray(agents), return_inverse=True)
+    return Rows(times_s, codes, np.ones(len(times_s), dtype=int), values)
+
+
+@cache
+def match(half: str, *, gain: float = 1.0, dt_s: float = DT_S, start_s: float = START_S) -> Rows:
+    """One half of the embedded match; `gain` changes the unit of positions, `dt_s` what the client says about its clock."""
+    windows = cut(skillcorner.load()[half])
+    times_s = start_s + windows.observed_at_s - windows.observed_at_s.min()
+    return rows_of(windows.history_m * gain, windows.truth_m * gain, times_s, windows.agent_ids, dt_s=dt_s)
+
+
+def wandering(agents: int, *, span_s: float, seed: int, rows: int = 25, gain: float = 1.0, start_s: float = START_S) -> Rows:
+    """Overlapping rows of agents that keep a speed of their own: 20 of its 25 rows say nearly the same about an agent."""
+    rng = np.random.default_rng(seed)
+    steps = rows + 19
+    own_mps = gain * rng.gamma(4.0, 0.4, (agents, 1))
+    speed_mps = own_mps * np.exp(np.cumsum(rng.normal(0, 0.02, (agents, steps)), axis=1))
+    heading_rad = rng.uniform(-np.pi, np.pi, (agents, 1)) + np.cumsum(rng.normal(0, 0.05, (agents, steps)), axis=1)
+    step_m = DT_S * speed_mps[..., None] * np.stack([np.cos(heading_rad), np.sin(heading_rad)], axis=-1)
+    positions_m = np.cumsum(step_m, axis=1)
+    views = np.lib.stride_tricks.sliding_window_view(positions_m, 20, axis=1).transpose(0, 1, 3, 2)
+    flat = views.reshape(-1, 20, 2)
+    first_s = rng.uniform(0, span_s - rows * DT_S, agents)
+    times_s = (start_s + first_s[:, None] + np.arange(rows) * DT_S).ravel()
+    order = np.argsort(times_s, kind="stable")
+    names = np.repeat(np.arange(agents), rows)
+    return rows_of(flat[order, :8], flat[order, 8:], times_s[order], names[order].tolist())

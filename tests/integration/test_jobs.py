@@ -1,0 +1,309 @@
+"""Each job over the real lake and database, as the worker wires it."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.datasets import skillcorner
+from data.lake.drift_source import LakeDriftSource
+from data.lake.spool import Spool
+from data.stubs import MemoryRegistry, SetClock
+from tests.builders import a_prediction_event, an_outcome_event
+from trajops.clock import now
+from trajops.contracts.drift import DriftCheckOut
+from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.errors import InvalidInput, RegistryUnavailable, SignatureMismatch
+from trajops.records import ModelVersion, Remembered
+from trajops.settings import Settings
+from trajops.telemetry import Source
+from trajops.windows import cut
+from workers.jobs.reconcile_aliases import AliasReconciler
+from workers.wiring import Parts
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+BACKFILL_S, REPLAY_S = -50_000.0, 0.0
+FEET = 3.28084
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Parts]:
+    parts = Parts(Settings(var_dir=tmp_path / "var", configs_dir=CONFIGS))
+    parts.clock = SetClock()
+    parts.database.migrate()
+    yield parts
+    parts.close()
+
+
+def play(parts: Parts, half: str, source: Source, *, since_s: float, until_s: float, at_s: float, gain: float = 1.0) -> tuple[int, int]:
+    """Write a stretch of the embedded match into the spool: predictions of constant velocity and their outcomes, received `at_s` later.
+
+    Returns:
+        Number of predictions and of agents.
+    """
+    windows = cut(skillcorner.load()[half])
+    windows = windows.select((windows.observed_at_s >= since_s) & (windows.observed_at_s < until_s))
+    history_m, truth_m = gain * windows.history_m, gain * windows.truth_m
+    steps = np.arange(1, truth_m.shape[1] + 1)[:, None]
+    mean_m = history_m[:, -1:] + (history_m[:, -1:] - history_m[:, -2:-1]) * steps
+    error_m = np.linalg.norm(mean_m - truth_m, axis=-1)
+    start_ns = SetClock().now_ns() + int((at_s - since_s) * 1e9)
+    predictions, outcomes = [], []
+    for row in np.argsort(windows.observed_at_s, kind="stable").tolist():
+        shared: dict[str, Any] = {
+            "prediction_id": f"{source}-{half}-{at_s}-{row}",
+            "received_ns": start_ns + int(windows.observed_at_s[row] * 1e9),
+            "observed_at_s": float(windows.observed_at_s[row]),
+            "agent_id": windows.agent_ids[row],
+            "source": source,
+        }
+        predictions.append(a_prediction_event(**shared, history_m=history_m[row].ravel().tolist(), mean_m=mean_m[row].ravel().tolist()))
+        outcomes.append(an_outcome_event(**shared, ade_m=float(error_m[row].mean()), fde_m=float(error_m[row, -1])))
+    with Spool(parts.settings.spool_dir, clock=parts.clock) as spool:
+        spool.write("predictions", predictions)
+        spool.write("outcomes", outcomes)
+    return len(predictions), len(set(windows.agent_ids))
+
+
+def history(parts: Parts) -> list[DriftCheckOut]:
+    with parts.database.unit_of_work(read_only=True) as work:
+        return work.drift_checks.history()
+
+
+# --- lake and truth -----------------------------------------------------------------------------------------------------------------
+
+
+def test_compaction_moves_every_row_and_repeats_harmlessly(parts: Parts) -> None:
+    written, _ = play(parts, "second_half", "replay", since_s=0, until_s=60, at_s=REPLAY_S)
+    assert written > 0
+    assert parts.work["compact_lake"]()["rows"] == 2 * written
+    assert parts.work["compact_lake"]()["rows"] == 0
+    assert parts.lake.counts()["predictions"] == written
+
+
+def test_the_truth_join_scores_later_histories_once(parts: Parts) -> None:
+    """An agent that walks on: its second prediction carries the truth of its first."""
+    clock = parts.clock
+    at_ns = clock.now_ns()
+    early = a_prediction_event("p1", received_ns=at_ns - 5_000_000_000, observed_at_s=1000.0)
+    walked = np.stack([np.linspace(0, 2.8, 8) + 4.8, np.zeros(8)], axis=-1)
+    late = a_prediction_event("p2", received_ns=at_ns, observed_at_s=1004.8, history_m=walked.ravel().tolist())
+    with Spool(parts.settings.spool_dir, clock=clock) as spool:
+        spool.write("predictions", [early, late])
+    assert parts.work["join_truth"]()["scored"] == 1
+    assert parts.work["join_truth"]()["scored"] == 0
+    outcome = parts.lake.prediction("p1").outcome
+    assert outcome is not None
+    assert outcome.ade_m == pytest.approx(0, abs=1e-6)
+
+
+# --- drift --------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_lake_s_rows_become_numbers(parts: Parts) -> None:
+    written, agents = play(parts, "second_half", "replay", since_s=600, until_s=660, at_s=REPLAY_S)
+    source = LakeDriftSource(parts.lake)
+    since = now(parts.clock)
+    rows = source.rows(since, since + timedelta(seconds=60), ("replay",))
+    assert len(rows) == written
+    assert np.isfinite(rows.values["speed_mps"]).all()
+    assert rows.agent_count == agents > 10
+    assert rows.values["ade_m"].mean() > 0
+    oldest = source.oldest(("replay",))
+    assert oldest is not None
+    assert oldest.timestamp() == pytest.approx(rows.times_s.min(), abs=1e-3)
+    assert source.oldest(("live",)) is None
+    assert len(source.rows(since, since, ("replay",))) == 0
+    assert len(source.rows(since, since + timedelta(seconds=60), ("live",))) == 0
+
+
+def test_a_large_reference_is_thinned_by_whole_agents(parts: Parts) -> None:
+    written, _ = play(parts, "first_half", "backfill", since_s=0, until_s=900, at_s=BACKFILL_S)
+    source, until = LakeDriftSource(parts.lake), now(parts.clock)
+    since = until - timedelta(days=2)
+    whole, thinned = source.rows(since, until, ("backfill",)), source.rows(since, until, ("backfill",), written // 4)
+    assert len(whole) == written
+    assert written // 8 < len(thinned) < written // 2
+    rows_of = dict(zip(*np.unique(np.unique(whole.agents, return_counts=True)[1], return_counts=True), strict=True))
+    assert set(np.unique(thinned.agents, return_counts=True)[1]) <= set(rows_of), "an agent is whole or not there"
+
+
+@pytest.mark.slow
+def test_drift_from_the_lake_to_the_verdict(parts: Parts) -> None:
+    """Five clean minutes: stable, with Evidently's report. Then the client sends feet: drift, audited, with a report of its own."""
+    clock = parts.clock
+    assert isinstance(clock, SetClock)
+    play(parts, "first_half", "backfill", since_s=0, until_s=2800, at_s=BACKFILL_S)
+    play(parts, "second_half", "replay", since_s=600, until_s=900, at_s=REPLAY_S)
+    clock.advance(300)
+    parts.detector._started()[1].result(120)
+    clean = parts.work["check_drift"]()
+    assert clean["verdict"] == "stable", clean
+    assert clean["has_report"]
+    assert clean["current_agents"] >= 60
+    [check] = history(parts)
+    opinions = {column.column: [opinion.method for opinion in column.opinions] for column in check.columns}
+    assert opinions["speed_mps"] == opinions["ade_m"] == ["ks", "wasserstein"]
+    assert all(column.score is not None for column in check.columns)
+
+    play(parts, "second_half", "replay", since_s=900, until_s=1260, at_s=REPLAY_S + 300, gain=FEET)
+    for _ in range(2):
+        clock.advance(150)
+        found = parts.work["check_drift"]()
+    assert found["verdict"] == "drift", found
+    assert "speed_mps" in found["flagged"]
+    with parts.database.unit_of_work(read_only=True) as work:
+        assert [entry.action for entry in work.audit.newest()] == ["drift.began"]
+        reports = [Path(work.drift_checks.report_path(check.check_id)) for check in work.drift_checks.history() if check.has_report]
+    assert len(reports) >= 2
+    assert all("<html" in report.read_text(encoding="utf-8")[:1000].lower() for report in reports)
+
+
+def test_an_empty_lake_is_too_little_data(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts.detector, "warm_up", lambda: None)
+    assert parts.work["check_drift"]()["verdict"] == "insufficient_data"
+
+
+# --- aliases ------------------------------------------------------------------------------------------------------------------------
+
+V1, V2, V3 = (ModelRef("trajectory", version) for version in (1, 2, 3))
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> MemoryRegistry:
+    registry = MemoryRegistry()
+    for ref in (V1, V2, V3):
+        registry.add(ref, tmp_path)
+    return registry
+
+
+@pytest.fixture
+def reconciler(parts: Parts, registry: MemoryRegistry) -> AliasReconciler:
+    return AliasReconciler("trajectory", registry, parts.database.unit_of_work, parts.clock)
+
+
+def route(parts: Parts, table: RouteTable) -> None:
+    with parts.database.unit_of_work() as work:
+        work.routes.append(table, at=now(parts.clock), actor="test", reason="a test's route")
+
+
+def test_aliases_follow_the_routes(parts: Parts, registry: MemoryRegistry, reconciler: AliasReconciler) -> None:
+    registry.set_alias("trajectory", "challenger", 1)
+    registry.set_alias("trajectory", "somebody-elses", 3)
+    route(parts, RouteTable(1, champion=V2, previous=V1))
+    result = reconciler.run()
+    assert result["set"] == {"champion": 2, "previous_champion": 1}
+    assert result["deleted"] == ["challenger"]
+    assert registry.aliases("trajectory") == {"champion": 2, "previous_champion": 1, "somebody-elses": 3}
+    again = reconciler.run()
+    assert (again["set"], again["deleted"], again["epoch"]) == ({}, [], 1)
+
+
+def test_before_the_first_route_nothing_is_changed(registry: MemoryRegistry, reconciler: AliasReconciler) -> None:
+    registry.set_alias("trajectory", "champion", 3)
+    assert reconciler.run()["deleted"] == []
+    assert registry.aliases("trajectory") == {"champion": 3}
+
+
+def test_an_outage_of_the_registry_is_a_clear_failure_and_repaired_later(
+    parts: Parts, registry: MemoryRegistry, reconciler: AliasReconciler
+) -> None:
+    route(parts, RouteTable(1, champion=V1))
+    registry.is_away = True
+    with pytest.raises(RegistryUnavailable):
+        reconciler.run()
+    registry.is_away = False
+    assert reconciler.run()["set"] == {"champion": 1}
+
+
+def test_a_version_that_left_the_registry_is_named(parts: Parts, reconciler: AliasReconciler) -> None:
+    route(parts, RouteTable(1, champion=ModelRef("trajectory", 9), previous=V1))
+    result = reconciler.run()
+    assert (result["missing"], result["set"]) == ({"champion": 9}, {"previous_champion": 1})
+
+
+def test_versions_of_foreign_origin_are_adopted_one_a_run(parts: Parts, registry: MemoryRegistry, tmp_path: Path) -> None:
+    """1 is known, 2 is refused once and for all, 3 is adopted, 4 is too fresh: its training run may not be over."""
+    fresh = ModelRef("trajectory", 4)
+    registry.add(fresh, tmp_path, created_ns=parts.clock.now_ns())
+    adopted: list[ModelRef] = []
+
+    def listed(ref: ModelRef) -> None:
+        with parts.database.unit_of_work() as work:
+            work.model_versions.put(ModelVersion(ref.name, ref.version, "foreign", None, {}, {}, "0" * 64, now(parts.clock)))
+
+    def adopt(ref: ModelRef) -> None:
+        adopted.append(ref)
+        if ref == V2:
+            raise SignatureMismatch("it answers 11 steps")
+        listed(ref)
+
+    listed(V1)
+    reconciler = AliasReconciler("trajectory", registry, parts.database.unit_of_work, parts.clock, adopt)
+    first, second = reconciler.run(), reconciler.run()
+    assert (first["adopted"], second["adopted"]) == ([3], [])
+    assert adopted == [V2, V3]
+    assert first["refused"] == {"trajectory/2": "it answers 11 steps"}
+
+
+# --- retention ----------------------------------------------------------------------------------------------------------------------
+
+
+def a_check(parts: Parts, check_id: str) -> DriftCheckOut:
+    at = now(parts.clock)
+    return DriftCheckOut(
+        check_id=check_id,
+        at=at,
+        verdict="stable",
+        sentence="nothing",
+        reference_since=None,
+        reference_until=None,
+        current_since=at,
+        current_until=at,
+        reference_agents=0,
+        current_agents=0,
+        columns=[],
+        has_report=False,
+    )
+
+
+def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> None:
+    clock = parts.clock
+    assert isinstance(clock, SetClock)
+    kept = parts.schedules.retention.runs_per_job
+    with parts.database.unit_of_work() as work:
+        work.jobs.record_start("hangs", "w1", now(clock))
+        for _ in range(kept + 5):
+            clock.advance(1)
+            work.jobs.record_finish(work.jobs.record_start("j", "w1", now(clock)).run_id, now(clock))
+        work.drift_checks.add(a_check(parts, "old"))
+        work.idempotency.remember("anna", "k1", Remembered("f", {}), now(clock))
+    clock.advance(10 * 86_400)
+    assert parts.work["prune"]() == {"deleted": {"job_runs": 5, "drift_checks": 0, "idempotency_keys": 1}}
+    with parts.database.unit_of_work() as work:
+        work.drift_checks.add(a_check(parts, "new"))
+    assert parts.work["prune"]() == {"deleted": {"job_runs": 0, "drift_checks": 1, "idempotency_keys": 0}}
+    with parts.database.unit_of_work(read_only=True) as work:
+        assert [len(work.jobs.runs(job, 1000)) for job in ("j", "hangs")] == [kept, 1]
+    assert [check.check_id for check in history(parts)] == ["new"]
+
+
+# --- wiring -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "edit"),
+    [
+        pytest.param("schedules.yaml", lambda text: text.replace("every_s: 2", "every_s: two"), id="schedules"),
+        pytest.param("drift.yaml", lambda text: text.replace("needed: 2", "needed: 5"), id="drift"),
+    ],
+)
+def test_a_mistake_in_a_configuration_stops_the_worker_with_its_line(tmp_path: Path, file: str, edit: Callable[[str], str]) -> None:
+    for name in ("schedules.yaml", "drift.yaml"):
+        text = (CONFIGS / name).read_text()
+        (tmp_path / name).write_text(edit(text) if name == file else text)
+    with pytest.raises(InvalidInput, match=rf"{file}:\d+: "):
+        Parts(Settings(var_dir=tmp_path / "var", configs_dir=tmp_path))

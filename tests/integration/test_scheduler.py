@@ -1,0 +1,366 @@
+"""Jobs over a real database: one runner among several, failures that stay alone, requests, and an end that leaves nothing behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.sql.engine import Database
+from data.stubs import SetClock
+from tests.conftest import free_port
+from trajops.clock import SystemClock, now
+from trajops.contracts.jobs import JobRunOut
+from trajops.ports import Clock
+from workers.health import HealthServer
+from workers.metrics import WorkerMetrics
+from workers.runner import Job, JobRunner
+from workers.scheduler import Scheduler
+from workers.schedules import Schedule
+
+WAIT_S = 30.0
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path / 'trajops.db'}")
+    database.migrate()
+    yield database
+    database.close()
+
+
+def a_schedule(**changes: Any) -> Schedule:
+    return Schedule.model_validate({"description": "does what a test needs", "every_s": 3600, **changes})
+
+
+def a_runner(database: Database, *jobs: Job, holder: str = "w1", clock: Clock | None = None) -> JobRunner:
+    runner = JobRunner({job.name: job for job in jobs}, database.unit_of_work, holder, clock or SystemClock(), WorkerMetrics())
+    runner.describe()
+    return runner
+
+
+def runs(database: Database, job: str) -> list[JobRunOut]:
+    with database.unit_of_work(read_only=True) as work:
+        return work.jobs.runs(job, 100)
+
+
+def wait_for(probe: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not probe():
+        assert time.monotonic() < deadline, f"{what} did not come within {WAIT_S:g} s"
+        time.sleep(0.02)
+
+
+def works() -> Mapping[str, Any]:
+    return {"rows": 3}
+
+
+def fails() -> Mapping[str, Any]:
+    raise ZeroDivisionError("by zero")
+
+
+class Gate:
+    """A job that waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.has_begun = threading.Event()
+        self.may_end = threading.Event()
+
+    def __call__(self) -> Mapping[str, Any]:
+        self.has_begun.set()
+        assert self.may_end.wait(WAIT_S)
+        return {}
+
+
+def in_thread(runner: JobRunner, job: str) -> tuple[threading.Thread, list[JobRunOut | None]]:
+    found: list[JobRunOut | None] = []
+    thread = threading.Thread(target=lambda: found.append(runner.run(job)))
+    thread.start()
+    return thread, found
+
+
+# --- one run ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_recorded_with_its_result(database: Database) -> None:
+    run = a_runner(database, Job("j", a_schedule(), works)).run("j")
+    assert run is not None
+    assert (run.state, run.result, run.error, run.holder) == ("succeeded", {"rows": 3}, None, "w1")
+    assert run.duration_s is not None
+    assert runs(database, "j") == [run]
+
+
+def test_a_failing_job_is_recorded_with_its_error(database: Database) -> None:
+    run = a_runner(database, Job("j", a_schedule(), fails)).run("j")
+    assert run is not None
+    assert (run.state, run.error) == ("failed", "ZeroDivisionError: by zero")
+
+
+def test_a_result_that_json_does_not_know_is_still_recorded(database: Database) -> None:
+    run = a_runner(database, Job("j", a_schedule(), lambda: {"path": Path("x"), "nan": float("nan")})).run("j")
+    assert run is not None
+    assert run.result == {"path": "x", "nan": None}
+
+
+def test_a_job_that_is_not_due_is_left_alone(database: Database) -> None:
+    clock = SetClock()
+    runner = a_runner(database, Job("j", a_schedule(every_s=60), works), clock=clock)
+    assert runner.run("j") is not None
+    clock.advance(50)
+    assert runner.run("j") is None
+    clock.advance(5)
+    assert runner.run("j") is not None
+    assert len(runs(database, "j")) == 2
+
+
+def test_a_request_is_answered_once_before_its_time(database: Database) -> None:
+    runner = a_runner(database, Job("j", a_schedule(), works))
+    assert runner.run("j") is not None
+    with database.unit_of_work() as work:
+        work.jobs.request("j", now(SystemClock()))
+    assert runner.requested() == ["j"]
+    assert runner.run("j") is not None
+    assert runner.requested() == []
+    assert runner.run("j") is None
+
+
+def test_while_one_worker_runs_a_job_the_other_does_not(database: Database) -> None:
+    gate = Gate()
+    first, second = (a_runner(database, Job("j", a_schedule(), gate), holder=holder) for holder in ("w1", "w2"))
+    thread, found = in_thread(first, "j")
+    assert gate.has_begun.wait(WAIT_S)
+    assert second.run("j") is None
+    assert first.run("j") is None
+    gate.may_end.set()
+    thread.join(WAIT_S)
+    assert found[0] is not None
+    assert found[0].state == "succeeded"
+    assert len(runs(database, "j")) == 1
+
+
+def test_a_killed_worker_is_succeeded_when_its_lease_is_over(database: Database) -> None:
+    clock = SetClock()
+    with database.unit_of_work() as work:
+        work.jobs.describe("j", "does what a test needs", 3600)
+        assert work.leases.acquire("j", "killed", now(clock), now(clock) + timedelta(seconds=30)) == 1
+        work.jobs.record_start("j", "killed", now(clock))
+    successor = a_runner(database, Job("j", a_schedule(lease_s=30), works), clock=clock)
+    assert successor.run("j") is None
+    clock.advance(31)
+    run = successor.run("j")
+    assert run is not None
+    assert run.state == "succeeded"
+    dead = runs(database, "j")[1]
+    assert (dead.state, dead.error) == ("failed", "worker killed disappeared during the run")
+
+
+def test_a_living_worker_keeps_its_lease(database: Database) -> None:
+    clock, gate = SetClock(), Gate()
+    first, second = (a_runner(database, Job("j", a_schedule(lease_s=30), gate), holder=holder, clock=clock) for holder in ("w1", "w2"))
+    thread, found = in_thread(first, "j")
+    assert gate.has_begun.wait(WAIT_S)
+    for _ in range(8):
+        clock.advance(11)
+        first.renew()
+    assert second.run("j") is None
+    gate.may_end.set()
+    thread.join(WAIT_S)
+    assert found[0] is not None
+    assert found[0].state == "succeeded"
+
+
+def test_a_run_whose_lease_was_lost_does_not_count(database: Database) -> None:
+    clock, gate = SetClock(), Gate()
+    first = a_runner(database, Job("j", a_schedule(lease_s=30), gate), clock=clock)
+    second = a_runner(database, Job("j", a_schedule(lease_s=30), works), holder="w2", clock=clock)
+    thread, found = in_thread(first, "j")
+    assert gate.has_begun.wait(WAIT_S)
+    clock.advance(31)
+    assert second.run("j") is not None
+    gate.may_end.set()
+    thread.join(WAIT_S)
+    assert found == [None]
+    assert [(run.holder, run.state) for run in runs(database, "j")] == [("w2", "succeeded"), ("w1", "failed")]
+
+
+def test_a_run_that_takes_too_long_is_given_up(database: Database) -> None:
+    clock, gate = SetClock(), Gate()
+    runner = a_runner(database, Job("j", a_schedule(timeout_s=60), gate), clock=clock)
+    thread, found = in_thread(runner, "j")
+    assert gate.has_begun.wait(WAIT_S)
+    clock.advance(61)
+    runner.renew()
+    [run] = runs(database, "j")
+    assert run.state == "failed"
+    assert "60 s" in str(run.error)
+    assert a_runner(database, Job("j", a_schedule(every_s=10), works), holder="w2", clock=clock).run("j") is not None
+    gate.may_end.set()
+    thread.join(WAIT_S)
+    assert found == [None]
+
+
+def test_at_the_end_a_hanging_run_is_given_up_and_its_lease_freed(database: Database) -> None:
+    gate = Gate()
+    runner = a_runner(database, Job("j", a_schedule(every_s=0.001), gate))
+    thread, _ = in_thread(runner, "j")
+    assert gate.has_begun.wait(WAIT_S)
+    assert runner.stop(0.05) == ["j"]
+    assert runs(database, "j")[0].error == "the worker was stopped during the run"
+    assert a_runner(database, Job("j", a_schedule(every_s=0.001), works), holder="w2").run("j") is not None
+    gate.may_end.set()
+    thread.join(WAIT_S)
+
+
+# --- the scheduler ------------------------------------------------------------------------------------------------------------------
+
+
+def test_jobs_repeat_and_a_failing_one_stops_none(database: Database) -> None:
+    schedule = a_schedule(every_s=0.2, jitter_s=0.02)
+    scheduler = Scheduler(a_runner(database, Job("bad", schedule, fails), Job("good", schedule, works)))
+    scheduler.start()
+    try:
+        wait_for(lambda: len(runs(database, "good")) >= 3 and len(runs(database, "bad")) >= 3, "three runs each")
+        assert scheduler.is_alive
+    finally:
+        assert scheduler.stop(WAIT_S) == []
+    assert {run.state for run in runs(database, "good")} == {"succeeded"}
+    assert {run.state for run in runs(database, "bad")} == {"failed"}
+    assert not scheduler.is_alive
+
+
+def test_a_request_starts_a_run_within_two_seconds(database: Database) -> None:
+    scheduler = Scheduler(a_runner(database, Job("j", a_schedule(), works)))
+    scheduler.start()
+    try:
+        wait_for(lambda: [run.state for run in runs(database, "j")] == ["succeeded"], "the first run")
+        asked = now(SystemClock())
+        with database.unit_of_work() as work:
+            work.jobs.request("j", asked)
+        wait_for(lambda: len(runs(database, "j")) == 2, "the requested run")
+        assert runs(database, "j")[0].started_at - asked < timedelta(seconds=2)
+    finally:
+        scheduler.stop(WAIT_S)
+
+
+def test_two_schedulers_run_a_job_once_and_keep_its_pace(database: Database) -> None:
+    overlap: list[int] = []
+    inside = threading.Semaphore(1)
+
+    def alone() -> Mapping[str, Any]:
+        if not inside.acquire(blocking=False):
+            overlap.append(1)
+            return {}
+        time.sleep(0.05)  # the work itself: long enough for the other worker to come by
+        inside.release()
+        return {}
+
+    schedule = a_schedule(every_s=0.5)
+    schedulers = [Scheduler(a_runner(database, Job("j", schedule, alone), holder=holder)) for holder in ("w1", "w2")]
+    began = time.monotonic()
+    for scheduler in schedulers:
+        scheduler.start()
+    try:
+        wait_for(lambda: len(runs(database, "j")) >= 6, "six runs")
+        took_s = time.monotonic() - began
+    finally:
+        for scheduler in schedulers:
+            scheduler.stop(WAIT_S)
+    assert not overlap
+    assert took_s >= 5 * 0.9 * 0.5, "two workers must not double the pace"
+
+
+# --- the process --------------------------------------------------------------------------------------------------------------------
+
+
+def ask(port: int, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def test_health_tells_whether_time_is_kept() -> None:
+    alive = True
+    metrics = WorkerMetrics()
+    metrics.scheduled("j", 5)
+    metrics.began("j")
+    metrics.ended("j", 1234.0, 0.5, is_success=True)
+    with HealthServer("127.0.0.1", 0, metrics.registry, lambda: alive, lambda: {"holder": "w1"}) as server:
+        assert ask(server.port, "/healthz") == (200, '{"status":"alive","holder":"w1"}')
+        status, text = ask(server.port, "/metrics")
+        assert status == 200
+        assert 'trajops_job_runs_total{job="j",outcome="succeeded"} 1.0' in text
+        assert 'trajops_job_last_success_timestamp_seconds{job="j"} 1234.0' in text
+        assert ask(server.port, "/else")[0] == 404
+        alive = False
+        assert ask(server.port, "/healthz")[0] == 503
+
+
+def start_workers(var_dir: Path, port: int) -> subprocess.Popen[str]:
+    environment = {
+        **os.environ,
+        "TRAJOPS_VAR_DIR": str(var_dir),
+        "TRAJOPS_WORKERS_PORT": str(port),
+        "TRAJOPS_MLFLOW_PORT": str(free_port()),
+    }
+    return subprocess.Popen([sys.executable, "-m", "workers"], env=environment, stdout=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_the_process_works_and_ends_cleanly(tmp_path: Path, signal_number: signal.Signals) -> None:
+    """Every job has run once, though no MLflow answers; after the signal the exit code is 0 and every lease is free."""
+    port = free_port()
+    process = start_workers(tmp_path / "var", port)
+    try:
+        wait_for(lambda: ask(port, "/healthz")[0] == 200, "health")
+        database = Database(f"sqlite:///{tmp_path / 'var' / 'trajops.db'}")
+
+        def states() -> dict[str, str]:
+            with database.unit_of_work(read_only=True) as work:
+                overview = work.jobs.overview(now(SystemClock()))
+            return {job.job: job.last_run.state for job in overview if job.last_run is not None and job.last_run.state != "running"}
+
+        wait_for(lambda: len(states()) == 5, "a run of each job")
+        expected = dict.fromkeys(("compact_lake", "join_truth", "check_drift", "prune"), "succeeded")
+        assert states() == {**expected, "reconcile_aliases": "failed"}
+        assert "trajops_drift_verdict -1.0" in ask(port, "/metrics")[1]
+        process.send_signal(signal_number)
+        lines = [json.loads(line) for line in process.communicate(timeout=WAIT_S)[0].splitlines()]
+        assert process.returncode == 0
+        assert {line["service.name"] for line in lines} == {"workers"}
+        assert lines[-1]["message"] == "the worker has ended"
+        with database.unit_of_work() as work:
+            present = now(SystemClock())
+            fences = [work.leases.acquire(job, "test", present, present + timedelta(seconds=1)) for job in states()]
+        assert None not in fences
+        database.close()
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.mark.slow
+def test_a_port_in_use_is_one_clear_sentence(tmp_path: Path) -> None:
+    with HealthServer("127.0.0.1", 0, WorkerMetrics().registry, lambda: True, dict) as server:
+        process = start_workers(tmp_path / "var", server.port)
+        out = process.communicate(timeout=WAIT_S)[0]
+    assert process.returncode == 1
+    last = json.loads(out.splitlines()[-1])
+    assert last["log.level"] == "critical"
+    assert str(server.port) in last["message"]
+    assert "TRAJOPS_WORKERS_PORT" in last["message"]

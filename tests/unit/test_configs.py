@@ -1,0 +1,93 @@
+"""Configuration files: what ships is valid, and a mistake is named with its line."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from trajops.configs import load
+from trajops.drift_rules import DriftRules
+from trajops.errors import InvalidInput
+from workers.schedules import Schedules
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+
+SCHEDULES = """\
+jobs:
+  join_truth:
+    description: Scores predictions.
+    every_s: 2
+  prune:
+    description: Forgets old rows.
+    every_s: 60
+"""
+
+
+def test_shipped_schedules_name_every_job() -> None:
+    schedules = load(CONFIGS / "schedules.yaml", Schedules)
+    assert set(schedules.jobs) == {"compact_lake", "join_truth", "check_drift", "reconcile_aliases", "prune"}
+
+
+def test_shipped_drift_rules_write_out_every_default() -> None:
+    """So that an operator sees in the file whatever can be set."""
+    written = yaml.safe_load((CONFIGS / "drift.yaml").read_text())
+    rules = load(CONFIGS / "drift.yaml", DriftRules)
+    for section in ("current", "reference", "calibration", "confirm", "units", "report"):
+        assert set(written[section]) == set(type(getattr(rules, section)).model_fields)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        pytest.param("every_s: 2", "every_s: -2", 4, "jobs.join_truth.every_s", id="value"),
+        pytest.param("every_s: 60", "evry_s: 60", 7, "jobs.prune.evry_s", id="unknown-key"),
+        pytest.param("  prune:", "  prun:", 5, "jobs.prun", id="unknown-job"),
+        pytest.param("    every_s: 60", "    every_s: 60\n    every_s: 61", 8, "stands twice", id="key-twice"),
+        pytest.param("    every_s: 60", "    every_s: [60", 8, "not valid YAML", id="not-yaml"),
+        pytest.param("    every_s: 60\n", "", 5, "jobs.prune.every_s", id="missing-key-names-its-parent"),
+        pytest.param("every_s: 2\n", "every_s: 2\n    jitter_s: 1\n", 2, "jitter_s (1)", id="rule-over-two-values"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, line: int, said: str) -> None:
+    assert old in SCHEDULES
+    path = tmp_path / "schedules.yaml"
+    path.write_text(SCHEDULES.replace(old, new))
+    with pytest.raises(InvalidInput, match=re.escape(said)) as caught:
+        load(path, Schedules)
+    assert f"{path}:{line}: " in caught.value.message
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "schedules.yaml"
+    path.write_text(SCHEDULES.replace("every_s: 2", "every_s: no").replace("every_s: 60", "every_s: 0"))
+    with pytest.raises(InvalidInput) as caught:
+        load(path, Schedules)
+    assert [line.split(":")[1] for line in caught.value.message.splitlines()] == ["4", "7"]
+
+
+def test_a_list_item_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "drift.yaml"
+    path.write_text("columns:\n  - {column: speed_mps, kind: input}\n  - column: ade_m\n    kind: outcome\n")
+    with pytest.raises(InvalidInput, match=r"drift\.yaml:4: columns\.1\.kind"):
+        load(path, DriftRules)
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n"], ids=["empty", "comment-only"])
+def test_an_empty_file_lacks_what_is_required(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "schedules.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidInput, match="jobs"):
+        load(path, Schedules)
+
+
+def test_a_missing_file_says_where_to_put_it(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="TRAJOPS_CONFIGS_DIR"):
+        load(tmp_path / "schedules.yaml", Schedules)
+
+
+def test_more_confirmations_than_checks_are_impossible(tmp_path: Path) -> None:
+    path = tmp_path / "drift.yaml"
+    path.write_text("columns: [{column: speed_mps, kind: input}]\nconfirm:\n  needed: 4\n  of: 3\n")
+    with pytest.raises(InvalidInput, match=r"drift\.yaml:2: confirm"):
+        load(path, DriftRules)

@@ -1,0 +1,372 @@
+"""Drift: scores by hand, verdicts by table, and the promise that matters: silent on clean traffic, quick on a real change."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import ks_2samp
+
+from data.stubs import MemoryDatabase
+from tests.drift_windows import DT_S, START_S, FixedSource, SecondsClock, empty, match, rows_of, wandering
+from trajops.contracts.drift import DriftCheckOut, DriftColumn
+from trajops.drift import Rows, bin_indices, decile_edges, judge, psi, shares, unit_bounds, unit_column
+from trajops.drift_rules import CalibrationRule, ConfirmRule, DriftRules, UnitRule
+from trajops.drift_thresholds import calibrate
+from trajops.errors import ShapeError, Unavailable
+from trajops.services.drift import DriftMonitor, overview
+
+COLUMNS = [
+    {"column": name, "kind": kind}
+    for names, kind in (
+        (("speed_mps", "speed_last_mps", "acceleration_mps2", "turn_rad", "path_m", "dt_s"), "input"),
+        (("predicted_speed_mps",), "prediction"),
+        (("ade_m", "fde_m"), "performance"),
+    )
+    for name in names
+]
+RULES = DriftRules.model_validate({"columns": COLUMNS})
+FEET = 3.28084
+
+
+# --- scores -------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("reference", "current", "expected"),
+    [
+        pytest.param([0.5, 0.5], [0.5, 0.5], 0.0, id="equal"),
+        pytest.param([0.5, 0.5], [0.75, 0.25], 0.25 * np.log(1.5) + 0.25 * np.log(2), id="half-of-one-bin-moved"),
+        pytest.param([0.5, 0.5], [1.0, 0.0], 0.5 * np.log(2) + 0.495 * np.log(100), id="an-empty-bin-counts-as-the-floor"),
+    ],
+)
+def test_psi_by_hand(reference: list[float], current: list[float], expected: float) -> None:
+    assert psi(np.array(reference), np.array(current)) == pytest.approx(expected)
+
+
+@given(arrays(float, (2, 6), elements=st.floats(0.01, 1.0)))
+def test_psi_is_symmetric_and_never_negative(counts: np.ndarray) -> None:
+    one, other = shares(counts)
+    assert psi(one, other) == pytest.approx(psi(other, one))
+    assert psi(one, other) >= 0
+    assert psi(one, one) == 0
+
+
+def test_deciles_of_a_hundred_numbers() -> None:
+    edges = decile_edges(np.arange(101.0))
+    assert edges == pytest.approx(np.arange(10, 91, 10))
+    assert bin_indices(np.array([-5.0, 9.9, 10.1, 1000.0]), edges).tolist() == [0, 0, 1, 9]
+
+
+@pytest.mark.parametrize("changed", [0.1, 0.39, 0.41, 1.0])
+def test_leaving_a_constant_is_seen_in_either_direction(changed: float) -> None:
+    edges = decile_edges(np.full(500, 0.4))
+    assert bin_indices(np.full(1, changed), edges) != bin_indices(np.full(1, 0.4), edges)
+    assert bin_indices(np.full(1, 0.4 + 1e-9), edges) == bin_indices(np.full(1, 0.4), edges)
+
+
+def test_agents_that_stand_have_a_bin_of_their_own() -> None:
+    edges = decile_edges(np.concatenate([np.zeros(300), np.linspace(0.5, 2, 700)]))
+    standing, walking = bin_indices(np.array([0.0, 0.3]), edges)
+    assert standing != walking
+
+
+def test_rows_of_different_lengths_are_refused() -> None:
+    with pytest.raises(ShapeError, match="speed_mps"):
+        Rows(np.zeros(3), np.zeros(3, dtype=int), np.zeros(3, dtype=int), {"speed_mps": np.zeros(2)})
+
+
+def test_one_row_of_each_agent() -> None:
+    rows = wandering(40, span_s=300, seed=1)
+    single = rows.one_per_agent(np.random.default_rng(0), 30)
+    assert len(single) == single.agent_count == 30
+
+
+# --- verdicts -----------------------------------------------------------------------------------------------------------------------
+
+
+def column(name: str, *, is_drifted: bool, method: str = "psi") -> DriftColumn:
+    return DriftColumn(
+        column=name,
+        kind="input",
+        method=method,
+        score=1.0,
+        threshold=0.5,
+        is_drifted=is_drifted,
+        reference_mean=0.0,
+        current_mean=0.0,
+    )
+
+
+def checks(*flagged: str) -> list[list[DriftColumn]]:
+    """One check a word: the letters are the columns that were flagged."""
+    return [[column(name, is_drifted=name in word) for name in "ab"] for word in flagged]
+
+
+@pytest.mark.parametrize(
+    ("now_first", "expected", "names"),
+    [
+        pytest.param(["", "", ""], "stable", [], id="nothing"),
+        pytest.param(["a", "", ""], "warning", ["a"], id="one-check-alone-warns"),
+        pytest.param(["a", "a", ""], "drift", ["a"], id="two-in-a-row"),
+        pytest.param(["a", "", "a"], "drift", ["a"], id="two-of-three"),
+        pytest.param(["", "a", "a"], "drift", ["a"], id="stays-until-two-of-three-are-clean"),
+        pytest.param(["", "", "a"], "stable", [], id="one-of-three-is-over"),
+        pytest.param(["a", "b", ""], "warning", ["a"], id="different-columns-do-not-confirm-each-other"),
+        pytest.param(["a", "", "", "a"], "warning", ["a"], id="the-fourth-last-is-forgotten"),
+        pytest.param(["a"], "warning", ["a"], id="no-history"),
+    ],
+)
+def test_two_of_three_checks_must_agree_on_a_column(now_first: list[str], expected: str, names: list[str]) -> None:
+    columns, *earlier = checks(*now_first)
+    assert judge(columns, earlier, ConfirmRule()) == (expected, names)
+
+
+def test_a_unit_error_needs_no_confirmation() -> None:
+    assert judge([column("dt_s_ratio", is_drifted=True, method="unit_rule")], [], ConfirmRule()) == ("drift", ["dt_s_ratio"])
+
+
+@pytest.mark.parametrize(
+    ("gain", "dt_s", "flagged"),
+    [
+        pytest.param(1.0, 0.4, set(), id="clean"),
+        pytest.param(FEET, 0.4, {"speed_mps_ratio"}, id="feet-for-metres"),
+        pytest.param(0.01, 0.4, {"speed_mps_ratio"}, id="kilometres-by-a-slip"),
+        pytest.param(1.0, 0.1, {"speed_mps_ratio", "dt_s_ratio"}, id="ten-hertz"),
+        pytest.param(1.0, 1.0, {"speed_mps_ratio", "dt_s_ratio"}, id="one-hertz"),
+    ],
+)
+def test_unit_errors(gain: float, dt_s: float, flagged: set[str]) -> None:
+    reference, current = match("first_half"), match("second_half", gain=gain, dt_s=dt_s)
+    current = current.select((current.times_s > START_S + 900) & (current.times_s <= START_S + 1200))
+    found = [unit_column(UnitRule(min_agents=10), name, reference, current) for name in ("speed_mps", "dt_s")]
+    assert {column.column for column in found if column is not None and column.is_drifted} == flagged
+
+
+def test_a_few_agents_are_too_little_for_a_unit_error() -> None:
+    assert unit_column(UnitRule(min_agents=20), "speed_mps", wandering(200, span_s=600, seed=0), wandering(10, span_s=60, seed=1)) is None
+
+
+def test_minutes_of_the_reference_widen_the_unit_bounds() -> None:
+    calm, wild = wandering(300, span_s=300, seed=0), wandering(100, span_s=60, seed=1, gain=3.0, start_s=START_S + 300)
+    both = Rows(
+        np.concatenate([calm.times_s, wild.times_s]),
+        np.concatenate([calm.agents, wild.agents + 1000]),
+        np.concatenate([calm.versions, wild.versions]),
+        {"speed_mps": np.concatenate([calm.values["speed_mps"], wild.values["speed_mps"]])},
+    )
+    low, high = unit_bounds(UnitRule(), "speed_mps", both)
+    assert low == 0.5
+    assert high > 2.5
+
+
+# --- thresholds ---------------------------------------------------------------------------------------------------------------------
+
+
+def threshold(agents: int, rows_per_agent: float = 25.0) -> float:
+    reference = wandering(1500, span_s=3600, seed=0)
+    edges = decile_edges(reference.values["speed_mps"])
+    return calibrate(reference, "speed_mps", edges, CalibrationRule(), window_s=300, agents=agents, rows_per_agent=rows_per_agent)
+
+
+def test_fewer_agents_need_a_higher_threshold() -> None:
+    assert threshold(60) > 2 * threshold(240)
+
+
+def test_thresholds_are_reproducible() -> None:
+    assert threshold(60) == threshold(60)
+
+
+def test_a_reference_is_thinned_to_the_density_of_the_window() -> None:
+    assert threshold(60, rows_per_agent=1.0) > threshold(60)
+
+
+# --- the whole check, on many windows -----------------------------------------------------------------------------------------------
+
+
+def monitor(
+    tmp_path: Path, reference: Rows | None, current: Rows, rules: DriftRules = RULES, **options: object
+) -> tuple[DriftMonitor, SecondsClock]:
+    sources = {"replay": current} if reference is None else {"backfill": reference, "replay": current}
+    clock = SecondsClock()
+    return DriftMonitor(FixedSource(sources), MemoryDatabase().unit_of_work, RULES, tmp_path, clock, **options), clock  # type: ignore[arg-type]
+
+
+def every_minute(watch: DriftMonitor, clock: SecondsClock, current: Rows, *, first_s: float = 300.0) -> Iterator[DriftCheckOut]:
+    for clock.at_s in np.arange(current.times_s.min() + first_s, current.times_s.max(), 60):
+        yield watch.check()
+
+
+def test_a_clean_half_of_the_match_raises_no_alarm(tmp_path: Path) -> None:
+    """The second half against the first: 42 checks of 64 to 153 tracks, all judged, no drift and at most two warnings."""
+    current = match("second_half")
+    watch, clock = monitor(tmp_path, match("first_half", start_s=START_S - 100_000), current)
+    verdicts = [check.verdict for check in every_minute(watch, clock, current)]
+    assert len(verdicts) == 42
+    assert "drift" not in verdicts
+    assert "insufficient_data" not in verdicts
+    assert verdicts.count("warning") <= 2
+
+
+@pytest.mark.slow
+def test_clean_windows_of_agents_never_seen_raise_no_alarm(tmp_path: Path) -> None:
+    """300 disjoint clean windows of 110 fresh tracks: no drift, at most 1 % warnings."""
+    reference = wandering(1500, span_s=3600, seed=0, start_s=START_S - 100_000)
+    flagged = 0
+    clock = SecondsClock()
+    source = FixedSource({"backfill": reference})
+    watch = DriftMonitor(source, MemoryDatabase().unit_of_work, RULES, tmp_path, clock)
+    for number in range(300):
+        start_s = START_S + 300 * number
+        source.by_source["live"] = wandering(110, span_s=300, seed=1000 + number, start_s=start_s)
+        clock.at_s = start_s + 300
+        check = watch.check()
+        assert check.verdict in {"stable", "warning"}, check.sentence
+        flagged += check.verdict == "warning"
+    assert flagged <= 3
+
+
+def test_negative_control_tests_on_overlapping_rows_cry_wolf() -> None:
+    """The usual test on all rows, as if they were independent, flags clean windows nearly always: this is what calibration is for."""
+    reference = wandering(1500, span_s=3600, seed=0)
+    flags = [
+        ks_2samp(wandering(110, span_s=300, seed=seed).values["speed_mps"], reference.values["speed_mps"]).pvalue < 0.05
+        for seed in range(1000, 1040)
+    ]
+    assert np.mean(flags) > 0.8
+
+
+@pytest.mark.parametrize(
+    ("gain", "dt_s", "checks_needed", "column"),
+    [
+        pytest.param(FEET, 0.4, 2, "speed_mps", id="feet-for-metres"),
+        pytest.param(2.0, 0.4, 2, "speed_mps", id="doubled-speed"),
+        pytest.param(1.0, 0.2, 2, "dt_s", id="sampling-rate"),
+    ],
+)
+def test_a_real_change_is_caught(tmp_path: Path, gain: float, dt_s: float, checks_needed: int, column: str) -> None:
+    current = match("second_half", gain=gain, dt_s=dt_s)
+    watch, clock = monitor(tmp_path, match("first_half", start_s=START_S - 100_000), current)
+    found = [check for _, check in zip(range(checks_needed), every_minute(watch, clock, current, first_s=900), strict=False)]
+    assert found[-1].verdict == "drift"
+    assert column in {one.column for one in found[-1].columns if one.is_drifted}
+    assert column.removesuffix("_ratio") in found[-1].sentence
+
+
+def test_too_few_agents_is_a_verdict_of_its_own(tmp_path: Path) -> None:
+    current = wandering(59, span_s=300, seed=1)
+    watch, clock = monitor(tmp_path, wandering(300, span_s=3600, seed=0, start_s=START_S - 100_000), current)
+    clock.at_s = START_S + 300
+    check = watch.check()
+    assert check.verdict == "insufficient_data"
+    assert check.current_agents == 59
+    assert "59 agents" in check.sentence
+
+
+def test_feet_are_caught_before_there_is_enough_for_a_full_check(tmp_path: Path) -> None:
+    current = wandering(30, span_s=60, seed=1, gain=FEET)
+    watch, clock = monitor(tmp_path, wandering(300, span_s=3600, seed=0, start_s=START_S - 100_000), current)
+    clock.at_s = START_S + 60
+    assert watch.check().verdict == "drift"
+
+
+def test_without_any_rows_there_is_no_reference(tmp_path: Path) -> None:
+    watch, _ = monitor(tmp_path, None, empty())
+    check = watch.check()
+    assert (check.verdict, check.reference_since, check.columns) == ("insufficient_data", None, [])
+
+
+def test_without_a_backfill_the_oldest_traffic_is_the_reference(tmp_path: Path) -> None:
+    current = wandering(1500, span_s=4800, seed=3)
+    watch, clock = monitor(tmp_path, None, current)
+    clock.at_s = START_S + 4800
+    check = watch.check()
+    assert check.verdict == "stable"
+    assert check.reference_until is not None
+    assert check.reference_until.timestamp() < START_S + 3601
+
+
+def test_a_promotion_is_no_drift(tmp_path: Path) -> None:
+    """A new version that predicts quite differently is not compared with the old one's predictions; its inputs still are."""
+    reference = wandering(600, span_s=3600, seed=0, start_s=START_S - 100_000)
+    plain = wandering(110, span_s=300, seed=1)
+    promoted = Rows(plain.times_s, plain.agents, plain.versions + 1, {**plain.values, "predicted_speed_mps": plain.values["speed_mps"] * 9})
+    watch, clock = monitor(tmp_path, reference, promoted)
+    clock.at_s = START_S + 300
+    check = watch.check()
+    assert check.verdict == "stable"
+    assert {one.column for one in check.columns if one.score is None} == {"predicted_speed_mps", "ade_m", "fde_m"}
+
+
+def test_two_checks_on_the_same_rows_do_not_confirm_each_other(tmp_path: Path) -> None:
+    current = match("second_half", gain=2.0)
+    watch, clock = monitor(tmp_path, match("first_half", start_s=START_S - 100_000), current)
+    verdicts = []
+    for clock.at_s in (START_S + 900, START_S + 901, START_S + 960):
+        verdicts.append(watch.check().verdict)
+    assert verdicts == ["warning", "warning", "drift"]
+
+
+def test_checks_are_stored_with_histograms_and_drift_is_audited_once(tmp_path: Path) -> None:
+    database = MemoryDatabase()
+    source = FixedSource({"backfill": wandering(600, span_s=3600, seed=0, start_s=START_S - 100_000)})
+    clock = SecondsClock()
+    watch = DriftMonitor(source, database.unit_of_work, RULES, tmp_path, clock)
+    for number, gain in enumerate((1.0, 2.0, 2.0, 1.0, 1.0, 1.0)):
+        source.by_source["live"] = wandering(110, span_s=300, seed=number, gain=gain, start_s=START_S + 300 * number)
+        clock.at_s = START_S + 300 * (number + 1)
+        watch.check()
+    seen = overview(database.unit_of_work)
+    assert [check.verdict for check in seen.history] == ["stable", "stable", "drift", "drift", "warning", "stable"]
+    assert seen.latest is not None
+    speed = next(one for one in seen.latest.columns if one.column == "speed_mps")
+    assert len(speed.bins) == len(speed.reference_share) + 1 == len(speed.current_share) + 1
+    assert sum(speed.current_share) == pytest.approx(1, abs=1e-3)
+    with database.unit_of_work(read_only=True) as work:
+        assert [entry.action for entry in work.audit.newest()] == ["drift.ended", "drift.began"]
+
+
+class FailingDetector:
+    """A detector that is broken."""
+
+    def warm_up(self) -> None:
+        return None
+
+    def compare(self, *_: object) -> dict[str, list[object]]:
+        raise Unavailable("broken")
+
+
+def test_a_broken_detector_costs_the_report_and_not_the_verdict(tmp_path: Path) -> None:
+    current = wandering(110, span_s=300, seed=1)
+    watch, clock = monitor(tmp_path, wandering(600, span_s=3600, seed=0, start_s=START_S - 100_000), current, detector=FailingDetector())
+    clock.at_s = START_S + 300
+    check = watch.check()
+    assert (check.verdict, check.has_report) == ("stable", False)
+
+
+def test_columns_stand_for_the_rules(tmp_path: Path) -> None:
+    current = wandering(110, span_s=300, seed=1)
+    watch, clock = monitor(tmp_path, wandering(600, span_s=3600, seed=0, start_s=START_S - 100_000), current)
+    clock.at_s = START_S + 300
+    kinds = {one.column: one.kind for one in watch.check().columns if one.method == "psi"}
+    assert kinds == {rule.column: rule.kind for rule in RULES.columns}
+
+
+def test_rows_builder_reads_a_straight_walk() -> None:
+    """1 m/s along x: the builder itself, so that the simulations above mean what they say."""
+    positions_m = np.stack([np.arange(20) * DT_S, np.zeros(20)], axis=-1)[None]
+    rows = rows_of(positions_m[:, :8], positions_m[:, 8:], np.zeros(1), ["a"])
+    assert {name: round(float(values[0]), 6) for name, values in rows.values.items()} == {
+        "speed_mps": 1.0,
+        "speed_last_mps": 1.0,
+        "acceleration_mps2": 0.0,
+        "turn_rad": 0.0,
+        "path_m": 2.8,
+        "dt_s": 0.4,
+        "predicted_speed_mps": 1.0,
+        "ade_m": 0.0,
+        "fde_m": 0.0,
+    }

@@ -1,0 +1,203 @@
+"""One run of one job: lease, record, work, record. A job that fails fails alone.
+
+Lease and start are written in one transaction, result and release in another, so that a worker that was killed leaves
+either nothing or a run that its successor can tell is dead.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from trajops.clock import now
+from trajops.contracts.jobs import JobRunOut
+from trajops.errors import Conflict, NotFound, TrajOpsError, Unavailable
+from trajops.ports import Clock, UnitOfWorkFactory
+from workers.metrics import WorkerMetrics
+from workers.schedules import Schedule
+
+# Successes of jobs that run more often than this are logged at debug level only; metrics and SQL have them all.
+OFTEN_S = 10.0
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is run, and how often. `run` is idempotent and returns what an operator wants to know about it."""
+
+    name: str
+    schedule: Schedule
+    run: Callable[[], Mapping[str, Any]]
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A run in progress in this process. `record` is None while the lease is being asked for, and after it was given up."""
+
+    fence: int = 0
+    record: JobRunOut | None = None
+    renewed_at: datetime | None = None
+
+
+@dataclass(slots=True, eq=False)
+class JobRunner:
+    """Runs jobs under leases. Safe to call from several threads.
+
+    Attributes:
+        jobs: by name.
+        unit_of_work: opens a transaction.
+        holder: name of this worker, unique among all.
+        clock: what time it is.
+        metrics: told of each run.
+    """
+
+    jobs: Mapping[str, Job]
+    unit_of_work: UnitOfWorkFactory
+    holder: str
+    clock: Clock
+    metrics: WorkerMetrics
+    _running: dict[str, _Running] = field(default_factory=dict)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _is_stopping: bool = False
+
+    def describe(self) -> None:
+        """Write the schedules, so that API and console know every job before its first run."""
+        with self.unit_of_work() as work:
+            for job in self.jobs.values():
+                work.jobs.describe(job.name, job.schedule.description, job.schedule.every_s)
+        for job in self.jobs.values():
+            self.metrics.scheduled(job.name, job.schedule.every_s)
+
+    def run(self, name: str) -> JobRunOut | None:
+        """Run a job if it is this worker's turn; never raises for what the job or the database does.
+
+        Returns:
+            The finished run; None if it runs elsewhere, is not due yet, or the database is away.
+        """
+        job, running = self.jobs[name], _Running()
+        with self._changed:
+            if self._is_stopping or name in self._running:
+                return None
+            self._running[name] = running
+        try:
+            if not self._begin(job, running):
+                return None
+            self.metrics.began(name)
+            return self._finish(job, running, *self._work(job))
+        except TrajOpsError as error:
+            logger.warning("the job could not be recorded", extra={"job": name, "reason": error.message})
+            return None
+        finally:
+            with self._changed:
+                del self._running[name]
+                self._changed.notify_all()
+
+    def requested(self) -> list[str]:
+        """Jobs of this worker that somebody asked to run now."""
+        with self.unit_of_work(read_only=True) as work:
+            return [row.job for row in work.jobs.schedules() if row.requested_at is not None and row.job in self.jobs]
+
+    def renew(self) -> None:
+        """Extend the leases of the runs in progress where a third of their life is over; give up runs that take too long."""
+        present = now(self.clock)
+        for name, running in self._in_progress():
+            schedule = self.jobs[name].schedule
+            if running.record is None or running.renewed_at is None:
+                continue
+            if present - running.record.started_at > timedelta(seconds=schedule.timeout_s):
+                self._give_up(name, running, f"took longer than {schedule.timeout_s:g} s (timeout_s) and was given up")
+            elif present - running.renewed_at >= timedelta(seconds=schedule.lease_s / 3):
+                expires_at = present + timedelta(seconds=schedule.lease_s)
+                with self.unit_of_work() as work:
+                    is_held = work.leases.renew(name, self.holder, running.fence, present, expires_at)
+                running.renewed_at = present
+                if not is_held:
+                    logger.error("the lease was lost during the run", extra={"job": name})
+
+    def stop(self, grace_s: float) -> list[str]:
+        """Begin no run any more, wait for those in progress, and give up those that do not end in time.
+
+        Returns:
+            Names of the jobs that were given up; their leases are free.
+        """
+        with self._changed:
+            self._is_stopping = True
+            self._changed.wait_for(lambda: not self._running, grace_s)
+        late = self._in_progress()
+        for name, running in late:
+            self._give_up(name, running, "the worker was stopped during the run")
+        return [name for name, _ in late]
+
+    def _in_progress(self) -> Sequence[tuple[str, _Running]]:
+        with self._changed:
+            return list(self._running.items())
+
+    def _begin(self, job: Job, running: _Running) -> bool:
+        present, schedule = now(self.clock), job.schedule
+        with self.unit_of_work() as work:
+            fence = work.leases.acquire(job.name, self.holder, present, present + timedelta(seconds=schedule.lease_s))
+            if fence is None:
+                return False
+            is_requested = work.jobs.take_request(job.name)
+            last = next(iter(work.jobs.runs(job.name, 1)), None)
+            if last is not None and last.state == "running":
+                work.jobs.record_finish(last.run_id, present, error=f"worker {last.holder} disappeared during the run")
+            elif last is not None and not is_requested and not _is_due(schedule, last.started_at, present):
+                work.leases.release(job.name, self.holder, fence, present)
+                return False
+            record = work.jobs.record_start(job.name, self.holder, present)
+        running.fence, running.renewed_at, running.record = fence, present, record
+        return True
+
+    def _work(self, job: Job) -> tuple[dict[str, Any], str | None]:
+        """Result and error of the job itself. Whatever a job raises is its own affair."""
+        try:
+            result: dict[str, Any] = orjson.loads(orjson.dumps(dict(job.run()), default=str, option=orjson.OPT_SERIALIZE_NUMPY))
+        except TrajOpsError as error:
+            logger.warning("the job failed", extra={"job": job.name, "reason": error.message, "code": error.code})
+            return {}, error.message
+        except Exception as error:
+            logger.exception("the job failed", exc_info=error, extra={"job": job.name})
+            return {}, f"{type(error).__name__}: {error}"
+        return result, None
+
+    def _finish(self, job: Job, running: _Running, result: dict[str, Any], error: str | None) -> JobRunOut | None:
+        record, present = running.record, now(self.clock)
+        if record is None:
+            return None
+        duration_s = (present - record.started_at).total_seconds()
+        try:
+            with self.unit_of_work() as work:
+                if not work.leases.release(job.name, self.holder, running.fence, present):
+                    error = error or "the lease was lost during the run, so another worker may have run the job as well"
+                record = work.jobs.record_finish(record.run_id, present, result=result, error=error)
+        finally:
+            self.metrics.ended(job.name, present.timestamp(), duration_s, is_success=error is None)
+        if error is None:
+            level = logging.INFO if job.schedule.every_s >= OFTEN_S else logging.DEBUG
+            logger.log(level, "the job succeeded", extra={"job": job.name, "duration_s": round(duration_s, 3), "result": result})
+        return record
+
+    def _give_up(self, name: str, running: _Running, error: str) -> None:
+        record, running.record = running.record, None
+        if record is None:
+            return
+        present = now(self.clock)
+        logger.error("the run was given up", extra={"job": name, "reason": error})
+        self.metrics.ended(name, present.timestamp(), (present - record.started_at).total_seconds(), is_success=False)
+        try:
+            with self.unit_of_work() as work:
+                work.leases.release(name, self.holder, running.fence, present)
+                work.jobs.record_finish(record.run_id, present, error=error)
+        except (Conflict, NotFound, Unavailable) as problem:
+            logger.warning("the end of a run could not be recorded", extra={"job": name, "reason": problem.message})
+
+
+def _is_due(schedule: Schedule, last_started_at: datetime, present: datetime) -> bool:
+    """Whether the interval since the last run, on whichever worker, is over; two workers do not double the pace."""
+    return present - last_started_at >= timedelta(seconds=0.9 * schedule.every_s - 2 * schedule.jitter_s)

@@ -1,0 +1,85 @@
+"""Time: starts jobs when they are due, or when somebody asks. The only module that imports APScheduler.
+
+APScheduler keeps the intervals inside one process. Which of several processes runs a job is settled in SQL by the runner.
+"""
+
+import logging
+import threading
+from datetime import UTC, datetime, timedelta
+
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from trajops.errors import TrajOpsError
+from workers.runner import JobRunner
+
+WATCH_S = 0.5
+STAGGER_S = 0.5
+
+logger = logging.getLogger(__name__)
+# A run that is longer than its interval is no news; the runner reports durations.
+logging.getLogger("apscheduler").setLevel(logging.ERROR)
+
+
+class Scheduler:
+    """Keeps the intervals of all jobs, each in a thread of its own, and watches leases and requests.
+
+    Args:
+        runner: runs a job by name.
+        watch_s: how often leases are renewed and requests looked for, seconds.
+    """
+
+    def __init__(self, runner: JobRunner, *, watch_s: float = WATCH_S) -> None:
+        self._runner = runner
+        self._watch_s = watch_s
+        self._is_stopping = threading.Event()
+        self._watch = threading.Thread(target=self._watching, name="watch", daemon=True)
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": ThreadPoolExecutor(2 * max(1, len(runner.jobs)))},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether both the intervals and the watch are running."""
+        return bool(self._scheduler.running) and self._watch.is_alive()
+
+    def start(self) -> None:
+        """Run every job once, one shortly after the other, then at its interval.
+
+        Raises:
+            Unavailable: if the schedules cannot be written to the database.
+        """
+        self._runner.describe()
+        for number, (name, job) in enumerate(self._runner.jobs.items()):
+            self._scheduler.add_job(
+                self._runner.run,
+                "interval",
+                args=[name],
+                id=name,
+                seconds=job.schedule.every_s,
+                jitter=job.schedule.jitter_s or None,
+                next_run_time=datetime.now(UTC) + timedelta(seconds=number * STAGGER_S),
+            )
+        self._scheduler.start()
+        self._watch.start()
+
+    def stop(self, grace_s: float) -> list[str]:
+        """Stop; names of the jobs that did not end within `grace_s` and were given up."""
+        self._scheduler.shutdown(wait=False)
+        late = self._runner.stop(grace_s)
+        self._is_stopping.set()
+        self._watch.join()
+        return late
+
+    def _watching(self) -> None:
+        while not self._is_stopping.wait(self._watch_s):
+            try:
+                self._runner.renew()
+                for name in self._runner.requested():
+                    self._scheduler.add_job(self._runner.run, args=[name], id=f"{name}:requested", replace_existing=True)
+            except TrajOpsError as error:
+                logger.warning("leases and requests could not be looked after", extra={"reason": error.message})
+            except Exception as error:  # the watch must outlive any single fault, or all leases end
+                logger.exception("the watch met an unexpected fault", exc_info=error)

@@ -1,0 +1,175 @@
+"""The workers' real parts, made from the settings, each when a job first needs it: a worker is up before DuckDB is imported."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from data.sql.engine import Database
+from trajops import configs
+from trajops.clock import SystemClock
+from trajops.deployments.routing import ModelRef
+from trajops.ports import Clock
+from trajops.settings import Settings
+from workers.evidently_detector import EvidentlyDetector
+from workers.metrics import WorkerMetrics
+from workers.runner import Job, JobRunner
+from workers.schedules import JobName, Schedules
+
+if TYPE_CHECKING:
+    from data.lake.compactor import Compactor
+    from data.lake.queries import Lake
+    from data.lake.spool import Spool
+    from data.lake.truth import TruthJoin
+    from trajops.drift_rules import DriftRules
+    from trajops.services.drift import DriftMonitor
+    from workers.jobs.reconcile_aliases import AliasReconciler
+
+
+class Parts:
+    """Everything that one worker process consists of. Making it reads the configuration files and touches nothing else.
+
+    Args:
+        settings: what can be set from outside.
+
+    Raises:
+        InvalidInput: if a configuration file has a mistake; the sentence names file and line.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.clock: Clock = SystemClock()
+        self.metrics = WorkerMetrics()
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
+        self.schedules = configs.load(settings.configs_dir / "schedules.yaml", Schedules)
+        self.detector = EvidentlyDetector()
+        if "check_drift" in self.schedules.jobs:
+            _ = self.drift_rules
+
+    @cached_property
+    def drift_rules(self) -> "DriftRules":
+        """What is compared, and when it is drift."""
+        from trajops.drift_rules import DriftRules  # noqa: PLC0415
+
+        return configs.load(self.settings.configs_dir / "drift.yaml", DriftRules)
+
+    @cached_property
+    def database(self) -> Database:
+        """The control state."""
+        return Database(self.settings.sql_url)
+
+    @cached_property
+    def runner(self) -> JobRunner:
+        """Runs the jobs that the schedules name."""
+        jobs: dict[str, Job] = {name: Job(name, schedule, self.work[name]) for name, schedule in self.schedules.jobs.items()}
+        return JobRunner(jobs, self.database.unit_of_work, self.holder, self.clock, self.metrics)
+
+    @property
+    def work(self) -> Mapping[JobName, Callable[[], Mapping[str, Any]]]:
+        """What each job does."""
+        return {
+            "compact_lake": self._compact_lake,
+            "join_truth": self._join_truth,
+            "check_drift": self._check_drift,
+            "reconcile_aliases": self._reconcile_aliases,
+            "prune": self._prune,
+        }
+
+    @cached_property
+    def spool(self) -> "Spool":
+        """Where outcomes are written."""
+        from data.lake.spool import Spool  # noqa: PLC0415
+
+        return Spool(self.settings.spool_dir, rotate_s=self.settings.spool_rotate_s, sync_s=self.settings.spool_sync_s, clock=self.clock)
+
+    @cached_property
+    def lake(self) -> "Lake":
+        """Where predictions and outcomes are read."""
+        from data.lake.queries import Lake  # noqa: PLC0415
+
+        return Lake(self.settings.lake_dir, self.settings.spool_dir, self.database.engine)
+
+    @cached_property
+    def compactor(self) -> "Compactor":
+        """Moves rows from the spool to the lake."""
+        from data.lake.compactor import Compactor  # noqa: PLC0415
+
+        return Compactor(self.settings.lake_dir, self.settings.spool_dir, self.database.engine, clock=self.clock)
+
+    @cached_property
+    def truth_join(self) -> "TruthJoin":
+        """Scores predictions."""
+        from data.lake.truth import TruthJoin  # noqa: PLC0415
+
+        return TruthJoin(
+            self.lake,
+            self.spool,
+            truth_wait_s=self.settings.truth_wait_s,
+            truth_gap_s=self.settings.truth_gap_s,
+            miss_threshold_m=self.settings.miss_threshold_m,
+            coverage_level=self.settings.coverage_level,
+            clock=self.clock,
+        )
+
+    @cached_property
+    def drift_monitor(self) -> "DriftMonitor":
+        """Compares traffic with the reference."""
+        from data.lake.drift_source import LakeDriftSource  # noqa: PLC0415
+        from trajops.services.drift import DriftMonitor  # noqa: PLC0415
+
+        return DriftMonitor(
+            LakeDriftSource(self.lake),
+            self.database.unit_of_work,
+            self.drift_rules,
+            self.settings.drift_dir.absolute(),
+            self.clock,
+            self.detector,
+        )
+
+    @cached_property
+    def reconciler(self) -> "AliasReconciler":
+        """Lets the registry's aliases follow the routes."""
+        from data.models.registry import MlflowRegistry  # noqa: PLC0415
+        from workers.jobs.reconcile_aliases import AliasReconciler  # noqa: PLC0415
+
+        registry = MlflowRegistry(self.settings.registry_url)
+        return AliasReconciler(self.settings.model_name, registry, self.database.unit_of_work, self.clock, self._adopt)
+
+    def close(self) -> None:
+        """End Evidently's process; every outcome is on the device and the database closed then."""
+        self.detector.close()
+        if "spool" in self.__dict__:
+            self.spool.close()
+        if "database" in self.__dict__:
+            self.database.close()
+
+    def _adopt(self, ref: ModelRef) -> None:
+        from data.datasets import skillcorner  # noqa: PLC0415
+        from workers.training.adopt import adopt  # noqa: PLC0415 - imports MLflow
+
+        adopt(self.settings, ref.version, [skillcorner.load()["first_half"]], database=self.database)
+
+    def _compact_lake(self) -> Mapping[str, Any]:
+        from workers.jobs.compact import compact_lake  # noqa: PLC0415
+
+        return compact_lake(self.compactor)
+
+    def _join_truth(self) -> Mapping[str, Any]:
+        from workers.jobs.join_truth import join_truth  # noqa: PLC0415
+
+        return join_truth(self.truth_join, self.clock)
+
+    def _check_drift(self) -> Mapping[str, Any]:
+        from workers.jobs.check_drift import check_drift  # noqa: PLC0415
+
+        return check_drift(self.drift_monitor, self.metrics.drift)
+
+    def _reconcile_aliases(self) -> Mapping[str, Any]:
+        return self.reconciler.run()
+
+    def _prune(self) -> Mapping[str, Any]:
+        from workers.jobs.prune import prune  # noqa: PLC0415
+
+        return prune(self.database, self.schedules.retention, self.clock)

@@ -1,0 +1,53 @@
+"""The console's script: page settings, sign-in gate, flat navigation, then the page."""
+
+from pathlib import Path
+
+import streamlit as st
+
+from console import frame, session
+
+STATIC = Path(__file__).parent / "static"
+VIEWS = Path(__file__).parent / "views"
+
+st.set_page_config(page_title="TrajOps", page_icon=str(STATIC / "icon.svg"), layout="wide")
+st.logo(str(STATIC / "logo.svg"), icon_image=str(STATIC / "icon.svg"), size="large")
+
+PAGES = [
+    st.Page(
+        VIEWS / "overview.py",
+        title="Overview",
+        icon=":material/monitoring:",
+        default=True,
+        help="Health, live accuracy, traffic, recent changes and background jobs in one glance.",
+    ),
+    st.Page(
+        VIEWS / "models.py",
+        title="Models",
+        icon=":material/model_training:",
+        help="Champion, challenger and all versions; stage, canary, promote and roll back.",
+    ),
+    st.Page(
+        VIEWS / "live_predict.py",
+        title="Live predict",
+        icon=":material/route:",
+        help="Watch predictions of one agent as truth arrives, compare versions, or try your own points.",
+    ),
+    st.Page(
+        VIEWS / "drift.py",
+        title="Drift",
+        icon=":material/query_stats:",
+        help="Whether the traffic still looks like the reference, column by column.",
+    ),
+]
+RANGED = {"Overview", "Models", "Drift"}
+
+if session.token() is None:
+    st.navigation(PAGES, position="hidden")
+    frame.gate()
+else:
+    page = st.navigation(PAGES)
+    me = session.user()
+    frame.account(me)
+    frame.top_bar(me, is_ranged=page.title in RANGED)
+    session.show_flash()
+    page.run()

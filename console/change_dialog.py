@@ -1,0 +1,177 @@
+"""The confirmation of a risky change: what gets better or worse, a reason, the version typed; then the call.
+
+The dialog is opened from session state, so it survives refreshes of the page behind it. The idempotency key belongs to
+the dialog and to what it sends: pressing twice, or trying again after a broken connection, changes things once.
+"""
+
+import uuid
+from typing import NamedTuple
+
+import streamlit as st
+
+from console import frame, session
+from console.changes import ActionName, confirmation_problem, differences, differences_sentence, reason_problem
+from console.client import ApiProblem, ApiUnavailable
+from console.wording import share
+from trajops.contracts.deployments import ChangeOut, RouteOut
+from trajops.contracts.models import ModelsOut, ModelVersionOut
+
+PENDING = "pending_change"
+TITLES: dict[ActionName, str] = {
+    "stage": "Stage version {v}",
+    "canary": "Start a canary with version {v}",
+    "stop": "Stop the canary of version {v}",
+    "promote": "Promote version {v}",
+    "rollback": "Roll back to version {v}",
+}
+DONE: dict[ActionName, str] = {
+    "stage": "Version {v} is staged",
+    "canary": "Canary of version {v} started",
+    "stop": "Canary of version {v} stopped",
+    "promote": "Version {v} is the champion",
+    "rollback": "Version {v} is the champion again",
+}
+EFFECTS: dict[ActionName, str] = {
+    "stage": "The version is loaded and kept ready. It takes no traffic yet.",
+    "canary": "Half of the enrolled agents are answered by this version; the other half, the control, by the champion.",
+    "stop": "The champion answers every agent again. The version goes back to staged.",
+    "promote": "This version answers every agent from now on. The champion so far stays warm for an instant rollback.",
+    "rollback": "The previous champion answers every agent from now on.",
+}
+
+
+class Pending(NamedTuple):
+    """A change that waits for confirmation.
+
+    Attributes:
+        dialog_id: one opening of the dialog.
+        action: which change.
+        model_version: the version that it is about.
+        deployment_id, expected_version: of the deployment, as the operator saw it.
+        expected_epoch: the routing epoch that the operator saw, for a rollback.
+    """
+
+    dialog_id: str
+    action: ActionName
+    model_version: int
+    deployment_id: str | None = None
+    expected_version: int | None = None
+    expected_epoch: int | None = None
+
+
+def open_dialog(pending: Pending) -> None:
+    """Open the confirmation in this run and keep it open until it is sent or dismissed."""
+    st.session_state[PENDING] = pending
+
+
+def close_dialog() -> None:
+    """Forget the change that waited."""
+    st.session_state.pop(PENDING, None)
+
+
+def show_pending(models: ModelsOut, route: RouteOut) -> None:
+    """Show the confirmation when one is pending."""
+    pending: Pending | None = st.session_state.get(PENDING)
+    if pending is None:
+        return
+    title = TITLES[pending.action].format(v=pending.model_version)
+    st.dialog(title, width="medium", on_dismiss=close_dialog)(body)(pending, models, route)
+
+
+def body(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
+    """What the change does, how the versions compare, and the form that confirms it."""
+    st.markdown(EFFECTS[pending.action])
+    comparison(pending, models, route)
+    with st.form("confirm-form", border=False):
+        coverage = 20
+        if pending.action == "canary":
+            coverage = st.slider(
+                "Agents enrolled (%)",
+                2,
+                100,
+                20,
+                step=2,
+                key="confirm-coverage",
+                help="Half of them get the challenger, half stay with the champion.",
+            )
+        reason = st.text_area(
+            "Reason", key="confirm-reason", placeholder="Why, in at least 10 characters; kept in the audit trail", max_chars=500, height=88
+        )
+        typed = st.text_input(f"Type {pending.model_version} to confirm", key="confirm-version", autocomplete="off")
+        is_sent = st.form_submit_button(
+            TITLES[pending.action].split(" version")[0].split(" with")[0].split(" of")[0],
+            key="confirm-submit",
+            type="primary",
+        )
+    if is_sent:
+        problems = [p for p in (reason_problem(reason), confirmation_problem(typed, pending.model_version)) if p is not None]
+        for problem in problems:
+            st.error(problem, icon=":material/error:")
+        if not problems:
+            send(pending, reason.strip(), coverage / 100)
+
+
+def comparison(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
+    """Validation metrics of the version beside those of the champion, in better/worse words."""
+    if pending.action == "stage":
+        return
+    if route.champion is None:
+        st.caption("There is no champion to compare with.")
+        return
+    by_version: dict[int, ModelVersionOut] = {v.model_version: v for v in models.versions}
+    champion, candidate = by_version.get(route.champion.model_version), by_version.get(pending.model_version)
+    rows = differences(candidate.metrics if candidate else {}, champion.metrics if champion else {})
+    st.markdown(f"**{differences_sentence(rows)}**")
+    lines = [
+        f"| Metric | v{route.champion.model_version} now | v{pending.model_version} | Difference |",
+        "|:--|--:|--:|:--|",
+        *(f"| {row.metric} | {row.baseline} | {row.candidate} | :{frame.COLOURS[row.tone]}[{row.words}] |" for row in rows),
+    ]
+    if rows:
+        st.markdown("\n".join(lines))
+    if pending.action == "stop" and route.challenger is not None:
+        st.caption(f"The canary enrols {share(route.coverage, 0)} of agents at the moment.")
+
+
+def send(pending: Pending, reason: str, coverage: float) -> None:
+    """Make the change, then draw the page anew from what the API holds."""
+    key = uuid.uuid5(uuid.NAMESPACE_OID, f"{pending.dialog_id}:{pending.action}:{coverage}:{reason}").hex
+    try:
+        change = call(pending, reason, coverage, key)
+    except ApiProblem as problem:
+        if problem.status == 409:
+            st.session_state["change_notice"] = (
+                f"Nothing was changed: somebody else was faster, or the state no longer allows it. {frame.plain(problem.detail)} "
+                "The page now shows the present state; look at it, then decide again."
+            )
+            settle()
+        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
+        for field in problem.errors:
+            st.caption(frame.plain(f"{field.field}: {field.message}"))
+    except ApiUnavailable as away:
+        st.error(f"{away}. Press again when it is back: the change is made at most once.", icon=":material/cloud_off:")
+    else:
+        session.flash(f"{DONE[pending.action].format(v=pending.model_version)} · epoch {change.route.epoch} · audit {change.audit_id}")
+        settle()
+
+
+def settle() -> None:
+    """Close the dialog and read everything again."""
+    close_dialog()
+    session.expire()
+    st.rerun()
+
+
+def call(pending: Pending, reason: str, coverage: float, key: str) -> ChangeOut:
+    """The one API call that the change is."""
+    client = session.client()
+    if pending.action == "stage":
+        return client.stage(pending.model_version, reason, idempotency_key=key)
+    if pending.action == "rollback":
+        return client.rollback(pending.expected_epoch or 1, reason, idempotency_key=key)
+    deployment_id, expected = pending.deployment_id or "", pending.expected_version or 1
+    if pending.action == "canary":
+        return client.start_canary(deployment_id, expected, coverage, reason, idempotency_key=key)
+    if pending.action == "stop":
+        return client.stop_canary(deployment_id, expected, reason, idempotency_key=key)
+    return client.promote(deployment_id, expected, reason, idempotency_key=key)

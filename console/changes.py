@@ -1,0 +1,169 @@
+"""Changes of what is live: what may be done with a version, how it compares, what a confirmation must hold. Pure."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from console.wording import Tone, number, share
+from trajops.contracts.deployments import RouteOut
+from trajops.contracts.models import ModelVersionOut
+from trajops.contracts.session import Role
+
+ROLLBACK_WINDOW = timedelta(minutes=30)
+MIN_REASON = 10
+
+# Comparing two versions
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One metric of a candidate beside the same metric of the baseline.
+
+    Attributes:
+        metric: name with unit.
+        baseline, candidate: figures as text.
+        words: better, worse or same, with the amount.
+        tone: ok when better, bad when worse, unknown when it cannot be said.
+    """
+
+    metric: str
+    baseline: str
+    candidate: str
+    words: str
+    tone: Tone
+
+
+# key of `ModelVersionOut.metrics` → name with unit, digits, what is better
+_METRICS: dict[str, tuple[str, int, Literal["lower", "higher", "nominal"]]] = {
+    "val_ade_m": ("ADE (m)", 3, "lower"),
+    "val_fde_m": ("FDE (m)", 3, "lower"),
+    "val_miss_rate": ("Miss rate", 3, "lower"),
+    "val_nll": ("NLL (nats)", 3, "lower"),
+    "val_coverage_90": ("Coverage", 3, "nominal"),
+    "val_latency_ms": ("Latency (ms)", 2, "lower"),
+}
+
+
+def differences(candidate: Mapping[str, float], baseline: Mapping[str, float], nominal_coverage: float = 0.9) -> list[Difference]:
+    """Validation metrics of two versions, in better/worse words.
+
+    Args:
+        candidate: metrics of the version that would take over.
+        baseline: metrics of the version that answers now; may be empty.
+        nominal_coverage: coverage that the ellipse promises; nearer is better.
+
+    Returns:
+        One row for each metric that the candidate or the baseline has.
+    """
+    found = []
+    for key, (name, digits, better) in _METRICS.items():
+        new, old = candidate.get(key), baseline.get(key)
+        if new is None and old is None:
+            continue
+        words, tone = _judged(new, old, better, digits, nominal_coverage)
+        found.append(Difference(name, number(old, digits), number(new, digits), words, tone))
+    return found
+
+
+def _judged(new: float | None, old: float | None, better: str, digits: int, nominal: float) -> tuple[str, Tone]:
+    if new is None or old is None:
+        return "not comparable", "unknown"
+    gain = abs(old - nominal) - abs(new - nominal) if better == "nominal" else (old - new if better == "lower" else new - old)
+    if abs(gain) < 0.5 * 10**-digits:
+        return "same", "unknown"
+    relative = f" ({share(abs(gain / old), 0)})" if old and better != "nominal" and abs(old) > 1e-9 else ""
+    word = ("nearer to nominal" if gain > 0 else "further from nominal") if better == "nominal" else ("better" if gain > 0 else "worse")
+    return f"{abs(gain):.{digits}f} {word}{relative}", "ok" if gain > 0 else "bad"
+
+
+def differences_sentence(rows: Sequence[Difference]) -> str:
+    """How many metrics get better and worse."""
+    better, worse = sum(r.tone == "ok" for r in rows), sum(r.tone == "bad" for r in rows)
+    if not better and not worse:
+        return "No validation metric differs, or none can be compared."
+    parts = [f"{n} {word}" for n, word in ((better, "better"), (worse, "worse")) if n]
+    return "Validation metrics: " + ", ".join(parts) + "."
+
+
+# Changes: what may be done with a version
+
+
+ActionName = Literal["stage", "canary", "stop", "promote", "rollback"]
+_STAGEABLE = frozenset({"registered", "retired", "rolled_back", "inconclusive", "paused"})
+_PROMOTABLE = frozenset({"staged", "shadow", "canary"})
+_LABELS: dict[ActionName, str] = {
+    "stage": "Stage",
+    "canary": "Start canary",
+    "stop": "Stop canary",
+    "promote": "Promote",
+    "rollback": "Roll back",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A change that the page offers.
+
+    Attributes:
+        name: which change.
+        label: what the button says.
+        refusal: why it is disabled; None when it may be done.
+    """
+
+    name: ActionName
+    label: str
+    refusal: str | None = None
+
+
+def role_refusal(role: Role) -> str | None:
+    """Why a role may not change anything; None when it may. The API decides; this is only said in advance."""
+    if role == "viewer":
+        return "You are signed in as a viewer. Ask an operator or an administrator to make changes."
+    return None
+
+
+def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Action]:
+    """What can be done with one version in its present state."""
+    refusal = role_refusal(role)
+    if version.state in _STAGEABLE:
+        return [Action("stage", _LABELS["stage"], refusal)]
+    if version.state not in _PROMOTABLE or version.deployment_id is None or version.version is None:
+        return []
+    promote = Action("promote", _LABELS["promote"], refusal)
+    if version.state == "canary":
+        return [Action("stop", _LABELS["stop"], refusal), promote]
+    if version.state == "shadow":
+        return [promote]
+    busy = None
+    if route.champion is None:
+        busy = "There is no champion to compare with; promote this version instead."
+    elif route.challenger is not None:
+        busy = f"Version {route.challenger.model_version} is being compared already; stop that canary first."
+    return [Action("canary", _LABELS["canary"], refusal or busy), promote]
+
+
+def rollback_action(route: RouteOut, role: Role) -> Action:
+    """The way back to the previous champion."""
+    refusal = role_refusal(role) or (None if route.previous else "There is no previous champion to go back to.")
+    return Action("rollback", _LABELS["rollback"], refusal)
+
+
+def is_rollback_urged(route: RouteOut, now: datetime) -> bool:
+    """Whether the last route change is young enough for the way back to be shown first."""
+    return route.previous is not None and route.changed_at is not None and now - route.changed_at < ROLLBACK_WINDOW
+
+
+def reason_problem(reason: str) -> str | None:
+    """What is wrong with a reason; None when it is good."""
+    length = len(reason.strip())
+    if length < MIN_REASON:
+        return f"Give a reason of at least {MIN_REASON} characters ({length} so far); it is kept in the audit trail."
+    return "Give a reason of at most 500 characters." if length > 500 else None
+
+
+def confirmation_problem(typed: str, model_version: int) -> str | None:
+    """What is wrong with the version that was typed to confirm; None when it matches."""
+    if typed.strip().lower().removeprefix("v") != str(model_version):
+        return f"Type {model_version} to confirm that you mean version {model_version}."
+    return None

@@ -1,0 +1,141 @@
+"""What surrounds every page: top bar, marks, freshness, empty states and problems, always in the same form."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from console import session
+from console.palette import DARK, LIGHT, Palette
+from console.viewmodels import RANGES, REFRESHES
+from console.wording import Mark, Tone, clock
+from trajops.contracts.session import Me
+
+COLOURS: dict[Tone, Any] = {"ok": "green", "warn": "orange", "bad": "red", "info": "blue", "unknown": "gray"}
+SIGN_OUT = '<a href="/session/sign-out" target="_self" style="color:inherit">Sign out</a>'
+
+
+def palette() -> Palette:
+    """Colours for lines in figures, after the appearance that the browser shows."""
+    return DARK if st.context.theme.type == "dark" else LIGHT
+
+
+def badge(mark: Mark) -> str:
+    """A mark as inline Markdown: icon, word and colour."""
+    return f":{COLOURS[mark.tone]}-badge[:material/{mark.icon}: {mark.word}]"
+
+
+def plain(text: str) -> str:
+    """Text from outside, so that Markdown leaves it as it is."""
+    for sign in "\\`*_{}[]<>#|$~:":
+        text = text.replace(sign, f"\\{sign}")
+    return text
+
+
+def unbroken(text: str) -> str:
+    """The same text, never broken between a figure and its unit."""
+    return text.replace(" ", "\u00a0")
+
+
+def top_bar(me: session.Fetched[Me], *, is_ranged: bool) -> None:
+    """Chips for environment, DEMO and role on the left; time range and refresh on the right, both in the URL."""
+    with st.container(horizontal=True, vertical_alignment="center", key="top-bar"):
+        who = me.value
+        if who is None:
+            st.badge("environment unknown", icon=":material/help:", color="gray")
+        else:
+            st.badge(who.environment, icon=":material/dns:", color="blue")
+            if who.environment == "demo":
+                st.badge("DEMO", icon=":material/science:", color="orange", help="Replayed tracks, not a live sensor.")
+            st.badge(who.role, icon=":material/badge:", color="gray", help=f"Signed in as {who.username}")
+        st.space("stretch")
+        if is_ranged:
+            st.caption("Last", width="content")
+            st.selectbox(
+                "Time range",
+                list(RANGES),
+                index=1,
+                key="range",
+                label_visibility="collapsed",
+                width=84,
+                help="Time range, ending now (UTC)",
+                bind="query-params",
+            )
+        st.caption("Refresh every", width="content")
+        st.selectbox(
+            "Refresh",
+            list(REFRESHES),
+            index=2,
+            key="refresh",
+            bind="query-params",
+            label_visibility="collapsed",
+            width=84,
+            help="How often live parts are read again",
+        )
+        st.button("Refresh now", icon=":material/refresh:", key="refresh-now", on_click=session.expire, help="Read everything again now")
+
+
+def time_range() -> str:
+    """The chosen time range, a key of RANGES."""
+    chosen = st.session_state.get("range")
+    return chosen if chosen in RANGES else "1h"
+
+
+def live(body: Callable[[], None]) -> None:
+    """Run a part of a page now, and again at the chosen refresh interval without the rest of the page."""
+    st.fragment(body, run_every=REFRESHES.get(st.session_state.get("refresh") or "5s"))()
+
+
+def freshness(*reads: session.Fetched[Any], key: str) -> None:
+    """Say when the values were read; when they are stale say so, why, and offer Retry."""
+    problems = list(dict.fromkeys(plain(read.problem[:1].upper() + read.problem[1:]) for read in reads if read.problem is not None))
+    times = [read.at for read in reads if read.at is not None]
+    if not problems:
+        st.caption(f"Updated {clock(min(times, default=datetime.now(UTC)))} UTC")
+        return
+    with st.container(horizontal=True, vertical_alignment="center", key=f"{key}-stale"):
+        if times:
+            st.warning(f"Stale: values of {clock(min(times))} UTC. {problems[0]}", icon=":material/cloud_off:", width="stretch")
+        else:
+            st.error(f"Nothing to show. {problems[0]}", icon=":material/cloud_off:", width="stretch")
+        st.button("Retry", icon=":material/refresh:", key=f"{key}-retry", on_click=session.expire)
+
+
+def empty(sentence: str, action: str, *, page: str | None = None, icon: str = "inbox") -> None:
+    """An empty state: what is missing, and the one thing to do about it."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.markdown(f":gray[:material/{icon}:] {sentence}", width="content")
+        if page is None:
+            st.caption(action, width="content")
+        else:
+            st.page_link(page, label=action, icon=":material/arrow_forward:")
+
+
+def chart(figure: go.Figure, *, key: str, alt: str) -> None:
+    """A figure in the page's fonts, without the clutter of Plotly's tool bar."""
+    st.plotly_chart(
+        figure,
+        key=key,
+        alt=alt,
+        theme="streamlit",
+        config={"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"], "responsive": True},
+    )
+
+
+def gate() -> None:
+    """Shown instead of a page while nobody is signed in."""
+    st.title("Sign in")
+    if "refused_token" in st.session_state:
+        st.markdown("Your session has ended. Sign in again to go on where you were.")
+    else:
+        st.markdown("TrajOps shows live predictions and lets operators change what is served. Sign in to go on.")
+    st.html('<a href="/session/sign-in" target="_self">Go to the sign-in form</a>')
+
+
+def account(me: session.Fetched[Me]) -> None:
+    """Who is signed in, and the way out, below the navigation."""
+    with st.sidebar:
+        st.caption(f"Signed in as {plain(me.value.username)}, {me.value.role}" if me.value is not None else "Signed in")
+        st.html(SIGN_OUT)

@@ -1,0 +1,131 @@
+"""One operator's session: who is signed in, the client that speaks for them, and the last known values.
+
+The token comes from an HttpOnly cookie that `console/asgi.py` sets, so it survives a reload and never reaches a script
+in the browser. Values are kept per session and never shared between operators.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Generic, TypeVar
+
+import streamlit as st
+
+from console.client import ApiProblem, ApiUnavailable, TrajOpsClient
+from console.settings import ConsoleSettings
+from trajops.contracts.session import Me, Role
+
+COOKIE = "trajops_session"
+TOKEN_KEY = "session_token"
+MAX_KNOWN = 64
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched(Generic[Value]):
+    """A value from the API, or the last one known, or why there is none.
+
+    Attributes:
+        value: None only when nothing has ever been read.
+        at: when the value was read, UTC.
+        problem: why the newest read failed; None when the value is fresh.
+    """
+
+    value: Value | None
+    at: datetime | None
+    problem: str | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether an older value stands in for a read that failed."""
+        return self.problem is not None and self.value is not None
+
+
+def token() -> str | None:
+    """The bearer token of this session; None when nobody is signed in."""
+    held = st.session_state.get(TOKEN_KEY)
+    if held is None:
+        held = st.context.cookies.get(COOKIE)
+        if not isinstance(held, str):
+            return None
+        if held:
+            st.session_state[TOKEN_KEY] = held
+    return None if held == st.session_state.get("refused_token") else held
+
+
+def client() -> TrajOpsClient:
+    """The session's client; one connection pool a session."""
+    api_url, bearer = ConsoleSettings.from_environment().api_url, token()
+    held = st.session_state.get("api_client")
+    if held is None or held[0] != (api_url, bearer):
+        if held is not None:
+            held[1].close()
+        # Two tries and short waits: a page must show its stale values quickly, and refreshes by itself anyway.
+        held = ((api_url, bearer), TrajOpsClient(api_url, bearer, connect_s=1.0, read_s=10.0, attempts=2))
+        st.session_state["api_client"] = held
+    made: TrajOpsClient = held[1]
+    return made
+
+
+def fetch(key: str, call: Callable[[TrajOpsClient], Value], *, max_age_s: float = 1.0) -> Fetched[Value]:
+    """Read a value, or fall back to the last one known.
+
+    Args:
+        key: what the value is, with its arguments; the store keeps the newest MAX_KNOWN keys.
+        call: reads the value.
+        max_age_s: a value younger than this is not read again.
+    """
+    known: dict[str, tuple[float, datetime, Any]] = st.session_state.setdefault("last_known", {})
+    entry = known.get(key)
+    if entry is not None and time.monotonic() - entry[0] < max_age_s:
+        return Fetched(entry[2], entry[1])
+    try:
+        value = call(client())
+    except ApiUnavailable as error:
+        return _fallen_back(entry, f"{error}.")
+    except ApiProblem as problem:
+        if problem.status == 401:
+            st.session_state["refused_token"] = token()
+            st.rerun()
+        return _fallen_back(entry, f"{problem.detail} ({problem.code})")
+    now = datetime.now(UTC)
+    known.pop(key, None)
+    known[key] = (time.monotonic(), now, value)
+    while len(known) > MAX_KNOWN:
+        del known[next(iter(known))]
+    return Fetched(value, now)
+
+
+def _fallen_back(entry: tuple[float, datetime, Any] | None, problem: str) -> Fetched[Any]:
+    return Fetched(None, None, problem) if entry is None else Fetched(entry[2], entry[1], problem)
+
+
+def expire() -> None:
+    """Let the next reads go to the API; the last known values stay as a fallback."""
+    known: dict[str, tuple[float, datetime, Any]] = st.session_state.get("last_known", {})
+    for key, (_, at, value) in known.items():
+        known[key] = (float("-inf"), at, value)
+
+
+def user() -> Fetched[Me]:
+    """Who is signed in."""
+    return fetch("me", TrajOpsClient.me, max_age_s=30.0)
+
+
+def role() -> Role:
+    """The operator's role; the least one while the API cannot say."""
+    me = user().value
+    return me.role if me is not None else "viewer"
+
+
+def flash(message: str, icon: str = ":material/check_circle:") -> None:
+    """Say something in the next run, as a toast that survives the rerun."""
+    st.session_state["flash"] = (message, icon)
+
+
+def show_flash() -> None:
+    """Show what `flash` left."""
+    if "flash" in st.session_state:
+        message, icon = st.session_state.pop("flash")
+        st.toast(message, icon=icon, duration="long")

@@ -1,0 +1,322 @@
+"""What the pages show: wire models turned into sentences and rows of tables. Pure, no Streamlit, no HTTP."""
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from console.wording import DASH, Tone, ago, clock, count, drift_mark, metres, moment, seconds, share, state_mark
+from trajops.contracts.audit import AuditOut
+from trajops.contracts.deployments import RouteOut
+from trajops.contracts.drift import DriftCheckOut, DriftColumn
+from trajops.contracts.jobs import JobOut
+from trajops.contracts.models import ModelVersionOut
+from trajops.contracts.performance import PerformanceOut, PerformanceRow
+from trajops.contracts.predictions import PredictIn, PredictionOut
+
+RANGES: dict[str, timedelta] = {
+    "15m": timedelta(minutes=15),
+    "1h": timedelta(hours=1),
+    "6h": timedelta(hours=6),
+    "24h": timedelta(days=1),
+    "7d": timedelta(days=7),
+}
+REFRESHES: dict[str, float | None] = {"off": None, "2s": 2.0, "5s": 5.0, "15s": 15.0, "60s": 60.0}
+SCRATCH_SCENE = "console"
+
+# Performance
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """How a model compares with constant velocity on the same steps.
+
+    Attributes:
+        text: in words, with the percentage.
+        short: the same for a narrow tile.
+        tone: ok when better, bad when worse.
+    """
+
+    text: str
+    short: str
+    tone: Tone
+
+
+def gain_over_constant_velocity(row: PerformanceRow) -> Gain:
+    """Relative change of ADE against constant velocity over the same steps."""
+    if row.ade_m is None or not row.cv_ade_m:
+        return Gain("no truth yet", "no truth yet", "unknown")
+    change = (row.cv_ade_m - row.ade_m) / row.cv_ade_m
+    if abs(change) < 0.005:
+        return Gain("same as constant velocity", "same as CV", "unknown")
+    words = f"{share(abs(change), 0)} {'better' if change > 0 else 'worse'} than"
+    return Gain(f"{words} constant velocity", f"{words} CV", "ok" if change > 0 else "bad")
+
+
+def performance_rows(rows: Sequence[PerformanceRow]) -> list[dict[str, Any]]:
+    """Rows of the accuracy table; best-served versions first."""
+    return [
+        {
+            "Version": f"v{row.model_version}",
+            "Variant": row.variant,
+            "Predictions": row.predictions,
+            "Scored": row.scored,
+            "Agents": row.agents,
+            "Joined": 100 * row.join_rate,
+            "ADE (m)": row.ade_m,
+            "FDE (m)": row.fde_m,
+            "Miss rate": None if row.miss_rate is None else 100 * row.miss_rate,
+            "Coverage": None if row.coverage is None else 100 * row.coverage,
+            "NLL (nats)": row.nll,
+            "CV ADE (m)": row.cv_ade_m,
+            "p95 (ms)": row.latency_p95_ms,
+        }
+        for row in sorted(rows, key=lambda r: (-r.predictions, r.model_version, r.variant))
+    ]
+
+
+def merged_row(rows: Iterable[PerformanceRow], model_version: int) -> PerformanceRow | None:
+    """All variants of one version as one row, weighted by what was scored; latencies are the largest of the variants."""
+    mine = [row for row in rows if row.model_version == model_version]
+    if not mine:
+        return None
+
+    def mean(name: str) -> float | None:
+        pairs = [(getattr(row, name), row.scored) for row in mine if getattr(row, name) is not None and row.scored]
+        weight = sum(n for _, n in pairs)
+        return sum(v * n for v, n in pairs) / weight if weight else None
+
+    def largest(name: str) -> float | None:
+        return max((v for row in mine if (v := getattr(row, name)) is not None), default=None)
+
+    predictions = sum(row.predictions for row in mine)
+    return PerformanceRow(
+        model_version=model_version,
+        variant="all",
+        predictions=predictions,
+        scored=sum(row.scored for row in mine),
+        agents=sum(row.agents for row in mine),
+        join_rate=sum(row.join_rate * row.predictions for row in mine) / predictions if predictions else 0.0,
+        ade_m=mean("ade_m"),
+        fde_m=mean("fde_m"),
+        miss_rate=mean("miss_rate"),
+        nll=mean("nll"),
+        coverage=mean("coverage"),
+        cv_ade_m=mean("cv_ade_m"),
+        latency_p50_ms=largest("latency_p50_ms"),
+        latency_p95_ms=largest("latency_p95_ms"),
+    )
+
+
+def accuracy_sentence(performance: PerformanceOut, route: RouteOut) -> str:
+    """The champion's live accuracy in one sentence."""
+    if route.champion is None:
+        return "No champion yet: promote a version on the Models page."
+    row = merged_row(performance.rows, route.champion.model_version)
+    if row is None or row.ade_m is None:
+        if performance.last_outcome_at is not None and performance.last_outcome_at < performance.since:
+            return f"No truth in this range; the newest arrived {moment(performance.last_outcome_at)}. Widen the time range to see it."
+        return "No prediction of the champion has been scored in this range; truth arrives about 5 s after a prediction."
+    return (
+        f"Champion v{row.model_version}: ADE {metres(row.ade_m)}, {gain_over_constant_velocity(row).text}; "
+        f"{share(row.coverage, 0)} of steps inside the {share(performance.nominal_coverage, 0)} ellipse, "
+        f"{count(row.scored)} predictions scored."
+    )
+
+
+# Tables
+
+
+def version_rows(versions: Sequence[ModelVersionOut]) -> list[dict[str, Any]]:
+    """Rows of the full table of versions, to sort, compare and download."""
+    return [
+        {
+            "Version": v.model_version,
+            "Family": v.family,
+            "State": state_mark(v.state).word,
+            "Aliases": ", ".join(v.aliases),
+            "Warm": v.is_warm,
+            "ADE (m)": v.metrics.get("val_ade_m"),
+            "FDE (m)": v.metrics.get("val_fde_m"),
+            "Miss rate": v.metrics.get("val_miss_rate"),
+            "NLL (nats)": v.metrics.get("val_nll"),
+            "Coverage": v.metrics.get("val_coverage_90"),
+            "Latency (ms)": v.metrics.get("val_latency_ms"),
+            "Created (UTC)": v.created_at.astimezone(UTC).replace(tzinfo=None),
+            "Run": v.run_url,
+            "Data": v.params.get("data_fingerprint", ""),
+            "Commit": v.params.get("git_commit", "")[:10],
+        }
+        for v in versions
+    ]
+
+
+def job_rows(jobs: Sequence[JobOut], now: datetime) -> list[dict[str, Any]]:
+    """Rows of the table of background jobs."""
+    rows = []
+    for job in jobs:
+        run = job.last_run
+        if run is None:
+            state = "○ Not run yet"
+        elif run.state == "failed":
+            state = "✕ Failed"
+        elif job.is_late:
+            state = "▲ Late"
+        elif run.state == "running":
+            state = "◌ Running"
+        else:
+            state = "● Succeeded"
+        rows.append(
+            {
+                "Job": job.job.replace("_", " "),
+                "State": state,
+                "Last run": ago(run.started_at, now) if run else "never",
+                "Duration": seconds(run.duration_s) if run else DASH,
+                "Every": seconds(job.every_s),
+                "Result": (run.error or result_text(run.result)) if run else job.description,
+            }
+        )
+    return rows
+
+
+def result_text(result: Mapping[str, Any]) -> str:
+    """A job's result as words instead of JSON."""
+    parts = []
+    for key, value in result.items():
+        if value is None or isinstance(value, dict | list):
+            continue
+        shown = "yes" if value is True else "no" if value is False else f"{value:.4g}" if isinstance(value, float) else str(value)
+        parts.append(f"{key.replace('_', ' ')} {shown}")
+    return ", ".join(parts) or "nothing to do"
+
+
+def change_line(entry: AuditOut) -> str:
+    """One audit entry as a line of text."""
+    return f"{entry.action.replace('_', ' ').replace('.', ' ').capitalize()} · {entry.subject}"
+
+
+def drift_rows(columns: Sequence[DriftColumn]) -> list[dict[str, Any]]:
+    """Rows of the table of compared columns, worst first."""
+    return [
+        {
+            "Column": c.column,
+            "Kind": c.kind,
+            "State": "✕ Drifted" if c.is_drifted else "● Stable" if c.score is not None else "○ Not scored",
+            "Score": c.score,
+            "Threshold": c.threshold,
+            "Score ÷ threshold": drift_ratio(c),
+            "Reference mean": c.reference_mean,
+            "Current mean": c.current_mean,
+            "Method": c.method,
+        }
+        for c in sorted(columns, key=lambda c: -(drift_ratio(c) or 0.0))
+    ]
+
+
+def drift_ratio(column: DriftColumn) -> float | None:
+    """Score over threshold; above 1 the column has drifted. None where either is missing.
+
+    A p-value falls as evidence grows, so for a method that names one the fraction is turned round.
+    """
+    if column.score is None or not column.threshold:
+        return None
+    if "p_value" in column.method or "p-value" in column.method:
+        return column.threshold / max(column.score, 1e-12)
+    return column.score / column.threshold
+
+
+def check_rows(checks: Sequence[DriftCheckOut]) -> list[dict[str, Any]]:
+    """Rows of the list of past checks, newest first."""
+    return [
+        {
+            "Checked (UTC)": c.at.astimezone(UTC).replace(tzinfo=None),
+            "Verdict": drift_mark(c.verdict).word,
+            "Drifted columns": sum(column.is_drifted for column in c.columns),
+            "Columns": len(c.columns),
+            "Reference agents": c.reference_agents,
+            "Current agents": c.current_agents,
+            "What it says": c.sentence,
+        }
+        for c in checks
+    ]
+
+
+# What was live when
+
+
+@dataclass(frozen=True, slots=True)
+class LiveSpan:
+    """One version in one role, over the epochs in which nothing changed for it.
+
+    Attributes:
+        role: `Champion` or `Challenger`.
+        model_version: which version.
+        since, until: aware times; `until` is now for what is live.
+        coverage: share of agents enrolled, for a challenger.
+        reason: of the change that began the span.
+        actor: who made it.
+    """
+
+    role: str
+    model_version: int
+    since: datetime
+    until: datetime
+    coverage: float
+    reason: str
+    actor: str
+
+
+def live_spans(history: Sequence[RouteOut], now: datetime) -> list[LiveSpan]:
+    """What was live when, from the route history, oldest first; neighbouring epochs of one version are joined."""
+    epochs = sorted((r for r in history if r.changed_at is not None), key=lambda r: r.epoch)
+    spans: list[LiveSpan] = []
+    for role in ("Champion", "Challenger"):
+        started: RouteOut | None = None
+        version: int | None = None
+        for i, route in enumerate([*epochs, None]):
+            ref = None if route is None else (route.champion if role == "Champion" else route.challenger)
+            current = ref.model_version if ref else None
+            if route is not None and current == version:
+                continue
+            if started is not None and version is not None and started.changed_at is not None:
+                until = route.changed_at if route is not None and route.changed_at is not None else now
+                share_ = max((r.coverage for r in epochs[:i] if r.epoch >= started.epoch), default=0.0)
+                spans.append(
+                    LiveSpan(role, version, started.changed_at, until, share_ if role == "Challenger" else 1.0,
+                             started.reason or "", started.actor or "unknown")
+                )  # fmt: skip
+            started, version = route, current
+    return spans
+
+
+# Predictions
+
+
+def agent_label(prediction: PredictionOut) -> str:
+    """An agent as it is shown in a list: scene and agent."""
+    return f"{prediction.prediction.scene_id} / {prediction.prediction.agent_id}"
+
+
+def live_agents(predictions: Sequence[PredictionOut]) -> list[str]:
+    """Labels of the agents in recent predictions, most recently seen first; the console's own tries are left out."""
+    return list(dict.fromkeys(agent_label(p) for p in predictions if p.prediction.scene_id != SCRATCH_SCENE))
+
+
+def prediction_label(prediction: PredictionOut) -> str:
+    """A prediction as it is shown in a list."""
+    p, outcome = prediction.prediction, prediction.outcome
+    scored = "no truth yet" if outcome is None else f"ADE {metres(outcome.ade_m)}, {outcome.steps_scored}/12 steps"
+    return f"{clock(prediction.received_at)} · {p.agent_id} · v{p.model_version} · {scored}"
+
+
+def curl(body: PredictIn, api_url: str) -> str:
+    """The same call for a shell; the token stays out of it."""
+    content = json.dumps(body.model_dump(mode="json", exclude_none=True))
+    return (
+        f"curl -sS {shlex.quote(api_url + '/predict')} \\\n"
+        '  -H "Authorization: Bearer $TRAJOPS_TOKEN" \\\n'
+        "  -H 'Content-Type: application/json' \\\n"
+        f"  -d {shlex.quote(content)}"
+    )

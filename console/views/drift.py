@@ -1,0 +1,146 @@
+"""Drift: does the traffic still look like the reference, and if not, which column moved."""
+
+from datetime import UTC, datetime
+
+import pandas as pd
+import streamlit as st
+
+from console import charts, frame, session
+from console.changes import role_refusal
+from console.client import ApiProblem, ApiUnavailable
+from console.viewmodels import RANGES, check_rows, drift_rows
+from console.wording import ago, count, drift_mark, moment
+from trajops.contracts.drift import DriftCheckOut
+
+TOO_LITTLE = (
+    "**Too little data** is a verdict of its own: the windows hold too few agents for the comparison to mean anything, "
+    "so nothing is said about drift, neither yes nor no. It ends by itself as traffic arrives."
+)
+
+
+def live_part() -> None:
+    """Verdict, heat map, histogram and tables; refreshes by itself."""
+    with st.skeleton(height=420):
+        read = session.fetch("drift", lambda c: c.drift())
+    frame.freshness(read, key="drift")
+    if read.value is None:
+        return
+    latest = read.value.latest
+    if latest is None:
+        frame.empty("No drift check has run yet.", "Run one now with the button above, or wait for the schedule.", icon="query_stats")
+        return
+    verdict(latest)
+    if latest.verdict == "insufficient_data":
+        st.info(TOO_LITTLE, icon=":material/hourglass_empty:")
+    since = datetime.now(UTC) - RANGES[frame.time_range()]
+    checks = list(dict.fromkeys([latest.check_id, *(c.check_id for c in read.value.history)]))
+    by_id = {c.check_id: c for c in [*read.value.history, latest]}
+    past = [by_id[i] for i in checks]
+    columns(latest, [c for c in past if c.at >= since])
+    history(past)
+
+
+def verdict(check: DriftCheckOut) -> None:
+    """The verdict in one sentence, and the windows that it compares."""
+    with st.container(border=True, key="drift-verdict", gap="xsmall"):
+        st.markdown(f"{frame.badge(drift_mark(check.verdict))} &nbsp;**{frame.plain(check.sentence)}**")
+        reference = (
+            f"{moment(check.reference_since)} – {moment(check.reference_until)}" if check.reference_since is not None else "none yet"
+        )
+        st.caption(
+            f"Current window {moment(check.current_since)} – {moment(check.current_until)}, {count(check.current_agents)} agents · "
+            f"reference {reference}, {count(check.reference_agents)} agents · checked {ago(check.at, datetime.now(UTC))}"
+        )
+        if check.has_report:
+            st.link_button(
+                "Open the full report", f"/session/drift-reports/{check.check_id}", icon=":material/open_in_new:", key="open-report"
+            )
+
+
+def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
+    """Which column drifted, when and how."""
+    if not latest.columns:
+        return
+    left, right = st.columns([11, 9], gap="medium")
+    with left:
+        st.header("Score against threshold, by column and check")
+        if checks:
+            frame.chart(
+                charts.drift_heatmap(checks, frame.palette()), key="drift-heatmap", alt="Score over threshold of each column in each check"
+            )
+        else:
+            frame.empty(f"No check in this range; the newest was {moment(latest.at)}.", "Choose a wider time range above.")
+    with right:
+        st.header("Reference and current")
+        with_bins = [c for c in latest.columns if len(c.bins) > 1]
+        if with_bins:
+            ordered = sorted(with_bins, key=lambda c: not c.is_drifted)
+            by_name = {c.column: c for c in ordered}
+            name = st.selectbox("Column", list(by_name), key="drift-column", format_func=charts.axis_title)
+            frame.chart(
+                charts.reference_against_current(by_name[name], frame.palette()),
+                key="drift-histogram",
+                alt=f"Distribution of {name}, reference against current window",
+            )
+            st.caption("Dotted line: reference mean. Dashed line: current mean.")
+        else:
+            frame.empty("This check kept no histograms.", "Open the full report above, or wait for the next check.")
+    st.header("Columns of the newest check")
+    rows = drift_rows(latest.columns)
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        alt="Compared columns with score, threshold and means",
+        column_config={
+            "Score": st.column_config.NumberColumn(format="%.4f"),
+            "Threshold": st.column_config.NumberColumn(format="%.4f"),
+            "Score ÷ threshold": st.column_config.ProgressColumn(format="%.2f", min_value=0.0, max_value=2.0, help="1 is the threshold"),
+            "Reference mean": st.column_config.NumberColumn(format="%.3f"),
+            "Current mean": st.column_config.NumberColumn(format="%.3f"),
+        },
+    )
+
+
+def history(checks: list[DriftCheckOut]) -> None:
+    """Past checks, newest first."""
+    st.header("Past checks")
+    rows = check_rows(checks[:200])
+    st.dataframe(
+        pd.DataFrame(rows),
+        hide_index=True,
+        alt="Past drift checks, newest first",
+        column_config={
+            "Checked (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
+            "What it says": st.column_config.TextColumn(width="large"),
+        },
+    )
+
+
+def run_now() -> None:
+    """Run the scheduled drift job at once, on behalf of an operator."""
+    jobs = session.fetch("jobs", lambda c: c.jobs(), max_age_s=10.0)
+    name = next((j.job for j in jobs.value.jobs if "drift" in j.job), None) if jobs.value is not None else None
+    refusal = role_refusal(session.role()) or (None if name else "The workers have not announced a drift job; start them first.")
+    if st.button("Run a check now", icon=":material/play_arrow:", key="run-drift", disabled=refusal is not None, help=refusal) and name:
+        try:
+            with st.spinner("Asking the workers for a drift check…"):
+                run = session.client().run_job(name)
+        except ApiProblem as problem:
+            st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
+        except ApiUnavailable as away:
+            st.error(f"{away}.", icon=":material/cloud_off:")
+        else:
+            session.flash(f"Drift check {run.state} · run {run.run_id}")
+            session.expire()
+            st.rerun()
+
+
+def render() -> None:
+    """Draw the page."""
+    st.title("Drift")
+    run_now()
+    frame.live(live_part)
+
+
+if __name__ == "__main__":
+    render()

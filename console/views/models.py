@@ -1,0 +1,278 @@
+"""Models: what is live, what could be, how they compare; stage, canary, promote and roll back."""
+
+import uuid
+from datetime import UTC, datetime
+
+import pandas as pd
+import streamlit as st
+
+from console import charts, frame, session
+from console.change_dialog import PENDING, Pending, open_dialog, show_pending
+from console.changes import (
+    Action,
+    actions,
+    is_rollback_urged,
+    role_refusal,
+    rollback_action,
+)
+from console.viewmodels import RANGES, live_spans, merged_row, version_rows
+from console.wording import ago, metres, milliseconds, number, share, state_mark
+from trajops.contracts.deployments import ModelRefOut, RouteHistoryOut, RouteOut
+from trajops.contracts.models import ModelsOut, ModelVersionOut
+from trajops.contracts.performance import PerformanceOut, PerformanceRow
+
+PER_PAGE = 10
+WIDTHS = [2.8, 2.1, 0.95, 0.95, 1.1, 1.0, 1.6, 3.3]
+ROLES = (("champion", "Champion"), ("challenger", "Challenger"), ("previous", "Previous champion"))
+
+
+def strip() -> None:
+    """Champion, challenger and previous champion with live beside validation figures; refreshes by itself."""
+    chosen = frame.time_range()
+    with st.skeleton(height=240):
+        models = session.fetch("models", lambda c: c.models())
+        routes = session.fetch("routes", lambda c: c.routes())
+        performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
+    frame.freshness(models, routes, performance, key="models")
+    if models.value is None or routes.value is None:
+        return
+    route = routes.value.current
+    if st.session_state.get("drawn_epoch", route.epoch) != route.epoch and PENDING not in st.session_state:
+        st.rerun()
+    by_version = {v.model_version: v for v in models.value.versions}
+    rows = performance.value.rows if performance.value is not None else []
+    for column, (name, title) in zip(st.columns(3, gap="small"), ROLES, strict=True):
+        ref: ModelRefOut | None = getattr(route, name)
+        with column, st.container(border=True, key=f"{name}-card", height="stretch", gap="xsmall"):
+            if ref is None:
+                st.markdown(f"**{title}**")
+                st.markdown("None")
+                st.caption(_absent(name))
+            else:
+                card(name, title, by_version.get(ref.model_version), ref, route, merged_row(rows, ref.model_version))
+
+
+def error_part() -> None:
+    """Live error by time ahead, one line a version; refreshes by itself."""
+    chosen = frame.time_range()
+    performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
+    st.header("Live error by time ahead")
+    if performance.value is not None and performance.value.step_error_m:
+        figure = charts.error_by_step(performance.value.step_error_m, frame.palette())
+        frame.chart(figure, key="step-chart", alt="Mean error by time ahead, one line a version")
+    else:
+        frame.empty("No prediction has been scored in this range.", "Choose a wider time range above.", icon="hourglass_empty")
+
+
+def _performance(client: session.TrajOpsClient, chosen: str) -> PerformanceOut:
+    until = datetime.now(UTC)
+    return client.performance(until - RANGES[chosen], until)
+
+
+def _absent(name: str) -> str:
+    return {
+        "champion": "Stage a version below, then promote it.",
+        "challenger": "Start a canary on a staged version to compare it with the champion.",
+        "previous": "After the next promotion, the champion of today is kept here, warm.",
+    }[name]
+
+
+def card(name: str, title: str, version: ModelVersionOut | None, ref: ModelRefOut, route: RouteOut, live: PerformanceRow | None) -> None:
+    """One of the three versions that are kept warm."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        st.markdown(f"**{title}**", width="content")
+        if name == "challenger":
+            st.badge(f"{share(route.coverage, 0)} of agents enrolled", icon=":material/science:", color="blue")
+        elif name == "champion":
+            st.badge("answers everybody else" if route.challenger else "answers everybody", icon=":material/check_circle:", color="green")
+    st.header(f"v{ref.model_version}" + (f" · {frame.plain(version.family)}" if version else ""), anchor=False)
+    validation = version.metrics if version else {}
+    figures = [
+        ("ADE", metres(live.ade_m if live else None), metres(validation.get("val_ade_m"))),
+        ("FDE", metres(live.fde_m if live else None), metres(validation.get("val_fde_m"))),
+        ("Miss rate", share(live.miss_rate if live else None), share(validation.get("val_miss_rate"))),
+        ("Coverage", share(live.coverage if live else None), share(validation.get("val_coverage_90"))),
+        ("NLL", number(live.nll if live else None), number(validation.get("val_nll"))),
+        ("Latency", milliseconds(live.latency_p95_ms if live else None), milliseconds(validation.get("val_latency_ms"))),
+    ]
+    lines = [
+        "| Metric | Live | Validation |",
+        "|:--|--:|--:|",
+        *(frame.unbroken(f"|{label}|{now}|{then}|") for label, now, then in figures),
+    ]
+    st.markdown("\n".join(lines))
+    if live is not None:
+        st.caption(f"{live.scored:,} of {live.predictions:,} predictions scored in this time range")
+    else:
+        st.caption("No prediction in this time range.")
+
+
+def rollback_bar(route: RouteOut) -> None:
+    """The way back: always there, and shown first for half an hour after a change."""
+    action = rollback_action(route, session.role())
+    now = datetime.now(UTC)
+    urged = is_rollback_urged(route, now)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        button(
+            action,
+            key="rollback",
+            kind="primary" if urged and action.refusal is None else "secondary",
+            icon=":material/undo:",
+            pending=Pending(
+                dialog_id="",
+                action="rollback",
+                model_version=route.previous.model_version if route.previous else 0,
+                expected_epoch=route.epoch,
+            ),
+        )
+        if route.previous is None:
+            st.caption("There is no previous champion to go back to.")
+        else:
+            told = f"last change {ago(route.changed_at, now)}" + (f" by {frame.plain(route.actor)}" if route.actor else "")
+            st.caption(f"Puts v{route.previous.model_version} back as champion · epoch {route.epoch} · {told}")
+
+
+def button(action: Action, *, key: str, kind: str, icon: str | None, pending: Pending) -> None:
+    """A button that opens the confirmation, or that says why it is disabled."""
+    st.button(
+        action.label,
+        key=key,
+        type="primary" if kind == "primary" else "secondary",
+        icon=icon,
+        disabled=action.refusal is not None,
+        help=action.refusal,
+        on_click=open_dialog,
+        args=(pending._replace(dialog_id=uuid.uuid4().hex),),
+    )
+
+
+def versions_table(models: ModelsOut, route: RouteOut) -> None:
+    """All versions, newest first, each with what can be done with it."""
+    st.header("Versions")
+    refusal = role_refusal(session.role())
+    if refusal is not None:
+        st.caption(f":material/lock: {refusal}")
+    if not models.versions:
+        frame.empty(
+            "No version is registered.", "Train one with `python -m workers.training`; it appears here by itself.", icon="model_training"
+        )
+        return
+    pages = -(-len(models.versions) // PER_PAGE)
+    page = st.pagination(pages, key="versions-page") if pages > 1 else 1
+    with st.container(border=True, gap="xsmall"):
+        heads = st.columns(WIDTHS, vertical_alignment="bottom", gap="xsmall")
+        for column, text in zip(
+            heads, ("Version", "State", "ADE (m)", "FDE (m)", "Coverage", "Latency", "Created", "Actions"), strict=True
+        ):
+            column.caption(f"**{text}**")
+        for version in models.versions[(page - 1) * PER_PAGE : page * PER_PAGE]:
+            version_line(version, route)
+    details = st.expander("All figures, to sort and download", on_change="rerun", key="all-figures")
+    if details.open:
+        with details:
+            st.dataframe(
+                pd.DataFrame(version_rows(models.versions)),
+                hide_index=True,
+                alt="All versions with validation metrics",
+                column_config={
+                    "Run": st.column_config.LinkColumn(display_text="open run"),
+                    "Created (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+                },
+            )
+
+
+def version_line(version: ModelVersionOut, route: RouteOut) -> None:
+    """One version as a row."""
+    with st.container(key=f"version-{version.model_version}"):
+        cells = st.columns(WIDTHS, vertical_alignment="center", gap="xsmall")
+        run = f" [:material/open_in_new:]({version.run_url} 'Training run')" if version.run_url else ""
+        cells[0].markdown(f"**v{version.model_version}** {frame.plain(version.family)}{run}")
+        warm = ":material/local_fire_department: warm" if version.is_warm else ""
+        cells[1].markdown(f"{frame.badge(state_mark(version.state))} {f':gray[:small[{warm}]]' if warm else ''}")
+        for cell, text in zip(
+            cells[2:7],
+            (
+                number(version.metrics.get("val_ade_m"), 3),
+                number(version.metrics.get("val_fde_m"), 3),
+                share(version.metrics.get("val_coverage_90")),
+                milliseconds(version.metrics.get("val_latency_ms")),
+                version.created_at.astimezone(UTC).strftime("%d %b %H:%M"),
+            ),
+            strict=True,
+        ):
+            cell.markdown(frame.unbroken(text))
+        with cells[7], st.container(horizontal=True, gap="xsmall"):
+            offered = actions(version, route, session.role())
+            for action in offered:
+                button(
+                    action,
+                    key=f"{action.name}-{version.model_version}",
+                    kind="secondary",
+                    icon=None,
+                    pending=Pending(
+                        dialog_id="",
+                        action=action.name,
+                        model_version=version.model_version,
+                        deployment_id=version.deployment_id,
+                        expected_version=version.version,
+                    ),
+                )
+            if not offered:
+                st.caption("live" if version.state == "live" else "in progress")
+
+
+def timeline(history: RouteHistoryOut) -> None:
+    """What was live when."""
+    st.header("What was live when")
+    spans = live_spans(history.history or [history.current], datetime.now(UTC))
+    if not spans:
+        frame.empty("No version has been live yet.", "Promote a staged version above.", icon="history")
+        return
+    frame.chart(charts.live_timeline(spans, frame.palette()), key="timeline-chart", alt="Champion and challenger versions over time")
+    rows = [
+        {
+            "Epoch": r.epoch,
+            "Since (UTC)": r.changed_at.astimezone(UTC).replace(tzinfo=None) if r.changed_at else None,
+            "Champion": f"v{r.champion.model_version}" if r.champion else "–",
+            "Challenger": f"v{r.challenger.model_version}" if r.challenger else "–",
+            "Enrolled": share(r.coverage, 0) if r.challenger else "–",
+            "By": r.actor or "–",
+            "Reason": r.reason or "–",
+        }
+        for r in history.history[:100]
+    ]
+    if rows:
+        st.dataframe(
+            pd.DataFrame(rows),
+            hide_index=True,
+            alt="Routing epochs, newest first",
+            column_config={
+                "Since (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
+                "Reason": st.column_config.TextColumn(width="large"),
+            },
+        )
+
+
+def render() -> None:
+    """Draw the page."""
+    st.title("Models")
+    notice = st.session_state.pop("change_notice", None)
+    if notice is not None:
+        st.warning(notice, icon=":material/sync_problem:")
+    models = session.fetch("models", lambda c: c.models())
+    routes = session.fetch("routes", lambda c: c.routes())
+    if models.value is not None and routes.value is not None:
+        # First, so that the dialog appears before the rest of the page has been drawn behind it.
+        show_pending(models.value, routes.value.current)
+    if routes.value is not None:
+        st.session_state["drawn_epoch"] = routes.value.current.epoch
+        rollback_bar(routes.value.current)
+    frame.live(strip)
+    if models.value is not None and routes.value is not None:
+        versions_table(models.value, routes.value.current)
+        frame.live(error_part)
+        timeline(routes.value)
+
+
+if __name__ == "__main__":
+    render()

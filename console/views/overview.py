@@ -1,0 +1,212 @@
+"""Overview: is everything well, how accurate are the live predictions, what changed, what do the jobs do."""
+
+from datetime import UTC, datetime
+
+import pandas as pd
+import streamlit as st
+
+from console import charts, frame, session
+from console.viewmodels import (
+    RANGES,
+    accuracy_sentence,
+    change_line,
+    gain_over_constant_velocity,
+    job_rows,
+    merged_row,
+    performance_rows,
+)
+from console.wording import ago, count, drift_mark, health_mark, metres, milliseconds, moment, share
+from trajops.contracts.performance import PerformanceOut
+from trajops.contracts.status import StatusOut
+
+METRICS: dict[str, charts.Metric] = {"ADE": "ade_m", "FDE": "fde_m", "Coverage": "coverage"}
+
+
+def live_part() -> None:
+    """Everything that changes by itself."""
+    chosen = frame.time_range()
+    with st.skeleton(height=420):
+        status = session.fetch("status", lambda c: c.status())
+        performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
+    frame.freshness(status, performance, key="overview")
+    if status.value is None:
+        return
+    now = datetime.now(UTC)
+    verdict(status.value, performance.value)
+    figures(status.value, performance.value)
+    services(status.value)
+    accuracy(performance.value)
+    over_time(status.value, performance.value)
+    changes(status.value, now)
+    jobs(status.value, now)
+    if status.value.environment == "demo":
+        st.caption("Demo data: SkillCorner open data (MIT)")
+
+
+def _performance(client: session.TrajOpsClient, chosen: str) -> PerformanceOut:
+    until = datetime.now(UTC)
+    return client.performance(until - RANGES[chosen], until)
+
+
+def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
+    """The state of the product in one sentence, then its accuracy in another."""
+    with st.container(border=True, key="verdict", gap="xsmall"):
+        st.markdown(f"{frame.badge(health_mark(status.verdict))} &nbsp;**{frame.plain(status.sentence)}**")
+        if performance is not None:
+            st.markdown(frame.plain(accuracy_sentence(performance, status.route)))
+        route = status.route
+        parts = [f"Champion **v{route.champion.model_version}**" if route.champion else "No champion"]
+        if route.challenger is not None:
+            parts.append(f"challenger **v{route.challenger.model_version}** on {share(route.coverage / 2, 0)} of agents")
+        else:
+            parts.append("no challenger")
+        parts.append(f"routing epoch {route.epoch}")
+        parts.append(f"drift {frame.badge(drift_mark(status.drift_verdict))}")
+        st.markdown(" · ".join(parts))
+
+
+def figures(status: StatusOut, performance: PerformanceOut | None) -> None:
+    """The champion's live figures."""
+    champion = status.route.champion
+    row = merged_row(performance.rows, champion.model_version) if performance is not None and champion is not None else None
+    gain = gain_over_constant_velocity(row) if row is not None else None
+    tiles = [
+        ("Live ADE", metres(row.ade_m if row else None), "Mean distance between prediction and truth over the 12 steps."),
+        ("Live FDE", metres(row.fde_m if row else None), "Distance at the last step, 4.8 s ahead."),
+        (
+            "Coverage",
+            share(row.coverage if row else None),
+            "Share of steps whose truth lies inside the ellipse"
+            + (f"; nominal {share(performance.nominal_coverage, 0)}." if performance else "."),
+        ),
+        ("Predictions", count(row.predictions) if row else "–", "Answers of the champion in the time range."),
+        ("Latency p95", milliseconds(row.latency_p95_ms if row else None), "Time in the API for 95 % of the answers."),
+    ]
+    with st.grid(5, min_column_width=150):
+        for label, value, explanation in tiles:
+            described = gain.short if gain is not None and label == "Live ADE" else None
+            tone = gain.tone if gain is not None else "unknown"
+            st.metric(
+                label,
+                value,
+                delta=described,
+                delta_color=frame.COLOURS[tone],
+                delta_arrow="off",
+                help=explanation,
+                border=True,
+                height="stretch",
+            )
+
+
+def services(status: StatusOut) -> None:
+    """One tile a service: name, health, detail."""
+    st.header("Services")
+    if not status.services:
+        frame.empty("No service has reported yet.", "Start the workers with `make demo`, then refresh.")
+        return
+    with st.grid("auto", min_column_width=150) as grid:
+        for service in status.services:
+            with grid.cell(), st.container(border=True, height="stretch", gap="xsmall"):
+                st.markdown(f"**{frame.plain(service.service)}** &nbsp;{frame.badge(health_mark(service.health))}")
+                st.caption(frame.plain(service.detail))
+
+
+def accuracy(performance: PerformanceOut | None) -> None:
+    """Live accuracy by version and variant, against constant velocity, and over time."""
+    st.header("Live accuracy")
+    if performance is None:
+        return
+    if not performance.rows:
+        if performance.last_outcome_at is not None:
+            frame.empty(
+                f"No scored prediction in this range; the newest truth arrived {moment(performance.last_outcome_at)}.",
+                "Choose a wider time range above.",
+                icon="hourglass_empty",
+            )
+        else:
+            frame.empty("No prediction has been scored yet.", "Send positions to `/predict`; truth is scored about 5 s later.")
+        return
+    st.dataframe(
+        pd.DataFrame(performance_rows(performance.rows)),
+        hide_index=True,
+        alt="Live accuracy by model version and variant",
+        column_config={
+            "Predictions": st.column_config.NumberColumn(format="localized"),
+            "Scored": st.column_config.NumberColumn(format="localized"),
+            "Agents": st.column_config.NumberColumn(format="localized"),
+            "Joined": st.column_config.NumberColumn(format="%.0f %%", help="Share of predictions old enough for truth that have any"),
+            "ADE (m)": st.column_config.NumberColumn(format="%.3f"),
+            "FDE (m)": st.column_config.NumberColumn(format="%.3f"),
+            "Miss rate": st.column_config.NumberColumn(format="%.1f %%", help="Final displacement above 2 m"),
+            "Coverage": st.column_config.NumberColumn(
+                format="%.1f %%", help=f"Steps inside the ellipse; nominal {share(performance.nominal_coverage, 0)}"
+            ),
+            "NLL (nats)": st.column_config.NumberColumn(format="%.2f"),
+            "CV ADE (m)": st.column_config.NumberColumn(format="%.3f", help="Constant velocity over the same steps"),
+            "p95 (ms)": st.column_config.NumberColumn(format="%.2f"),
+        },
+    )
+    st.caption(f"{moment(performance.since)} – {moment(performance.until)} · CV: constant velocity over the same steps")
+
+
+def over_time(status: StatusOut, performance: PerformanceOut | None) -> None:
+    """Accuracy over time beside traffic over time."""
+    left, right = st.columns(2, gap="medium")
+    with left:
+        st.header("Accuracy over time")
+        metric = st.radio("Figure over time", list(METRICS), horizontal=True, key="accuracy-metric", label_visibility="collapsed")
+        if performance is not None and performance.series:
+            frame.chart(
+                charts.accuracy_over_time(
+                    performance.series, METRICS[metric], frame.palette(), nominal_coverage=performance.nominal_coverage
+                ),
+                key="accuracy-chart",
+                alt=f"{metric} over time by model version",
+            )
+        else:
+            frame.empty("Nothing has been scored in this range.", "Choose a wider time range above.", icon="hourglass_empty")
+    with right:
+        st.header("Traffic")
+        if status.traffic:
+            frame.chart(
+                charts.traffic_over_time(status.traffic, frame.palette()), key="traffic-chart", alt="Predictions and latency over time"
+            )
+        else:
+            frame.empty("No prediction has been answered yet.", "Try one on the Live predict page.", page="views/live_predict.py")
+
+
+def changes(status: StatusOut, now: datetime) -> None:
+    """Who changed what, when and why."""
+    st.header("Recent changes")
+    if not status.changes:
+        frame.empty("Nothing has been changed yet.", "Stage or promote a version on the Models page.", page="views/models.py")
+        return
+    with st.container(gap="xsmall", key="recent-changes"):
+        for entry in status.changes[:5]:
+            with st.container(border=True, gap=None):
+                st.markdown(f"**{frame.plain(change_line(entry))}** &nbsp;:gray[:small[{ago(entry.at, now)} · {frame.plain(entry.actor)}]]")
+                st.caption(f"{frame.plain(entry.reason)} · `{entry.audit_id}`")
+
+
+def jobs(status: StatusOut, now: datetime) -> None:
+    """Background jobs: last run, duration, result."""
+    st.header("Background jobs")
+    if not status.jobs:
+        frame.empty("No job is known.", "Start the workers with `python -m workers`.")
+        return
+    st.dataframe(
+        pd.DataFrame(job_rows(status.jobs, now)),
+        hide_index=True,
+        alt="Background jobs with last run, duration and result",
+        column_config={"Result": st.column_config.TextColumn(width="large")},
+    )
+
+
+def render() -> None:
+    """Draw the page."""
+    st.title("Overview")
+    frame.live(live_part)
+
+
+if __name__ == "__main__":
+    render()

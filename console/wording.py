@@ -1,0 +1,132 @@
+"""Words, marks and figures as the console writes them: one place for units, dashes and states. Pure."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+Tone = Literal["ok", "warn", "bad", "info", "unknown"]
+DASH = "–"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A state as icon, word and colour together, so that none of the three is needed alone.
+
+    Attributes:
+        word: what is said.
+        tone: which status colour.
+        icon: name of a Material symbol.
+    """
+
+    word: str
+    tone: Tone
+    icon: str
+
+
+_ICONS: dict[Tone, str] = {"ok": "check_circle", "warn": "warning", "bad": "error", "info": "info", "unknown": "help"}
+_HEALTH: dict[str, Mark] = {
+    "ok": Mark("Healthy", "ok", "check_circle"),
+    "warn": Mark("Degraded", "warn", "warning"),
+    "bad": Mark("Down", "bad", "error"),
+    "unknown": Mark("Unknown", "unknown", "help"),
+}
+_STATES: dict[str, Mark] = {
+    "registered": Mark("Registered", "unknown", "inventory_2"),
+    "staged": Mark("Staged", "info", "package_2"),
+    "shadow": Mark("Shadow", "info", "visibility"),
+    "canary": Mark("Canary", "info", "science"),
+    "promoting": Mark("Promoting", "info", "hourglass_top"),
+    "baking": Mark("Baking", "info", "hourglass_top"),
+    "live": Mark("Live", "ok", "check_circle"),
+    "paused": Mark("Paused", "warn", "pause_circle"),
+    "inconclusive": Mark("Inconclusive", "warn", "help"),
+    "rolled_back": Mark("Rolled back", "warn", "undo"),
+    "retired": Mark("Retired", "unknown", "archive"),
+}
+_DRIFT: dict[str, Mark] = {
+    "stable": Mark("Stable", "ok", "check_circle"),
+    "warning": Mark("Warning", "warn", "warning"),
+    "drift": Mark("Drift", "bad", "error"),
+    "insufficient_data": Mark("Too little data", "unknown", "hourglass_empty"),
+}
+
+
+def health_mark(health: str) -> Mark:
+    """Mark of a service or of the whole product."""
+    return _HEALTH.get(health, _HEALTH["unknown"])
+
+
+def state_mark(state: str) -> Mark:
+    """Mark of a deployment's state."""
+    return _STATES.get(state, Mark(state.replace("_", " ").capitalize(), "unknown", "help"))
+
+
+def drift_mark(verdict: str | None) -> Mark:
+    """Mark of a drift verdict; None where no check has run."""
+    return _DRIFT.get(verdict or "", Mark("Not checked yet", "unknown", "hourglass_empty"))
+
+
+def tone_icon(tone: Tone) -> str:
+    """Name of the Material symbol that goes with a tone."""
+    return _ICONS[tone]
+
+
+# Figures as text
+
+
+def metres(value: float | None, digits: int = 2) -> str:
+    """A length, metres; a dash where there is none."""
+    return DASH if value is None else f"{value:.{digits}f} m"
+
+
+def share(value: float | None, digits: int = 1) -> str:
+    """A share of one as a percentage."""
+    return DASH if value is None else f"{100 * value:.{digits}f} %"
+
+
+def milliseconds(value: float | None) -> str:
+    """A duration given in milliseconds."""
+    if value is None:
+        return DASH
+    return f"{value:.2f} ms" if value < 10 else f"{value:.0f} ms"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """A plain number."""
+    return DASH if value is None else f"{value:.{digits}f}"
+
+
+def count(value: int | None) -> str:
+    """A whole number with thin spaces between thousands."""
+    return DASH if value is None else f"{value:,}".replace(",", "\u2009")
+
+
+def seconds(value: float | None) -> str:
+    """A duration given in seconds, in the unit that reads best."""
+    if value is None:
+        return DASH
+    if value < 1:
+        return f"{1000 * value:.0f} ms"
+    if value < 120:
+        return f"{value:.1f} s" if value < 10 else f"{value:.0f} s"
+    if value < 7200:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:.0f} h" if value < 172_800 else f"{value / 86_400:.0f} d"
+
+
+def ago(at: datetime | None, now: datetime) -> str:
+    """How long ago, in words."""
+    if at is None:
+        return "never"
+    age_s = (now - at).total_seconds()
+    return "just now" if age_s < 1 else f"{seconds(float(int(age_s)))} ago".replace(".0 s", " s")
+
+
+def clock(at: datetime | None) -> str:
+    """Time of day, UTC."""
+    return DASH if at is None else at.astimezone(UTC).strftime("%H:%M:%S")
+
+
+def moment(at: datetime | None) -> str:
+    """Date and time, UTC, to the minute."""
+    return DASH if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,520 @@
+"""A small API that answers with contract models, so that the console can be tried without the real one."""
+
+import json
+import math
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from pydantic import BaseModel
+
+from trajops.contracts.audit import AuditOut, AuditPage
+from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
+from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut
+from trajops.contracts.jobs import JobOut, JobRunOut, JobsOut
+from trajops.contracts.models import ModelsOut, ModelVersionOut
+from trajops.contracts.performance import PerformanceOut, PerformancePoint, PerformanceRow
+from trajops.contracts.predictions import AgentOut, AgentsOut, Mode, OutcomeOut, PredictionOut, PredictOut, RecentPredictions
+from trajops.contracts.problems import Problem
+from trajops.contracts.session import Me, TokenOut
+from trajops.contracts.status import Liveness, Readiness, ServiceOut, StatusOut, TrafficPoint
+
+DT = 0.4
+USERS = {"ada": ("operator", "correct horse"), "vera": ("viewer", "battery staple")}
+
+
+def ref(version: int | None) -> ModelRefOut | None:
+    return None if version is None else ModelRefOut(model_name="trajectory", model_version=version)
+
+
+class Refused(Exception):
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.problem = Problem(type=f"/docs/errors#{code}", title=code, status=status, code=code, detail=detail, request_id="r-1")
+
+
+class StubApi:
+    """State of a plausible product; set `is_empty` for one that has just been installed."""
+
+    def __init__(self, *, is_empty: bool = False) -> None:
+        self.is_empty = is_empty
+        self.calls: list[tuple[str, str, dict[str, str], Any]] = []
+        self.conflict_next = False
+        self.drift_verdict = "drift"
+        self.started = datetime.now(UTC)
+        self.history: list[RouteOut] = []
+        self.states: dict[int, str] = {} if is_empty else {1: "retired", 2: "live", 3: "canary", 4: "staged", 5: "registered"}
+        self.versions: dict[int, int] = dict.fromkeys(self.states, 3)
+        self.audit: list[AuditOut] = []
+        if not is_empty:
+            for epoch, minutes, champion, challenger, previous, coverage, reason in (
+                (1, 170, 1, None, None, 0.0, "first model of the demo"),
+                (2, 95, 2, None, 1, 0.0, "better FDE on the held-out half"),
+                (3, 40, 2, 3, 1, 0.2, "compare the boosted family on a fifth of the agents"),
+            ):
+                self.route(champion, challenger, previous, coverage, reason, at=self.started - timedelta(minutes=minutes), epoch=epoch)
+
+    def route(self, champion, challenger, previous, coverage, reason, *, at=None, epoch=None) -> None:
+        self.history.insert(
+            0,
+            RouteOut(
+                epoch=epoch or self.current.epoch + 1,
+                champion=ref(champion),
+                challenger=ref(challenger),
+                previous=ref(previous),
+                coverage=coverage,
+                changed_at=at or datetime.now(UTC),
+                actor="ada",
+                reason=reason,
+            ),
+        )
+        self.audit.insert(
+            0,
+            AuditOut(
+                audit_id=f"aud-{len(self.audit) + 1:04d}",
+                at=at or datetime.now(UTC),
+                actor="ada",
+                action="promote" if challenger is None else "start_canary",
+                subject=f"trajectory/{challenger or champion}",
+                reason=reason,
+                before={},
+                after={},
+            ),
+        )
+
+    @property
+    def current(self) -> RouteOut:
+        if self.history:
+            return self.history[0]
+        return RouteOut(epoch=1, champion=None, challenger=None, previous=None, coverage=0.0, changed_at=None, actor=None, reason=None)
+
+    # What it answers
+
+    def models(self, **_: Any) -> ModelsOut:
+        families = {1: "constant_velocity", 2: "kalman", 3: "gaussian_mlp", 4: "gradient_boosting", 5: "gaussian_mlp"}
+        return ModelsOut(
+            model_name="trajectory",
+            versions=[
+                ModelVersionOut(
+                    model_name="trajectory",
+                    model_version=v,
+                    family=families[v],
+                    run_id=f"run{v}",
+                    run_url=f"http://127.0.0.1:5000/#/experiments/1/runs/run{v}",
+                    created_at=self.started - timedelta(hours=5 - v / 2),
+                    aliases=["champion"] if self.current.champion and self.current.champion.model_version == v else [],
+                    metrics={
+                        "val_ade_m": 0.62 - 0.045 * v,
+                        "val_fde_m": 1.31 - 0.09 * v,
+                        "val_miss_rate": 0.19 - 0.02 * v,
+                        "val_nll": 2.4 - 0.2 * v,
+                        "val_coverage_90": 0.86 + 0.012 * v,
+                        "val_latency_ms": 0.08 + 0.06 * v,
+                    },
+                    params={"data_fingerprint": "sha256:9f1c", "git_commit": "f67ad56d0c"},
+                    deployment_id=None if s == "registered" else f"dep-{v}",
+                    state=s,
+                    version=None if s == "registered" else self.versions[v],
+                    is_warm=s in {"live", "canary", "staged"},
+                )
+                for v, s in sorted(self.states.items(), reverse=True)
+            ],
+        )
+
+    def rows(self) -> list[PerformanceRow]:
+        if self.is_empty:
+            return []
+
+        def row(version, variant, n, ade, cov):
+            return PerformanceRow(
+                model_version=version,
+                variant=variant,
+                predictions=n,
+                scored=int(n * 0.96),
+                agents=n // 40,
+                join_rate=0.981,
+                ade_m=ade,
+                fde_m=ade * 2.1,
+                miss_rate=ade / 4.2,
+                nll=1.9 + ade,
+                coverage=cov,
+                cv_ade_m=0.61,
+                latency_p50_ms=1.4,
+                latency_p95_ms=3.9,
+            )
+
+        return [row(2, "champion", 48211, 0.534, 0.884), row(2, "control", 6120, 0.531, 0.886), row(3, "treatment", 6044, 0.487, 0.897)]
+
+    def performance(self, since: str | None = None, until: str | None = None, **_: Any) -> PerformanceOut:
+        end = datetime.fromisoformat(until) if until else datetime.now(UTC)
+        begin = datetime.fromisoformat(since) if since else end - timedelta(hours=1)
+        series = (
+            []
+            if self.is_empty
+            else [
+                PerformancePoint(
+                    at=begin + (end - begin) * i / 60,
+                    model_version=v,
+                    predictions=800,
+                    scored=780,
+                    ade_m=base + 0.05 * math.sin(i / 5 + v),
+                    fde_m=2 * base + 0.1 * math.sin(i / 5 + v),
+                    coverage=0.89 + 0.02 * math.sin(i / 7 + v),
+                )
+                for i in range(61)
+                for v, base in ((2, 0.53), (3, 0.48))
+                if v == 2 or i > 20
+            ]
+        )
+        steps = {} if self.is_empty else {"2": [0.07 * (k + 1) for k in range(12)], "3": [0.063 * (k + 1) for k in range(12)]}
+        return PerformanceOut(
+            since=begin,
+            until=end,
+            nominal_coverage=0.9,
+            rows=self.rows(),
+            series=series,
+            step_error_m=steps,
+            last_outcome_at=None if self.is_empty else end,
+        )
+
+    def jobs(self, **_: Any) -> JobsOut:
+        if self.is_empty:
+            return JobsOut(jobs=[])
+        now = datetime.now(UTC)
+
+        def job(name, description, every, state, result, error=None, late=False):
+            run = JobRunOut(
+                run_id=f"{name}-1",
+                job=name,
+                state=state,
+                holder="workers-1",
+                started_at=now - timedelta(seconds=every / 3),
+                finished_at=now,
+                duration_s=0.31,
+                result=result,
+                error=error,
+            )
+            return JobOut(job=name, description=description, every_s=every, last_run=run, last_success_at=now, is_late=late)
+
+        return JobsOut(
+            jobs=[
+                job("compact", "Spool segments to Parquet", 10, "succeeded", {"segments": 3, "rows": 4120}),
+                job("join_truth", "Scores predictions", 5, "succeeded", {"scored": 811, "completed": 790}),
+                job("check_drift", "Compares windows", 300, "failed", {}, "the reference window is empty; run the backfill first"),
+                job("reconcile_aliases", "Repairs MLflow aliases", 60, "succeeded", {"repaired": 0}, late=True),
+            ]
+        )
+
+    def status(self, **_: Any) -> StatusOut:
+        now = datetime.now(UTC)
+        return StatusOut(
+            at=now,
+            verdict="unknown" if self.is_empty else "warn",
+            sentence="Nothing is deployed yet." if self.is_empty else "Serving well; the last drift check failed and one job is late.",
+            environment="demo",
+            route=self.current,
+            services=[]
+            if self.is_empty
+            else [
+                ServiceOut(service="api", health="ok", detail="1 process, p95 3.9 ms, 0 errors in 5 min"),
+                ServiceOut(service="workers", health="warn", detail="1 of 4 jobs failed, 1 late"),
+                ServiceOut(service="mlflow", health="ok", detail="answers in 12 ms"),
+                ServiceOut(service="lake", health="bad", detail="last compaction 5 min ago"),
+                ServiceOut(service="replay", health="unknown", detail="has not reported"),
+            ],
+            traffic=[]
+            if self.is_empty
+            else [
+                TrafficPoint(
+                    at=now - timedelta(minutes=60 - i),
+                    predictions=int(780 + 120 * math.sin(i / 6)),
+                    latency_p50_ms=1.4 + 0.2 * math.sin(i / 4),
+                    latency_p95_ms=3.9 + 0.8 * math.sin(i / 5),
+                )
+                for i in range(60)
+            ],
+            performance=self.rows(),
+            changes=self.audit[:10],
+            jobs=self.jobs().jobs,
+            drift_verdict=None if self.is_empty else self.drift_verdict,
+        )
+
+    def forecast(self, history, version=2, prediction_id="pred-1", agent="player-07", scene="second_half") -> PredictOut:
+        (x0, y0), (x1, y1) = history[-2], history[-1]
+        vx, vy = x1 - x0, y1 - y0
+        modes = []
+        for weight, bend in ((0.62, 0.06 * version), (0.27, -0.12), (0.11, 0.32)):
+            points = [
+                (
+                    x1 + vx * k * math.cos(bend * k / 4) - vy * k * math.sin(bend * k / 4),
+                    y1 + vy * k * math.cos(bend * k / 4) + vx * k * math.sin(bend * k / 4),
+                )
+                for k in range(1, 13)
+            ]
+            modes.append(Mode(weight=weight, positions=points, covariance=[(0.02 * k, 0.006 * k, 0.012 * k) for k in range(1, 13)]))
+        return PredictOut(
+            prediction_id=prediction_id,
+            agent_id=agent,
+            scene_id=scene,
+            observed_at_s=1000.0,
+            dt_s=DT,
+            model_name="trajectory",
+            model_version=version,
+            variant="champion" if version == 2 else "direct",
+            epoch=self.current.epoch,
+            modes=modes,
+            model_ms=0.21,
+        )
+
+    def remembered(self, i: int) -> PredictionOut:
+        history = [(10.0 + 0.5 * k + i, 20.0 + 0.02 * k * k) for k in range(8)]
+        made = self.forecast(history, prediction_id=f"01JD8Z5K{i:018d}", agent=f"player-{i % 4 + 7:02d}")
+        seen = 0 if i < 4 else min(12, 3 * (i - 3))
+        truth = [(p[0] + 0.05 * k, p[1] - 0.03 * k) if k < seen else None for k, p in enumerate(made.modes[0].positions)]
+        outcome = (
+            None
+            if not seen
+            else OutcomeOut(
+                steps_scored=seen,
+                is_complete=seen == 12,
+                ade_m=0.41,
+                fde_m=0.83 if seen == 12 else None,
+                is_miss=False if seen == 12 else None,
+                nll=1.72,
+                inside_share=0.92,
+                truth_delay_s=0.6,
+                step_error_m=[0.07 * (k + 1) if k < seen else None for k in range(12)],
+            )
+        )
+        return PredictionOut(
+            prediction=made, received_at=datetime.now(UTC) - timedelta(seconds=i), history=history, truth=truth, outcome=outcome
+        )
+
+    def predictions(self, agent_id: str | None = None, limit: str = "50", **_: Any) -> RecentPredictions:
+        all_ = [] if self.is_empty else [self.remembered(i) for i in range(24)]
+        return RecentPredictions(predictions=[p for p in all_ if agent_id in {None, p.prediction.agent_id}][: int(limit)])
+
+    def check(self, i: int) -> DriftCheckOut:
+        now = datetime.now(UTC)
+        names = ("speed_mps", "acceleration_mps2", "heading_change_rad", "path_length_m", "predicted_spread_m", "ade_m")
+        columns = [
+            DriftColumn(
+                column=n,
+                kind="performance" if n == "ade_m" else "prediction" if n.startswith("predicted") else "input",
+                method="wasserstein",
+                score=0.04 + 0.025 * k * (1.2 - i / 20),
+                threshold=0.1,
+                is_drifted=0.04 + 0.025 * k * (1.2 - i / 20) >= 0.1,
+                reference_mean=2.1 + k,
+                current_mean=2.3 + k,
+                bins=[float(b) for b in range(11)] if i == 0 else [],
+                reference_share=[0.02, 0.1, 0.2, 0.25, 0.18, 0.1, 0.07, 0.04, 0.03, 0.01] if i == 0 else [],
+                current_share=[0.01, 0.05, 0.14, 0.22, 0.22, 0.15, 0.1, 0.06, 0.03, 0.02] if i == 0 else [],
+            )
+            for k, n in enumerate(names)
+        ]
+        verdict = self.drift_verdict if i < 5 else "stable"
+        little = verdict == "insufficient_data"
+        return DriftCheckOut(
+            check_id=f"check-{20 - i}",
+            at=now - timedelta(minutes=3 * i + 1),
+            verdict=verdict,
+            sentence="Too few agents: 12 of the 200 that a comparison needs."
+            if little
+            else f"{sum(c.is_drifted for c in columns)} of 6 columns drifted.",
+            reference_since=now - timedelta(hours=6),
+            reference_until=now - timedelta(hours=3),
+            current_since=now - timedelta(minutes=31),
+            current_until=now - timedelta(minutes=1),
+            reference_agents=1840,
+            current_agents=12 if little else 312,
+            columns=[] if little else columns,
+            has_report=not little,
+        )
+
+    def drift(self, **_: Any) -> DriftOut:
+        return (
+            DriftOut(latest=None, history=[])
+            if self.is_empty
+            else DriftOut(latest=self.check(0), history=[self.check(i) for i in range(20)])
+        )
+
+    # What it changes
+
+    def changed(self, version: int, after: str, body: dict[str, Any], route: tuple[Any, ...] | None) -> ChangeOut:
+        if self.conflict_next:
+            self.conflict_next = False
+            raise Refused(409, "stale_version", "the deployment was changed by somebody else since you read it (version 4, you sent 3)")
+        self.states[version] = after
+        self.versions[version] = self.versions.get(version, 0) + 1
+        if route is not None:
+            self.route(*route, body["reason"])
+        else:
+            self.audit.insert(
+                0,
+                AuditOut(
+                    audit_id=f"aud-{len(self.audit) + 1:04d}",
+                    at=datetime.now(UTC),
+                    actor="ada",
+                    action="stage",
+                    subject=f"trajectory/{version}",
+                    reason=body["reason"],
+                    before={},
+                    after={},
+                ),
+            )
+        return ChangeOut(deployment=self.deployment(version), route=self.current, audit_id=self.audit[0].audit_id)
+
+    def deployment(self, version: int) -> DeploymentOut:
+        return DeploymentOut(
+            deployment_id=f"dep-{version}",
+            model_name="trajectory",
+            model_version=version,
+            state=self.states[version],
+            version=self.versions[version],
+            created_at=self.started,
+            updated_at=datetime.now(UTC),
+        )
+
+    def change(self, path: str, body: dict[str, Any]) -> ChangeOut:
+        now = self.current
+        champion = now.champion.model_version if now.champion else None
+        if path == "/v1/deployments":
+            return self.changed(body["model_version"], "staged", body, None)
+        if path == "/v1/routes/rollback":
+            if now.previous is None:
+                raise Refused(409, "conflict", "there is no previous champion")
+            back = now.previous.model_version
+            self.states[champion] = "rolled_back"
+            return self.changed(back, "live", body, (back, None, champion, 0.0))
+        version = int(path.split("/")[3].removeprefix("dep-"))
+        if path.endswith("/canary"):
+            return self.changed(version, "canary", body, (champion, version, now.previous and now.previous.model_version, body["coverage"]))
+        if path.endswith("/canary/stop"):
+            return self.changed(version, "staged", body, (champion, None, now.previous and now.previous.model_version, 0.0))
+        made = self.changed(version, "live", body, (version, None, champion, 0.0))
+        if champion is not None:
+            self.states[champion] = "retired"
+        return made
+
+    def answer(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> BaseModel | str:
+        """The contract model or text for one call."""
+        self.calls.append((method, path, headers, body))
+        if path in self.open_routes():
+            return self.open_routes()[path](body)
+        username = headers.get("authorization", "").removeprefix("Bearer token-")
+        if username not in USERS:
+            raise Refused(401, "unauthenticated", "the token is missing, wrong or expired")
+        if path == "/v1/me":
+            return Me(username=username, role=USERS[username][0], environment="demo")
+        return self.post(path, body, username) if method == "POST" else self.read(path, query)
+
+    def open_routes(self) -> dict[str, Callable[[Any], BaseModel | str]]:
+        warm = Readiness(status="ready", epoch=self.current.epoch, warm=["trajectory/2"], missing=[], detail="all routed models are warm")
+        return {
+            "/healthz": lambda _: Liveness(status="alive"),
+            "/readyz": lambda _: warm,
+            "/metrics": lambda _: "trajops_predictions_total 1\n",
+            "/v1/token": self.sign_in,
+        }
+
+    def sign_in(self, body: dict[str, str]) -> TokenOut:
+        role, password = USERS.get(body["username"], ("", None))
+        if password is None or body["password"] != password:
+            raise Refused(401, "unauthenticated", "name or password is wrong")
+        until = datetime.now(UTC) + timedelta(hours=8)
+        return TokenOut(access_token=f"token-{body['username']}", expires_at=until, username=body["username"], role=role)
+
+    def post(self, path: str, body: Any, username: str) -> BaseModel:
+        if path == "/predict":
+            return self.forecast(body["history"], body.get("model_version") or 2, "pred-direct", body["agent_id"], body["scene_id"])
+        if USERS[username][0] == "viewer":
+            raise Refused(403, "forbidden", "a viewer may not change what is served")
+        if path.startswith("/v1/jobs/"):
+            return self.jobs().jobs[2].last_run
+        return self.change(path, body)
+
+    def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
+        if path.endswith("/report"):
+            return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
+        if path.startswith("/v1/predictions/"):
+            wanted = path.rsplit("/", 1)[1]
+            found = [p for p in self.predictions().predictions if p.prediction.prediction_id == wanted]
+            if not found:
+                raise Refused(404, "not_found", f"there is no prediction {wanted}")
+            return found[0]
+        agent = AgentOut(scene_id="s", agent_id="a", observed_at_s=1.0, observations=8, is_ready=True)
+        deployed = [v for v, s in self.states.items() if s != "registered"]
+        readers: dict[str, Callable[..., BaseModel]] = {
+            "/v1/models": self.models,
+            "/v1/routes": lambda **_: RouteHistoryOut(current=self.current, history=self.history),
+            "/v1/deployments": lambda **_: DeploymentsOut(deployments=[self.deployment(v) for v in deployed]),
+            "/v1/audit": lambda **_: AuditPage(entries=self.audit),
+            "/v1/performance": self.performance,
+            "/v1/predictions": self.predictions,
+            "/v1/agents": lambda **_: AgentsOut(agents=[agent]),
+            "/v1/drift": self.drift,
+            "/v1/jobs": self.jobs,
+            "/v1/status": self.status,
+        }
+        if path not in readers:
+            raise Refused(404, "not_found", f"no route {path}")
+        return readers[path](**query)
+
+
+class StubServer:
+    """Serves a StubApi on a free loopback port; a context manager."""
+
+    def __init__(self, api: StubApi, port: int = 0) -> None:
+        self.api = api
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.0"  # one call a connection: a closed server answers nobody
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+            def do_GET(self) -> None:
+                self.handle_call()
+
+            def do_POST(self) -> None:
+                self.handle_call()
+
+            def handle_call(self) -> None:
+                url = urlsplit(self.path)
+                raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                try:
+                    answer = api.answer(
+                        self.command,
+                        url.path,
+                        {k: v[0] for k, v in parse_qs(url.query).items()},
+                        {k.lower(): v for k, v in self.headers.items()},
+                        json.loads(raw) if raw else None,
+                    )
+                    status = 200
+                except Refused as refused:
+                    answer, status = refused.problem, refused.problem.status
+                content = answer if isinstance(answer, str) else answer.model_dump_json()
+                data = content.encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "text/html" if isinstance(answer, str) else "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def __enter__(self) -> "StubServer":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()

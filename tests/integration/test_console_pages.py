@@ -1,0 +1,359 @@
+"""Every page of the console in Streamlit's own test harness: gate, roles, backend away, empty states, changes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from console_stub import StubApi, StubServer
+from streamlit.testing.v1 import AppTest
+
+from console.change_dialog import PENDING, Pending
+
+APP = Path(__file__).parents[2] / "console" / "app.py"
+PAGES = {
+    "Overview": "views/overview.py",
+    "Models": "views/models.py",
+    "Live predict": "views/live_predict.py",
+    "Drift": "views/drift.py",
+}
+every_page = pytest.mark.parametrize("title", PAGES)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def api() -> StubApi:
+    return StubApi()
+
+
+@pytest.fixture
+def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
+    with StubServer(api) as running:
+        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
+        yield running
+
+
+def opened(title: str, user: str | None = "ada") -> AppTest:
+    """The page as `user` sees it; nobody is signed in for None."""
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    if user is not None:
+        app.session_state["session_token"] = f"token-{user}"
+    app.run()
+    if title != "Overview" and user is not None:
+        app.switch_page(PAGES[title]).run()
+    return app
+
+
+def text(app: AppTest) -> str:
+    """All that can be read on the page."""
+    parts = [e.value for kind in ("title", "header", "markdown", "caption", "error", "warning", "info", "html") for e in getattr(app, kind)]
+    return "\n".join(str(p) for p in parts)
+
+
+@every_page
+def test_page_shows_its_title_chips_and_time_of_update(server: StubServer, title: str) -> None:
+    app = opened(title)
+    assert not app.exception
+    assert [t.value for t in app.title] == [title]
+    shown = text(app)
+    assert "demo" in shown
+    assert "DEMO" in shown
+    assert "operator" in shown
+    assert "Updated " in shown
+    assert " UTC" in shown
+    assert not app.error
+    assert "{'" not in shown, "raw data on the page"
+
+
+def test_nobody_signed_in_sees_only_the_gate(server: StubServer, api: StubApi) -> None:
+    app = opened("Overview", user=None)
+    assert not app.exception
+    assert [t.value for t in app.title] == ["Sign in"]
+    assert 'href="/session/sign-in"' in app.html[0].value
+    assert not api.calls, "the API must not be asked for anything"
+
+
+def test_refused_token_leads_back_to_the_gate(server: StubServer) -> None:
+    app = opened("Overview", user="mallory")
+    assert [t.value for t in app.title] == ["Sign in"]
+    assert "Your session has ended" in text(app)
+
+
+@every_page
+def test_backend_down_before_the_first_value(monkeypatch: pytest.MonkeyPatch, title: str) -> None:
+    with StubServer(StubApi()) as gone:
+        url = gone.url
+    monkeypatch.setenv("TRAJOPS_API_URL", url)
+    app = opened(title)
+    assert not app.exception
+    assert [t.value for t in app.title] == [title]
+    assert any("does not answer" in e.value for e in app.error)
+    assert any(b.label == "Retry" for b in app.button)
+
+
+@every_page
+def test_backend_down_later_keeps_last_values_marked_stale(api: StubApi, monkeypatch: pytest.MonkeyPatch, title: str) -> None:
+    with StubServer(api) as running:
+        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
+        app = opened(title)
+        assert not app.warning
+    app.button(key="refresh-now").click().run()
+    assert not app.exception
+    assert any(w.value.startswith("Stale: values of ") for w in app.warning)
+    assert any(b.label == "Retry" for b in app.button)
+    assert len(app.metric) + len(app.dataframe) + len(app.get("plotly_chart")) > 0, "the last known values stay on the page"
+
+
+def test_retry_recovers(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    with StubServer(api) as running:
+        port = running.server.server_address[1]
+        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
+        app = opened("Overview")
+    app.button(key="refresh-now").click().run()
+    assert app.warning
+    with StubServer(api, port):
+        app.button(key="overview-retry").click().run()
+        assert not app.warning
+        assert not app.exception
+
+
+@every_page
+def test_empty_product_names_one_next_action(monkeypatch: pytest.MonkeyPatch, title: str) -> None:
+    with StubServer(StubApi(is_empty=True)) as running:
+        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
+        app = opened(title)
+        assert not app.exception
+        shown = text(app) + "".join(link.value for link in app.page_link)
+        expected = {
+            "Overview": "Start the workers",
+            "Models": "Train one with",
+            "Live predict": "Choose “Own points” above",
+            "Drift": "Run one now with the button above",
+        }
+        assert expected[title] in shown
+
+
+# Overview
+
+
+def test_overview_says_the_verdict_the_accuracy_and_the_credit(server: StubServer) -> None:
+    app = opened("Overview")
+    shown = text(app)
+    assert "Serving well; the last drift check failed" in shown
+    assert "ADE 0.53 m, 13 % better than constant velocity" in shown
+    assert "Demo data: SkillCorner open data (MIT)" in shown
+    metrics = {m.label: m.value for m in app.metric}
+    assert metrics["Live ADE"] == "0.53 m"
+    assert metrics["Live FDE"] == "1.12 m"
+    jobs = next(d.value for d in app.dataframe if "Job" in d.value.columns)
+    assert list(jobs["State"]) == ["● Succeeded", "● Succeeded", "✕ Failed", "▲ Late"]
+    assert list(jobs["Result"])[:2] == ["segments 3, rows 4120", "scored 811, completed 790"]
+
+
+def test_time_range_is_read_from_the_url_and_sent_to_the_api(server: StubServer, api: StubApi) -> None:
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    app.session_state["session_token"] = "token-ada"
+    app.query_params["range"] = "6h"
+    app.run()
+    assert app.session_state["range"] == "6h"
+    accuracy = next(d.value for d in app.dataframe if "Variant" in d.value.columns)
+    assert list(accuracy["Variant"]) == ["champion", "control", "treatment"]
+
+
+# Models
+
+
+def models_with(pending: Pending, user: str = "ada") -> AppTest:
+    app = opened("Models", user)
+    app.session_state[PENDING] = pending
+    return app.run()
+
+
+def confirm(app: AppTest, version: str, reason: str) -> AppTest:
+    app.text_area(key="confirm-reason").set_value(reason)
+    app.text_input(key="confirm-version").set_value(version)
+    return app.button(key="confirm-submit").click().run()
+
+
+PROMOTE = Pending("d1", "promote", 3, "dep-3", 3)
+
+
+def test_models_offers_what_each_state_allows(server: StubServer) -> None:
+    app = opened("Models")
+    keys = {b.key: b for b in app.button if b.key}
+    assert {"stage-5", "canary-4", "promote-4", "stop-3", "promote-3", "stage-1", "rollback"} <= set(keys)
+    assert "promote-2" not in keys
+    assert not keys["promote-3"].disabled
+    assert keys["canary-4"].disabled
+    assert "stop that canary first" in keys["canary-4"].help
+    for card, version in (("champion-card", "v2"), ("challenger-card", "v3"), ("previous-card", "v1")):
+        assert app.container(key=card).header[0].value.startswith(version)
+
+
+def test_viewer_sees_every_change_disabled_with_the_reason(server: StubServer) -> None:
+    app = opened("Models", user="vera")
+    changing = [b for b in app.button if b.key and b.key.split("-")[0] in {"stage", "canary", "promote", "stop", "rollback"}]
+    assert len(changing) == 7
+    assert all(b.disabled for b in changing)
+    assert all("viewer" in b.help for b in changing)
+    assert "You are signed in as a viewer" in text(app)
+
+
+def test_button_opens_the_confirmation_with_the_difference_in_words(server: StubServer, api: StubApi) -> None:
+    app = opened("Models")
+    app.button(key="promote-3").click().run()
+    shown = text(app)
+    assert "5 better, 1 worse" in shown
+    assert "0.045 better (8 %)" in shown
+    assert app.button(key="confirm-submit").label == "Promote"
+    assert not [c for c in api.calls if c[0] == "POST"], "opening changes nothing"
+
+
+def test_promotion_sends_what_was_seen_and_names_the_audit_entry(server: StubServer, api: StubApi) -> None:
+    app = confirm(models_with(PROMOTE), "3", "lower FDE on live traffic for 40 minutes")
+    assert not app.exception
+    method, path, headers, body = next(c for c in api.calls if c[0] == "POST")
+    assert (method, path) == ("POST", "/v1/deployments/dep-3/promote")
+    assert body == {"expected_version": 3, "reason": "lower FDE on live traffic for 40 minutes"}
+    assert len(headers["idempotency-key"]) == 32
+    assert api.current.champion.model_version == 3
+    assert any("audit aud-0004" in t.value for t in app.toast)
+    assert app.container(key="champion-card").header[0].value == "v3 · gaussian\\_mlp"
+    assert PENDING not in app.session_state
+
+
+@pytest.mark.parametrize(
+    ("version", "reason", "expected"),
+    [("4", "a good enough reason", "Type 3 to confirm"), ("3", "too short", "at least 10 characters"), ("", "", "at least 10 characters")],
+    ids=["wrong-version", "short-reason", "nothing"],
+)
+def test_confirmation_refuses_before_the_api_is_asked(server: StubServer, api: StubApi, version: str, reason: str, expected: str) -> None:
+    app = confirm(models_with(PROMOTE), version, reason)
+    assert any(expected in e.value for e in app.error)
+    assert not [c for c in api.calls if c[0] == "POST"]
+
+
+def test_conflict_is_explained_and_the_page_is_refreshed(server: StubServer, api: StubApi) -> None:
+    app = models_with(PROMOTE)
+    api.conflict_next = True
+    confirm(app, "3", "lower FDE on live traffic")
+    assert any("Nothing was changed: somebody else was faster" in w.value for w in app.warning)
+    assert PENDING not in app.session_state
+    assert api.current.champion.model_version == 2
+
+
+def test_same_confirmation_sent_twice_carries_the_same_key(server: StubServer, api: StubApi) -> None:
+    keys = []
+    for dialog in ("d1", "d1", "d2"):
+        api.states[3], api.versions[3] = "canary", 3
+        confirm(models_with(PROMOTE._replace(dialog_id=dialog)), "3", "lower FDE on live traffic")
+        keys.append([c for c in api.calls if c[0] == "POST"][-1][2]["idempotency-key"])
+    assert keys[0] == keys[1] != keys[2]
+
+
+@pytest.mark.parametrize(
+    ("pending", "path", "fields"),
+    [
+        (Pending("d", "stage", 5), "/v1/deployments", {"model_version": 5}),
+        (Pending("d", "canary", 4, "dep-4", 3), "/v1/deployments/dep-4/canary", {"expected_version": 3, "coverage": 0.2}),
+        (Pending("d", "stop", 3, "dep-3", 3), "/v1/deployments/dep-3/canary/stop", {"expected_version": 3}),
+        (Pending("d", "rollback", 1, expected_epoch=3), "/v1/routes/rollback", {"expected_epoch": 3}),
+    ],
+    ids=["stage", "canary", "stop", "rollback"],
+)
+def test_every_change_reaches_its_route(server: StubServer, api: StubApi, pending: Pending, path: str, fields: dict[str, object]) -> None:
+    app = confirm(models_with(pending), f"v{pending.model_version}", "because the operator decided so")
+    assert not app.exception
+    assert not app.error
+    _, called, _, body = next(c for c in api.calls if c[0] == "POST")
+    assert called == path
+    assert body == {**fields, "reason": "because the operator decided so"}
+
+
+def test_viewer_who_forces_the_dialog_is_refused_by_the_api(server: StubServer, api: StubApi) -> None:
+    app = confirm(models_with(PROMOTE, user="vera"), "3", "I would like to promote this")
+    assert any("a viewer may not change what is served" in e.value for e in app.error)
+    assert api.current.champion.model_version == 2
+
+
+# Live predict
+
+
+def test_live_predict_shows_the_latest_scored_prediction(server: StubServer) -> None:
+    app = opened("Live predict")
+    metrics = {m.label: m.value for m in app.metric}
+    assert metrics["Steps scored"] == "12 of 12"
+    assert metrics["ADE so far"] == "0.41 m"
+    assert metrics["Version"] == "v2"
+    assert app.get("plotly_chart")
+
+
+def test_newest_prediction_has_no_truth_yet(server: StubServer) -> None:
+    app = opened("Live predict")
+    app.session_state["which"] = "Newest"
+    app.run()
+    metrics = {m.label: m.value for m in app.metric}
+    assert metrics["Steps scored"] == "0 of 12"
+    assert metrics["ADE so far"] == "–"
+
+
+def test_comparison_asks_the_other_version_with_the_same_history_once(server: StubServer, api: StubApi) -> None:
+    app = opened("Live predict")
+    app.selectbox(key="compare-version").set_value(3).run()
+    app.run()
+    assert not app.exception
+    predictions = [body for method, path, _, body in api.calls if path == "/predict"]
+    assert len(predictions) == 1
+    assert predictions[0]["model_version"] == 3
+    assert len(predictions[0]["history"]) == 8
+    assert predictions[0]["scene_id"] == "console", "a try must not mix with the agent's own track"
+    assert "v3 ADE" in text(app)
+
+
+def test_prediction_is_a_deep_link(server: StubServer, api: StubApi) -> None:
+    wanted = api.remembered(9).prediction.prediction_id
+    app = opened("Live predict")
+    app.query_params["source"] = "Prediction"
+    app.query_params["prediction"] = wanted
+    app.session_state["source"] = "Prediction"
+    app.run()
+    assert not app.exception
+    assert wanted in [c.value for c in app.code]
+
+
+def test_own_points_are_predicted_by_two_versions(server: StubServer, api: StubApi) -> None:
+    app = opened("Live predict")
+    app.session_state["source"] = "Own points"
+    app.run()
+    app.multiselect(key="own-versions").set_value([2, 3])
+    app.button(key="own-predict").click().run()
+    assert not app.exception
+    assert [b["model_version"] for _, p, _, b in api.calls if p == "/predict"] == [2, 3]
+    assert app.get("plotly_chart")
+    assert any("curl -sS" in c.value and "$TRAJOPS_TOKEN" in c.value for c in app.code)
+
+
+# Drift
+
+
+def test_drift_shows_verdict_columns_and_report(server: StubServer) -> None:
+    app = opened("Drift")
+    assert "4 of 6 columns drifted" in text(app)
+    table = next(d.value for d in app.dataframe if "Score ÷ threshold" in d.value.columns)
+    assert table.iloc[0]["Column"] == "ade_m"
+    assert len(app.get("plotly_chart")) == 2
+    assert app.link_button[0].url == "/session/drift-reports/check-20"
+
+
+def test_too_little_data_is_explained_and_never_called_stable(api: StubApi, server: StubServer) -> None:
+    api.drift_verdict = "insufficient_data"
+    app = opened("Drift")
+    assert "Too little data" in text(app)
+    assert any("nothing is said about drift" in i.value for i in app.info)
+    assert "Stable" not in text(app)
+
+
+def test_operator_runs_a_check_and_viewer_cannot(api: StubApi, server: StubServer) -> None:
+    app = opened("Drift")
+    app.button(key="run-drift").click().run()
+    assert ("POST", "/v1/jobs/check_drift/run") in [c[:2] for c in api.calls]
+    assert opened("Drift", user="vera").button(key="run-drift").disabled

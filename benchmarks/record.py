@@ -1,0 +1,71 @@
+"""One benchmark's result as a JSON record, and the judgement against its budget."""
+
+import json
+import os
+import platform
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path("var/bench")
+BUDGETS = Path(__file__).with_name("budgets.toml")
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a benchmark module's `run()` returns: the judged value, and all that explains it."""
+
+    value: float
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is written to `var/bench/NAME.json`."""
+
+    name: str
+    value: float
+    unit: str
+    budget: str
+    ok: bool
+    details: Mapping[str, Any]
+    date: str
+    machine: str
+
+    def save(self) -> Path:
+        """Write the record and return its path."""
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        path = FOLDER / f"{self.name}.json"
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        return path
+
+
+def budgets() -> dict[str, dict[str, Any]]:
+    """All budgets by benchmark name."""
+    return tomllib.loads(BUDGETS.read_text())
+
+
+def judge(name: str, measurement: Measurement) -> Record:
+    """Hold a measurement against its budget."""
+    budget = budgets()[name]
+    bounds = []
+    ok = True
+    if "at_least" in budget:
+        bounds.append(f"≥ {budget['at_least']:g}")
+        ok = ok and measurement.value >= budget["at_least"]
+    if "at_most" in budget:
+        bounds.append(f"≤ {budget['at_most']:g}")
+        ok = ok and measurement.value <= budget["at_most"]
+    return Record(
+        name=name,
+        value=measurement.value,
+        unit=budget["unit"],
+        budget=" and ".join(bounds),
+        ok=ok,
+        details=measurement.details,
+        date=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine=f"{os.cpu_count()} × {platform.machine()}, Python {platform.python_version()}",
+    )

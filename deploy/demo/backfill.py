@@ -1,0 +1,135 @@
+"""Reference history for the lake: the first half predicted at once, marked as backfill (docs/decisions/0005).
+
+The half ends now, so that the reference lies right before the first live prediction. Outcomes are written only for agents
+that no model was fitted or calibrated on.
+"""
+
+import time
+from uuid import uuid4
+
+import numpy as np
+
+from data.datasets import skillcorner
+from data.lake.spool import Spool
+from trajops.ports import Forecaster
+from trajops.settings import Settings
+from trajops.telemetry import OutcomeEvent, PredictionEvent
+from trajops.trajectories import FloatArray, Track
+from trajops.truth import Scores, score
+from workers.training.partitions import role_of
+
+CHUNK = 2_000
+
+
+def backfill(settings: Settings, forecaster: Forecaster, version: int, scene_id: str) -> int:
+    """Write predictions and outcomes of the first half to the spool; return the number of predictions."""
+    scene = skillcorner.load()["first_half"]
+    shift_s = time.time() - max(float(track.times_s[-1]) for track in scene.tracks)
+    rows = [row for track in scene.tracks for row in _rows(track, forecaster.window.t_obs, forecaster.window.t_pred, shift_s)]
+    rows.sort(key=lambda row: row[1])
+    with Spool(settings.spool_dir, rotate_s=settings.spool_rotate_s) as spool:
+        for start in range(0, len(rows), CHUNK):
+            agents, times, histories, truths = zip(*rows[start : start + CHUNK], strict=True)
+            predictions, outcomes = _events(settings, forecaster, version, scene_id, agents, times, np.stack(histories), np.stack(truths))
+            spool.write("predictions", predictions)
+            spool.write("outcomes", outcomes)
+    return len(rows)
+
+
+def _rows(track: Track, t_obs: int, t_pred: int, shift_s: float) -> list[tuple[str, float, FloatArray, FloatArray]]:
+    """Agent, time, history and truth (NaN where the track ends) at each state that has a full history."""
+    padded_m = np.concatenate([track.positions_m, np.full((t_pred, 2), np.nan)])
+    return [
+        (
+            track.agent_id,
+            float(track.times_s[last]) + shift_s,
+            padded_m[last - t_obs + 1 : last + 1],
+            padded_m[last + 1 : last + 1 + t_pred],
+        )
+        for last in range(t_obs - 1, len(track))
+    ]
+
+
+def _events(
+    settings: Settings,
+    forecaster: Forecaster,
+    version: int,
+    scene_id: str,
+    agents: tuple[str, ...],
+    times_s: tuple[float, ...],
+    history_m: FloatArray,
+    truth_m: FloatArray,
+) -> tuple[list[PredictionEvent], list[OutcomeEvent]]:
+    started_ns = time.perf_counter_ns()
+    forecast = forecaster.forecast(history_m)
+    latency_ms = (time.perf_counter_ns() - started_ns) / 1e6 / len(agents)
+    covariance = forecast.covariance_m2.reshape(*forecast.mean_m.shape[:3], 4)[..., [0, 1, 3]]
+    scores = score(
+        history_m,
+        forecast.mean_m,
+        covariance,
+        forecast.weights,
+        truth_m,
+        miss_threshold_m=settings.miss_threshold_m,
+        level=settings.coverage_level,
+    )
+    predictions, outcomes = [], []
+    for row, (agent, time_s) in enumerate(zip(agents, times_s, strict=True)):
+        prediction = PredictionEvent(
+            prediction_id=uuid4().hex,
+            received_ns=int(time_s * 1e9),
+            observed_at_s=time_s,
+            scene_id=scene_id,
+            agent_id=f"b-{agent}",
+            client_id="demo backfill",
+            request_id="backfill",
+            model_name=settings.model_name,
+            model_version=version,
+            variant="champion",
+            epoch=0,
+            dt_s=forecaster.window.dt_s,
+            history_m=history_m[row].ravel().tolist(),
+            weights=forecast.weights[row].tolist(),
+            mean_m=forecast.mean_m[row].ravel().tolist(),
+            cov_m2=covariance[row].ravel().tolist(),
+            latency_ms=latency_ms,
+            source="backfill",
+        )
+        predictions.append(prediction)
+        if scores.is_usable[row] and role_of(agent) == "validation":
+            outcomes.append(_outcome(prediction, scores, row))
+    return predictions, outcomes
+
+
+def _outcome(prediction: PredictionEvent, scores: Scores, row: int) -> OutcomeEvent:
+    known = scores.known[row].tolist()
+    is_complete = all(known)
+    horizon_s = len(known) * prediction.dt_s
+
+    def steps(values: FloatArray) -> list[float | None]:
+        return [value if there else None for value, there in zip(values.tolist(), known, strict=True)]
+
+    return OutcomeEvent(
+        prediction_id=prediction.prediction_id,
+        scored_ns=prediction.received_ns + int(horizon_s * 1e9),
+        received_ns=prediction.received_ns,
+        observed_at_s=prediction.observed_at_s,
+        scene_id=prediction.scene_id,
+        agent_id=prediction.agent_id,
+        model_name=prediction.model_name,
+        model_version=prediction.model_version,
+        variant=prediction.variant,
+        source="backfill",
+        steps_scored=int(scores.steps_scored[row]),
+        is_complete=is_complete,
+        ade_m=float(scores.ade_m[row]),
+        fde_m=float(scores.fde_m[row]) if known[-1] else None,
+        is_miss=bool(scores.is_miss[row]) if known[-1] else None,
+        nll=float(scores.nll[row]),
+        inside_share=float(scores.inside_share[row]),
+        cv_ade_m=float(scores.cv_ade_m[row]),
+        truth_delay_s=horizon_s,
+        step_error_m=steps(scores.step_error_m[row]),
+        step_nll=steps(scores.step_nll[row]),
+        step_inside=[bool(inside) if there else None for inside, there in zip(scores.step_inside[row], known, strict=True)],
+    )

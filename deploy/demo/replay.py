@@ -1,0 +1,114 @@
+"""Recorded tracks as live traffic: each position reaches the API when it was played.
+
+An agent is one continuous track. Most agents are clients that send their whole history; every fifth only reports
+positions to `/observations` and asks for a forecast by its id. Both ways carry the truth of earlier predictions.
+"""
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from trajops.trajectories import DEFAULT_WINDOW, Scene, Track
+
+IN_FLIGHT = 32
+
+
+@dataclass
+class Tally:
+    """What the replay has sent so far."""
+
+    predictions: int = 0
+    observations: int = 0
+    failures: int = 0
+    last_failure: str = ""
+    versions: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+
+
+def ticks(scene: Scene, dt_s: float) -> Iterator[list[tuple[Track, int]]]:
+    """For each `dt_s` of play, the agents present and the index of their newest state; empty ticks too."""
+    slots: dict[int, list[tuple[Track, int]]] = defaultdict(list)
+    for track in scene.tracks:
+        for index, time_s in enumerate(track.times_s):
+            slots[int(time_s / dt_s)].append((track, index))
+    for slot in range(min(slots), max(slots) + 1):
+        yield slots.get(slot, [])
+
+
+class Replay:
+    """Sends one scene to the API, in its own time or faster."""
+
+    def __init__(self, url: str, api_key: str, scene: Scene, scene_id: str, label: str, *, speed: float) -> None:
+        self.tally = Tally()
+        self._url, self._api_key, self._scene = url, api_key, scene
+        self._scene_id, self._label, self._speed = scene_id, label, speed
+        self._slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def run(self) -> None:
+        """Play the scene once."""
+        dt_s, t_obs = DEFAULT_WINDOW.dt_s, DEFAULT_WINDOW.t_obs
+        headers = {"Authorization": f"Bearer {self._api_key}"}
+        async with httpx.AsyncClient(base_url=self._url, headers=headers, timeout=5.0, trust_env=False) as client:
+            epoch = time.time() - min(float(track.times_s[0]) for track in self._scene.tracks)
+            start = time.perf_counter()
+            for number, tick in enumerate(ticks(self._scene, dt_s)):
+                delay = start + number * dt_s / self._speed - time.perf_counter()
+                if delay > 0:
+                    await asyncio.sleep(delay)
+                reported = [(track, index) for track, index in tick if index < t_obs - 1 or self._reports(track)]
+                if reported:
+                    await self._observe(client, epoch, reported)
+                async with asyncio.TaskGroup() as group:
+                    for track, index in tick:
+                        if index >= t_obs - 1:
+                            group.create_task(self._predict(client, epoch, track, index))
+
+    @staticmethod
+    def _reports(track: Track) -> bool:
+        return sum(track.agent_id.encode()) % 5 == 0
+
+    def _agent_id(self, track: Track) -> str:
+        return f"{self._label}-{track.agent_id}"
+
+    async def _predict(self, client: httpx.AsyncClient, epoch: float, track: Track, index: int) -> None:
+        body: dict[str, Any] = {"agent_id": self._agent_id(track), "scene_id": self._scene_id, "source": "replay"}
+        if not self._reports(track):
+            history = track.positions_m[index - DEFAULT_WINDOW.t_obs + 1 : index + 1]
+            body |= {"history": history.round(3).tolist(), "observed_at_s": epoch + float(track.times_s[index])}
+        answer = await self._send(client, "/predict", body)
+        if answer is not None:
+            self.tally.predictions += 1
+            self.tally.versions[answer["model_version"]] += 1
+
+    async def _observe(self, client: httpx.AsyncClient, epoch: float, states: list[tuple[Track, int]]) -> None:
+        observations = [
+            {
+                "agent_id": self._agent_id(track),
+                "scene_id": self._scene_id,
+                "observed_at_s": epoch + float(track.times_s[index]),
+                "position": track.positions_m[index].round(3).tolist(),
+            }
+            for track, index in states
+        ]
+        if await self._send(client, "/observations", {"observations": observations, "source": "replay"}) is not None:
+            self.tally.observations += len(observations)
+
+    async def _send(self, client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
+        async with self._slots:
+            try:
+                answer = await client.post(path, json=body)
+                answer.raise_for_status()
+            except httpx.HTTPStatusError as error:
+                self.tally.failures += 1
+                self.tally.last_failure = error.response.text[:300]
+                return None
+            except httpx.HTTPError as error:  # The API may be restarting: traffic goes on.
+                self.tally.failures += 1
+                self.tally.last_failure = f"{type(error).__name__}: {error}"
+                return None
+        result: dict[str, Any] = answer.json()
+        return result

@@ -147,7 +147,7 @@ class JobRunner:
             last = next(iter(work.jobs.runs(job.name, 1)), None)
             if last is not None and last.state == "running":
                 work.jobs.record_finish(last.run_id, present, error=f"worker {last.holder} disappeared during the run")
-            elif last is not None and not is_requested and not _is_due(schedule, last.started_at, present):
+            elif last is not None and not is_requested and not _is_due(schedule, last, present):
                 work.leases.release(job.name, self.holder, fence, present)
                 return False
             record = work.jobs.record_start(job.name, self.holder, present)
@@ -198,6 +198,8 @@ class JobRunner:
             logger.warning("the end of a run could not be recorded", extra={"job": name, "reason": problem.message})
 
 
-def _is_due(schedule: Schedule, last_started_at: datetime, present: datetime) -> bool:
+def _is_due(schedule: Schedule, last: JobRunOut, present: datetime) -> bool:
     """Whether the interval since the last run, on whichever worker, is over; two workers do not double the pace."""
-    return present - last_started_at >= timedelta(seconds=0.9 * schedule.every_s - 2 * schedule.jitter_s)
+    if last.state == "failed" and schedule.retry_s is not None:
+        return present - last.started_at >= timedelta(seconds=0.9 * schedule.retry_s)
+    return present - last.started_at >= timedelta(seconds=0.9 * schedule.every_s - 2 * schedule.jitter_s)

@@ -54,7 +54,7 @@ class Scheduler:
         self._runner.describe()
         for number, (name, job) in enumerate(self._runner.jobs.items()):
             self._scheduler.add_job(
-                self._runner.run,
+                self._run,
                 "interval",
                 args=[name],
                 id=name,
@@ -73,12 +73,19 @@ class Scheduler:
         self._watch.join()
         return late
 
+    def _run(self, name: str) -> None:
+        record = self._runner.run(name)
+        retry_s = self._runner.jobs[name].schedule.retry_s
+        if record is not None and record.state == "failed" and retry_s is not None and not self._is_stopping.is_set():
+            again = datetime.now(UTC) + timedelta(seconds=retry_s)
+            self._scheduler.add_job(self._run, "date", run_date=again, args=[name], id=f"{name}:retry", replace_existing=True)
+
     def _watching(self) -> None:
         while not self._is_stopping.wait(self._watch_s):
             try:
                 self._runner.renew()
                 for name in self._runner.requested():
-                    self._scheduler.add_job(self._runner.run, args=[name], id=f"{name}:requested", replace_existing=True)
+                    self._scheduler.add_job(self._run, args=[name], id=f"{name}:requested", replace_existing=True)
             except TrajOpsError as error:
                 logger.warning("leases and requests could not be looked after", extra={"reason": error.message})
             except Exception as error:  # the watch must outlive any single fault, or all leases end

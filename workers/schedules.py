@@ -15,6 +15,7 @@ class Schedule(Config):
     description: str = Field(min_length=10, description="Shown on the console's Services page.")
     every_s: float = Field(gt=0, le=86_400)
     jitter_s: float = Field(default=0.0, ge=0, description="Each start is moved by up to this, so that workers do not meet.")
+    retry_s: float | None = Field(default=None, gt=0, description="A failed run is tried again this soon; else at its next turn.")
     lease_s: float = Field(default=30.0, ge=1, description="How long a killed worker blocks the job; a living one renews.")
     timeout_s: float = Field(default=600.0, gt=0, description="A run that takes longer is given up and counts as failed.")
 
@@ -22,6 +23,8 @@ class Schedule(Config):
     def _fits(self) -> Self:
         if self.jitter_s > self.every_s / 4:
             raise ValueError(f"jitter_s ({self.jitter_s:g}) cannot be more than a quarter of every_s ({self.every_s:g})")
+        if self.retry_s is not None and self.retry_s >= self.every_s:
+            raise ValueError(f"retry_s ({self.retry_s:g}) must be below every_s ({self.every_s:g}); leave it out otherwise")
         return self
 
 

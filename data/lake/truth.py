@@ -46,6 +46,8 @@ _PREDICTIONS_WITH_STEPS = f"""
     FROM predictions p LEFT JOIN known k ON k.prediction_id = p.prediction_id WHERE {IS_HISTORY}
 """  # noqa: S608 - names of our own schema
 
+_ANY_OUTCOME = "SELECT 1 FROM outcomes LIMIT 1"
+
 
 @dataclass(slots=True)
 class _Memory:
@@ -130,8 +132,11 @@ class TruthJoin:
         """
         total = {"candidates": 0, "scored": 0, "completed": 0}
         self._memory = None
+        # Asked once: what the first slices write would have to be read again and again by the later ones.
+        is_begun = self._lake.read(("outcomes",), _has_outcomes, since_ns=since_ns, until_ns=until_ns)
+        tables, load = (("predictions", "outcomes"), _candidates) if is_begun else (("predictions",), _unscored)
         for start_ns, end_ns in self._slices(since_ns, until_ns):
-            rows = self._lake.read(("predictions", "outcomes"), _candidates, since_ns=start_ns, until_ns=end_ns)
+            rows = self._lake.read(tables, load, since_ns=start_ns, until_ns=end_ns)
             samples = self._lake.read(
                 ("predictions", "observations"), _all_samples, since_ns=start_ns - BEFORE_NS, until_ns=end_ns + self._wait_ns
             )
@@ -244,6 +249,15 @@ class TruthJoin:
 def _candidates(cursor: duckdb.DuckDBPyConnection, prefix: str) -> pa.Table:
     """Predictions with the steps that were scored so far."""
     return sampling.arrow(cursor, prefix + _PREDICTIONS_WITH_STEPS)
+
+
+def _unscored(cursor: duckdb.DuckDBPyConnection, prefix: str) -> pa.Table:
+    """Predictions, where none of them has been scored."""
+    return sampling.arrow(cursor, prefix + _PREDICTIONS)
+
+
+def _has_outcomes(cursor: duckdb.DuckDBPyConnection, prefix: str) -> bool:
+    return bool(cursor.execute(prefix + _ANY_OUTCOME).fetchall())
 
 
 def _all_samples(cursor: duckdb.DuckDBPyConnection, prefix: str) -> Samples:

@@ -20,6 +20,7 @@ from data.stubs import SetClock
 from tests.conftest import free_port
 from trajops.clock import SystemClock, now
 from trajops.contracts.jobs import JobRunOut
+from trajops.errors import Unavailable
 from trajops.ports import Clock
 from workers.health import HealthServer
 from workers.metrics import WorkerMetrics
@@ -237,6 +238,26 @@ def test_jobs_repeat_and_a_failing_one_stops_none(database: Database) -> None:
     assert not scheduler.is_alive
 
 
+def test_a_failed_run_is_tried_again_before_its_turn(database: Database) -> None:
+    attempts: list[int] = []
+
+    def fails_once() -> Mapping[str, Any]:
+        attempts.append(1)
+        if len(attempts) == 1:
+            raise Unavailable("not yet")
+        return {}
+
+    impatient = Job("retried", a_schedule(retry_s=0.2), fails_once)
+    patient = Job("waits", a_schedule(), fails)
+    scheduler = Scheduler(a_runner(database, impatient, patient), watch_s=0.1)
+    scheduler.start()
+    try:
+        wait_for(lambda: [run.state for run in runs(database, "retried")] == ["succeeded", "failed"], "a second attempt")
+        assert len(runs(database, "waits")) <= 1
+    finally:
+        scheduler.stop(WAIT_S)
+
+
 def test_a_request_starts_a_run_within_two_seconds(database: Database) -> None:
     scheduler = Scheduler(a_runner(database, Job("j", a_schedule(), works)))
     scheduler.start()
@@ -328,14 +349,17 @@ def test_the_process_works_and_ends_cleanly(tmp_path: Path, signal_number: signa
         wait_for(lambda: ask(port, "/healthz")[0] == 200, "health")
         database = Database(f"sqlite:///{tmp_path / 'var' / 'trajops.db'}")
 
+        ended: dict[str, str] = {}
+
         def states() -> dict[str, str]:
             with database.unit_of_work(read_only=True) as work:
                 overview = work.jobs.overview(now(SystemClock()))
-            return {job.job: job.last_run.state for job in overview if job.last_run is not None and job.last_run.state != "running"}
+            ended.update({job.job: job.last_run.state for job in overview if job.last_run is not None and job.last_run.state != "running"})
+            return ended
 
         wait_for(lambda: len(states()) == 5, "a run of each job")
         expected = dict.fromkeys(("compact_lake", "join_truth", "check_drift", "prune"), "succeeded")
-        assert states() == {**expected, "reconcile_aliases": "failed"}
+        assert ended == {**expected, "reconcile_aliases": "failed"}
         assert "trajops_drift_verdict -1.0" in ask(port, "/metrics")[1]
         process.send_signal(signal_number)
         lines = [json.loads(line) for line in process.communicate(timeout=WAIT_S)[0].splitlines()]

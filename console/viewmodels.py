@@ -62,7 +62,7 @@ def performance_rows(rows: Sequence[PerformanceRow]) -> list[dict[str, Any]]:
             "Version": f"v{row.model_version}",
             "Variant": row.variant,
             "Predictions": row.predictions,
-            "Scored": row.scored,
+            "Scored": row.complete,
             "Agents": row.agents,
             "Joined": 100 * row.join_rate,
             "ADE (m)": row.ade_m,
@@ -78,13 +78,13 @@ def performance_rows(rows: Sequence[PerformanceRow]) -> list[dict[str, Any]]:
 
 
 def merged_row(rows: Iterable[PerformanceRow], model_version: int) -> PerformanceRow | None:
-    """All variants of one version as one row, weighted by what was scored; latencies are the largest of the variants."""
+    """All variants of one version as one row, weighted by what is complete; latencies are the largest of the variants."""
     mine = [row for row in rows if row.model_version == model_version]
     if not mine:
         return None
 
     def mean(name: str) -> float | None:
-        pairs = [(getattr(row, name), row.scored) for row in mine if getattr(row, name) is not None and row.scored]
+        pairs = [(getattr(row, name), row.complete) for row in mine if getattr(row, name) is not None and row.complete]
         weight = sum(n for _, n in pairs)
         return sum(v * n for v, n in pairs) / weight if weight else None
 
@@ -97,6 +97,7 @@ def merged_row(rows: Iterable[PerformanceRow], model_version: int) -> Performanc
         variant="all",
         predictions=predictions,
         scored=sum(row.scored for row in mine),
+        complete=sum(row.complete for row in mine),
         agents=sum(row.agents for row in mine),
         join_rate=sum(row.join_rate * row.predictions for row in mine) / predictions if predictions else 0.0,
         ade_m=mean("ade_m"),
@@ -122,7 +123,7 @@ def accuracy_sentence(performance: PerformanceOut, route: RouteOut) -> str:
     return (
         f"Champion v{row.model_version}: ADE {metres(row.ade_m)}, {gain_over_constant_velocity(row).text}; "
         f"{share(row.coverage, 0)} of steps inside the {share(performance.nominal_coverage, 0)} ellipse, "
-        f"{count(row.scored)} predictions scored."
+        f"{count(row.complete)} predictions scored to the end."
     )
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _PLAIN = ("received_ns", "agent_id", "scene_id", "model_version", "variant", "dt_s")
 _QUERY = f"""
     , best AS (
-        SELECT prediction_id, ade_m, fde_m, inside_share FROM outcomes
+        SELECT prediction_id, ade_m, fde_m, inside_share FROM outcomes WHERE is_complete
         QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY steps_scored DESC, scored_ns DESC) = 1
     )
     SELECT {", ".join(f"p.{name}" for name in _PLAIN)}, p.latency_ms::DOUBLE AS latency_ms, p.history_m,
@@ -52,7 +52,7 @@ def drift_table(lake: "LakeReader", since_ns: int, until_ns: int, sources: Seque
     `turn_rad` is the signed angle between the first and the last displacement of the history, `heading_rad` the direction of
     the last one (0 where it is nil), `predicted_speed_mps` the mean displacement per second of the likeliest mode over the
     horizon, `predicted_spread_m` the root of half the trace of its covariance at the last step. The last three columns are
-    NULL without an outcome.
+    NULL until the whole horizon is known.
 
     Raises:
         Unavailable: if the lake cannot be read.

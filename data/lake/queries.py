@@ -35,17 +35,17 @@ _SCORED = """
     FROM predictions p LEFT JOIN best o ON o.prediction_id = p.prediction_id
     WHERE list_contains($sources, p.source)
 """
+_WHOLE = ("ade_m", "fde_m", "is_miss", "nll", "inside_share", "cv_ade_m")
 _ROWS = """
-    SELECT model_version, variant, count(*), count(steps_scored), count(DISTINCT (scene_id, agent_id)),
+    SELECT model_version, variant, count(*), count(steps_scored), count(ade_m), count(DISTINCT (scene_id, agent_id)),
         coalesce(count(steps_scored) FILTER (received_ns <= $due) / nullif(count(*) FILTER (received_ns <= $due), 0), 0.0),
-        sum(ade_m * steps_scored) / sum(steps_scored), avg(fde_m), avg(is_miss::INTEGER), sum(nll * steps_scored) / sum(steps_scored),
-        sum(inside_share * steps_scored) / sum(steps_scored), sum(cv_ade_m * steps_scored) / sum(steps_scored),
+        avg(ade_m), avg(fde_m), avg(is_miss::INTEGER), avg(nll), avg(inside_share), avg(cv_ade_m),
         quantile_cont(latency_ms, 0.5), quantile_cont(latency_ms, 0.95)
     FROM scored GROUP BY model_version, variant ORDER BY model_version, variant
 """
 _SERIES = """
     SELECT (received_ns - $since) // $width AS bucket, model_version, count(*), count(steps_scored),
-        sum(ade_m * steps_scored) / sum(steps_scored), avg(fde_m), sum(inside_share * steps_scored) / sum(steps_scored)
+        avg(ade_m), avg(fde_m), avg(inside_share)
     FROM scored GROUP BY bucket, model_version ORDER BY bucket, model_version
 """
 _STEPS = """
@@ -76,7 +76,8 @@ class Lake(LakeReader):
     ) -> PerformanceOut:
         """Accuracy, calibration and latency of the predictions received in a time range, as far as truth has arrived.
 
-        A prediction that is scored in part counts by its scored steps; for complete ones that is the plain mean. `join_rate`
+        Accuracy and calibration are means over predictions whose whole horizon is known: early steps are easier, and the
+        newest predictions have only those. The error by step takes every known step. `join_rate`
         is the share with any outcome among the predictions older than their horizon and two seconds at `until`; 0 if none is.
 
         Raises:
@@ -85,7 +86,7 @@ class Lake(LakeReader):
         """
         since_ns, until_ns, width_ns = _range(since, until, buckets)
         due_ns = until_ns - round((DEFAULT_WINDOW.horizon_s + TRUTH_SLACK_S) * 1e9)
-        outcome = "steps_scored, ade_m, fde_m, is_miss, nll, inside_share, cv_ade_m, step_error_m"
+        outcome = ", ".join(("steps_scored", "step_error_m", *(f"CASE WHEN is_complete THEN {name} END AS {name}" for name in _WHOLE)))
 
         def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[list[Any], list[Any], list[Any]]:
             query = f"{prefix}, {_BEST.format(columns=outcome)} {_SCORED}"

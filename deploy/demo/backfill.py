@@ -1,43 +1,60 @@
 """Reference history for the lake: the first half predicted at once, marked as backfill (docs/decisions/0005).
 
-The half ends now, so that the reference lies right before the first live prediction. Outcomes are written only for agents
-that no model was fitted or calibrated on.
+The half ends now, so that the reference lies right before the first live prediction. Each agent is answered by one of the
+compared versions, as live agents are, so that both have a reference. Outcomes are written only for agents that no model was
+fitted or calibrated on.
 """
 
 import time
+from collections.abc import Mapping
 from uuid import uuid4
 
 import numpy as np
 
 from data.datasets import skillcorner
 from data.lake.spool import Spool
+from trajops.experiments.assignment import unit_interval
 from trajops.ports import Forecaster
 from trajops.settings import Settings
 from trajops.telemetry import OutcomeEvent, PredictionEvent
-from trajops.trajectories import FloatArray, Track
+from trajops.trajectories import FloatArray, Track, WindowSpec
 from trajops.truth import Scores, score
 from workers.training.partitions import role_of
 
 CHUNK = 2_000
 
 
-def backfill(settings: Settings, forecaster: Forecaster, version: int, scene_id: str) -> int:
-    """Write predictions and outcomes of the first half to the spool; return the number of predictions."""
+def backfill(settings: Settings, forecasters: Mapping[int, Forecaster], scene_id: str) -> int:
+    """Write predictions and outcomes of the first half to the spool.
+
+    Args:
+        settings: where the spool is, and how outcomes are scored.
+        forecasters: by version; each answers its share of the agents.
+        scene_id: of the events.
+
+    Returns:
+        The number of predictions.
+    """
     scene = skillcorner.load()["first_half"]
     shift_s = time.time() - max(float(track.times_s[-1]) for track in scene.tracks)
-    rows = [row for track in scene.tracks for row in _rows(track, forecaster.window.t_obs, forecaster.window.t_pred, shift_s)]
-    rows.sort(key=lambda row: row[1])
+    count = 0
     with Spool(settings.spool_dir, rotate_s=settings.spool_rotate_s) as spool:
-        for start in range(0, len(rows), CHUNK):
-            agents, times, histories, truths = zip(*rows[start : start + CHUNK], strict=True)
-            predictions, outcomes = _events(settings, forecaster, version, scene_id, agents, times, np.stack(histories), np.stack(truths))
-            spool.write("predictions", predictions)
-            spool.write("outcomes", outcomes)
-    return len(rows)
+        for arm, (version, forecaster) in enumerate(forecasters.items()):
+            mine = [track for track in scene.tracks if int(unit_interval("backfill", track.agent_id) * len(forecasters)) == arm]
+            rows = [row for track in mine for row in _rows(track, forecaster.window, shift_s)]
+            for start in range(0, len(rows), CHUNK):
+                agents, times, histories, truths = zip(*rows[start : start + CHUNK], strict=True)
+                arrays = np.stack(histories), np.stack(truths)
+                predictions, outcomes = _events(settings, forecaster, version, scene_id, agents, times, *arrays)
+                spool.write("predictions", predictions)
+                spool.write("outcomes", outcomes)
+            count += len(rows)
+    return count
 
 
-def _rows(track: Track, t_obs: int, t_pred: int, shift_s: float) -> list[tuple[str, float, FloatArray, FloatArray]]:
+def _rows(track: Track, window: WindowSpec, shift_s: float) -> list[tuple[str, float, FloatArray, FloatArray]]:
     """Agent, time, history and truth (NaN where the track ends) at each state that has a full history."""
+    t_obs, t_pred = window.t_obs, window.t_pred
     padded_m = np.concatenate([track.positions_m, np.full((t_pred, 2), np.nan)])
     return [
         (

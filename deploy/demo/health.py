@@ -29,7 +29,7 @@ class Health:
         except (ApiUnavailable, ApiProblem) as error:
             return [f"the API does not answer ({error})"]
         live = self._performance.rows
-        scored = sum(row.scored for row in live)
+        scored = sum(row.complete for row in live)
         failing = [job.job for job in jobs if job.last_run is not None and job.last_run.state == "failed"]
         missing = []
         if route.champion is None:
@@ -48,7 +48,7 @@ class Health:
         """The live figures in one line."""
         assert self._performance is not None
         rows = [row for row in self._performance.rows if row.ade_m is not None]
-        figures = ", ".join(f"version {row.model_version} ({row.variant}) ADE {row.ade_m:.2f} m over {row.scored}" for row in rows)
+        figures = ", ".join(f"version {row.model_version} ({row.variant}) ADE {row.ade_m:.2f} m over {row.complete}" for row in rows)
         return f"healthy: truth has arrived: {figures}"
 
     def _console_answers(self) -> bool:

@@ -112,7 +112,7 @@ def travel(options: Options, settings: Settings, say: Progress) -> int:
         deploy(client, first.champion, first.challenger)
         say(f"deploy: version {first.champion} is champion, version {first.challenger} its challenger on half of the agents")
         wait_for("a warm champion", lambda: client.ready().status == "ready", options.timeout_s)
-        rows = backfill(settings, first.forecaster, first.champion, SCENE_ID)
+        rows = backfill(settings, first.forecasters, SCENE_ID)
         say(f"backfill: {rows} predictions of the first half, marked as backfill, are the reference history")
     else:
         say("deploy: resuming with the models of an earlier start")

@@ -20,11 +20,11 @@ FAMILIES = ("kalman", CHAMPION, CHALLENGER)
 
 @dataclass(frozen=True)
 class FirstModels:
-    """Versions by their role, and the champion itself."""
+    """Versions by their role, and the models behind them."""
 
     champion: int
     challenger: int
-    forecaster: Forecaster
+    forecasters: dict[int, Forecaster]
 
 
 class PatientStore:
@@ -73,4 +73,5 @@ def train_first_models(settings: Settings, say: Callable[[str], None], timeout_s
     )
     by_family = {version.family: version.ref for version in versions}
     loader = ModelLoader(MlflowRegistry(settings.registry_url), settings.models_dir)
-    return FirstModels(by_family[CHAMPION].version, by_family[CHALLENGER].version, loader.load(by_family[CHAMPION]))
+    compared = [by_family[CHAMPION], by_family[CHALLENGER]]
+    return FirstModels(*(ref.version for ref in compared), {ref.version: loader.load(ref) for ref in compared})

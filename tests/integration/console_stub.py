@@ -134,6 +134,7 @@ class StubApi:
                 variant=variant,
                 predictions=n,
                 scored=int(n * 0.96),
+                complete=int(n * 0.9),
                 agents=n // 40,
                 join_rate=0.981,
                 ade_m=ade,

@@ -582,13 +582,14 @@ def test_performance_by_hand(house: House, is_compacted: bool) -> None:
     figures = house.lake.performance(START, START + timedelta(seconds=120), 0.9, buckets=4)
     first, second = figures.rows
     assert (first.model_version, first.variant, first.predictions, first.scored, first.agents) == (1, "control", 3, 2, 1)
+    assert first.complete == 1
     assert first.join_rate == 1.0, "the third is too young to count"
-    assert first.ade_m == pytest.approx((12 * 0.5 + 4 * 0.1) / 16)
+    assert first.ade_m == pytest.approx(0.5), "the second is known for its easy steps only"
     assert first.fde_m == pytest.approx(1.0)
     assert first.miss_rate == pytest.approx(0.0)
-    assert first.nll == pytest.approx((12 * 1 + 4 * 3) / 16)
-    assert first.coverage == pytest.approx((12 * 0.5 + 4) / 16)
-    assert first.cv_ade_m == pytest.approx((12 * 0.6 + 4 * 0.2) / 16)
+    assert first.nll == pytest.approx(1.0)
+    assert first.coverage == pytest.approx(0.5)
+    assert first.cv_ade_m == pytest.approx(0.6)
     assert first.latency_p50_ms == pytest.approx(1.0)
     assert (second.model_version, second.variant, second.miss_rate, second.ade_m) == (2, "treatment", 1.0, 2.5)
     assert [(point.at, point.model_version, point.predictions, point.scored) for point in figures.series] == [

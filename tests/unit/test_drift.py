@@ -301,6 +301,21 @@ def test_a_promotion_is_no_drift(tmp_path: Path) -> None:
     assert {one.column for one in check.columns if one.score is None} == {"predicted_speed_mps", "ade_m", "fde_m"}
 
 
+def test_a_version_that_answers_no_more_is_not_judged_again(tmp_path: Path) -> None:
+    """Right after a promotion most rows of the window are the old version's: always the same ones, check after check."""
+    reference = wandering(600, span_s=3600, seed=0, start_s=START_S - 100_000)
+    plain = wandering(220, span_s=300, seed=1)
+    is_old = plain.times_s < START_S + 260
+    predicted = np.where(is_old, plain.values["speed_mps"] * 9, plain.values["speed_mps"])
+    switched = Rows(plain.times_s, plain.agents, np.where(is_old, 1, 2), {**plain.values, "predicted_speed_mps": predicted})
+    watch, clock = monitor(tmp_path, reference, switched)
+    clock.at_s = START_S + 300
+    assert next(one.score for one in watch.check().columns if one.column == "predicted_speed_mps") is None
+    watch, clock = monitor(tmp_path, reference, Rows(plain.times_s, plain.agents, plain.versions, switched.values))
+    clock.at_s = START_S + 300
+    assert next(one.is_drifted for one in watch.check().columns if one.column == "predicted_speed_mps")
+
+
 def test_two_checks_on_the_same_rows_do_not_confirm_each_other(tmp_path: Path) -> None:
     current = match("second_half", gain=2.0)
     watch, clock = monitor(tmp_path, match("first_half", start_s=START_S - 100_000), current)

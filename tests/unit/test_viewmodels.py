@@ -34,6 +34,7 @@ def row(version: int = 2, variant: str = "champion", **given: Any) -> Performanc
     values = {
         "predictions": 100,
         "scored": 80,
+        "complete": 80,
         "agents": 5,
         "join_rate": 0.9,
         "ade_m": 0.5,
@@ -136,14 +137,16 @@ def test_gain_over_constant_velocity(ade: float | None, cv: float | None, text: 
 
 
 def test_variants_of_a_version_are_merged_by_what_was_scored() -> None:
-    merged = viewmodels.merged_row([row(scored=30, ade_m=0.4), row(variant="control", scored=10, ade_m=0.8, latency_p95_ms=9.0), row(3)], 2)
+    merged = viewmodels.merged_row(
+        [row(scored=30, complete=30, ade_m=0.4), row(variant="control", scored=10, complete=10, ade_m=0.8, latency_p95_ms=9.0), row(3)], 2
+    )
     assert merged is not None
     assert merged.ade_m == pytest.approx(0.5)
     assert (merged.predictions, merged.scored, merged.latency_p95_ms) == (200, 40, 9.0)
 
 
 def test_merging_what_was_never_scored_leaves_no_figure() -> None:
-    merged = viewmodels.merged_row([row(scored=0, ade_m=None)], 2)
+    merged = viewmodels.merged_row([row(scored=0, complete=0, ade_m=None)], 2)
     assert merged is not None
     assert merged.ade_m is None
     assert viewmodels.merged_row([], 2) is None

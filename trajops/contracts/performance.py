@@ -11,7 +11,8 @@ class PerformanceRow(Wire):
     model_version: int
     variant: str
     predictions: int
-    scored: int
+    scored: int = Field(description="Predictions with truth for at least one step.")
+    complete: int = Field(description="Predictions with truth for the whole horizon: what the figures below are means of.")
     agents: int
     join_rate: float = Field(description="Share of predictions old enough for truth that have any.")
     ade_m: float | None

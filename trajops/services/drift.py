@@ -130,11 +130,10 @@ class DriftMonitor:
         return columns, verdict, _sentence(verdict, [column for column in columns if column.column in names], columns, current)
 
     def _column(self, rule: ColumnRule, reference: Reference, current: Rows) -> DriftColumn:
-        """Score one column. What a model says is compared within the version that answers most, so that a promotion is no drift."""
+        """Score one column. What a model says is compared within the version that answers now, so that a promotion is no drift."""
         before, after, version = reference.rows, current, None
         if rule.kind != "input" and len(current):
-            versions, counts = np.unique(current.versions, return_counts=True)
-            version = int(versions[counts.argmax()])
+            version = _answering_version(current, self._rules.confirm.spacing_s)
             before, after = before.select(before.versions == version), after.select(after.versions == version)
         before, after = before.select(before.present(rule.column)), after.select(after.present(rule.column))
         agents = after.agent_count
@@ -251,6 +250,12 @@ def overview(unit_of_work: UnitOfWorkFactory, limit: int = 50) -> DriftOut:
     """The newest check in full, and the verdicts before it, newest first."""
     with unit_of_work(read_only=True) as work:
         return DriftOut(latest=work.drift_checks.latest(), history=work.drift_checks.history(limit))
+
+
+def _answering_version(rows: Rows, newest_s: float) -> int:
+    """The version behind most of the newest rows. One that answers no more would be judged on the same rows again and again."""
+    versions, counts = np.unique(rows.versions[rows.times_s >= rows.times_s.max() - newest_s], return_counts=True)
+    return int(versions[counts.argmax()])
 
 
 def _is_same_truth(known: Rows, rows: Rows) -> bool:

@@ -184,7 +184,7 @@ def test_report_needs_a_session(console: str, browser: requests.Session, stub: S
 def test_every_log_line_is_json_with_the_service(console: str, signed_in: requests.Session, log_file: Path) -> None:
     lines = [json.loads(line) for line in log_file.read_text().splitlines()]
     assert lines
-    assert {line["service"] for line in lines} == {"console"}
+    assert {line["service.name"] for line in lines} == {"console"}
     assert any(line["message"] == "signed in" and line["username"] == "ada" for line in lines)
     assert "correct horse" not in log_file.read_text()
     assert "token-ada" not in log_file.read_text()

@@ -185,7 +185,7 @@ def test_every_log_line_is_json_with_the_service(console: str, signed_in: reques
     lines = [json.loads(line) for line in log_file.read_text().splitlines()]
     assert lines
     assert {line["service.name"] for line in lines} == {"console"}
-    assert any(line["message"] == "signed in" and line["username"] == "ada" for line in lines)
+    assert any(line["message"] == "signed in" and line["trajops"]["username"] == "ada" for line in lines)
     assert "correct horse" not in log_file.read_text()
     assert "token-ada" not in log_file.read_text()
 

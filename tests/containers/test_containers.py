@@ -15,8 +15,12 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import free_port
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
+API_PORT, MLFLOW_PORT, CONSOLE_PORT = (free_port() for _ in range(3))
+API, MLFLOW, CONSOLE = (f"http://127.0.0.1:{port}" for port in (API_PORT, MLFLOW_PORT, CONSOLE_PORT))
 SERVICES = ("mlflow", "api", "workers", "console")
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "trajops"
 
@@ -36,6 +40,9 @@ def environment() -> dict[str, str]:
         "DISABLE_HC_SYSTEMD": "true",
         "TRAJOPS_TOKEN_SECRET": secrets.token_hex(32),
         "COMPOSE_PROJECT_NAME": "trajops-test",
+        "TRAJOPS_API_PORT": str(API_PORT),
+        "TRAJOPS_MLFLOW_PORT": str(MLFLOW_PORT),
+        "TRAJOPS_CONSOLE_PORT": str(CONSOLE_PORT),
     }
 
 
@@ -122,28 +129,28 @@ def test_images_run_as_a_user_without_rights(environment: dict[str, str], images
 
 
 def test_the_services_work_together(environment: dict[str, str], stack: None) -> None:
-    assert fetch("http://127.0.0.1:8000/healthz")["status"] == "alive"
-    assert "OK" in fetch("http://127.0.0.1:5000/health")
-    fetch("http://127.0.0.1:8501/readyz")
+    assert fetch(f"{API}/healthz")["status"] == "alive"
+    assert "OK" in fetch(f"{MLFLOW}/health")
+    fetch(f"{CONSOLE}/readyz")
     names = podman(environment, "ps", "--format", "{{.Names}}").split()
     api, workers = (next(name for name in names if service in name) for service in ("api", "workers"))
     podman(environment, "exec", "-i", api, "python", "-m", "api.people", "add", "ada", "--role", "admin", stdin="correct horse\n")
-    token = fetch("http://127.0.0.1:8000/v1/token", body={"username": "ada", "password": "correct horse"})["access_token"]
+    token = fetch(f"{API}/v1/token", body={"username": "ada", "password": "correct horse"})["access_token"]
 
     trained = podman(environment, "exec", workers, "python", "-m", "workers.training", "--family", "kalman", timeout_s=300)
     assert "registered trajectory/1" in trained
-    staged = fetch("http://127.0.0.1:8000/v1/deployments", token=token, body={"model_version": 1, "reason": "test of the containers"})
+    staged = fetch(f"{API}/v1/deployments", token=token, body={"model_version": 1, "reason": "test of the containers"})
     deployment = staged["deployment"]
     fetch(
-        f"http://127.0.0.1:8000/v1/deployments/{deployment['deployment_id']}/promote",
+        f"{API}/v1/deployments/{deployment['deployment_id']}/promote",
         token=token,
         body={"expected_version": deployment["version"], "reason": "test of the containers"},
     )
-    fetch("http://127.0.0.1:8000/readyz")
+    fetch(f"{API}/readyz")
     walk = {"agent_id": "walker", "history": [[0.5 * step, 0.0] for step in range(8)]}
-    answer = fetch("http://127.0.0.1:8000/predict", token=token, body=walk)
+    answer = fetch(f"{API}/predict", token=token, body=walk)
     assert answer["model_version"] == 1
     deadline = time.monotonic() + 60
-    while not fetch("http://127.0.0.1:8000/v1/predictions?limit=5", token=token)["predictions"]:
+    while not fetch(f"{API}/v1/predictions?limit=5", token=token)["predictions"]:
         assert time.monotonic() < deadline, "the prediction never appeared in the lake"
         time.sleep(0.5)

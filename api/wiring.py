@@ -19,11 +19,12 @@ from data.sql.route_source import SqlRouteSource
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
 from trajops.forecasters.constant_velocity import ConstantVelocity
-from trajops.ports import Clock, RouteSource, TelemetryLake, UnitOfWorkFactory
+from trajops.ports import Clock, RouteSource, TelemetryLake
 from trajops.services.deployments import Deployments
 from trajops.services.identity import Client, Identity
 from trajops.services.predict import PredictService
 from trajops.settings import Settings
+from trajops.stores import UnitOfWorkFactory
 from trajops.track_buffer import TrackBuffer
 
 

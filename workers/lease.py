@@ -12,7 +12,8 @@ from datetime import timedelta
 
 from trajops.clock import SystemClock, now
 from trajops.errors import Conflict, TrajOpsError, Unavailable
-from trajops.ports import Clock, UnitOfWork, UnitOfWorkFactory
+from trajops.ports import Clock
+from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 
 class Leases:

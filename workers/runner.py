@@ -16,7 +16,8 @@ import orjson
 from trajops.clock import now
 from trajops.contracts.jobs import JobRunOut
 from trajops.errors import Conflict, NotFound, TrajOpsError, Unavailable
-from trajops.ports import Clock, UnitOfWorkFactory
+from trajops.ports import Clock
+from trajops.stores import UnitOfWorkFactory
 from workers.metrics import WorkerMetrics
 from workers.schedules import Schedule
 

@@ -11,8 +11,9 @@ from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsO
 from trajops.deployments.lifecycle import State, check_transition
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, InvalidInput, StaleVersion
-from trajops.ports import Clock, UnitOfWork, UnitOfWorkFactory
+from trajops.ports import Clock
 from trajops.records import Remembered
+from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 NO_CHALLENGER: dict[str, Any] = {"challenger": None, "coverage": 0.0, "seed": ""}
 

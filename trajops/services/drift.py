@@ -15,7 +15,8 @@ from trajops.drift import Rows, decile_edges, judge, missing_column, score_colum
 from trajops.drift_rules import ColumnRule, DriftRules
 from trajops.drift_thresholds import calibrate
 from trajops.errors import Unavailable
-from trajops.ports import Clock, DriftDetector, DriftSource, UnitOfWorkFactory
+from trajops.ports import Clock, DriftDetector, DriftSource
+from trajops.stores import UnitOfWorkFactory
 from trajops.trajectories import FloatArray
 
 ACTOR = "worker:check_drift"

@@ -11,8 +11,9 @@ from uuid import uuid4
 from trajops.clock import SystemClock, now
 from trajops.contracts.session import Role, TokenOut
 from trajops.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
-from trajops.ports import Clock, PasswordHasher, TokenSigner, UnitOfWorkFactory
+from trajops.ports import Clock, PasswordHasher, TokenSigner
 from trajops.records import ApiKey, User
+from trajops.stores import UnitOfWorkFactory
 
 ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
 MIN_PASSWORD_LENGTH = 8

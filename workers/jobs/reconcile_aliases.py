@@ -11,7 +11,8 @@ from typing import Any
 from trajops.clock import now, utc
 from trajops.deployments.routing import ModelRef
 from trajops.errors import NotFound, TrajOpsError
-from trajops.ports import Clock, ModelRegistry, UnitOfWorkFactory
+from trajops.ports import Clock, ModelRegistry
+from trajops.stores import UnitOfWorkFactory
 
 ALIASES = ("champion", "challenger", "previous_champion")
 # A training run registers first and writes the control state a moment later.

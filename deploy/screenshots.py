@@ -1,0 +1,56 @@
+"""Screenshots of every console page from the running demo: `python -m deploy.screenshots` writes `docs/screenshots/`."""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+from playwright.sync_api import Page, sync_playwright
+
+from deploy.demo.memory import Memory
+from trajops.settings import Settings
+
+FOLDER = Path("docs/screenshots")
+PAGES = ("Overview", "Models", "Live predict", "Drift")
+IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking"]
+WIDTH, HEIGHT, DRAWN_MS = 1440, 1000, 2500
+
+
+def main() -> int:
+    """Sign in as the demo's operator, open each page in both themes, and keep what is seen."""
+    settings = Settings()
+    memory = Memory.load(settings.var_dir)
+    if memory is None:
+        sys.stderr.write("screenshots: the demo is not running; start it with `make demo` and run this beside it\n")
+        return 1
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    themes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        for theme in themes:
+            page = browser.new_context(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme=theme).new_page()
+            page.goto(f"http://{settings.host}:{settings.console_port}")
+            page.fill("input[name=username]", memory.username)
+            page.fill("input[name=password]", memory.password)
+            page.press("input[name=password]", "Enter")
+            page.wait_for_selector(IDLE, timeout=60_000)
+            for name in PAGES:
+                take(page, name, FOLDER / f"{name.lower().replace(' ', '-')}-{theme}.png")
+        browser.close()
+    return 0
+
+
+def take(page: Page, name: str, path: Path) -> None:
+    """Open a page by its link and keep it whole."""
+    page.get_by_test_id("stSidebarNavLink").filter(has_text=name).click()
+    page.get_by_role("heading", name=name, exact=True).first.wait_for()
+    page.wait_for_selector(IDLE, timeout=60_000)
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": WIDTH, "height": min(2200, height + 40)})
+    page.wait_for_timeout(DRAWN_MS)
+    page.screenshot(path=path)
+    page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

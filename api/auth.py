@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 
-from trajops.errors import Unauthenticated
+from trajops.errors import Unauthenticated, Unavailable
 from trajops.services.identity import Client
+
+# How soon the database is asked again while it is away.
+OUTAGE_KEEP_S = 5.0
 
 
 class _Known(NamedTuple):
@@ -19,7 +22,8 @@ class _Known(NamedTuple):
 class Gate:
     """Turns an Authorization header into a client, with a bounded memory of the headers it has accepted.
 
-    A revoked key or a disabled user is let in for at most `keep_s` longer; an expired credential not at all.
+    A revoked key or a disabled user is let in for at most `keep_s` longer; an expired credential not at all. While the database
+    is away, credentials that were accepted before stay good, because an outage of SQL must not stop predictions.
 
     Args:
         authenticate: checks one credential; may block.
@@ -51,14 +55,25 @@ class Gate:
         credential = _credential(authorization)
         try:
             client = await run_in_threadpool(self._authenticate, credential)
+        except Unavailable:
+            client = self._known_before(authorization)
+            assert authorization is not None
+            self._remember(authorization, client, OUTAGE_KEEP_S)
+            return client
         except Unauthenticated as error:
             raise Unauthenticated(error.message, **error.details, is_given=True) from error
-        if authorization is not None:
-            self._remember(authorization, client)
+        assert authorization is not None, "a credential came from it"
+        self._remember(authorization, client, self._keep_s)
         return client
 
-    def _remember(self, authorization: bytes, client: Client) -> None:
-        keep_s = self._keep_s
+    def _known_before(self, authorization: bytes | None) -> Client:
+        """The client of a check that is too old to be trusted while it can be repeated."""
+        found = self._known.get(authorization) if authorization is not None else None
+        if found is None or (found.client.expires_at is not None and found.client.expires_at <= datetime.now(UTC)):
+            raise Unavailable("the database is away, so a new credential cannot be checked; try again in a few seconds")
+        return found.client
+
+    def _remember(self, authorization: bytes, client: Client, keep_s: float) -> None:
         if client.expires_at is not None:
             keep_s = min(keep_s, (client.expires_at - datetime.now(UTC)).total_seconds())
         self._known.pop(authorization, None)

@@ -8,26 +8,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from data.lake.drift_rows import COLUMNS
 from data.lake.queries import Lake
 from trajops.clock import utc
 from trajops.drift import Rows
 
 _EXTENT = "SELECT count(*), min(received_ns) FROM predictions WHERE list_contains($sources, source)"
-VALUES = (
-    "dt_s",
-    "speed_mps",
-    "speed_last_mps",
-    "acceleration_mps2",
-    "turn_rad",
-    "heading_rad",
-    "path_m",
-    "predicted_speed_mps",
-    "predicted_spread_m",
-    "latency_ms",
-    "ade_m",
-    "fde_m",
-    "inside_share",
-)
+VALUES = tuple(name for name in COLUMNS if name not in {"received_ns", "agent_id", "scene_id", "model_version", "variant"})
 
 
 class LakeDriftSource:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from api.auth import Gate
-from trajops.errors import Unauthenticated
+from trajops.errors import Unauthenticated, Unavailable
 from trajops.services.identity import Client
 
 
@@ -15,11 +15,15 @@ class Directory:
 
     def __init__(self, expires_in_s: float | None = None) -> None:
         self.asked: list[str] = []
+        self.is_away = False
+        self.has_revoked = False
         self.expires_at = None if expires_in_s is None else datetime.now(UTC) + timedelta(seconds=expires_in_s)
 
     def authenticate(self, credential: str) -> Client:
         self.asked.append(credential)
-        if not credential.startswith("good"):
+        if self.is_away:
+            raise Unavailable("the database is away")
+        if self.has_revoked or not credential.startswith("good"):
             raise Unauthenticated("the token is not valid; sign in again")
         return Client(credential, "viewer", self.expires_at)
 
@@ -68,3 +72,37 @@ def test_memory_is_bounded() -> None:
     for name in (b"1", b"2", b"3"):
         admit(gate, b"Bearer good" + name)
     assert [gate.known(b"Bearer good" + name) is not None for name in (b"1", b"2", b"3")] == [False, True, True]
+
+
+def test_while_the_database_is_away_who_was_in_stays_in() -> None:
+    directory = Directory()
+    gate = Gate(directory.authenticate, keep_s=0.0)
+    client = admit(gate, b"Bearer good")
+    directory.is_away = True
+    assert admit(gate, b"Bearer good") == client
+    asked = len(directory.asked)
+    assert admit(gate, b"Bearer good") == client
+    assert len(directory.asked) == asked, "the database is not asked for every request of an outage"
+    with pytest.raises(Unavailable, match="new credential"):
+        admit(gate, b"Bearer good-but-never-seen")
+
+
+def test_an_expired_credential_is_out_even_then() -> None:
+    directory = Directory(expires_in_s=0.05)
+    gate = Gate(directory.authenticate, keep_s=0.0)
+    admit(gate, b"Bearer good")
+    directory.is_away = True
+    assert directory.expires_at is not None
+    while datetime.now(UTC) <= directory.expires_at:
+        pass
+    with pytest.raises(Unavailable):
+        admit(gate, b"Bearer good")
+
+
+def test_a_revoked_credential_is_out_at_the_next_check() -> None:
+    directory = Directory()
+    gate = Gate(directory.authenticate, keep_s=0.0)
+    admit(gate, b"Bearer good")
+    directory.has_revoked = True
+    with pytest.raises(Unauthenticated):
+        admit(gate, b"Bearer good")

@@ -1,7 +1,7 @@
-"""`python -m api.people`: the first user and the first API key of an installation, made where the database is.
+"""`python -m api.people`: users and API keys of an installation, made where the database is.
 
-python -m api.people add ada --role admin        asks for the password, or reads it from standard input
-python -m api.people key robot-7 --role viewer   prints the key, this once
+add ada --role admin (asks for the password, or reads it from standard input) · password ada · key robot-7 --role viewer
+(prints the key, this once).
 """
 
 import argparse
@@ -17,23 +17,19 @@ from trajops.settings import Settings
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; 0, or 1 with one sentence on standard error."""
-    parser = argparse.ArgumentParser(prog="python -m api.people", description="Users and API keys of this installation.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for command, what in (("add", "add somebody who may sign in"), ("key", "make an API key for a program")):
-        sub = commands.add_parser(command, help=what)
-        sub.add_argument("name")
-        sub.add_argument("--role", choices=ROLES, default="viewer")
-    args = parser.parse_args(arguments)
-    actor = f"shell:{os.getuid()}"
+    args = _parser().parse_args(arguments)
+    actor, reason = f"shell:{os.getuid()}", "on the command line"
     parts = Parts(Settings())
     try:
         parts.database.migrate()
         if args.command == "add":
-            password = getpass.getpass(f"Password for {args.name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
-            parts.identity.create_user(args.name, password, args.role, actor=actor, reason="added on the command line")
+            parts.identity.create_user(args.name, _password(args.name), args.role, actor=actor, reason=reason)
             sys.stdout.write(f"{args.name} may sign in as {args.role}\n")
+        elif args.command == "password":
+            parts.identity.set_password(args.name, _password(args.name), actor=actor, reason=reason)
+            sys.stdout.write(f"{args.name} has a new password\n")
         else:
-            secret, _ = parts.identity.create_api_key(args.name, args.role, actor=actor, reason="made on the command line")
+            secret, _ = parts.identity.create_api_key(args.name, args.role, actor=actor, reason=reason)
             sys.stdout.write(f"{secret}\n")
     except TrajOpsError as error:
         sys.stderr.write(f"people: {error.message}\n")
@@ -41,6 +37,22 @@ def main(arguments: list[str] | None = None) -> int:
     finally:
         parts.database.close()
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m api.people", description="Users and API keys of this installation.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    with_role = [("add", "add somebody who may sign in"), ("key", "make an API key for a program")]
+    for command, what in with_role:
+        sub = commands.add_parser(command, help=what)
+        sub.add_argument("name")
+        sub.add_argument("--role", choices=ROLES, default="viewer")
+    commands.add_parser("password", help="give somebody a new password").add_argument("name")
+    return parser
+
+
+def _password(name: str) -> str:
+    return getpass.getpass(f"Password for {name}: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
 
 
 if __name__ == "__main__":

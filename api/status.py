@@ -17,6 +17,7 @@ RECENT_CHANGES = 10
 PROBE_S = 1.0
 SILENT_INTERVALS = 3
 WORST_FIRST: tuple[Health, ...] = ("bad", "warn", "unknown", "ok")
+ADES = ("ade_m", "cv_ade_m")
 
 
 def read_status(parts: Parts) -> StatusOut:
@@ -33,7 +34,7 @@ def read_status(parts: Parts) -> StatusOut:
     ]
     return StatusOut(
         at=at,
-        verdict=min((service.health for service in services), key=WORST_FIRST.index),
+        verdict=min((*(service.health for service in services), _of_drift(control.drift_verdict)), key=WORST_FIRST.index),
         sentence=sentence(services, control.route, telemetry.rows, control.drift_verdict),
         environment=parts.settings.environment,
         route=control.route,
@@ -56,15 +57,28 @@ def sentence(services: Sequence[ServiceOut], route: RouteOut, rows: Sequence[Per
         return "No model is deployed yet: stage a registered version and promote it."
     champion = f"{route.champion.model_name}/{route.champion.model_version}"
     answered = sum(row.predictions for row in rows)
-    scored = next((row for row in rows if row.model_version == route.champion.model_version and row.ade_m is not None), None)
-    text = f"{champion} answers; {answered:,} predictions in the last {WINDOW.seconds // 60} minutes"
-    if scored is not None and scored.ade_m is not None:
-        text += f", ADE {scored.ade_m:.2f} m"
-        if scored.cv_ade_m is not None:
-            text += f" (constant velocity {scored.cv_ade_m:.2f} m)"
+    text = f"{champion} is champion; {grouped(answered)} predictions of all versions in the last {WINDOW.seconds // 60} minutes"
+    mine = [row for row in rows if row.model_version == route.champion.model_version and row.complete]
+    ade_m, cv_ade_m = (_mean([(value, row.complete) for row in mine if (value := getattr(row, name)) is not None]) for name in ADES)
+    if ade_m is not None and cv_ade_m is not None:
+        text += f"; its ADE is {ade_m:.2f} m, that of constant velocity {cv_ade_m:.2f} m"
     if route.challenger is not None:
-        text += f"; version {route.challenger.model_version} is compared with it on {route.coverage:.0%} of the agents"
-    return f"{text}; drift: {drift_verdict}." if drift_verdict in {"warning", "drift"} else f"{text}."
+        text += f"; {100 * route.coverage:.0f} % of the agents are enrolled, half of them get version {route.challenger.model_version}"
+    return f"{text}; drift: {drift_verdict}." if _of_drift(drift_verdict) != "ok" else f"{text}."
+
+
+def grouped(number: int) -> str:
+    """A count with its thousands set apart by a thin space, as the console writes it."""
+    return f"{number:,}".replace(",", "\u2009")
+
+
+def _mean(pairs: Sequence[tuple[float, int]]) -> float | None:
+    weight = sum(count for _, count in pairs)
+    return sum(value * count for value, count in pairs) / weight if weight else None
+
+
+def _of_drift(verdict: str | None) -> Health:
+    return "warn" if verdict in {"warning", "drift"} else "ok"
 
 
 class _Control:
@@ -104,7 +118,7 @@ class _Telemetry:
             self.service = ServiceOut(service="lake", health="bad", detail=cause)
             return
         predictions, scored = sum(row.predictions for row in self.rows), sum(row.scored for row in self.rows)
-        detail = f"{predictions:,} predictions in the last {WINDOW.seconds // 60} minutes, {scored:,} of them scored by truth"
+        detail = f"{grouped(predictions)} predictions in the last {WINDOW.seconds // 60} minutes, {grouped(scored)} of them scored by truth"
         self.service = ServiceOut(service="lake", health="ok", detail=detail)
 
 

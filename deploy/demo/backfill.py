@@ -5,6 +5,7 @@ compared versions, as live agents are, so that both have a reference. Outcomes a
 fitted or calibrated on.
 """
 
+import shutil
 import time
 from collections.abc import Mapping
 from uuid import uuid4
@@ -22,6 +23,7 @@ from trajops.truth import Scores, score
 from workers.training.partitions import role_of
 
 CHUNK = 2_000
+HOURS_S = 36_000.0
 
 
 def backfill(settings: Settings, forecasters: Mapping[int, Forecaster], scene_id: str) -> int:
@@ -38,7 +40,10 @@ def backfill(settings: Settings, forecasters: Mapping[int, Forecaster], scene_id
     scene = skillcorner.load()["first_half"]
     shift_s = time.time() - max(float(track.times_s[-1]) for track in scene.tracks)
     count = 0
-    with Spool(settings.spool_dir, rotate_s=settings.spool_rotate_s) as spool:
+    # Written aside and then moved, so that a start that is killed here leaves no half of it in the lake.
+    aside = settings.var_dir / "backfill"
+    shutil.rmtree(aside, ignore_errors=True)
+    with Spool(aside, rotate_s=HOURS_S) as spool:
         for arm, (version, forecaster) in enumerate(forecasters.items()):
             mine = [track for track in scene.tracks if int(unit_interval("backfill", track.agent_id) * len(forecasters)) == arm]
             rows = [row for track in mine for row in _rows(track, forecaster.window, shift_s)]
@@ -49,6 +54,10 @@ def backfill(settings: Settings, forecasters: Mapping[int, Forecaster], scene_id
                 spool.write("predictions", predictions)
                 spool.write("outcomes", outcomes)
             count += len(rows)
+    settings.spool_dir.mkdir(parents=True, exist_ok=True)
+    for segment in sorted(aside.glob("*.ndjson")):
+        segment.rename(settings.spool_dir / segment.name)
+    shutil.rmtree(aside)
     return count
 
 

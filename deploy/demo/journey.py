@@ -19,12 +19,15 @@ from deploy.demo.backfill import backfill
 from deploy.demo.health import Health
 from deploy.demo.memory import Memory
 from deploy.demo.replay import Replay
-from deploy.demo.training import train_first_models
+from deploy.demo.training import first_models
+from trajops.deployments.lifecycle import State
 from trajops.errors import TrajOpsError
 from trajops.settings import Settings
 
 SCENE_ID = "skillcorner-2417"
 CANARY_COVERAGE = 0.5
+# After this, an operator learns where to look even if something is missing, and what.
+PATIENCE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,16 @@ def wait_for(what: str, probe: Callable[[], object], timeout_s: float) -> None:
 
 
 def deploy(client: TrajOpsClient, champion: int, challenger: int) -> None:
-    """Make one version the champion and compare the other with it, unless that was done on an earlier start."""
-    route = client.routes().current
+    """Make one version the champion and compare the other with it, from wherever an interrupted start has left off."""
     deployed = {deployment.model_version: deployment for deployment in client.deployments().deployments}
+    for version in (champion, challenger):
+        if version not in deployed:
+            deployed[version] = client.stage(version, reason="demo: one of the first models").deployment
+    route = client.routes().current
     if route.champion is None:
-        if champion not in deployed:
-            deployed[champion] = client.stage(champion, reason="demo: first champion").deployment
         client.promote(deployed[champion].deployment_id, deployed[champion].version, reason="demo: first champion")
-    if route.challenger is None and challenger not in deployed:
-        staged = client.stage(challenger, reason="demo: first challenger").deployment
+    staged = deployed[challenger]
+    if route.challenger is None and staged.state == State.STAGED:
         client.start_canary(staged.deployment_id, staged.version, CANARY_COVERAGE, reason="demo: compare with the champion")
 
 
@@ -98,6 +102,24 @@ def play_forever(replay_once: Callable[[], Replay], say: Progress, latest: list[
         say("replay: the half is over, it starts again")
 
 
+def set_up(options: Options, settings: Settings, say: Progress, client: TrajOpsClient, memory: Memory) -> None:
+    """Train, deploy and backfill, each step once; a start that was interrupted is resumed at the step that is missing."""
+    if memory.is_compared and memory.is_backfilled:
+        say("deploy: resuming with the models of an earlier start")
+        return
+    first = first_models(settings, say, options.timeout_s)
+    if not memory.is_compared:
+        deploy(client, first.champion, first.challenger)
+        memory.is_compared = True
+        memory.save(settings.var_dir)
+        say(f"deploy: version {first.champion} is champion, version {first.challenger} its challenger on half of the agents")
+    if not memory.is_backfilled:
+        rows = backfill(settings, first.load(), SCENE_ID)
+        memory.is_backfilled = True
+        memory.save(settings.var_dir)
+        say(f"backfill: {rows} predictions of the first half, marked as backfill, are the reference history")
+
+
 def travel(options: Options, settings: Settings, say: Progress) -> int:
     """Go the whole way; return the exit code."""
     memory = Memory.load(settings.var_dir)
@@ -107,16 +129,8 @@ def travel(options: Options, settings: Settings, say: Progress) -> int:
     wait_for("the API", anonymous.health, options.timeout_s)
     say("api: alive")
     client = TrajOpsClient(settings.service_url, anonymous.sign_in(memory.username, memory.password).access_token)
-    if client.routes().current.champion is None:
-        first = train_first_models(settings, say, options.timeout_s)
-        deploy(client, first.champion, first.challenger)
-        say(f"deploy: version {first.champion} is champion, version {first.challenger} its challenger on half of the agents")
-        wait_for("a warm champion", lambda: client.ready().status == "ready", options.timeout_s)
-        rows = backfill(settings, first.forecasters, SCENE_ID)
-        say(f"backfill: {rows} predictions of the first half, marked as backfill, are the reference history")
-    else:
-        say("deploy: resuming with the models of an earlier start")
-        wait_for("a warm champion", lambda: client.ready().status == "ready", options.timeout_s)
+    set_up(options, settings, say, client, memory)
+    wait_for("a warm champion", lambda: client.ready().status == "ready", options.timeout_s)
     say("api: ready, models are warm")
 
     scene = skillcorner.load()["second_half"]
@@ -130,23 +144,24 @@ def travel(options: Options, settings: Settings, say: Progress) -> int:
     threading.Thread(target=play_forever, args=(next_replay, say, latest), name="replay", daemon=True).start()
     say(f"replay: the second half of the match is live traffic at {options.speed:g} × its own pace")
     health = Health(client, settings)
-    deadline = time.monotonic() + options.timeout_s
-    is_announced = False
-    while True:
-        missing = health.missing()
-        if not missing and not is_announced:
-            is_announced = True
-            say(health.sentence())
-            if not options.is_headless:
-                sys.stdout.write(banner(settings, memory))
-                sys.stdout.flush()
-            if options.until_healthy:
-                return 0
-        if missing and options.until_healthy and time.monotonic() > deadline:
-            last = f" (last failed request: {latest[0].tally.last_failure})" if latest and latest[0].tally.last_failure else ""
-            say(f"not healthy after {options.timeout_s:.0f} s: {'; '.join(missing)}{last}")
-            return 1
+    patience_s = options.timeout_s if options.until_healthy else PATIENCE_S
+    deadline = time.monotonic() + patience_s
+    while missing := health.missing():
+        if time.monotonic() > deadline:
+            break
         time.sleep(0.5)
+    if missing:
+        last = f" (last failed request: {latest[0].tally.last_failure})" if latest and latest[0].tally.last_failure else ""
+        say(f"not healthy after {patience_s:.0f} s: {'; '.join(missing)}{last}")
+    else:
+        say(health.sentence())
+    if options.until_healthy:
+        return 1 if missing else 0
+    if not options.is_headless:
+        sys.stdout.write(banner(settings, memory))
+        sys.stdout.flush()
+    while True:
+        signal.pause()
 
 
 def main() -> int:

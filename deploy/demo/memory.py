@@ -9,12 +9,14 @@ from typing import Self
 
 @dataclass
 class Memory:
-    """Kept in `var/demo.json`, readable by its owner only."""
+    """Kept in `var/demo.json`, readable by its owner only. The flags are set when a step is done, so a start resumes at the next."""
 
     username: str
     password: str
     api_key: str
     replays: int = 0
+    is_compared: bool = False
+    is_backfilled: bool = False
 
     @classmethod
     def load(cls, var_dir: Path) -> Self | None:

@@ -9,6 +9,7 @@ from data.models.loader import ModelLoader
 from data.models.package import LoggedVersion, Package, RunRecord
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
+from trajops.deployments.routing import ModelRef
 from trajops.errors import RegistryUnavailable
 from trajops.ports import Forecaster
 from trajops.settings import Settings
@@ -16,15 +17,25 @@ from workers.training.run import RunStore, train
 
 CHAMPION, CHALLENGER = "gaussian_mlp", "gradient_boosting"
 FAMILIES = ("kalman", CHAMPION, CHALLENGER)
+DATASET = "skillcorner-2417 first half"
 
 
 @dataclass(frozen=True)
 class FirstModels:
-    """Versions by their role, and the models behind them."""
+    """Versions by their role."""
 
     champion: int
     challenger: int
-    forecasters: dict[int, Forecaster]
+    settings: Settings
+
+    def load(self) -> dict[int, Forecaster]:
+        """The models behind them, by version."""
+        registry = MlflowRegistry(self.settings.registry_url)
+        try:
+            loader = ModelLoader(registry, self.settings.models_dir)
+            return {version: loader.load(ModelRef(self.settings.model_name, version)) for version in (self.champion, self.challenger)}
+        finally:
+            registry.close()
 
 
 class PatientStore:
@@ -58,20 +69,18 @@ class PatientStore:
         return MlflowStore(self._url)
 
 
-def train_first_models(settings: Settings, say: Callable[[str], None], timeout_s: float) -> FirstModels:
-    """Train on the first half of the match, register, and return what to deploy."""
-    scene = skillcorner.load()["first_half"]
-    say(f"tracks: {len(scene.tracks)} continuous tracks of the first half (SkillCorner open data)")
-    versions = train(
-        settings,
-        [scene],
-        families=FAMILIES,
-        database=Database(settings.sql_url),
-        store=PatientStore(settings.registry_url, timeout_s),
-        dataset="skillcorner-2417 first half",
-        progress=say,
-    )
-    by_family = {version.family: version.ref for version in versions}
-    loader = ModelLoader(MlflowRegistry(settings.registry_url), settings.models_dir)
-    compared = [by_family[CHAMPION], by_family[CHALLENGER]]
-    return FirstModels(*(ref.version for ref in compared), {ref.version: loader.load(ref) for ref in compared})
+def first_models(settings: Settings, say: Callable[[str], None], timeout_s: float) -> FirstModels:
+    """Train on the first half of the match what an earlier start has not registered yet, and return what to deploy."""
+    database = Database(settings.sql_url)
+    with database.unit_of_work(read_only=True) as work:
+        known = {row.family: row.ref for row in work.model_versions.all(settings.model_name) if row.params.get("dataset") == DATASET}
+    missing = [family for family in FAMILIES if family not in known]
+    if missing:
+        scene = skillcorner.load()["first_half"]
+        say(f"tracks: {len(scene.tracks)} continuous tracks of the first half (SkillCorner open data)")
+        store = PatientStore(settings.registry_url, timeout_s)
+        trained = train(settings, [scene], families=missing, database=database, store=store, dataset=DATASET, progress=say)
+        known |= {version.family: version.ref for version in trained}
+    else:
+        say("training: the models of an earlier start are registered")
+    return FirstModels(known[CHAMPION].version, known[CHALLENGER].version, settings)

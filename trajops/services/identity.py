@@ -94,6 +94,23 @@ class Identity:
         token = self._tokens.issue(user.username, user.role, issued_at=issued_at, expires_at=expires_at)
         return TokenOut(access_token=token, expires_at=expires_at, username=user.username, role=user.role)
 
+    def set_password(self, username: str, password: str, *, actor: str, reason: str) -> None:
+        """Give somebody a new password.
+
+        Raises:
+            InvalidInput: if the password is shorter than 8 characters.
+            NotFound: if there is no such user.
+        """
+        if len(password) < MIN_PASSWORD_LENGTH:
+            raise InvalidInput(f"the password has {len(password)} characters; it needs at least {MIN_PASSWORD_LENGTH}")
+        at = now(self._clock)
+        with self._unit_of_work() as uow:
+            user = uow.users.by_name(username)
+            if user is None:
+                raise NotFound(f"there is no user {username!r}")
+            uow.users.replace(replace(user, password_hash=self._hasher.hash(password)))
+            uow.audit.append(at=at, actor=actor, action="user.set_password", subject=username, reason=reason, before={}, after={})
+
     def disable_user(self, username: str, *, actor: str, reason: str) -> None:
         """Let somebody sign in no more; what is asked with an older token fails at `confirm`.
 

@@ -139,7 +139,10 @@ class SqlModelVersions:
         found = select(model_versions).where(model_versions.c.model_name == ref.name, model_versions.c.model_version == ref.version)
         row = self._connection.execute(found).mappings().first()
         if row is None:
-            raise NotFound(f"the model version {ref} is not registered; train one, or list them with GET /v1/models")
+            raise NotFound(
+                f"{ref} is not known here. Train a version, or register one in MLflow: it is adopted within three minutes, or at once by "
+                f"`python -m workers.training --adopt {ref.version}`; why one was refused stands in the last run of reconcile_aliases"
+            )
         return ModelVersion(**row)
 
     def all(self, model_name: str) -> list[ModelVersion]:

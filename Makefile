@@ -33,7 +33,7 @@ test: environment-dev ## everything: installs what the tests need, then lint, ty
 	@$(MAKE) --no-print-directory check
 	@$(PYTHON) -m pytest -q -m "(slow or e2e) and not long" tests
 
-test-long: environment-dev ## what takes longer: containers, soak; the result is kept in docs/test-long.md
+test-long: environment-dev ## what takes longer: containers; the result is kept in docs/test-long.md
 	@deploy/system_packages.sh $(TEST_PACKAGES) $(LONG_PACKAGES)
 	@$(PYTHON) -m deploy.test_long
 

@@ -137,8 +137,9 @@ class Parts:
         self.database.close()
 
     def _authenticate(self, credential: str) -> Client:
-        # Through `self`, so that making the gate does not open the database.
-        return self.identity.authenticate(credential)
+        # Through `self`, so that making the gate does not open the database. A token alone does not tell of a disabled user.
+        client = self.identity.authenticate(credential)
+        return client if client.key_hash is not None else self.identity.confirm(client)
 
     def _audit_unsafe(self, ref: ModelRef, reason: str) -> None:
         with self.unit_of_work() as uow:

@@ -30,6 +30,7 @@ def test_a_killed_supervisor_and_a_half_done_set_up_are_mended_by_the_next_start
     assert "the models of an earlier start are registered" in mended.stdout
     assert "predictions of the first half, marked as backfill" in mended.stdout
     assert left_behind(trained_demo.var_dir) == []
+    running.stop()
 
 
 def test_a_lost_sign_in_is_made_anew(trained_demo: Demo) -> None:
@@ -46,4 +47,5 @@ def test_a_closed_terminal_ends_everything(trained_demo: Demo) -> None:
     running.wait_for("api: ready")
     running.process.send_signal(signal.SIGHUP)
     running.process.wait(timeout=60)
+    running.stop()
     assert left_behind(trained_demo.var_dir) == []

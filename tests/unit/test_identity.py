@@ -392,3 +392,13 @@ def test_threads_that_start_at_once_share_one_secret(tmp_path: Path) -> None:
 
 def test_the_clock_is_cut_to_microseconds_and_aware() -> None:
     assert now(SetClock(1_767_225_600_123_456_789)) == datetime(2026, 1, 1, 0, 0, 0, 123456, tzinfo=UTC)
+
+
+def test_a_key_revoked_meanwhile_confirms_nothing(identity: Identity) -> None:
+    """The gate remembers an accepted key for a minute; a change of what is live asks again."""
+    secret, key = identity.create_api_key("robot", "operator", **WHO)
+    client = identity.authenticate(secret)
+    assert identity.confirm(client) == client
+    identity.revoke_api_key(key.key_id, **WHO)
+    with pytest.raises(Unauthenticated, match="revoked"):
+        identity.confirm(client)

@@ -57,6 +57,14 @@ class SpoilsFast(Stands):
         return Forecast(mean_m, found.covariance_m2, found.weights)
 
 
+class TurnsCovarianceOver(Stands):
+    """Answers finite numbers whose covariance no truth could be scored against."""
+
+    def forecast(self, history_m: FloatArray) -> Forecast:
+        answer = super().forecast(history_m)
+        return Forecast(answer.mean_m, -answer.covariance_m2, answer.weights)
+
+
 class AnswersForAnother(Stands):
     def forecast(self, history_m: FloatArray) -> Forecast:
         return super().forecast(np.concatenate([history_m, history_m]))
@@ -168,7 +176,11 @@ def test_without_a_champion_nobody_answers() -> None:
         a_service({}, champion=None).predict(a_query(), CALLER)
 
 
-@pytest.mark.parametrize("model", [Raises(), SpoilsFast(), AnswersForAnother()], ids=["raises", "not-finite", "wrong-shape"])
+@pytest.mark.parametrize(
+    "model",
+    [Raises(), SpoilsFast(), TurnsCovarianceOver(), AnswersForAnother()],
+    ids=["raises", "not-finite", "indefinite", "wrong-shape"],
+)
 def test_a_failing_model_is_replaced_by_the_baseline_and_charged(model: Forecaster, caplog: pytest.LogCaptureFixture) -> None:
     service = a_service({CHAMPION: ConstantVelocity(), CHALLENGER: model}, challenger=CHALLENGER, coverage=1.0, seed="x")
     treated = next(f"a{n}" for n in range(50) if (found := service.snapshot.table.assign(f"s/a{n}")) and found.variant == "treatment")

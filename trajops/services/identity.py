@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import get_args
@@ -22,11 +22,12 @@ KEY_MARK, PROGRAM_MARK = "tok_", "key:"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who calls: a username, or `key:` and the name of an API key; None in `expires_at` means never."""
+    """Who calls: a username, or `key:` and the name of an API key, with its SHA-256; None in `expires_at` means never."""
 
     client_id: str
     role: Role
     expires_at: datetime | None = None
+    key_hash: str | None = field(default=None, repr=False, compare=False)
 
     def require(self, role: Role) -> None:
         """Raise Forbidden unless the client has the role or a higher one."""
@@ -188,34 +189,34 @@ class Identity:
             Unauthenticated: if the credential is wrong, has expired or was revoked.
         """
         if credential.startswith(KEY_MARK):
-            return self._of_key(credential)
+            return self._of_key(_digest(credential))
         claims = self._tokens.verify(credential)
         return Client(claims.subject, claims.role, claims.expires_at)
 
     def confirm(self, client: Client) -> Client:
-        """The client with today's role: for changes, where a token issued hours ago is not enough.
+        """The client as the database knows it now: for changes, where what was checked a while ago is not enough.
 
         Raises:
-            Unauthenticated: if the user was disabled or is gone.
+            Unauthenticated: if the user was disabled or is gone, or the key was revoked or has expired.
         """
-        if client.client_id.startswith(PROGRAM_MARK):
-            return client  # `authenticate` has just read the key
+        if client.key_hash is not None:
+            return self._of_key(client.key_hash)
         with self._unit_of_work(read_only=True) as uow:
             user = uow.users.by_name(client.client_id)
         if user is None or user.disabled_at is not None:
             raise Unauthenticated("this user may sign in no more; ask an admin")
         return replace(client, role=user.role)
 
-    def _of_key(self, secret: str) -> Client:
+    def _of_key(self, key_hash: str) -> Client:
         with self._unit_of_work(read_only=True) as uow:
-            key = uow.api_keys.by_hash(_digest(secret))
+            key = uow.api_keys.by_hash(key_hash)
         if key is None:
             raise Unauthenticated("the API key is not valid; ask an admin for a new one")
         if key.revoked_at is not None:
             raise Unauthenticated(f"the API key {key.prefix} was revoked; ask an admin for a new one")
         if key.expires_at is not None and now(self._clock) >= key.expires_at:
             raise Unauthenticated(f"the API key {key.prefix} has expired; ask an admin for a new one")
-        return Client(f"{PROGRAM_MARK}{key.name}", key.role, key.expires_at)
+        return Client(f"{PROGRAM_MARK}{key.name}", key.role, key.expires_at, key_hash)
 
     @cached_property
     def _nobodys_hash(self) -> str:

@@ -1,6 +1,7 @@
 """Predict: the hot path's use case. Synchronous and without I/O: the caller records the event before the answer leaves.
 
-A model that raises, or answers with a number that is not finite, is replaced by the baseline for that answer. The answer
+A model that raises, or answers with a number that is not finite or a covariance that is not positive definite, is replaced
+by the baseline for that answer. The answer
 says so (`model_name` is `baseline`, `model_version` 0) and keeps the assigned variant, so that a failing arm is charged
 with its failures.
 """
@@ -28,6 +29,8 @@ BASELINE = ModelRef("baseline", 0)
 
 # Positions leave in tenths of a millimetre, covariances in their square: shorter than any tracker resolves, and short to write.
 _PER_M, _PER_M2 = 1e4, 1e8
+# The lake keeps covariances in single precision: they must be definite by more than its rounding.
+_DEFINITE = 1.0 - 1e-5
 _XX_XY_YY = np.array([0, 1, 3])
 
 logger = logging.getLogger(__name__)
@@ -107,9 +110,14 @@ class _Rows(NamedTuple):
     weights: list[list[float]]
     numbers: list[list[float]]
 
-    def is_finite(self, row: int) -> bool:
-        """Whether every number of a row is finite."""
-        return isfinite(sum(self.numbers[row]) + sum(self.weights[row]))
+    def is_usable(self, row: int) -> bool:
+        """Whether a row can be scored: its numbers are finite and, as rounded, its covariances positive definite."""
+        numbers, weights = self.numbers[row], self.weights[row]
+        if not isfinite(sum(numbers) + sum(weights)):
+            return False
+        cov_m2 = numbers[len(numbers) * 2 // 5 :]
+        ellipses = zip(cov_m2[::3], cov_m2[1::3], cov_m2[2::3], strict=True)
+        return all(xx > 0.0 and xx * yy * _DEFINITE > xy * xy for xx, xy, yy in ellipses)
 
 
 @cache
@@ -215,10 +223,12 @@ class PredictService:
         return [results[index] for index in range(len(queries))]
 
     def _prepare(self, snapshot: Snapshot, query: PredictQuery, now_ns: int) -> _Item:
-        assignment = self._assign(snapshot.table, query, now_ns)
+        assignment = self._assign(snapshot.table, query)
         forecaster = snapshot.models.get(assignment.model)
         if forecaster is None:
             raise NoModelReady(f"version {assignment.model} is not warm yet; try again in a second", model=assignment.model)
+        if assignment.variant == "direct":
+            self.asked_ns[assignment.model] = now_ns
         if query.history is None:
             observed_at_s, history_m = self._buffer.history(query.scene_id, query.agent_id, query.observed_at_s)
             return _Item(query, assignment, forecaster, observed_at_s, history_m.ravel().tolist())
@@ -227,7 +237,7 @@ class PredictService:
         self._buffer.extend(query.scene_id, query.agent_id, observed_at_s, flat_m)
         return _Item(query, assignment, forecaster, observed_at_s, flat_m)
 
-    def _assign(self, table: RouteTable, query: PredictQuery, now_ns: int) -> Assignment:
+    def _assign(self, table: RouteTable, query: PredictQuery) -> Assignment:
         asked = query.model_version
         if asked is None:
             assignment = table.assign(f"{query.scene_id}/{query.agent_id}")
@@ -237,7 +247,6 @@ class PredictService:
         ref = ModelRef(self._model_name, asked) if isinstance(asked, int) else table.alias(asked)
         if ref is None:
             raise NotFound(f"the alias {asked!r} points at no version in epoch {table.epoch}; ask for a number, or leave model_version out")
-        self.asked_ns[ref] = now_ns
         return Assignment(ref, "direct")
 
     def _answers(
@@ -254,9 +263,11 @@ class PredictService:
         answers = []
         for row, item in enumerate(items):
             answering, source, at = model, rows, row
-            if source is None or not source.is_finite(at):
+            if source is None or not source.is_usable(at):
                 if source is not None:
-                    self._count_failure(model, "it answered with a number that is not finite")
+                    self._count_failure(
+                        model, "it answered with a number that is not finite, or a covariance that is not positive definite"
+                    )
                 answering, at = BASELINE, 0
                 source = _rows(self._baseline.forecast(history_m[row : row + 1]), 1, window)
             query = item.query

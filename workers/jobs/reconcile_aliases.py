@@ -10,7 +10,7 @@ from typing import Any
 
 from trajops.clock import now, utc
 from trajops.deployments.routing import ModelRef
-from trajops.errors import NotFound, TrajOpsError
+from trajops.errors import NotFound, TrajOpsError, Unavailable
 from trajops.ports import Clock, ModelRegistry
 from trajops.stores import UnitOfWorkFactory
 
@@ -97,6 +97,9 @@ class AliasReconciler:
                 continue
             try:
                 self._adopt(ref)
+            except Unavailable as error:  # a passing outage says nothing about the model
+                logger.warning("a registered version waits", extra={"model": str(ref), "reason": error.message})
+                return []
             except TrajOpsError as error:
                 self._refused[ref] = error.message
                 logger.warning("a registered version was refused", extra={"model": str(ref), "reason": error.message})

@@ -1,43 +1,30 @@
 """Keeps the models of the newest route table warm, and swaps table and models as one pointer.
 
-One background thread does all that blocks: it looks for a new epoch, loads what is missing and only then publishes. When
-something cannot be loaded, or the database is away, the last good snapshot goes on answering and readiness says why.
+One background thread looks for a new epoch and publishes it as soon as every version that may answer in it is warm; loads run
+beside it, so that a slow one delays no switch between warm versions. When something cannot be loaded, or the database is away,
+the last good snapshot goes on answering and readiness says why.
 """
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
-from typing import NamedTuple, Protocol
 
+from api.model_loads import Loader, LoadState, ModelLoads, Work, on_a_thread
 from trajops.contracts.status import Readiness
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import TrajOpsError, Unavailable
 from trajops.ports import Forecaster, RouteSource
 from trajops.services.predict import PredictService, Snapshot
 
-# A failed load is tried again after 1, 2, 4 … seconds, at most this many.
-LONGEST_PAUSE_S = 30.0
-# Versions that clients have asked for and that wait to be loaded.
+# Versions that clients have asked for and that wait to be loaded, and how many of them are loaded at once: each costs the
+# processor that answers the others.
 MAX_WAITING = 16
+MAX_ASKED_AT_ONCE = 2
 
 logger = logging.getLogger(__name__)
-
-
-class Loader(Protocol):
-    """What makes a version warm."""
-
-    def load(self, ref: ModelRef) -> Forecaster:
-        """Bring a version into memory, ready to answer."""
-        ...
-
-
-class _Failure(NamedTuple):
-    error: Exception
-    attempts: int
-    retry_at_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +40,34 @@ class ModelHost:
 
     Args:
         source: where the newest table is read.
-        loader: makes versions warm.
+        loader: makes versions warm; called from several threads at once.
         service: gets each new snapshot.
         slots: most versions kept warm; routed ones always stay, of the others the least recently asked for goes first.
         poll_s: pause between two looks at the epoch, seconds.
+        run: how a load is run.
     """
 
-    def __init__(self, source: RouteSource, loader: Loader, service: PredictService, *, slots: int, poll_s: float) -> None:
+    def __init__(
+        self,
+        source: RouteSource,
+        loader: Loader,
+        service: PredictService,
+        *,
+        slots: int,
+        poll_s: float,
+        run: Callable[[Work], None] = on_a_thread,
+    ) -> None:
         self._source = source
-        self._loader = loader
         self._service = service
         self._slots = slots
         self._poll_s = poll_s
         self._wanted = _Wanted(RouteTable(0))
-        self._failures: dict[ModelRef, _Failure] = {}
         self._asked: dict[ModelRef, Future[None]] = {}
         self._lock = Lock()
+        self._round = Lock()
         self._wake = Event()
         self._is_stopping = False
+        self._loads = ModelLoads(loader, self.wake, run=run)
         self._thread = Thread(target=self._run, name="model-host", daemon=True)
 
     def start(self) -> None:
@@ -78,14 +75,14 @@ class ModelHost:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread; a load in progress is waited for."""
+        """End the thread; a load in progress is not waited for."""
         self._is_stopping = True
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join()
 
     def wake(self) -> None:
-        """Look now: somebody in this process has just changed the routes."""
+        """Look now: the routes have just been changed in this process, or a version has become warm."""
         self._wake.set()
 
     def ask(self, ref: ModelRef) -> "Future[None]":
@@ -127,9 +124,15 @@ class ModelHost:
         )
 
     def poll(self) -> None:
-        """One round: look at the epoch, load, publish. The thread calls this; tests may."""
-        self._follow()
-        self._serve_asked()
+        """One round: look at the epoch, begin the loads it needs, publish what is warm. The thread calls this; tests may."""
+        with self._round:
+            table, trouble = self._newest()
+            states = {ref: self._loads.want(ref) for ref in table.models() if ref not in self.warm}
+            self._load_asked()
+            loaded = self._loads.take()
+            self._publish(table, {**self.warm, **loaded})
+            self._answer_asked(loaded.keys() | self.warm.keys())
+            self._wanted = _Wanted(table, trouble or self._trouble(table, states))
 
     def _detail(self, table: RouteTable, wanted: _Wanted) -> str:
         if wanted.trouble is not None:
@@ -149,80 +152,69 @@ class ModelHost:
                 logger.exception("the model host failed in one round and goes on")
             self._wake.wait(self._poll_s)
 
-    def _follow(self) -> None:
-        current = self._service.snapshot.table
+    def _newest(self) -> tuple[RouteTable, str | None]:
+        """The newest table, or the last one known and why a newer one is not."""
+        known = self._wanted.table
         try:
             epoch = self._source.epoch()
-            wanted = self._wanted.table if epoch == self._wanted.table.epoch else self._source.table()
+            return (known if epoch == known.epoch else self._source.table()), None
         except TrajOpsError as error:
-            self._wanted = _Wanted(self._wanted.table, f"epoch {current.epoch} answers; the newest one is not known: {error.message}")
-            return
-        self._wanted = _Wanted(wanted, self._wanted.trouble if wanted == self._wanted.table else None)
-        models = dict(self.warm)
-        causes = {ref: self._load(ref, models) for ref in wanted.models()}
-        troubles = [f"{ref}: {cause}" for ref, cause in causes.items() if cause is not None]
-        trouble = "; ".join(troubles) or None
-        if all(ref in models for ref in _answering(wanted)):
-            if wanted != current or models.keys() != self.warm.keys():
-                self._publish(wanted, models)
-        elif trouble is not None:
-            trouble = f"epoch {current.epoch} answers; epoch {wanted.epoch} must wait for {trouble}"
-        self._wanted = _Wanted(wanted, trouble)
+            return known, f"epoch {self.epoch} answers; the newest one is not known: {error.message}"
 
-    def _serve_asked(self) -> None:
+    def _trouble(self, table: RouteTable, states: Mapping[ModelRef, LoadState]) -> str | None:
+        causes = "; ".join(f"{ref}: {state.error}" for ref, state in states.items() if state.error is not None and ref not in self.warm)
+        if causes and self.epoch != table.epoch:
+            return f"epoch {self.epoch} answers; epoch {table.epoch} must wait for {causes}"
+        return causes or None
+
+    def _load_asked(self) -> None:
+        """Begin to load versions that clients have asked for, few at a time."""
         with self._lock:
-            asked = list(self._asked.items())
-        for ref, future in asked:
-            models = dict(self.warm)
-            error = self._load(ref, models)
-            if error is None:
-                self._service.asked_ns[ref] = time.time_ns()
-                self._publish(self._service.snapshot.table, models)
-            with self._lock:
-                del self._asked[ref]
-            if error is None:
-                future.set_result(None)
-            else:
-                future.set_exception(error)
+            asked = [ref for ref in self._asked if ref not in self.warm]
+        going_on = sum(map(self._loads.is_loading, asked))
+        for ref in asked:
+            if going_on >= MAX_ASKED_AT_ONCE:
+                return
+            if self._loads.is_loading(ref):
+                continue
+            state = self._loads.want(ref)
+            if state.is_loading:
+                going_on += 1
+            elif state.error is not None:
+                self._end(ref, state.error)
 
-    def _load(self, ref: ModelRef, models: dict[ModelRef, Forecaster]) -> Exception | None:
-        """Make sure that `models` holds a version; the reason, where it cannot."""
-        if ref in models:
-            return None
-        failure = self._failures.get(ref)
-        if failure is not None and time.monotonic() < failure.retry_at_s:
-            return failure.error
-        started_s = time.monotonic()
-        try:
-            models[ref] = self._loader.load(ref)
-        except Exception as error:  # noqa: BLE001 - a model that cannot be loaded must not end the thread that serves the others
-            attempts = failure.attempts + 1 if failure is not None else 1
-            pause_s = min(2.0 ** (attempts - 1), LONGEST_PAUSE_S)
-            self._remember_failure(ref, _Failure(error, attempts, time.monotonic() + pause_s))
-            logger.warning("version %s cannot be loaded (attempt %d, next in %g s): %s", ref, attempts, pause_s, error)
-            return error
-        self._failures.pop(ref, None)
-        logger.info("version %s is warm after %.0f ms", ref, (time.monotonic() - started_s) * 1e3)
-        return None
+    def _answer_asked(self, warm: Set[ModelRef]) -> None:
+        with self._lock:
+            answered = [ref for ref in self._asked if ref in warm]
+        for ref in answered:
+            self._end(ref, None)
 
-    def _remember_failure(self, ref: ModelRef, failure: _Failure) -> None:
-        self._failures.pop(ref, None)
-        self._failures[ref] = failure
-        while len(self._failures) > 4 * MAX_WAITING:
-            del self._failures[next(iter(self._failures))]
+    def _end(self, ref: ModelRef, error: Exception | None) -> None:
+        with self._lock:
+            future = self._asked.pop(ref)
+        if error is None:
+            future.set_result(None)
+        else:
+            future.set_exception(error)
 
     def _publish(self, table: RouteTable, models: dict[ModelRef, Forecaster]) -> None:
-        """Swap table and models as one pointer; give up the versions that nobody asks for."""
-        routed = set(table.models())
-        spare = sorted(models.keys() - routed, key=lambda ref: self._service.asked_ns.get(ref, 0))
+        """Swap table and models as one pointer, the table when its versions are warm; give up the versions that nobody asks for."""
+        before = self._service.snapshot
+        answering = table if all(ref in models for ref in _answering(table)) else before.table
+        now_ns = time.time_ns()
+        for ref in models.keys() - before.models.keys():
+            self._service.asked_ns.setdefault(ref, now_ns)
+        kept = {*table.models(), *answering.models()}
+        spare = sorted(models.keys() - kept, key=lambda ref: self._service.asked_ns.get(ref, 0))
         for ref in spare[: max(0, len(models) - self._slots)]:
             del models[ref]
             self._service.asked_ns.pop(ref, None)
             logger.info("version %s is let go: %d versions are kept warm", ref, self._slots)
-        before = self._service.snapshot.table.epoch
-        self._service.snapshot = Snapshot(table, models)
-        if table.epoch != before:
-            logger.info("epoch %d answers now", table.epoch)
+        if answering == before.table and models.keys() == before.models.keys():
+            return
+        self._service.snapshot = Snapshot(answering, models)
+        if answering.epoch != before.table.epoch:
+            logger.info("epoch %d answers now", answering.epoch)
 
 
 def _answering(table: RouteTable) -> tuple[ModelRef, ...]:

@@ -7,7 +7,8 @@ from functools import cached_property
 from api.auth import Gate
 from api.cached import Cached
 from api.metrics import Meters
-from api.model_host import Loader, ModelHost
+from api.model_host import ModelHost
+from api.model_loads import Loader
 from data.identity.passwords import Argon2Hasher
 from data.identity.token_secret import token_secret
 from data.identity.tokens import JwtTokens

@@ -1,5 +1,6 @@
 """An API in this process over a real database and spool, with models that need no registry."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -81,9 +82,18 @@ class Api:
         body = {"expected_version": staged["version"], "reason": REASON}
         answer = self.post(f"/v1/deployments/{staged['deployment_id']}/promote", body, "operator")
         assert answer.status_code == 200, answer.text
-        self.parts.host.poll()
+        self.follow()
         change: dict[str, Any] = answer.json()
         return change
+
+    def follow(self) -> None:
+        """Wait until the newest epoch answers."""
+        deadline = time.monotonic() + 10
+        host = self.parts.host
+        while host.epoch != self.parts.route_source.epoch() or host.readiness().missing:
+            assert time.monotonic() < deadline, host.readiness()
+            host.poll()
+            time.sleep(0.001)
 
     def _key(self, role: Any) -> str:
         secret, _ = self.parts.identity.create_api_key(f"{role} key", role, actor="test", reason=REASON)

@@ -88,7 +88,7 @@ def test_a_release_from_staging_to_rollback(api: Api) -> None:
     body = {"expected_version": staged.version, "coverage": 1.0, "reason": REASON}
     canary = ChangeOut.model_validate(api.post(f"{path}/canary", body, "operator").json())
     assert canary.route.challenger is not None
-    api.parts.host.poll()
+    api.follow()
     answers = [api.post("/predict", a_body(f"a{n}")).json() for n in range(20)]
     assert {(answer["model_version"], answer["variant"]) for answer in answers} == {(1, "control"), (2, "treatment")}
 
@@ -98,7 +98,7 @@ def test_a_release_from_staging_to_rollback(api: Api) -> None:
     assert (stale.status_code, stale.json()["code"]) == (409, "stale_version")
     body["expected_version"] = stopped.deployment.version
     promoted = ChangeOut.model_validate(api.post(f"{path}/promote", body, "operator").json())
-    api.parts.host.poll()
+    api.follow()
     assert api.post("/predict", a_body()).json()["model_version"] == 2
 
     models = ModelsOut.model_validate(api.get("/v1/models").json()).versions
@@ -110,7 +110,7 @@ def test_a_release_from_staging_to_rollback(api: Api) -> None:
 
     body = {"expected_epoch": promoted.route.epoch, "reason": REASON}
     back = ChangeOut.model_validate(api.post("/v1/routes/rollback", body, "operator").json())
-    api.parts.host.poll()
+    api.follow()
     assert api.post("/predict", a_body()).json()["model_version"] == 1
     assert back.route.champion is not None
     assert back.route.champion.model_version == 1

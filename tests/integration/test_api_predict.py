@@ -184,7 +184,7 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
         api.promote(2)
         first = api.post("/predict", a_body()).json()["prediction_id"]
     with running_api(tmp_path) as api:
-        api.parts.host.poll()
+        api.follow()
         assert api.get("/readyz").json()["epoch"] == 1
         second = api.post("/predict", a_body()).json()
         assert second["model_version"] == 2

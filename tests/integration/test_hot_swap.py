@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.running_api import a_body, running_api
+from tests.running_api import Api, a_body, running_api
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast
 
@@ -43,13 +43,20 @@ class Rotating:
         return RouteTable(self.number, ModelRef("trajectory", version), ModelRef("trajectory", other), None, 0.5, "seed")
 
 
+def wait_for_epoch(api: Api, epoch: int) -> None:
+    deadline = time.monotonic() + 10
+    while api.parts.host.epoch < epoch:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 @pytest.mark.slow
 def test_swaps_under_load_fail_nothing_and_mislabel_nothing(tmp_path: Path) -> None:
     with running_api(tmp_path, model_slots=3, epoch_poll_s=0.005) as api:
         source = Rotating()
         api.parts.loader.models = {version: lambda version=version: Signed(version) for version in range(1, VERSIONS + 1)}
         api.parts.host._source = source
-        api.parts.host.poll()
+        wait_for_epoch(api, 1)
         stop = threading.Event()
 
         def rotate() -> None:

@@ -1,12 +1,13 @@
 """The model host: nothing answers before it is warm, a failed load changes nothing, memory is bounded."""
 
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from threading import Event
 
 import pytest
 
-from api.model_host import MAX_WAITING, ModelHost
+from api.model_host import MAX_ASKED_AT_ONCE, MAX_WAITING, ModelHost
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import NotFound, RegistryUnavailable, Unavailable
@@ -54,6 +55,32 @@ class Loads:
         return ConstantVelocity()
 
 
+class SlowLoads(Loads):
+    """A loader of which each version in `held` waits until the test lets it go on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: dict[int, Event] = {}
+
+    def hold(self, *versions: int) -> None:
+        self.held = {version: Event() for version in versions}
+
+    def go_on(self) -> None:
+        for event in self.held.values():
+            event.set()
+
+    def load(self, ref: ModelRef) -> Forecaster:
+        self.loaded.append(ref.version)
+        if ref.version in self.held:
+            assert self.held[ref.version].wait(20)
+        return ConstantVelocity()
+
+
+@pytest.fixture
+def slow() -> SlowLoads:
+    return SlowLoads()
+
+
 @pytest.fixture
 def routes() -> Routes:
     return Routes()
@@ -67,7 +94,26 @@ def loads() -> Loads:
 @pytest.fixture
 def host(routes: Routes, loads: Loads) -> ModelHost:
     service = PredictService("trajectory", ConstantVelocity(), TrackBuffer(SystemClock()), SystemClock())
-    return ModelHost(routes, loads, service, slots=3, poll_s=60)
+    return ModelHost(routes, loads, service, slots=3, poll_s=60, run=lambda work: work())
+
+
+@pytest.fixture
+def threaded(routes: Routes, slow: "SlowLoads") -> Iterator[ModelHost]:
+    """A host that follows on its thread and loads on others, as in production."""
+    service = PredictService("trajectory", ConstantVelocity(), TrackBuffer(SystemClock()), SystemClock())
+    host = ModelHost(routes, slow, service, slots=3, poll_s=0.01)
+    host.start()
+    yield host
+    slow.go_on()
+    host.stop()
+    assert not host._thread.is_alive()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 def versions(host: ModelHost) -> set[int]:
@@ -115,7 +161,7 @@ def test_a_failed_load_is_tried_again_after_a_growing_pause(
     host: ModelHost, routes: Routes, loads: Loads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = 100.0
-    monkeypatch.setattr("api.model_host.time.monotonic", lambda: now_s)
+    monkeypatch.setattr("api.model_loads.time.monotonic", lambda: now_s)
     routes.route(1)
     loads.broken[1] = RegistryUnavailable("away")
     attempts = []
@@ -204,17 +250,63 @@ def test_routed_versions_stay_even_above_the_bound(host: ModelHost, routes: Rout
     assert versions(host) == {1, 4}
 
 
-def test_the_thread_follows_when_it_is_woken_and_ends_when_it_is_stopped(host: ModelHost, routes: Routes) -> None:
+def test_a_version_for_which_there_is_no_room_is_not_loaded_for_ever(host: ModelHost, routes: Routes, loads: Loads) -> None:
+    host._slots = 1
+    routes.route(1)
+    host.poll()
+    future = host.ask(ref(5))
+    host.poll()
+    host.poll()
+    assert future.result(0) is None
+    assert loads.loaded == [1, 5]
+
+
+def test_slow_loads_do_not_delay_a_rollback_between_warm_versions(threaded: ModelHost, routes: Routes, slow: SlowLoads) -> None:
+    routes.route(1, challenger=2)
+    wait_until(lambda: threaded.epoch == 1)
+    slow.hold(10, 11, 12, 13)
+    asked = [threaded.ask(ref(version)) for version in (11, 12, 13)]
+    routes.route(1, challenger=10)
+    wait_until(lambda: 10 in slow.loaded and 12 in slow.loaded)
+    assert threaded.readiness().detail == "epoch 2 is known and its models are being loaded; epoch 1 answers meanwhile"
+    routes.route(2, previous=1)
+    wait_until(lambda: threaded.epoch == 3)
+    assert not any(future.done() for future in asked)
+    assert threaded.readiness().status == "ready"
+    slow.go_on()
+    for future in asked:
+        assert future.result(10) is None
+
+
+def test_of_the_versions_asked_for_few_are_loaded_at_once(threaded: ModelHost, slow: SlowLoads) -> None:
+    slow.hold(1, 2, 3, 4)
+    asked = [threaded.ask(ref(version)) for version in (1, 2, 3, 4)]
+    wait_until(lambda: len(slow.loaded) == MAX_ASKED_AT_ONCE)
+    for _ in range(5):
+        threaded.poll()
+    assert slow.loaded == [1, 2]
+    slow.held[2].set()
+    asked[1].result(10)
+    wait_until(lambda: slow.loaded == [1, 2, 3])
+    assert not asked[0].done()
+
+
+def test_stopping_does_not_wait_for_a_slow_load(routes: Routes, slow: SlowLoads, threaded: ModelHost) -> None:
+    slow.hold(1)
+    routes.route(1)
+    wait_until(lambda: slow.loaded == [1])
+    started_s = time.monotonic()
+    threaded.stop()
+    assert time.monotonic() - started_s < 5
+
+
+def test_the_thread_follows_when_it_is_woken(host: ModelHost, routes: Routes) -> None:
     host.start()
     try:
         future: Future[None] = host.ask(ref(9))
         future.result(10)
         routes.route(1)
         host.wake()
-        deadline = time.monotonic() + 10
-        while host.epoch != 1 and time.monotonic() < deadline:
-            Event().wait(0.01)
-        assert host.epoch == 1
+        wait_until(lambda: host.epoch == 1)
     finally:
         host.stop()
-    assert not host._thread.is_alive()

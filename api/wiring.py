@@ -9,6 +9,7 @@ from api.cached import Cached
 from api.metrics import Meters
 from api.model_host import ModelHost
 from api.model_loads import Loader
+from api.turn import Turn
 from data.identity.passwords import Argon2Hasher
 from data.identity.token_secret import token_secret
 from data.identity.tokens import JwtTokens
@@ -87,6 +88,11 @@ class Parts:
     def commit(self) -> GroupCommit:
         """One write for the events of one turn of the event loop."""
         return GroupCommit(self.spool)
+
+    @cached_property
+    def turn(self) -> Turn:
+        """One forecast and one write for the predictions of one turn of the event loop."""
+        return Turn(self.service, self.spool, self.meters, largest=self.settings.turn_batch)
 
     @cached_property
     def lake(self) -> TelemetryLake:

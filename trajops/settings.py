@@ -46,6 +46,9 @@ class Settings(BaseSettings):
     dask_address: str | None = Field(None, description="Dask scheduler. Default with `compute=dask`: a local cluster of two workers.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line that is written.")
     max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body accepted, bytes.")
+    turn_batch: int = Field(
+        64, ge=1, le=4096, description="Most `/predict` requests of one turn of the event loop that are forecast at once; 1: each alone."
+    )
     max_batch: int = Field(10_000, ge=1, description="Most trajectories in one `/batch_predict`.")
 
     @cached_property

@@ -40,7 +40,7 @@ class HotRoutes:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._service, self._meters, self._buffer = parts.service, parts.meters, parts.buffer
+        self._service, self._meters, self._buffer, self._turn = parts.service, parts.meters, parts.buffer, parts.turn
         self._decode_item = decoder(FastPredict)
 
     async def predict(self, query: PredictQuery, call: Call) -> bytes:
@@ -49,14 +49,12 @@ class HotRoutes:
         The answer is recorded before it leaves. Without `history`, the positions sent to `/observations` are used. A failing
         model is replaced by the baseline for that answer: `model_name` is then `baseline` and `model_version` 0.
         """
+        ask = self._service.received(query, call.client, call.request_id)
         try:
-            answer = self._service.predict(query, call.client, call.request_id)
+            return await self._turn.answer(ask)
         except NoModelReady as error:
             await self._warm_up(error)
-            answer = self._service.predict(query, call.client, call.request_id)
-        await self._record("predictions", orjson.dumps(answer.event, option=orjson.OPT_APPEND_NEWLINE))
-        self._meters.count_prediction(answer.event)
-        return orjson.dumps(answer.body)
+        return await self._turn.answer(ask)
 
     async def batch_predict(self, batch: FastBatch | BatchPredictIn, call: Call) -> bytes:
         """Forecast many agents at once.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, count
 from math import isfinite
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -94,10 +94,29 @@ class Snapshot:
     models: Mapping[ModelRef, Forecaster] = field(default_factory=dict)
 
 
-class _Item(NamedTuple):
-    """One query whose model and history are known."""
+class Ask(NamedTuple):
+    """One query: who sent it, under which id, and when it came in.
+
+    Attributes:
+        query: what is asked for.
+        client_id: name of the client in the telemetry.
+        request_id: the client's own id; None: it gave none.
+        received_ns: server's clock.
+        started_ns: monotonic clock.
+    """
 
     query: PredictQuery
+    client_id: str
+    request_id: str | None
+    received_ns: int
+    started_ns: int
+
+
+class _Item(NamedTuple):
+    """One ask whose model and history are known."""
+
+    ask: Ask
+    place: int
     assignment: Assignment
     forecaster: Forecaster
     observed_at_s: float
@@ -105,10 +124,14 @@ class _Item(NamedTuple):
 
 
 class _Rows(NamedTuple):
-    """A rounded forecast as plain lists, one entry an agent: weights, and means then covariances in C order."""
+    """Rounded forecasts as plain lists, one entry an agent: weights, and means then covariances in C order.
+
+    `is_sound` tells that every row can be scored; otherwise each must be looked at, which is cheaper for one or two.
+    """
 
     weights: list[list[float]]
     numbers: list[list[float]]
+    is_sound: bool
 
     def is_usable(self, row: int) -> bool:
         """Whether a row can be scored: its numbers are finite and, as rounded, its covariances positive definite."""
@@ -118,6 +141,15 @@ class _Rows(NamedTuple):
         cov_m2 = numbers[len(numbers) * 2 // 5 :]
         ellipses = zip(cov_m2[::3], cov_m2[1::3], cov_m2[2::3], strict=True)
         return all(xx > 0.0 and xx * yy * _DEFINITE > xy * xy for xx, xy, yy in ellipses)
+
+
+def _are_sound(weights: FloatArray, numbers: FloatArray, means: int) -> bool:
+    """`_Rows.is_usable` of all rows at once; each comparison is false where a number is not one."""
+    xx, xy, yy = numbers[:, means::3], numbers[:, means + 1 :: 3], numbers[:, means + 2 :: 3]
+    surplus = xx * yy
+    surplus *= _DEFINITE
+    surplus -= xy * xy
+    return bool(surplus.min() > 0.0 and xx.min() > 0.0 and isfinite(numbers.sum() + weights.sum()))
 
 
 @cache
@@ -143,7 +175,8 @@ def _rows(forecast: Forecast, agents: int, window: WindowSpec) -> _Rows:
     numbers *= scale
     np.rint(numbers, numbers)
     numbers /= scale
-    return _Rows(forecast.weights.tolist(), numbers.tolist())
+    weights = forecast.weights
+    return _Rows(weights.tolist(), numbers.tolist(), agents > 2 and _are_sound(weights, numbers, means))
 
 
 def _modes(weights: Sequence[float], mean_m: Sequence[float], cov_m2: Sequence[float], steps: int) -> list[dict[str, Any]]:
@@ -189,6 +222,10 @@ class PredictService:
         self._process = secrets.token_hex(4)
         self._count = count()
 
+    def received(self, query: PredictQuery, caller: Caller, request_id: str | None = None) -> Ask:
+        """A query as it comes in, with the times of now."""
+        return Ask(query, caller.client_id, request_id, self._clock.now_ns(), time.perf_counter_ns())
+
     def predict(self, query: PredictQuery, caller: Caller, request_id: str | None = None) -> Answer:
         """Answer one query.
 
@@ -197,45 +234,54 @@ class PredictService:
             NoModelReady: if there is no champion, or the version asked for is not warm (`model` in the details).
             WindowTooShort: if the track buffer does not span the observation window.
         """
-        started_ns = time.perf_counter_ns()
-        received_ns = self._clock.now_ns()
-        snapshot = self.snapshot
-        item = self._prepare(snapshot, query, received_ns)
-        return self._answers(snapshot.table.epoch, [item], caller, request_id, received_ns, started_ns)[0]
+        [result] = self.answer([self.received(query, caller, request_id)])
+        if isinstance(result, TrajOpsError):
+            raise result
+        return result
 
     def predict_many(self, queries: Sequence[PredictQuery], caller: Caller, request_id: str | None = None) -> list[Answer | TrajOpsError]:
-        """Answer many queries, each model forecasting its share as one array; order kept, a bad query spoils only itself."""
-        started_ns = time.perf_counter_ns()
-        received_ns = self._clock.now_ns()
+        """Answer many queries of one caller; see `answer`."""
+        if not queries:
+            return []
+        first = self.received(queries[0], caller, request_id)
+        return self.answer([first._replace(query=query) for query in queries])
+
+    def answer(self, asks: Sequence[Ask]) -> list[Answer | TrajOpsError]:
+        """Answer many asks, each model forecasting its share as one array; order kept, a bad ask spoils only itself."""
         snapshot = self.snapshot
-        results: dict[int, Answer | TrajOpsError] = {}
-        groups: dict[ModelRef, list[tuple[int, _Item]]] = {}
-        for index, query in enumerate(queries):
+        results: list[Answer | TrajOpsError | None] = [None] * len(asks)
+        groups: dict[ModelRef, list[_Item]] = {}
+        for index, ask in enumerate(asks):
             try:
-                item = self._prepare(snapshot, query, received_ns)
+                item = self._prepare(snapshot, ask, index)
             except TrajOpsError as error:
                 results[index] = error
             else:
-                groups.setdefault(item.assignment.model, []).append((index, item))
-        for group in groups.values():
-            answers = self._answers(snapshot.table.epoch, [item for _, item in group], caller, request_id, received_ns, started_ns)
-            results.update(zip((index for index, _ in group), answers, strict=True))
-        return [results[index] for index in range(len(queries))]
+                group = groups.get(item.assignment.model)
+                if group is None:
+                    group = groups[item.assignment.model] = []
+                group.append(item)
+        for model, group in groups.items():
+            self._answer_group(snapshot.table.epoch, model, group, results)
+        return cast("list[Answer | TrajOpsError]", results)
 
-    def _prepare(self, snapshot: Snapshot, query: PredictQuery, now_ns: int) -> _Item:
+    def _prepare(self, snapshot: Snapshot, ask: Ask, index: int) -> _Item:
+        query = ask.query
         assignment = self._assign(snapshot.table, query)
         forecaster = snapshot.models.get(assignment.model)
         if forecaster is None:
             raise NoModelReady(f"version {assignment.model} is not warm yet; try again in a second", model=assignment.model)
         if assignment.variant == "direct":
-            self.asked_ns[assignment.model] = now_ns
-        if query.history is None:
+            self.asked_ns[assignment.model] = ask.received_ns
+        history = query.history
+        if history is None:
             observed_at_s, history_m = self._buffer.history(query.scene_id, query.agent_id, query.observed_at_s)
-            return _Item(query, assignment, forecaster, observed_at_s, history_m.ravel().tolist())
-        observed_at_s = now_ns / 1e9 if query.observed_at_s is None else query.observed_at_s
-        flat_m = list(chain.from_iterable(query.history))
+            return _Item(ask, index, assignment, forecaster, observed_at_s, history_m.ravel().tolist())
+        stated_s = query.observed_at_s
+        observed_at_s = ask.received_ns / 1e9 if stated_s is None else stated_s
+        flat_m = list(chain.from_iterable(history))
         self._buffer.extend(query.scene_id, query.agent_id, observed_at_s, flat_m)
-        return _Item(query, assignment, forecaster, observed_at_s, flat_m)
+        return _Item(ask, index, assignment, forecaster, observed_at_s, flat_m)
 
     def _assign(self, table: RouteTable, query: PredictQuery) -> Assignment:
         asked = query.model_version
@@ -249,67 +295,68 @@ class PredictService:
             raise NotFound(f"the alias {asked!r} points at no version in epoch {table.epoch}; ask for a number, or leave model_version out")
         return Assignment(ref, "direct")
 
-    def _answers(
-        self, epoch: int, items: Sequence[_Item], caller: Caller, request_id: str | None, received_ns: int, started_ns: int
-    ) -> list[Answer]:
-        """Answers of items that share one model."""
-        agents, window = len(items), self._window
+    def _answer_group(self, epoch: int, model: ModelRef, items: Sequence[_Item], results: "list[Answer | TrajOpsError | None]") -> None:
+        """Answer items that share one model, each in its place of `results`."""
+        window, agents = self._window, len(items)
         history_m = np.array([item.flat_m for item in items]).reshape(agents, window.t_obs, 2)
-        model = items[0].assignment.model
         model_ns = time.perf_counter_ns()
         rows = self._forecast(model, items[0].forecaster, history_m)
         done_ns = time.perf_counter_ns()
-        model_ms = (done_ns - model_ns) / 1e6 / agents
-        answers = []
+        model_ms = round((done_ns - model_ns) / 1e6 / agents, 4)
         for row, item in enumerate(items):
             answering, source, at = model, rows, row
-            if source is None or not source.is_usable(at):
+            if source is None or not (source.is_sound or source.is_usable(at)):
                 if source is not None:
                     self._count_failure(
                         model, "it answered with a number that is not finite, or a covariance that is not positive definite"
                     )
                 answering, at = BASELINE, 0
                 source = _rows(self._baseline.forecast(history_m[row : row + 1]), 1, window)
-            query = item.query
-            prediction_id = f"{received_ns:016x}{self._process}{next(self._count) & 0xFFFFFFFF:08x}"
-            weights, numbers = source.weights[at], source.numbers[at]
-            means = len(weights) * window.t_pred * 2
-            mean_m, cov_m2 = numbers[:means], numbers[means:]
-            body = {
-                "prediction_id": prediction_id,
-                "agent_id": query.agent_id,
-                "scene_id": query.scene_id,
-                "observed_at_s": item.observed_at_s,
-                "dt_s": window.dt_s,
-                "model_name": answering.name,
-                "model_version": answering.version,
-                "variant": item.assignment.variant,
-                "epoch": epoch,
-                "modes": _modes(weights, mean_m, cov_m2, window.t_pred),
-                "model_ms": model_ms,
-            }
-            event = PredictionEvent(
-                prediction_id=prediction_id,
-                received_ns=received_ns,
-                observed_at_s=item.observed_at_s,
-                scene_id=query.scene_id,
-                agent_id=query.agent_id,
-                client_id=caller.client_id,
-                request_id=request_id or prediction_id,
-                model_name=answering.name,
-                model_version=answering.version,
-                variant=item.assignment.variant,
-                epoch=epoch,
-                dt_s=window.dt_s,
-                history_m=item.flat_m,
-                weights=weights,
-                mean_m=mean_m,
-                cov_m2=cov_m2,
-                latency_ms=(time.perf_counter_ns() - started_ns) / 1e6,
-                source=query.source,
-            )
-            answers.append(Answer(body, event))
-        return answers
+            results[item.place] = self._answer(epoch, answering, item, source.weights[at], source.numbers[at], model_ms)
+
+    def _answer(self, epoch: int, answering: ModelRef, item: _Item, weights: list[float], numbers: list[float], model_ms: float) -> Answer:
+        ask, _, assignment, _, observed_at_s, flat_m = item
+        query, client_id, request_id, received_ns, started_ns = ask
+        window = self._window
+        prediction_id = f"{received_ns:016x}{self._process}{next(self._count) & 0xFFFFFFFF:08x}"
+        scene_id, agent_id, variant = query.scene_id, query.agent_id, assignment.variant
+        name, version = answering
+        means = len(weights) * window.t_pred * 2
+        mean_m, cov_m2 = numbers[:means], numbers[means:]
+        body = {
+            "prediction_id": prediction_id,
+            "agent_id": agent_id,
+            "scene_id": scene_id,
+            "observed_at_s": observed_at_s,
+            "dt_s": window.dt_s,
+            "model_name": name,
+            "model_version": version,
+            "variant": variant,
+            "epoch": epoch,
+            "modes": _modes(weights, mean_m, cov_m2, window.t_pred),
+            "model_ms": model_ms,
+        }
+        event = PredictionEvent(
+            prediction_id,
+            received_ns,
+            observed_at_s,
+            scene_id,
+            agent_id,
+            client_id,
+            request_id or prediction_id,
+            name,
+            version,
+            variant,
+            epoch,
+            window.dt_s,
+            flat_m,
+            weights,
+            mean_m,
+            cov_m2,
+            round((time.perf_counter_ns() - started_ns) / 1e6, 4),
+            query.source,
+        )
+        return Answer(body, event)
 
     def _forecast(self, model: ModelRef, forecaster: Forecaster, history_m: FloatArray) -> _Rows | None:
         """The model's forecast; None where it failed."""

@@ -18,15 +18,14 @@ REASON = "end-to-end test of a release"
 Value = TypeVar("Value")
 
 
-def eventually(what: str, probe: Callable[[], Value | None], timeout_s: float = 60) -> Value:
-    """Wait until the probe gives something true, and return it."""
+def eventually(what: str, probe: Callable[[], Value], is_right: Callable[[Value], object] = bool, timeout_s: float = 60) -> Value:
+    """Wait until what the probe gives is right, and return it."""
     deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        value = probe()
-        if value:
-            return value
+    while not is_right(value := probe()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{what} did not come within {timeout_s:.0f} s; last seen: {value}")
         time.sleep(0.2)
-    pytest.fail(f"{what} did not come within {timeout_s:.0f} s")
+    return value
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +88,7 @@ def confirm(page: Page, version: int) -> None:
 
 
 def versions_answering(client: TrajOpsClient, limit: int = 20) -> set[int]:
-    """Versions behind the newest predictions."""
+    """Versions behind the newest live predictions."""
     return {item.prediction.model_version for item in client.predictions(limit=limit).predictions}
 
 
@@ -113,7 +112,7 @@ def test_promote_the_challenger_and_roll_back(page: Page, client: TrajOpsClient)
     page.locator(f".st-key-promote-{challenger} button").first.click()
     confirm(page, challenger)
     expect(page.locator(".st-key-champion-card")).to_contain_text(f"v{challenger}", timeout=30_000)
-    eventually("traffic on the promoted version", lambda: versions_answering(client) == {challenger})
+    eventually("traffic on the promoted version", lambda: versions_answering(client), {challenger}.__eq__)
     promoted = client.routes().current
     assert promoted.epoch > before.epoch
     assert promoted.reason == REASON
@@ -122,7 +121,7 @@ def test_promote_the_challenger_and_roll_back(page: Page, client: TrajOpsClient)
     page.locator(".st-key-rollback button").first.click()
     confirm(page, champion)
     expect(page.locator(".st-key-champion-card")).to_contain_text(f"v{champion}", timeout=30_000)
-    eventually("traffic on the version before", lambda: versions_answering(client) == {champion})
+    eventually("traffic on the version before", lambda: versions_answering(client), {champion}.__eq__)
     actions = [entry.action for entry in client.audit(limit=20).entries]
     assert [action for action in actions if action.startswith("deployment.")][:2] == ["deployment.rollback", "deployment.promote"]
 

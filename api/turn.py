@@ -41,6 +41,7 @@ class Turn:
         self._service, self._spool, self._meters = service, spool, meters
         self._largest = largest
         self._waiting: list[_Waiting] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def answer(self, ask: Ask) -> "asyncio.Future[bytes]":
         """The answer as JSON bytes, once it is recorded. Each caller has its own future: one that is cancelled takes nobody with it.
@@ -48,7 +49,9 @@ class Turn:
         Raises (by the future):
             TrajOpsError: as `PredictService.predict` raises, or Unavailable if the answer cannot be recorded.
         """
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:  # looked up once: with Python 3.11 each look-up is a system call
+            loop = self._loop = asyncio.get_running_loop()
         answered: asyncio.Future[bytes] = loop.create_future()
         if not self._waiting:
             loop.call_soon(self._flush)

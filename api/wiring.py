@@ -13,7 +13,8 @@ from api.turn import Turn
 from data.identity.passwords import Argon2Hasher
 from data.identity.token_secret import token_secret
 from data.identity.tokens import JwtTokens
-from data.lake.spool import GroupCommit, Spool
+from data.lake.group_commit import GroupCommit
+from data.lake.spool import Spool
 from data.models.loader import ModelLoader
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database

@@ -4,9 +4,12 @@ One `os.write` per call survives kill -9; `fdatasync` once per `sync_s` bounds w
 `<table>.<writer_id>.<seq>.ndjson.open` while its writer lives and holds a lock on it, and `.ndjson` once it is closed. A
 segment that is `.open` but not locked belongs to a writer that was killed; the compactor closes it. Locks are local: each
 host has its own spool folder.
+
+A segment that is deleted under its writer is written again from the descriptor that still holds its rows: at the next write,
+before that is acknowledged, and after `sync_s` at the latest. Only a writer that is killed in between takes them with it.
+Closed segments have no writer that could do so.
 """
 
-import asyncio
 import errno
 import fcntl
 import logging
@@ -18,7 +21,7 @@ import time
 import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -31,29 +34,24 @@ from trajops.telemetry import TABLES, Event
 
 CLOSED, OPEN, NEW = ".ndjson", ".ndjson.open", ".ndjson.new"
 ROTATE_BYTES = 64 * 1024 * 1024
+_COPY_BYTES = 1024 * 1024
 
 _log = logging.getLogger(__name__)
-_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+# Readable, because a deleted segment can only be read through the descriptor it was written with.
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
 
 
 @dataclass(slots=True)
 class _Segment:
-    """One open segment; `size` counts the bytes of whole, successful writes."""
+    """One open segment; `size` counts the bytes of whole, successful writes, `name` is its path as the system calls take it."""
 
     fd: int
     path: Path
+    name: bytes
     opened_ns: int
     size: int = 0
     synced_size: int = 0
     is_broken: bool = False
-
-
-@dataclass(slots=True)
-class _Pending:
-    """What one turn of the event loop is about to write to one table, and who waits for it."""
-
-    lines: list[bytes] = field(default_factory=list)
-    waiters: list[asyncio.Future[None]] = field(default_factory=list)
 
 
 class Spool:
@@ -114,14 +112,17 @@ class Spool:
             segment = self._segments.get(table)
             if segment is None or segment.is_broken:
                 segment = self._open(table)
+            size = segment.size
             try:
-                written = os.write(segment.fd, lines)
-                while written < len(lines):  # a full disk or a signal may cut a write short
-                    written += os.write(segment.fd, memoryview(lines)[written:])
+                _write_all(segment.fd, lines)
+                segment.size += len(lines)
+                # Asking for the name first costs half of what asking for the links costs, at every write.
+                while not os.access(segment.name, os.F_OK) and _is_deleted(segment):
+                    segment = self._segments[table] = self._written_again(segment)
             except OSError as error:
+                segment.size = size
                 self._take_back(segment)
                 raise self._unavailable(error) from error
-            segment.size += len(lines)
 
     def sync(self) -> None:
         """Force what was written to the device, and close segments that are old or big enough.
@@ -137,6 +138,12 @@ class Spool:
             ]
             retired = [*self._retired, *(self._segments.pop(table) for table in due)]
             self._retired.clear()
+            for table, segment in self._segments.items():
+                if _is_deleted(segment):
+                    try:
+                        self._segments[table] = self._written_again(segment)
+                    except OSError:
+                        _log.exception("segment %s was deleted, and its rows cannot be written again yet", segment.path)
             # The duplicate stays valid even if the segment is closed meanwhile.
             unsynced = [segment for segment in self._segments.values() if segment.size > segment.synced_size]
             live = [(segment, os.dup(segment.fd), segment.size) for segment in unsynced]
@@ -146,16 +153,15 @@ class Spool:
                 if not segment.synced_size:
                     _sync_folder(self.folder)  # a new file's name is not covered by its own sync
                 segment.synced_size = size
-                if os.fstat(fd).st_nlink == 0:
-                    _log.error("segment %s was deleted while it was being written; its rows are lost, a new one is begun", segment.path)
-                    segment.is_broken = True
             except OSError:
                 _log.exception("segment %s could not be forced to the device; a new one is begun", segment.path)
                 segment.is_broken = True
             finally:
                 os.close(fd)
-        for segment in retired:
-            self._seal(segment)
+        waiting = [segment for segment in retired if not self._seal(segment)]
+        if waiting:
+            with self._lock:
+                self._retired += waiting
 
     def close(self) -> None:
         """Stop the background thread and close all segments. A later write begins anew."""
@@ -169,7 +175,9 @@ class Spool:
             self._retired.clear()
             self._segments.clear()
         for segment in retired:
-            self._seal(segment)
+            if not self._seal(segment):
+                _log.error("the rows of segment %s are lost: it was deleted, and they cannot be written again", segment.path)
+                os.close(segment.fd)
 
     def _after_fork_in_child(self) -> None:
         # The child's copies share the parent's locks; closing them leaves the parent's in place.
@@ -188,32 +196,53 @@ class Spool:
         if broken is not None:
             self._retired.append(broken)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            while True:
-                stem = f"{table}.{self.writer_id}.{self._sequence:06d}"
-                self._sequence += 1
-                path = self.folder / (stem + OPEN)
-                if path.exists() or path.with_name(stem + CLOSED).exists():
-                    continue  # a named writer that was started again
-                # Locked before it has its name: a compactor must never see an open segment without its writer's lock.
-                new = path.with_name(stem + NEW)
-                new.unlink(missing_ok=True)
-                fd = os.open(new, _FLAGS, 0o640)
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    new.rename(path)
-                except BaseException:
-                    os.close(fd)
-                    raise
-                break
+            segment = self._segments[table] = self._create(table)
         except OSError as error:
             raise self._unavailable(error) from error
-        segment = self._segments[table] = _Segment(fd, path, self._clock.now_ns())
         if self._thread is None:
             self._stop = threading.Event()
             self._thread = threading.Thread(target=self._keep_synced, args=(self._stop,), name="spool-sync", daemon=True)
             self._thread.start()
         return segment
+
+    def _create(self, table: str) -> _Segment:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        while True:
+            stem = f"{table}.{self.writer_id}.{self._sequence:06d}"
+            self._sequence += 1
+            path = self.folder / (stem + OPEN)
+            if path.exists() or path.with_name(stem + CLOSED).exists():
+                continue  # a named writer that was started again
+            # Locked before it has its name: a compactor must never see an open segment without its writer's lock.
+            new = path.with_name(stem + NEW)
+            new.unlink(missing_ok=True)
+            fd = os.open(new, _FLAGS, 0o640)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                new.rename(path)
+            except BaseException:
+                os.close(fd)
+                raise
+            return _Segment(fd, path, os.fsencode(path), self._clock.now_ns())
+
+    def _written_again(self, segment: _Segment) -> _Segment:
+        """A new segment with the rows of a deleted one, whose descriptor is closed. Call it with the lock held.
+
+        Raises:
+            OSError: if they cannot be written again; the deleted segment is as before.
+        """
+        copy = self._create(table_of(segment.path.name))
+        try:
+            while chunk := os.pread(segment.fd, min(_COPY_BYTES, segment.size - copy.size), copy.size):
+                _write_all(copy.fd, chunk)
+                copy.size += len(chunk)
+        except BaseException:
+            copy.path.unlink(missing_ok=True)
+            os.close(copy.fd)
+            raise
+        _log.error("segment %s was deleted while it was being written; its rows are written again to %s", segment.path, copy.path)
+        os.close(segment.fd)
+        return copy
 
     def _take_back(self, segment: _Segment) -> None:
         try:
@@ -221,7 +250,8 @@ class Spool:
         except OSError:
             segment.is_broken = True  # what is torn at its end is dropped by the readers
 
-    def _seal(self, segment: _Segment) -> None:
+    def _seal(self, segment: _Segment) -> bool:
+        """Close a segment under its final name; false where it was deleted and its rows cannot be written again."""
         try:
             os.fdatasync(segment.fd)
         except OSError:
@@ -230,11 +260,23 @@ class Spool:
             if segment.size:
                 segment.path.rename(segment.path.with_suffix(""))
             else:
-                segment.path.unlink()
+                segment.path.unlink(missing_ok=True)
             _sync_folder(self.folder)
         except OSError as error:
+            if segment.size and _is_deleted(segment):
+                return self._seal_again(segment)
             _log.warning("segment %s could not be closed under its final name: %s", segment.path, error)
         os.close(segment.fd)  # gives the lock back, so it comes last
+        return True
+
+    def _seal_again(self, segment: _Segment) -> bool:
+        try:
+            with self._lock:
+                copy = self._written_again(segment)
+        except OSError:
+            _log.exception("segment %s was deleted, and its rows cannot be written again", segment.path)
+            return False
+        return self._seal(copy)
 
     def _keep_synced(self, stop: threading.Event) -> None:
         while not stop.wait(self._sync_s):
@@ -252,68 +294,20 @@ class Spool:
         )
 
 
-class GroupCommit:
-    """Share one write per table between all events of one turn of the event loop.
-
-    Each caller has its own future, so that a caller that is cancelled takes nobody with it. Use from one event loop.
-
-    Args:
-        spool: where the lines go.
-    """
-
-    def __init__(self, spool: Spool) -> None:
-        self._spool = spool
-        self._pending: dict[str, _Pending] = {}
-
-    async def commit(self, table: str, events: Iterable[Event]) -> None:
-        """Return once the events are written.
-
-        Raises:
-            InvalidInput: if there is no such table.
-            Unavailable: if the spool cannot be written.
-        """
-        lines = lines_of(events)
-        if lines:
-            await self.commit_line(table, lines)
-
-    def commit_line(self, table: str, line: bytes) -> asyncio.Future[None]:
-        """The same for bytes that are one or several whole JSON lines, each ended by a newline; await the result.
-
-        Raises:
-            InvalidInput: if the last line is not ended.
-        """
-        if not line.endswith(b"\n"):
-            raise InvalidInput("a line for the spool must end with a newline; serialise with orjson.OPT_APPEND_NEWLINE")
-        loop = asyncio.get_running_loop()
-        waiter = loop.create_future()
-        if not self._pending:
-            loop.call_soon(self._flush)
-        pending = self._pending.get(table)
-        if pending is None:
-            pending = self._pending[table] = _Pending()
-        pending.lines.append(line)
-        pending.waiters.append(waiter)
-        return waiter
-
-    def _flush(self) -> None:
-        batch, self._pending = self._pending, {}
-        for table, pending in batch.items():
-            try:
-                self._spool.write_lines(table, b"".join(pending.lines))
-            except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
-                for waiter in pending.waiters:
-                    if not waiter.done():
-                        waiter.set_exception(error)
-            else:
-                for waiter in pending.waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
-
-
 def lines_of(events: Iterable[Event]) -> bytes:
     """Events as JSON lines; a NaN becomes null."""
     dumps, option = orjson.dumps, orjson.OPT_APPEND_NEWLINE
     return b"".join([dumps(event, option=option) for event in events])
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    written = os.write(fd, data)
+    while written < len(data):  # a full disk or a signal may cut a write short
+        written += os.write(fd, memoryview(data)[written:])
+
+
+def _is_deleted(segment: _Segment) -> bool:
+    return os.fstat(segment.fd).st_nlink == 0
 
 
 def base_name(name: str) -> str:

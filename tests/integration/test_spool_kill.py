@@ -1,4 +1,4 @@
-"""kill -9 of a writer and of a compactor under load: every acknowledged row is in the lake exactly once."""
+"""Kill -9 of writers and compactors, and deleted segments, under load: every acknowledged row is in the lake exactly once."""
 
 import os
 import random
@@ -9,6 +9,7 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WRITER = """
     import asyncio, itertools, os, sys
     from pathlib import Path
-    from data.lake.spool import GroupCommit, Spool
+    from data.lake.group_commit import GroupCommit
+    from data.lake.spool import Spool
     from tests.builders import a_prediction_event, an_observation_event
 
     async def client(commits, name):
@@ -36,7 +38,7 @@ WRITER = """
             os.write(1, (prediction_id + "\\n").encode())  # the answer: acknowledged from here on
 
     async def main():
-        spool = Spool(Path(sys.argv[1]), rotate_s=0.15, sync_s=0.05)
+        spool = Spool(Path(sys.argv[1]), rotate_s=float(sys.argv[2]), sync_s=0.05)
         commits = GroupCommit(spool)
         await asyncio.gather(*(client(commits, name) for name in range(16)))
 
@@ -64,12 +66,13 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-def start(code: str, *arguments: object) -> subprocess.Popen[bytes]:
+def start(code: str, *arguments: object, stderr: int | None = None) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
+        stderr=stderr,
     )
 
 
@@ -100,7 +103,7 @@ def assert_exactly_once(lake: Lake, acknowledged: list[str], writers: int) -> No
 
 
 def test_kill_9_of_a_writer_loses_nothing_it_acknowledged(tmp_path: Path, database: Database) -> None:
-    acknowledged = acknowledged_by(start(WRITER, tmp_path / "spool"), 3000)
+    acknowledged = acknowledged_by(start(WRITER, tmp_path / "spool", 0.15), 3000)
     lake = Lake(tmp_path / "lake", tmp_path / "spool", database.engine)
     assert len(acknowledged) >= 3000
     assert list((tmp_path / "spool").glob("*.open")), "it was killed with open segments"
@@ -116,6 +119,28 @@ def test_kill_9_of_a_writer_loses_nothing_it_acknowledged(tmp_path: Path, databa
     lake.close()
 
 
+def test_segments_deleted_under_load_lose_nothing_that_was_acknowledged(tmp_path: Path, database: Database) -> None:
+    spool_dir = tmp_path / "spool"
+    writer = start(WRITER, spool_dir, 3600, stderr=subprocess.PIPE)
+    assert writer.stdout is not None
+    assert writer.stderr is not None
+    acknowledged: list[str] = []
+    for _ in range(10):
+        acknowledged += [writer.stdout.readline().decode().strip() for _ in range(200)]
+        for path in list(spool_dir.glob("*.open")):
+            path.unlink()
+        with suppress(OSError):
+            spool_dir.rmdir()  # unless the writer has been faster
+        said = [writer.stderr.readline().decode() for _ in range(2)]
+        assert all("its rows are written again" in line for line in said), said
+    acknowledged += acknowledged_by(writer, 200)
+    writer.stderr.close()
+    assert len(list(spool_dir.iterdir())) == 2
+    lake = Lake(tmp_path / "lake", spool_dir, database.engine)
+    assert_exactly_once(lake, acknowledged, 1)
+    lake.close()
+
+
 @pytest.mark.slow
 def test_kill_9_of_writers_and_compactors_at_random_moments(tmp_path: Path, database: Database) -> None:
     rng = random.Random(7)
@@ -123,7 +148,7 @@ def test_kill_9_of_writers_and_compactors_at_random_moments(tmp_path: Path, data
     rounds = 6
     lake = Lake(tmp_path / "lake", tmp_path / "spool", database.engine)
     for _ in range(rounds):
-        writer = start(WRITER, tmp_path / "spool")
+        writer = start(WRITER, tmp_path / "spool", 0.15)
         compactor = start(COMPACTOR, tmp_path, database.url)
         assert compactor.stdout is not None
         assert compactor.stdout.readline() == b"ready\n"

@@ -5,6 +5,7 @@ import dataclasses
 import errno
 import fcntl
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ import orjson
 import pytest
 
 from data.lake import schema, spool
-from data.lake.spool import GroupCommit, Spool, base_name, lines_of, table_of
+from data.lake.group_commit import GroupCommit
+from data.lake.spool import Spool, base_name, lines_of, table_of
 from tests.builders import CLOCK_NS, a_prediction_event, an_observation_event, an_outcome_event
 from trajops.errors import InvalidInput, Unavailable
 from trajops.telemetry import TABLES
@@ -237,14 +239,118 @@ def test_a_writer_with_a_fixed_name_never_overwrites(tmp_path: Path) -> None:
     assert [row["prediction_id"] for row in rows(writer)] == ["0", "1", "2"]
 
 
-def test_a_segment_deleted_under_the_writer_is_begun_anew(writer: Spool, caplog: pytest.LogCaptureFixture) -> None:
-    writer.write("predictions", [a_prediction_event("lost")])
+def ids(writer: Spool) -> list[str]:
+    return [row["prediction_id"] for row in rows(writer)]
+
+
+def unlink(path: Path) -> None:
+    """Delete the segment."""
+    path.unlink()
+
+
+def remove_folder(path: Path) -> None:
+    """Delete the segment with the folder that it lies in."""
+    shutil.rmtree(path.parent)
+
+
+@pytest.mark.parametrize("delete", [unlink, remove_folder])
+def test_a_segment_deleted_under_the_writer_is_written_again_before_the_next_write_returns(
+    writer: Spool, caplog: pytest.LogCaptureFixture, delete: Callable[[Path], None]
+) -> None:
+    writer.write("predictions", [a_prediction_event("before"), a_prediction_event("before too")])
+    (path,) = writer.folder.iterdir()
+    delete(path)
+    writer.write("predictions", [a_prediction_event("now")])
+    assert ids(writer) == ["before", "before too", "now"]
+    assert names(writer) == [f"predictions.{writer.writer_id}.000001.ndjson.open"]
+    assert is_locked(writer.folder / names(writer)[0])
+    writer.write("predictions", [a_prediction_event("after")])
+    writer.sync()
+    assert ids(writer) == ["before", "before too", "now", "after"]
+    assert caplog.text.count("was deleted while it was being written") == 1, "said once"
+    writer.close()
+    assert names(writer) == [f"predictions.{writer.writer_id}.000001.ndjson"]
+
+
+def test_a_deleted_segment_is_written_again_though_nothing_more_is_written(writer: Spool) -> None:
+    writer.write("predictions", [a_prediction_event("p1")])
+    writer.write("observations", [an_observation_event()])
+    shutil.rmtree(writer.folder)
+    writer.sync()
+    assert [table_of(name) for name in names(writer)] == ["observations", "predictions"]
+    assert len(rows(writer)) == 2
+
+
+def test_a_deleted_segment_is_found_by_its_links_where_its_name_is_taken(writer: Spool) -> None:
+    writer.write("predictions", [a_prediction_event("p1")])
     (path,) = writer.folder.iterdir()
     path.unlink()
+    path.touch()
     writer.sync()
-    assert "was deleted while it was being written" in caplog.text
-    writer.write("predictions", [a_prediction_event("kept")])
-    assert [row["prediction_id"] for row in rows(writer)] == ["kept"]
+    assert ids(writer) == ["p1"]
+
+
+@pytest.mark.parametrize("end", [Spool.close, Spool.sync], ids=["close", "age"])
+def test_a_segment_that_is_deleted_before_it_is_closed_is_closed_with_its_rows(
+    writer: Spool, clock: HandClock, end: Callable[[Spool], None]
+) -> None:
+    writer.write("predictions", [a_prediction_event("p1")])
+    shutil.rmtree(writer.folder)
+    clock.ns += int(11e9)
+    end(writer)
+    assert ids(writer) == ["p1"]
+    assert [Path(name).suffix for name in names(writer)] == [".ndjson"]
+
+
+def test_a_deleted_segment_that_is_longer_than_a_copy_s_step_is_copied_whole(writer: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "_COPY_BYTES", 100)
+    writer.write("predictions", [a_prediction_event(str(number)) for number in range(20)])
+    shutil.rmtree(writer.folder)
+    writer.write("predictions", [a_prediction_event("20")])
+    assert ids(writer) == [str(number) for number in range(21)]
+
+
+@pytest.mark.parametrize("parts", [0, 1], ids=["the write fails", "the copy fails"])
+def test_a_deleted_segment_on_a_full_disk_acknowledges_nothing_and_loses_nothing(
+    writer: Spool, monkeypatch: pytest.MonkeyPatch, parts: int
+) -> None:
+    writer.write("predictions", [a_prediction_event("before")])
+    shutil.rmtree(writer.folder)
+    with monkeypatch.context() as patch:
+        real, left = os.write, [parts]
+
+        def write(fd: int, data: Any) -> int:
+            if not left[0]:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            left[0] -= 1
+            return real(fd, data)
+
+        patch.setattr(os, "write", write)
+        with pytest.raises(Unavailable, match="No space left on device"):
+            writer.write("predictions", [a_prediction_event("refused")])
+        writer.sync()
+    writer.write("predictions", [a_prediction_event("after")])
+    assert ids(writer) == ["before", "after"]
+
+
+def test_a_deleted_segment_that_cannot_be_closed_yet_waits(
+    writer: Spool, clock: HandClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer.write("predictions", [a_prediction_event("p1")])
+    shutil.rmtree(writer.folder)
+    writer.folder.write_text("in the way")
+    clock.ns += int(11e9)
+    writer.sync()
+    assert "cannot be written again" in caplog.text
+    writer.folder.unlink()
+    writer.sync()
+    assert ids(writer) == ["p1"]
+    shutil.rmtree(writer.folder)  # closed: it had a name, and no writer any more
+    writer.write("predictions", [a_prediction_event("p2")])
+    shutil.rmtree(writer.folder)
+    writer.folder.write_text("in the way")
+    writer.close()
+    assert "are lost" in caplog.text
 
 
 def test_a_forked_child_writes_its_own_segments(writer: Spool) -> None:

@@ -145,5 +145,6 @@ def an_outcome_event(prediction_id: str = "p1", **changes: Any) -> OutcomeEvent:
         "step_error_m": [0.5] * steps,
         "step_nll": [0.8] * steps,
         "step_inside": [True] * steps,
+        "interpolated_s": 0.0,
     }
     return OutcomeEvent(**(values | changes))

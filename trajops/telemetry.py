@@ -50,10 +50,12 @@ class ObservationEvent:
 
 @dataclass(slots=True)
 class OutcomeEvent:
-    """How one prediction compared with what happened. The row with the most steps, then the latest, is the valid one.
+    """How one prediction compared with what happened. Of several, that with the best truth is the valid one.
 
-    Per-step lists have one entry a horizon step; None where that step has no truth yet. `cv_ade_m` is the error of
-    constant velocity over the same steps: the covariate that assignment cannot change.
+    Better is truth for more steps; for as many steps, a smaller `interpolated_s`: the time between the two positions that truth
+    was interpolated between, summed over the steps, 0 where each step was observed at its very time. Rows of before this was
+    written have None. Per-step lists have one entry a horizon step; None where that step has no truth yet. `cv_ade_m` is the
+    error of constant velocity over the same steps: the covariate that assignment cannot change.
     """
 
     prediction_id: str
@@ -78,6 +80,7 @@ class OutcomeEvent:
     step_error_m: list[float | None] = field(default_factory=list)
     step_nll: list[float | None] = field(default_factory=list)
     step_inside: list[bool | None] = field(default_factory=list)
+    interpolated_s: float | None = None
 
 
 Event = PredictionEvent | ObservationEvent | OutcomeEvent

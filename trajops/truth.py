@@ -4,7 +4,7 @@ Truth is looked up by time, never by counting rows: frames drop. Pure functions 
 """
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,21 @@ class Samples:
         return ordered.select(by_arrival[np.diff(moment, prepend=0) > 0], is_settled=True)
 
 
+class Truth(NamedTuple):
+    """Where N agents were at T times each.
+
+    Attributes:
+        positions_m: (N, T, 2) metres, NaN where the position is not known.
+        received_ns: (N, T) when the newest sample behind it was received, 0 where it is not known.
+        gap_s: (N, T) time between the two samples that it is interpolated between; 0 where one lies at the very time, and where
+            the position is not known. More samples only make it smaller.
+    """
+
+    positions_m: FloatArray
+    received_ns: NDArray[np.int64]
+    gap_s: FloatArray
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:
     """How N predictions compare with truth at T steps; steps without truth are NaN, and do not count.
@@ -161,9 +176,7 @@ def history_samples(
     return Samples(agents[row], times_s, history_m[row, step], received_ns[row])
 
 
-def positions_at(
-    samples: Samples, agents: NDArray[np.uint64], times_s: FloatArray, *, max_gap_s: float
-) -> tuple[FloatArray, NDArray[np.int64]]:
+def positions_at(samples: Samples, agents: NDArray[np.uint64], times_s: FloatArray, *, max_gap_s: float) -> Truth:
     """Where agents were at given times.
 
     A sample at the very time (within `TIME_TOLERANCE_S`) is used as it is; otherwise the position is interpolated linearly
@@ -175,16 +188,13 @@ def positions_at(
         agents: (N,) whose positions are wanted.
         times_s: (N, T) when.
         max_gap_s: widest gap interpolated over, seconds.
-
-    Returns:
-        (N, T, 2) metres with NaN where the position is not known, and (N, T) when the newest sample behind it was received,
-        0 where it is not known.
     """
     positions_m = np.full((*times_s.shape, 2), np.nan)
     received_ns = np.zeros(times_s.shape, np.int64)
+    gap_s = np.zeros(times_s.shape)
     wanted, group = np.unique(agents, return_inverse=True)
     if not len(wanted) or not len(samples := samples.of(wanted)):
-        return positions_m, received_ns
+        return Truth(positions_m, received_ns, gap_s)
     first = np.searchsorted(samples.agents, wanted, side="left")
     last = np.searchsorted(samples.agents, wanted, side="right")
     has_samples = last > first
@@ -213,10 +223,12 @@ def positions_at(
     positions_m[is_exact] = samples.positions_m[right[is_exact]]
     received_ns[is_exact] = samples.received_ns[right[is_exact]]
     left, right = left[is_between], right[is_between]
-    share = ((query_us[is_between] - left_us[is_between]) / (right_us[is_between] - left_us[is_between]))[:, None]
+    gap_us = right_us[is_between] - left_us[is_between]
+    gap_s[is_between] = gap_us / 1e6
+    share = ((query_us[is_between] - left_us[is_between]) / gap_us)[:, None]
     positions_m[is_between] = samples.positions_m[left] + share * (samples.positions_m[right] - samples.positions_m[left])
     received_ns[is_between] = np.maximum(samples.received_ns[left], samples.received_ns[right])
-    return positions_m, received_ns
+    return Truth(positions_m, received_ns, gap_s)
 
 
 def covariance_matrices(cov_m2: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from data.lake import samples
+from data.lake.schema import BEST_OUTCOME
 from trajops.trajectories import FloatArray
 
 if TYPE_CHECKING:
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 _PLAIN = ("received_ns", "agent_id", "scene_id", "model_version", "variant", "dt_s")
 _QUERY = f"""
     , best AS (
-        SELECT prediction_id, ade_m, fde_m, inside_share FROM outcomes WHERE is_complete
-        QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY steps_scored DESC, scored_ns DESC) = 1
+        SELECT prediction_id, ade_m, fde_m, inside_share FROM outcomes WHERE is_complete {BEST_OUTCOME}
     )
     SELECT {", ".join(f"p.{name}" for name in _PLAIN)}, p.latency_ms::DOUBLE AS latency_ms, p.history_m,
         p.mean_m[:len(p.mean_m) // len(p.weights)] AS mean_m,

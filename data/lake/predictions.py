@@ -7,6 +7,7 @@ import duckdb
 import numpy as np
 
 from data.lake.samples import SAMPLES, samples_of
+from data.lake.schema import BEST_OUTCOME
 from trajops.clock import utc
 from trajops.contracts.predictions import Mode, OutcomeOut, PredictionOut, PredictOut
 from trajops.truth import Samples, positions_at
@@ -36,7 +37,7 @@ BEFORE_NS, AFTER_NS, MAX_GAP_S = 30 * 10**9, 300 * 10**9, 1.0
 
 _OUTCOMES = f"""
     SELECT prediction_id, {", ".join(OutcomeOut.model_fields)} FROM outcomes WHERE list_contains($prediction_ids, prediction_id)
-    QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY steps_scored DESC, scored_ns DESC) = 1
+    {BEST_OUTCOME}
 """  # noqa: S608 - names of a wire model
 
 
@@ -71,7 +72,7 @@ def _shown(row: dict[str, Any], outcome: OutcomeOut | None, samples: Samples, ag
     mean_m = np.reshape(row["mean_m"], (modes, -1, 2))
     cov_m2 = np.reshape(row["cov_m2"], (modes, -1, 3))
     times_s = row["observed_at_s"] + row["dt_s"] * np.arange(1, mean_m.shape[1] + 1)
-    truth_m, _ = positions_at(samples, np.array([agent], np.uint64), times_s[None], max_gap_s=MAX_GAP_S)
+    truth_m = positions_at(samples, np.array([agent], np.uint64), times_s[None], max_gap_s=MAX_GAP_S).positions_m
     return PredictionOut(
         prediction=PredictOut(
             **{name: row[name] for name in COLUMNS if name in PredictOut.model_fields},

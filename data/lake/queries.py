@@ -10,6 +10,7 @@ import pyarrow as pa
 from data.lake import predictions
 from data.lake.drift_rows import drift_table
 from data.lake.reader import LakeReader
+from data.lake.schema import BEST_OUTCOME
 from trajops.clock import utc
 from trajops.contracts.performance import PerformanceOut, PerformancePoint, PerformanceRow
 from trajops.contracts.predictions import PredictionOut
@@ -24,12 +25,7 @@ SERVED: tuple[Source, ...] = ("live", "replay")
 # A prediction is looked for in ever longer ranges before the newest one, because most are asked for when they are new.
 _RANGES_NS: tuple[int | None, ...] = (*(seconds * 10**9 for seconds in (60, 900, 7_200, 86_400)), None)
 
-_BEST = """
-    best AS (
-        SELECT prediction_id, {columns} FROM outcomes
-        QUALIFY row_number() OVER (PARTITION BY prediction_id ORDER BY steps_scored DESC, scored_ns DESC) = 1
-    )
-"""
+_BEST = f"best AS (SELECT prediction_id, {{columns}} FROM outcomes {BEST_OUTCOME})"  # noqa: S608 - names of our own schema
 _SCORED = """
     SELECT p.received_ns, p.scene_id, p.agent_id, p.model_version, p.variant, p.latency_ms, o.* EXCLUDE (prediction_id)
     FROM predictions p LEFT JOIN best o ON o.prediction_id = p.prediction_id

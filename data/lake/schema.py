@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 VERSION_KEY = b"trajops.schema_version"
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -68,13 +68,22 @@ COLUMNS: dict[str, dict[str, str]] = {
         "step_error_m": "FLOAT[]",
         "step_nll": "FLOAT[]",
         "step_inside": "BOOLEAN[]",
+        "interpolated_s": "DOUBLE",
     },
 }
 NULLABLE: dict[str, frozenset[str]] = {
     "predictions": frozenset({"experiment_id"}),
     "observations": frozenset(),
-    "outcomes": frozenset({"fde_m", "is_miss"}),
+    "outcomes": frozenset({"fde_m", "is_miss", "interpolated_s"}),
 }
+
+# Of several outcomes of one prediction, the one with the best truth: what the truth join improves on is what readers show. The
+# time of scoring decides between equals only, because clocks of two workers differ; the error settles what is left.
+BEST_OUTCOME = """
+    QUALIFY row_number() OVER (
+        PARTITION BY prediction_id ORDER BY steps_scored DESC, interpolated_s ASC NULLS LAST, scored_ns DESC, ade_m ASC NULLS LAST
+    ) = 1
+"""
 
 
 def required(table: str) -> list[str]:

@@ -1,8 +1,9 @@
 """The truth join: later observations score earlier predictions, by time, again and again until they are complete.
 
 Where an agent was is known from the rows of `observations` and from the histories inside predictions of the same scene and
-agent. Of several positions for one time the first received counts. An outcome is written when more steps can be scored than
-before, so a second run over the same data writes nothing; readers take the outcome with the most steps, then the newest.
+agent. Of several positions for one time the first received counts. An outcome is written when its truth is better than before:
+for more steps, or for as many with less interpolated over, when a late observation falls between two earlier ones. So a second
+run over the same data writes nothing; readers take the outcome with the best truth (`data.lake.schema.BEST_OUTCOME`).
 """
 
 from collections.abc import Iterator
@@ -18,12 +19,14 @@ from numpy.typing import NDArray
 from data.lake import samples as sampling
 from data.lake.reader import LakeReader
 from data.lake.samples import AGENT, IS_HISTORY, OBSERVATIONS
+from data.lake.schema import BEST_OUTCOME
 from data.lake.spool import Spool
 from trajops.clock import SystemClock
 from trajops.metrics import MISS_THRESHOLD_M
 from trajops.ports import Clock
 from trajops.trajectories import DEFAULT_WINDOW, BoolArray, FloatArray
-from trajops.truth import Samples, Scores, positions_at, score
+from trajops.truth import Samples, Scores, Truth, positions_at, score
+from trajops.windows import TIME_TOLERANCE_S
 
 # Rows are stamped before they are written; one may appear this much later than its stamp says.
 SLACK_NS = 5 * 10**9
@@ -36,13 +39,14 @@ RANGE_ROWS = 200_000
 
 _IDENTITY = ("prediction_id", "received_ns", "observed_at_s", "scene_id", "agent_id", "model_name", "model_version", "variant", "source")
 _NUMBERS = ("dt_s", "history_m", "weights", "mean_m", "cov_m2")
-_PREDICTIONS = f"SELECT {', '.join((*_IDENTITY, *_NUMBERS))}, {AGENT}, 0::BIGINT AS steps FROM predictions WHERE {IS_HISTORY}"  # noqa: S608
+_PREDICTIONS = f"""
+    SELECT {", ".join((*_IDENTITY, *_NUMBERS))}, {AGENT}, 0::BIGINT AS steps, 0.0::DOUBLE AS interpolated_s
+    FROM predictions WHERE {IS_HISTORY}
+"""  # noqa: S608 - names of our own schema
 _PREDICTIONS_WITH_STEPS = f"""
-    , known AS (
-        SELECT prediction_id, max(CASE WHEN is_complete THEN 2147483647 ELSE steps_scored END) AS steps FROM outcomes GROUP BY prediction_id
-    )
+    , known AS (SELECT prediction_id, steps_scored, interpolated_s FROM outcomes {BEST_OUTCOME})
     SELECT {", ".join(f"p.{name}" for name in (*_IDENTITY, *_NUMBERS))}, {AGENT.replace("(", "(p.").replace(", ", ", p.")},
-        coalesce(k.steps, 0)::BIGINT AS steps
+        coalesce(k.steps_scored, 0)::BIGINT AS steps, coalesce(k.interpolated_s, 0.0) AS interpolated_s
     FROM predictions p LEFT JOIN known k ON k.prediction_id = p.prediction_id WHERE {IS_HISTORY}
 """  # noqa: S608 - names of our own schema
 
@@ -114,10 +118,9 @@ class TruthJoin:
             news = self._follow(memory, now_ns)
         is_waiting = sampling.column(memory.pending, "received_ns") >= floor_ns
         pending = memory.pending.filter(pa.array(is_waiting))
-        touched = np.ones(len(pending), bool) if news is None else np.isin(sampling.column(pending, "agent"), news)
-        steps, completed, scored = self._score(pending, touched, memory.samples)
-        is_open = steps < _horizon_steps(pending)
-        memory.pending = pending.set_column(pending.schema.get_field_index("steps"), "steps", pa.array(steps)).filter(pa.array(is_open))
+        touched = np.ones(len(pending), bool) if news is None else self._is_touched(pending, news)
+        pending, completed, scored = self._score(pending, touched, memory.samples)
+        memory.pending = pending.filter(pa.array(_is_open(pending)))
         self._memory = memory
         return {"candidates": len(pending), "scored": scored, "completed": completed}
 
@@ -140,7 +143,7 @@ class TruthJoin:
             samples = self._lake.read(
                 ("predictions", "observations"), _all_samples, since_ns=start_ns - BEFORE_NS, until_ns=end_ns + self._wait_ns
             )
-            pending = rows.filter(pa.array(sampling.column(rows, "steps") < _horizon_steps(rows)))
+            pending = rows.filter(pa.array(_is_open(rows)))
             _, completed, scored = self._score(pending, np.ones(len(pending), bool), samples)
             total["candidates"] += len(pending)
             total["scored"] += scored
@@ -149,11 +152,11 @@ class TruthJoin:
 
     def _rebuilt(self, floor_ns: int, now_ns: int) -> _Memory:
         rows, samples = self._load(floor_ns - BEFORE_NS, None, with_outcomes=True)
-        is_candidate = (sampling.column(rows, "received_ns") >= floor_ns) & (sampling.column(rows, "steps") < _horizon_steps(rows))
+        is_candidate = (sampling.column(rows, "received_ns") >= floor_ns) & _is_open(rows)
         return _Memory(now_ns, now_ns, rows.filter(pa.array(is_candidate)), samples, set(rows["prediction_id"].to_pylist()))
 
-    def _follow(self, memory: _Memory, now_ns: int) -> NDArray[np.uint64]:
-        """Read what has come since the last run; returns the agents of whom something is new."""
+    def _follow(self, memory: _Memory, now_ns: int) -> Samples:
+        """Read what has come since the last run; returns the oldest new sample of each agent, by agent."""
         rows, fresh = self._load(memory.read_ns - SLACK_NS, None, with_outcomes=False)
         is_new = np.fromiter((name not in memory.seen for name in rows["prediction_id"].to_pylist()), bool, len(rows))
         rows = rows.filter(pa.array(is_new))
@@ -161,7 +164,17 @@ class TruthJoin:
         memory.pending = pa.concat_tables([memory.pending, rows])
         memory.samples = Samples.concatenate([memory.samples, fresh]).settled()
         memory.read_ns = now_ns
-        return np.unique(fresh.agents)
+        return fresh.select(np.unique(fresh.agents, return_index=True)[1])  # settled: sorted by agent and time
+
+    def _is_touched(self, pending: pa.Table, news: Samples) -> NDArray[np.bool_]:
+        """(N,) whether new samples can say anything about a prediction: they are of its agent, and not all after its horizon."""
+        agents, observed_at_s, dt_s = (sampling.column(pending, name) for name in ("agent", "observed_at_s", "dt_s"))
+        if not len(news):
+            return np.zeros(len(pending), bool)
+        place = np.minimum(np.searchsorted(news.agents, agents), len(news) - 1)
+        end_s = observed_at_s + dt_s * _horizon_steps(pending) + self._gap_s
+        touched: NDArray[np.bool_] = (news.agents[place] == agents) & (news.times_s[place] <= end_s + TIME_TOLERANCE_S)
+        return touched
 
     def _load(self, since_ns: int, until_ns: int | None, *, with_outcomes: bool) -> tuple[pa.Table, Samples]:
         def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[pa.Table, pa.Table]:
@@ -174,13 +187,14 @@ class TruthJoin:
         samples = Samples.concatenate([sampling.from_histories(rows), sampling.from_observations(observations)])
         return rows, samples.settled()
 
-    def _score(self, pending: pa.Table, touched: NDArray[np.bool_], samples: Samples) -> tuple[NDArray[np.int64], int, int]:
-        """Write outcomes where more steps are known than before.
+    def _score(self, pending: pa.Table, touched: NDArray[np.bool_], samples: Samples) -> tuple[pa.Table, int, int]:
+        """Write outcomes where truth is better than before.
 
         Returns:
-            (N,) steps scored so far (a large number where nothing can ever be), outcomes completed, outcomes written.
+            The rows with what is scored now (a large number of steps where nothing can ever be), outcomes completed, outcomes written.
         """
         steps = sampling.column(pending, "steps").astype(np.int64)
+        interpolated_s = sampling.column(pending, "interpolated_s").copy()
         agents, observed_at_s, dt_s = (sampling.column(pending, name) for name in ("agent", "observed_at_s", "dt_s"))
         completed = scored = 0
         for (history_length, modes, mean_length, cov_length), rows in sampling.by_length(
@@ -196,32 +210,38 @@ class TruthJoin:
             for start in range(0, len(chosen), CHUNK_ROWS):
                 part = chosen[start : start + CHUNK_ROWS]
                 times_s = observed_at_s[part, None] + dt_s[part, None] * np.arange(1, mean_length // (2 * modes) + 1)
-                truth_m, truth_received_ns = positions_at(samples, agents[part], times_s, max_gap_s=self._gap_s)
-                is_better = np.isfinite(truth_m[..., 0]).sum(axis=1) > steps[part]
+                truth = positions_at(samples, agents[part], times_s, max_gap_s=self._gap_s)
+                known, gap_s = np.isfinite(truth.positions_m[..., 0]).sum(axis=1), truth.gap_s.sum(axis=1)
+                # An observation at a step's very time takes away a gap of twice the tolerance; rounding moves it by microseconds.
+                is_closer = (known == steps[part]) & (gap_s < interpolated_s[part] - TIME_TOLERANCE_S)
+                is_better = (known > steps[part]) | is_closer
                 if not is_better.any():
                     continue
-                part = part[is_better]
-                result = self._write(pending.take(pa.array(part)), modes, truth_m[is_better], truth_received_ns[is_better].max(axis=1))
+                part, gap_s = part[is_better], gap_s[is_better]
+                result = self._write(pending.take(pa.array(part)), modes, Truth(*(values[is_better] for values in truth)))
                 steps[part] = np.where(result.is_usable, result.steps_scored, np.iinfo(np.int64).max)
+                interpolated_s[part] = np.where(result.is_usable, gap_s, 0.0)
                 scored += int(result.is_usable.sum())
                 completed += int(result.known.all(axis=1).sum())
-        return steps, completed, scored
+        for name, values in (("steps", steps), ("interpolated_s", interpolated_s)):
+            pending = pending.set_column(pending.schema.get_field_index(name), name, pa.array(values))
+        return pending, completed, scored
 
-    def _write(self, rows: pa.Table, modes: int, truth_m: FloatArray, truth_received_ns: NDArray[np.int64]) -> Scores:
+    def _write(self, rows: pa.Table, modes: int, truth: Truth) -> Scores:
         """Score rows of one shape and write their outcomes."""
-        count, horizon = truth_m.shape[:2]
+        count, horizon = truth.gap_s.shape
         result = score(
             _lists(rows, "history_m").reshape(count, -1, 2),
             _lists(rows, "mean_m").reshape(count, modes, horizon, 2),
             _lists(rows, "cov_m2").reshape(count, modes, horizon, 3),
             _lists(rows, "weights"),
-            truth_m,
+            truth.positions_m,
             miss_threshold_m=self._miss_threshold_m,
             level=self._level,
         )
-        delay_s = (truth_received_ns - sampling.column(rows, "received_ns")) / 1e9
+        delay_s = (truth.received_ns.max(axis=1) - sampling.column(rows, "received_ns")) / 1e9
         with self._lake.cursor() as cursor:
-            lines = b"".join(outcome_lines(cursor, rows, result, delay_s, self._clock.now_ns()))
+            lines = b"".join(outcome_lines(cursor, rows, result, delay_s, truth.gap_s.sum(axis=1), self._clock.now_ns()))
         self._spool.write_lines("outcomes", lines)
         return result
 
@@ -265,7 +285,7 @@ def _all_samples(cursor: duckdb.DuckDBPyConnection, prefix: str) -> Samples:
 
 
 def outcome_lines(
-    connection: duckdb.DuckDBPyConnection, rows: pa.Table, scores: Scores, delay_s: FloatArray, scored_ns: int
+    connection: duckdb.DuckDBPyConnection, rows: pa.Table, scores: Scores, delay_s: FloatArray, interpolated_s: FloatArray, scored_ns: int
 ) -> Iterator[bytes]:
     """Outcomes as JSON lines with the fields of `OutcomeEvent`, for the usable scores.
 
@@ -290,6 +310,7 @@ def outcome_lines(
             "step_error_m": _lists_of(np.round(scores.step_error_m[keep], 5), known),
             "step_nll": _lists_of(np.round(scores.step_nll[keep], 5), known),
             "step_inside": _lists_of(scores.step_inside[keep], known),
+            "interpolated_s": pa.array(interpolated_s[keep]),
         }
     )
     connection.register("outcomes", outcomes)
@@ -313,6 +334,12 @@ def _horizon_steps(rows: pa.Table) -> NDArray[np.int64]:
     lengths: NDArray[np.int64] = pc.fill_null(pc.list_value_length(rows["mean_m"]), 0).to_numpy().astype(np.int64)
     steps: NDArray[np.int64] = lengths // (2 * modes)
     return steps
+
+
+def _is_open(rows: pa.Table) -> NDArray[np.bool_]:
+    """(N,) whether better truth is possible: for more steps, or nearer to the steps' times."""
+    is_open: NDArray[np.bool_] = (sampling.column(rows, "steps") < _horizon_steps(rows)) | (sampling.column(rows, "interpolated_s") > 0)
+    return is_open
 
 
 def _lists(rows: pa.Table, name: str) -> FloatArray:

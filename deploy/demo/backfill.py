@@ -158,4 +158,5 @@ def _outcome(prediction: PredictionEvent, scores: Scores, row: int) -> OutcomeEv
         step_error_m=steps(scores.step_error_m[row]),
         step_nll=steps(scores.step_nll[row]),
         step_inside=[bool(inside) if there else None for inside, there in zip(scores.step_inside[row], known, strict=True)],
+        interpolated_s=0.0,
     )

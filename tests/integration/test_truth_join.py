@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 import pytest
 
+from data.lake import truth
 from data.lake.compactor import Compactor
 from data.lake.queries import Lake
 from data.lake.spool import Spool
@@ -19,6 +20,7 @@ from data.lake.truth import TruthJoin
 from data.sql.engine import Database
 from data.sql.tables import metadata
 from tests.builders import CLOCK_NS, CLOCK_S, a_history, a_prediction_event, an_observation_event, an_outcome_event
+from trajops.clock import utc
 from trajops.contracts.predictions import OutcomeOut
 from trajops.errors import Unavailable
 from trajops.telemetry import OutcomeEvent, PredictionEvent
@@ -144,6 +146,7 @@ def test_a_written_line_is_an_outcome_event(house: House) -> None:
             "step_error_m": [0.0] * 3 + [None] * 9,
             "step_nll": pytest.approx([np.log(2 * np.pi * (0.1 * step) ** 2) for step in (1, 2, 3)] + [None] * 9, abs=1e-5),
             "step_inside": [True] * 3 + [None] * 9,
+            "interpolated_s": 0.0,
         }
     )
 
@@ -239,6 +242,100 @@ def test_of_contradicting_positions_the_first_received_counts(house: House) -> N
     found = house.outcome()
     assert found is not None
     assert found.ade_m == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("is_remembered", [True, False], ids=["one join", "a new join each time"])
+@pytest.mark.parametrize("last", [12, 4], ids=["complete", "partial"])
+def test_a_late_observation_replaces_what_was_interpolated(house: House, is_remembered: bool, last: int) -> None:
+    """Step 2 seemed to lie on the line between its neighbours and was 1.2 m off it."""
+    join = house.join()
+
+    def run(after_s: float) -> dict[str, int]:
+        # Scored by a worker whose clock is behind: the time of scoring must not decide which outcome is better.
+        house.clock.ns = CLOCK_NS - round(after_s * S)
+        return counts((join if is_remembered else house.join()).run(CLOCK_NS + round(after_s * S)))
+
+    once = {"scored": 1, "completed": int(last == 12)}
+    house.predict(a_prediction_event())
+    house.observe(1, *range(3, last + 1))
+    assert run(6) == once
+    assert run(7) == NOTHING
+    house.observe(2, y_m=1.2, received_ns=CLOCK_NS + 30 * S)
+    assert run(30) == once
+    assert run(31) == NOTHING
+    assert counts(house.join().run(CLOCK_NS + 32 * S)) == NOTHING
+    assert counts(house.join().score_range(CLOCK_NS, CLOCK_NS + S)) == NOTHING
+    assert house.lake.count("outcomes") == 2
+    for _ in range(2):
+        found = house.outcome()
+        assert found is not None
+        assert (found.steps_scored, found.is_complete) == (last, last == 12)
+        assert found.ade_m == pytest.approx(1.2 / last)
+        assert found.step_error_m[1] == pytest.approx(1.2)
+        assert found.truth_delay_s == pytest.approx(30.0)
+        figures = house.lake.performance(utc(CLOCK_NS), utc(CLOCK_NS + S))
+        assert figures.step_error_m["1"][1] == pytest.approx(1.2)
+        drift = house.lake.drift_rows(utc(CLOCK_NS), utc(CLOCK_NS + S))
+        assert drift["ade_m"].to_pylist() == ([pytest.approx(0.1)] if last == 12 else [None])
+        house.compact()
+
+
+def test_a_late_range_replaces_what_was_interpolated(house: House) -> None:
+    house.predict(a_prediction_event())
+    house.observe(1, *range(3, 13))
+    join = house.join()
+    assert counts(join.score_range(CLOCK_NS, CLOCK_NS + S)) == {"scored": 1, "completed": 1}
+    house.observe(2, y_m=1.2, received_ns=CLOCK_NS + 30 * S)
+    assert counts(join.score_range(CLOCK_NS, CLOCK_NS + S)) == {"scored": 1, "completed": 1}
+    assert counts(join.score_range(CLOCK_NS, CLOCK_NS + S)) == NOTHING
+    found = house.outcome()
+    assert found is not None
+    assert found.ade_m == pytest.approx(0.1)
+
+
+def test_truth_at_another_rate_comes_closer_with_each_late_observation(house: House) -> None:
+    """Never seen at a step's very time: steps 2 and 3 lie between 0.7 and 1.3 s, then on either side of 1.0 s."""
+    house.predict(a_prediction_event())
+    house.observe(1.75, 3.25)
+    join = house.join()
+    assert counts(join.run(CLOCK_NS + 6 * S)) == {"scored": 1, "completed": 0}
+    house.observe(2.5, y_m=0.4, received_ns=CLOCK_NS + 20 * S)
+    assert counts(join.run(CLOCK_NS + 20 * S)) == {"scored": 1, "completed": 0}
+    found = house.outcome()
+    assert found is not None
+    assert found.step_error_m[:4] == pytest.approx([0.0, 0.4 / 3, 0.4 / 3, None], abs=1e-5)
+    assert counts(join.run(CLOCK_NS + 21 * S)) == NOTHING
+    (*_, last) = [orjson.loads(line) for line in b"".join(map(Path.read_bytes, (house.folder / "spool").glob("outcomes.*"))).splitlines()]
+    assert last["interpolated_s"] == pytest.approx(0.7 + 0.3 + 0.3)
+
+
+def test_an_outcome_of_before_interpolation_was_noted_is_left_alone(house: House) -> None:
+    old = dataclasses.asdict(an_outcome_event())
+    del old["interpolated_s"]
+    house.outcomes.write_lines("outcomes", orjson.dumps(old, option=orjson.OPT_APPEND_NEWLINE))
+    house.predict(a_prediction_event())
+    house.observe(*range(1, 13))
+    assert house.join().run(CLOCK_NS + 6 * S)["candidates"] == 0
+    house.compact()
+    assert house.join().run(CLOCK_NS + 6 * S)["candidates"] == 0
+
+
+def test_what_waits_for_closer_truth_is_not_looked_at_without_need(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    join = house.join()
+    house.predict(a_prediction_event())
+    house.observe(1, *range(3, 13))
+    join.run(CLOCK_NS + 6 * S)
+    join.run(CLOCK_NS + 12 * S)  # what was received in the last seconds is read twice; this run leaves it behind
+    asked: list[int] = []
+    real = truth.positions_at
+    monkeypatch.setattr(truth, "positions_at", lambda *args, **options: asked.append(len(args[1])) or real(*args, **options))
+    house.observe(40, received_ns=CLOCK_NS + 16 * S)
+    house.observe(3, received_ns=CLOCK_NS + 16 * S, agent_id="a2")
+    assert join.run(CLOCK_NS + 16 * S)["candidates"] == 1
+    assert asked == [], "a position after its horizon, and one of somebody else"
+    house.observe(2, received_ns=CLOCK_NS + 26 * S)
+    join.run(CLOCK_NS + 26 * S)
+    assert asked == [1]
 
 
 def test_agents_of_the_same_name_in_other_scenes_are_others(house: House) -> None:

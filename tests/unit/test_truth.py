@@ -28,7 +28,7 @@ def samples(*rows: tuple[int, float, float, float, int]) -> Samples:
 
 def look_up(known: Samples, agent: int, *times_s: float, gap_s: float = 1.0) -> list[Any]:
     """x of the agent at some times, None where not known."""
-    found, _ = positions_at(known, np.array([agent], np.uint64), np.array([times_s]), max_gap_s=gap_s)
+    found = positions_at(known, np.array([agent], np.uint64), np.array([times_s]), max_gap_s=gap_s).positions_m
     return [None if math.isnan(x) else pytest.approx(x, abs=1e-9) for x in found[0, :, 0]]
 
 
@@ -81,8 +81,14 @@ def test_of_two_positions_for_one_time_the_first_received_counts() -> None:
 
 
 def test_it_is_told_when_truth_was_received() -> None:
-    _, received_ns = positions_at(WALK, np.array([A], np.uint64), np.array([[0.4, 0.8, 2.0]]), max_gap_s=1.0)
+    received_ns = positions_at(WALK, np.array([A], np.uint64), np.array([[0.4, 0.8, 2.0]]), max_gap_s=1.0).received_ns
     assert received_ns.tolist() == [[2, 3, 0]]
+
+
+def test_it_is_told_how_far_apart_the_positions_behind_truth_are() -> None:
+    gap_s = positions_at(WALK, np.array([A], np.uint64), np.array([[0.4, 0.8, 2.0]]), max_gap_s=1.0).gap_s
+    assert gap_s.tolist() == [[0.0, 0.8, 0.0]]
+    assert positions_at(Samples.empty(), np.array([A], np.uint64), np.array([[0.4]]), max_gap_s=1.0).gap_s.tolist() == [[0.0]]
 
 
 @given(st.lists(st.integers(0, 400), min_size=2, max_size=40, unique=True), st.randoms(use_true_random=False), st.floats(0.05, 2.0))
@@ -94,7 +100,7 @@ def test_positions_equal_an_independent_interpolation(ticks: list[int], random: 
     random.shuffle(order)
     known = Samples(np.full(len(ticks), A, np.uint64), times_s[order], positions_m[order], np.arange(len(ticks), dtype=np.int64))
     queries_s = 1.7e9 + np.arange(-1, 21, 0.13)
-    found, _ = positions_at(known, np.array([A], np.uint64), queries_s[None], max_gap_s=gap_s)
+    found = positions_at(known, np.array([A], np.uint64), queries_s[None], max_gap_s=gap_s).positions_m
     for query_s, position_m in zip(queries_s, found[0], strict=True):
         near = np.flatnonzero(np.abs(times_s - query_s) <= 1e-3)
         after = int(np.searchsorted(times_s, query_s))

@@ -15,5 +15,5 @@ class TruthJoin(Protocol):
 
 
 def join_truth(join: TruthJoin, clock: Clock) -> dict[str, Any]:
-    """Join once; idempotent, because of several outcomes of one prediction the most complete one counts."""
+    """Join once; idempotent, because of several outcomes of one prediction the one with the best truth counts."""
     return dict(join.run(clock.now_ns()))

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from trajops.configs import Config
-from trajops.telemetry import Source
+from trajops.telemetry import Served, Source
 
 Kind = Literal["input", "prediction", "performance"]
 
@@ -21,7 +21,7 @@ class CurrentRule(Config):
     """The window that is judged: the newest rows of real traffic."""
 
     window_s: float = Field(default=300.0, gt=0)
-    sources: tuple[Source, ...] = ("live", "replay")
+    sources: tuple[Served, ...] = ("live", "replay")
     min_agents: int = Field(default=60, ge=2, description="Fewer continuous tracks than this are too little data for a verdict.")
 
 

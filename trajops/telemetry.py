@@ -7,6 +7,8 @@ UTC nanoseconds of the server's clock; `observed_at_s` is the agents' clock, sec
 from dataclasses import dataclass, field
 from typing import Literal
 
+# Of a client's request, or made afterwards from recorded tracks: such a row is nothing that anybody was answered.
+Served = Literal["live", "replay"]
 Source = Literal["live", "replay", "backfill"]
 
 

@@ -16,12 +16,12 @@ from trajops.contracts.performance import PerformanceOut, PerformancePoint, Perf
 from trajops.contracts.predictions import PredictionOut
 from trajops.contracts.status import TrafficPoint
 from trajops.errors import InvalidInput, NotFound
-from trajops.telemetry import TABLES, Source
+from trajops.telemetry import TABLES, Served, Source
 from trajops.trajectories import DEFAULT_WINDOW
 
 # Truth for the last step is there this long after its time; then a prediction counts in the join rate.
 TRUTH_SLACK_S = 2.0
-SERVED: tuple[Source, ...] = ("live", "replay")
+SERVED: tuple[Served, ...] = get_args(Served)
 # A prediction is looked for in ever longer ranges before the newest one, because most are asked for when they are new.
 _RANGES_NS: tuple[int | None, ...] = (*(seconds * 10**9 for seconds in (60, 900, 7_200, 86_400)), None)
 
@@ -49,7 +49,7 @@ _STEPS = """
         SELECT model_version, unnest(step_error_m) AS error_m, generate_subscripts(step_error_m, 1) AS step FROM scored
     ) GROUP BY model_version, step ORDER BY model_version, step
 """
-_NEWEST = "SELECT max(scored_ns) FROM outcomes"
+_NEWEST = "SELECT max(scored_ns) FROM outcomes WHERE list_contains($sources, source)"
 _TRAFFIC = """
     SELECT (received_ns - $since) // $width AS bucket, count(*), quantile_cont(latency_ms, 0.5), quantile_cont(latency_ms, 0.95)
     FROM predictions WHERE list_contains($sources, source) GROUP BY bucket
@@ -113,21 +113,27 @@ class Lake(LakeReader):
             last_outcome_at=self.last_outcome_at(),
         )
 
-    def last_outcome_at(self) -> datetime | None:
+    def last_outcome_at(self, sources: Sequence[str] = SERVED) -> datetime | None:
         """When the newest outcome was scored; None before the first.
 
-        It is looked for in the live spool and in the file with the newest predictions.
+        It is looked for in the live spool and in the file with the newest predictions, and before these where they hold none.
+
+        Raises:
+            Unavailable: if the lake cannot be read.
         """
-        files = [file for file in self.snapshot(("outcomes",)).files if file.table == "outcomes"]
-        newest_ns = max((file.max_received_ns for file in files), default=0)
 
         def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> int | None:
-            [(scored_ns,)] = cursor.execute(prefix + _NEWEST).fetchall()
+            [(scored_ns,)] = cursor.execute(prefix + _NEWEST, {"sources": list(sources)}).fetchall()
             newest: int | None = scored_ns
             return newest
 
-        scored_ns = self.read(("outcomes",), work, since_ns=newest_ns)
-        return None if scored_ns is None else utc(scored_ns)
+        files = self.snapshot(("outcomes",)).files
+        newest_ns = max((file.max_received_ns for file in files), default=0)
+        for range_ns in (0, *_RANGES_NS) if files else (None,):
+            scored_ns = self.read(("outcomes",), work, since_ns=None if range_ns is None else newest_ns - range_ns)
+            if scored_ns is not None:
+                return utc(scored_ns)
+        return None
 
     def traffic(self, since: datetime, until: datetime, buckets: int = 60, sources: Sequence[str] = SERVED) -> list[TrafficPoint]:
         """Predictions and latency by time bucket, also the empty ones, oldest first.
@@ -152,16 +158,17 @@ class Lake(LakeReader):
         return points
 
     def recent_predictions(self, limit: int = 50, scene_id: str | None = None, agent_id: str | None = None) -> list[PredictionOut]:
-        """Newest predictions first, with the truth that has arrived; of one scene or agent, where it is given.
+        """Newest answered predictions first, with the truth that has arrived; of one scene or agent, where it is given.
 
         Raises:
             Unavailable: if the lake cannot be read.
         """
         condition = "($scene_id IS NULL OR scene_id = $scene_id) AND ($agent_id IS NULL OR agent_id = $agent_id)"
-        return self._find(condition, {"scene_id": scene_id, "agent_id": agent_id}, limit)
+        condition += " AND list_contains($sources, source)"
+        return self._find(condition, {"scene_id": scene_id, "agent_id": agent_id, "sources": list(SERVED)}, limit)
 
     def prediction(self, prediction_id: str) -> PredictionOut:
-        """One prediction, with the truth that has arrived.
+        """One prediction of any source, with the truth that has arrived.
 
         Raises:
             NotFound: if the lake has none with that id.
@@ -202,7 +209,7 @@ class Lake(LakeReader):
         """
         return {table: self.count(table) for table in TABLES}
 
-    def _find(self, condition: str, parameters: dict[str, str | None], limit: int) -> list[PredictionOut]:
+    def _find(self, condition: str, parameters: dict[str, Any], limit: int) -> list[PredictionOut]:
         files = self.snapshot(("predictions",)).files
         newest_ns = max((file.max_received_ns for file in files), default=0)
         found = self._newest(condition, parameters, limit, newest_ns + 1)  # the live spool, which is newer
@@ -213,7 +220,7 @@ class Lake(LakeReader):
                     break
         return predictions.with_truth(self, found)
 
-    def _newest(self, condition: str, parameters: dict[str, str | None], limit: int, since_ns: int | None) -> list[dict[str, Any]]:
+    def _newest(self, condition: str, parameters: dict[str, Any], limit: int, since_ns: int | None) -> list[dict[str, Any]]:
         columns = ", ".join(predictions.COLUMNS)
         query = f"SELECT {columns} FROM predictions WHERE {condition} ORDER BY received_ns DESC, prediction_id LIMIT {int(limit)}"  # noqa: S608
 

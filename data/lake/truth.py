@@ -4,6 +4,9 @@ Where an agent was is known from the rows of `observations` and from the histori
 agent. Of several positions for one time the first received counts. An outcome is written when its truth is better than before:
 for more steps, or for as many with less interpolated over, when a late observation falls between two earlier ones. So a second
 run over the same data writes nothing; readers take the outcome with the best truth (`data.lake.schema.BEST_OUTCOME`).
+
+`run` follows the answers that somebody was given and leaves backfilled predictions alone: who backfills has the whole truth at
+hand and writes outcomes himself, of the predictions that are worth it. `score_range` takes predictions of any source.
 """
 
 from collections.abc import Iterator
@@ -41,15 +44,16 @@ _IDENTITY = ("prediction_id", "received_ns", "observed_at_s", "scene_id", "agent
 _NUMBERS = ("dt_s", "history_m", "weights", "mean_m", "cov_m2")
 _PREDICTIONS = f"""
     SELECT {", ".join((*_IDENTITY, *_NUMBERS))}, {AGENT}, 0::BIGINT AS steps, 0.0::DOUBLE AS interpolated_s
-    FROM predictions WHERE {IS_HISTORY}
+    FROM predictions WHERE {IS_HISTORY} AND {{condition}}
 """  # noqa: S608 - names of our own schema
 _PREDICTIONS_WITH_STEPS = f"""
     , known AS (SELECT prediction_id, steps_scored, interpolated_s FROM outcomes {BEST_OUTCOME})
     SELECT {", ".join(f"p.{name}" for name in (*_IDENTITY, *_NUMBERS))}, {AGENT.replace("(", "(p.").replace(", ", ", p.")},
         coalesce(k.steps_scored, 0)::BIGINT AS steps, coalesce(k.interpolated_s, 0.0) AS interpolated_s
-    FROM predictions p LEFT JOIN known k ON k.prediction_id = p.prediction_id WHERE {IS_HISTORY}
+    FROM predictions p LEFT JOIN known k ON k.prediction_id = p.prediction_id WHERE {IS_HISTORY} AND {{condition}}
 """  # noqa: S608 - names of our own schema
 
+_IS_ANSWER = "source <> 'backfill'"
 _ANY_OUTCOME = "SELECT 1 FROM outcomes LIMIT 1"
 
 
@@ -98,7 +102,7 @@ class TruthJoin:
         self._memory: _Memory | None = None
 
     def run(self, now_ns: int | None = None) -> dict[str, int]:
-        """Score what can be scored better than before, of the predictions that still wait for truth.
+        """Score what can be scored better than before, of the answered predictions that still wait for truth.
 
         Args:
             now_ns: server's clock; default: now.
@@ -125,7 +129,7 @@ class TruthJoin:
         return {"candidates": len(pending), "scored": scored, "completed": completed}
 
     def score_range(self, since_ns: int, until_ns: int) -> dict[str, int]:
-        """Score the predictions received in a time range, whatever their age: after a backfill or an outage.
+        """Score the predictions received in a time range, whatever their age or source: after an outage, or a backfill without outcomes.
 
         Returns:
             As `run`.
@@ -179,7 +183,7 @@ class TruthJoin:
     def _load(self, since_ns: int, until_ns: int | None, *, with_outcomes: bool) -> tuple[pa.Table, Samples]:
         def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[pa.Table, pa.Table]:
             query = _PREDICTIONS_WITH_STEPS if with_outcomes else _PREDICTIONS
-            predictions = sampling.arrow(cursor, prefix + query)
+            predictions = sampling.arrow(cursor, prefix + query.format(condition=_IS_ANSWER))
             return predictions, sampling.arrow(cursor, prefix + OBSERVATIONS.format(condition="true"))
 
         tables = ("predictions", "observations", "outcomes") if with_outcomes else ("predictions", "observations")
@@ -268,12 +272,12 @@ class TruthJoin:
 
 def _candidates(cursor: duckdb.DuckDBPyConnection, prefix: str) -> pa.Table:
     """Predictions with the steps that were scored so far."""
-    return sampling.arrow(cursor, prefix + _PREDICTIONS_WITH_STEPS)
+    return sampling.arrow(cursor, prefix + _PREDICTIONS_WITH_STEPS.format(condition="true"))
 
 
 def _unscored(cursor: duckdb.DuckDBPyConnection, prefix: str) -> pa.Table:
     """Predictions, where none of them has been scored."""
-    return sampling.arrow(cursor, prefix + _PREDICTIONS)
+    return sampling.arrow(cursor, prefix + _PREDICTIONS.format(condition="true"))
 
 
 def _has_outcomes(cursor: duckdb.DuckDBPyConnection, prefix: str) -> bool:

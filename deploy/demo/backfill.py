@@ -1,21 +1,25 @@
 """Reference history for the lake: the first half predicted at once, marked as backfill (docs/decisions/0005).
 
-The half ends now, so that the reference lies right before the first live prediction. Each agent is answered by one of the
-compared versions, as live agents are, so that both have a reference. Outcomes are written only for agents that no model was
-fitted or calibrated on.
+The half ends now, so that the reference lies right before the first live prediction. Tracks that no model was fitted or
+calibrated on are answered by one of the compared versions each, as live agents are, so that both have a reference of what they
+say about agents they do not know. All other tracks are answered by the baseline, which was fitted on nothing: the reference of
+the inputs needs them, because it judges whole minutes of a match. Outcomes are written for the compared versions' answers.
 """
 
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
 import numpy as np
 
 from data.datasets import skillcorner
 from data.lake.spool import Spool
+from trajops.deployments.routing import ModelRef
 from trajops.experiments.assignment import unit_interval
+from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Forecaster
+from trajops.services.predict import BASELINE
 from trajops.settings import Settings
 from trajops.telemetry import OutcomeEvent, PredictionEvent
 from trajops.trajectories import FloatArray, Track, WindowSpec
@@ -31,7 +35,7 @@ def backfill(settings: Settings, forecasters: Mapping[int, Forecaster], scene_id
 
     Args:
         settings: where the spool is, and how outcomes are scored.
-        forecasters: by version; each answers its share of the agents.
+        forecasters: by version; each answers its share of the agents that none of them was fitted or calibrated on.
         scene_id: of the events.
 
     Returns:
@@ -44,13 +48,14 @@ def backfill(settings: Settings, forecasters: Mapping[int, Forecaster], scene_id
     aside = settings.var_dir / "backfill"
     shutil.rmtree(aside, ignore_errors=True)
     with Spool(aside, rotate_s=HOURS_S) as spool:
-        for arm, (version, forecaster) in enumerate(forecasters.items()):
-            mine = [track for track in scene.tracks if int(unit_interval("backfill", track.agent_id) * len(forecasters)) == arm]
+        models = {ModelRef(settings.model_name, version): forecaster for version, forecaster in forecasters.items()}
+        for model, forecaster in {**models, BASELINE: ConstantVelocity()}.items():
+            mine = [track for track in scene.tracks if _answering(track.agent_id, list(models)) == model]
             rows = [row for track in mine for row in _rows(track, forecaster.window, shift_s)]
             for start in range(0, len(rows), CHUNK):
                 agents, times, histories, truths = zip(*rows[start : start + CHUNK], strict=True)
                 arrays = np.stack(histories), np.stack(truths)
-                predictions, outcomes = _events(settings, forecaster, version, scene_id, agents, times, *arrays)
+                predictions, outcomes = _events(settings, forecaster, model, scene_id, agents, times, *arrays)
                 spool.write("predictions", predictions)
                 spool.write("outcomes", outcomes)
             count += len(rows)
@@ -59,6 +64,13 @@ def backfill(settings: Settings, forecasters: Mapping[int, Forecaster], scene_id
         segment.rename(settings.spool_dir / segment.name)
     shutil.rmtree(aside)
     return count
+
+
+def _answering(agent_id: str, models: Sequence[ModelRef]) -> ModelRef:
+    """The model that an agent's track may be answered by without having learnt from it."""
+    if role_of(agent_id) != "validation":
+        return BASELINE
+    return models[int(unit_interval("backfill", agent_id) * len(models))]
 
 
 def _rows(track: Track, window: WindowSpec, shift_s: float) -> list[tuple[str, float, FloatArray, FloatArray]]:
@@ -79,7 +91,7 @@ def _rows(track: Track, window: WindowSpec, shift_s: float) -> list[tuple[str, f
 def _events(
     settings: Settings,
     forecaster: Forecaster,
-    version: int,
+    model: ModelRef,
     scene_id: str,
     agents: tuple[str, ...],
     times_s: tuple[float, ...],
@@ -109,8 +121,8 @@ def _events(
             agent_id=f"b-{agent}",
             client_id="demo backfill",
             request_id="backfill",
-            model_name=settings.model_name,
-            model_version=version,
+            model_name=model.name,
+            model_version=model.version,
             variant="champion",
             epoch=0,
             dt_s=forecaster.window.dt_s,
@@ -122,7 +134,7 @@ def _events(
             source="backfill",
         )
         predictions.append(prediction)
-        if scores.is_usable[row] and role_of(agent) == "validation":
+        if scores.is_usable[row] and model != BASELINE:
             outcomes.append(_outcome(prediction, scores, row))
     return predictions, outcomes
 

@@ -86,6 +86,13 @@ def test_a_missing_file_says_where_to_put_it(tmp_path: Path) -> None:
         load(tmp_path / "schedules.yaml", Schedules)
 
 
+def test_a_backfill_is_never_the_window_that_is_judged(tmp_path: Path) -> None:
+    path = tmp_path / "drift.yaml"
+    path.write_text("current:\n  sources: [live, backfill]\ncolumns:\n  - {column: speed_mps, kind: input}\n")
+    with pytest.raises(InvalidInput, match="'live' or 'replay'"):
+        load(path, DriftRules)
+
+
 def test_more_confirmations_than_checks_are_impossible(tmp_path: Path) -> None:
     path = tmp_path / "drift.yaml"
     path.write_text("columns: [{column: speed_mps, kind: input}]\nconfirm:\n  needed: 4\n  of: 3\n")

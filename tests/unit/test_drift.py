@@ -18,6 +18,7 @@ from trajops.drift_rules import CalibrationRule, ConfirmRule, DriftRules, UnitRu
 from trajops.drift_thresholds import calibrate
 from trajops.errors import ShapeError, Unavailable
 from trajops.services.drift import DriftMonitor, overview
+from trajops.trajectories import FloatArray
 
 COLUMNS = [
     {"column": name, "kind": kind}
@@ -360,6 +361,34 @@ def test_a_broken_detector_costs_the_report_and_not_the_verdict(tmp_path: Path) 
     clock.at_s = START_S + 300
     check = watch.check()
     assert (check.verdict, check.has_report) == ("stable", False)
+
+
+class RecordingDetector:
+    """A detector that keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.sides: list[dict[str, FloatArray]] = []
+
+    def warm_up(self) -> None:
+        return None
+
+    def compare(self, reference: dict[str, FloatArray], current: dict[str, FloatArray], *_: object) -> dict[str, list[object]]:
+        self.sides = [reference, current]
+        return {}
+
+
+def test_the_detector_is_shown_what_the_scores_compare(tmp_path: Path) -> None:
+    """Two of three reference agents were answered by the baseline: their inputs count, what it said and how wrong it was does not."""
+    rows = wandering(600, span_s=3600, seed=0, start_s=START_S - 100_000)
+    reference = Rows(rows.times_s, rows.agents, np.where(rows.agents % 3 == 0, 1, 0), rows.values)
+    detector = RecordingDetector()
+    watch, clock = monitor(tmp_path, reference, wandering(110, span_s=300, seed=1), detector=detector)
+    clock.at_s = START_S + 300
+    assert watch.check().verdict == "stable"
+    shown = {
+        name: [int(np.isfinite(side[name]).sum()) for side in detector.sides] for name in ("speed_mps", "predicted_speed_mps", "ade_m")
+    }
+    assert shown == {"speed_mps": [600, 110], "predicted_speed_mps": [200, 110], "ade_m": [200, 110]}
 
 
 def test_columns_stand_for_the_rules(tmp_path: Path) -> None:

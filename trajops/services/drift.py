@@ -205,10 +205,11 @@ class DriftMonitor:
     ) -> tuple[DriftCheckOut, Path | None]:
         if self._detector is None:
             return check, None
-        rule, names = self._rules.report, [column.column for column in self._rules.columns]
+        rule = self._rules.report
         rng = np.random.default_rng(self._rules.calibration.seed)
+        version = _answering_version(current, self._rules.confirm.spacing_s)
         sides = [
-            {name: rows.values[name] for name in names if name in rows.values}
+            self._values(rows, version)
             for rows in (reference.one_per_agent(rng, rule.reference_rows), current.one_per_agent(rng, rule.current_rows))
         ]
         report = self._reports_dir / f"{check.check_id}.html" if self._is_report_due(check, history) else None
@@ -219,6 +220,16 @@ class DriftMonitor:
             return check, None
         columns = [column.model_copy(update={"opinions": list(opinions.get(column.column, []))}) for column in check.columns]
         return check.model_copy(update={"columns": columns, "has_report": report is not None}), report
+
+    def _values(self, rows: Rows, version: int) -> dict[str, FloatArray]:
+        """Columns of the rules as they are scored: what a model says counts where it is the version that answers now."""
+        return {
+            rule.column: rows.values[rule.column]
+            if rule.kind == "input"
+            else np.where(rows.versions == version, rows.values[rule.column], np.nan)
+            for rule in self._rules.columns
+            if rule.column in rows.values
+        }
 
     def _is_report_due(self, check: DriftCheckOut, history: Sequence[DriftCheckOut]) -> bool:
         """On an alarm that is new, on the first check, and else at most once in `every_s`."""

@@ -1,4 +1,7 @@
-"""Job `join_truth`: predictions are scored with the positions that were observed after them."""
+"""Job `join_truth`: predictions are scored with the positions that were observed after them.
+
+Those of a backfill are not: they come with their outcomes (docs/decisions/0005).
+"""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

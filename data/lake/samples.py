@@ -74,7 +74,10 @@ def by_length(rows: pa.Table, *names: str) -> list[tuple[Any, pa.Array]]:
     if not len(rows):
         return []
     lengths = np.stack([pc.fill_null(pc.list_value_length(rows[name]), 0).to_numpy() for name in names], axis=-1)
-    kinds, group = np.unique(lengths, axis=0, return_inverse=True)
+    if (lengths == lengths[0]).all():  # nearly always, and sorting them would cost more than reading the columns
+        kinds, group = lengths[:1], np.zeros(len(rows), np.int64)
+    else:
+        kinds, group = np.unique(lengths, axis=0, return_inverse=True)
     group = group.ravel()
     found = [(tuple(kind.tolist()), pa.array(np.flatnonzero(group == number))) for number, kind in enumerate(kinds)]
     return [(kind[0] if len(names) == 1 else kind, chosen) for kind, chosen in found]

@@ -181,8 +181,8 @@ def _rows(forecast: Forecast, agents: int, window: WindowSpec) -> _Rows:
 
 def _modes(weights: Sequence[float], mean_m: Sequence[float], cov_m2: Sequence[float], steps: int) -> list[dict[str, Any]]:
     """Flat numbers as the modes of `PredictOut`."""
-    points = list(zip(mean_m[::2], mean_m[1::2], strict=True))
-    ellipses = list(zip(cov_m2[::3], cov_m2[1::3], cov_m2[2::3], strict=True))
+    means, covariances = iter(mean_m), iter(cov_m2)
+    points, ellipses = list(zip(means, means)), list(zip(covariances, covariances, covariances))  # noqa: B905 - one iterator in step
     if len(weights) == 1:
         return [{"weight": weights[0], "positions": points, "covariance": ellipses}]
     return [

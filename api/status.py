@@ -7,7 +7,7 @@ from api.wiring import Parts
 from trajops.clock import now
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import RouteOut
-from trajops.contracts.jobs import JobOut
+from trajops.contracts.jobs import JobOut, job_title
 from trajops.contracts.performance import PerformanceRow
 from trajops.contracts.status import Health, ServiceOut, StatusOut, TrafficPoint
 from trajops.errors import TrajOpsError
@@ -165,8 +165,8 @@ def _workers(jobs: Sequence[JobOut], at: datetime) -> ServiceOut:
     silent = at - last_at
     if silent > timedelta(seconds=SILENT_INTERVALS * min(job.every_s for job in jobs) + 10):
         return ServiceOut(service="workers", health="bad", detail=f"no job has run for {silent.total_seconds():.0f} s; start the workers")
-    failed = sorted(run.job for run in runs if run.state == "failed")
-    late = sorted(job.job for job in jobs if job.is_late)
+    failed = sorted(job_title(run.job) for run in runs if run.state == "failed")
+    late = sorted(job_title(job.job) for job in jobs if job.is_late)
     if failed or late:
         troubles = [f"failed: {', '.join(failed)}"] * bool(failed) + [f"late: {', '.join(late)}"] * bool(late)
         return ServiceOut(service="workers", health="warn", detail="; ".join(troubles))

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trajops.contracts.drift import DriftColumn, Verdict
+from trajops.contracts.drift import UNIT_RULE, DriftColumn, Verdict
 from trajops.drift_rules import ColumnRule, ConfirmRule, UnitRule
 from trajops.errors import ShapeError
 from trajops.trajectories import BoolArray, FloatArray
@@ -217,7 +217,7 @@ def unit_column(rule: UnitRule, column: str, reference: Rows, current: Rows) -> 
     return DriftColumn(
         column=f"{column}_ratio",
         kind="input",
-        method="unit_rule",
+        method=UNIT_RULE,
         score=ratio,
         threshold=high if ratio >= 1 else low,
         is_drifted=not low < ratio < high,
@@ -239,7 +239,7 @@ def judge(columns: Sequence[DriftColumn], earlier: Sequence[Sequence[DriftColumn
     """
     window = [columns, *earlier[: rule.of - 1]]
     flags = [{column.column for column in check if column.is_drifted} for check in window]
-    at_once = {column.column for column in columns if column.is_drifted and column.method == "unit_rule"}
+    at_once = {column.column for column in columns if column.is_drifted and column.method == UNIT_RULE}
     confirmed = {name for name in set().union(*flags) if sum(name in flag for flag in flags) >= rule.needed}
     order = [column.column for column in columns]
     if at_once | confirmed:

@@ -12,7 +12,7 @@ from scipy.stats import ks_2samp
 
 from data.stubs import MemoryDatabase
 from tests.drift_windows import DT_S, START_S, FixedSource, SecondsClock, empty, match, rows_of, wandering
-from trajops.contracts.drift import DriftCheckOut, DriftColumn
+from trajops.contracts.drift import DriftCheckOut, DriftColumn, column_words
 from trajops.drift import Rows, bin_indices, decile_edges, judge, psi, shares, unit_bounds, unit_column
 from trajops.drift_rules import CalibrationRule, ConfirmRule, DriftRules, UnitRule
 from trajops.drift_thresholds import calibrate
@@ -254,7 +254,7 @@ def test_a_real_change_is_caught(tmp_path: Path, gain: float, dt_s: float, check
     found = [check for _, check in zip(range(checks_needed), every_minute(watch, clock, current, first_s=900), strict=False)]
     assert found[-1].verdict == "drift"
     assert column in {one.column for one in found[-1].columns if one.is_drifted}
-    assert column.removesuffix("_ratio") in found[-1].sentence
+    assert column_words(column.removesuffix("_ratio")) in found[-1].sentence
 
 
 def test_too_few_agents_is_a_verdict_of_its_own(tmp_path: Path) -> None:

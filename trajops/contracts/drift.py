@@ -7,6 +7,40 @@ from pydantic import AwareDatetime, Field
 from trajops.contracts.wire import Wire
 
 Verdict = Literal["insufficient_data", "stable", "warning", "drift"]
+UNIT_RULE = "unit_rule"
+_RATIO = "_ratio"
+_WORDS = {
+    "speed_mps": "mean speed",
+    "speed_last_mps": "last speed",
+    "acceleration_mps2": "acceleration",
+    "turn_rad": "turn",
+    "heading_rad": "heading",
+    "path_m": "path length",
+    "dt_s": "time between positions",
+    "predicted_speed_mps": "predicted speed",
+    "predicted_spread_m": "predicted spread",
+    "latency_ms": "time to answer",
+    "ade_m": "ADE",
+    "fde_m": "FDE",
+    "inside_share": "share inside the ellipse",
+}
+_UNITS = {"_mps2": "m/s²", "_mps": "m/s", "_ms": "ms", "_m": "m", "_s": "s", "_rad": "rad"}
+
+
+def column_words(column: str) -> str:
+    """A column of the comparison as a person calls it: `predicted_spread_m` is the predicted spread."""
+    if column.endswith(_RATIO):
+        return f"{column_words(column.removesuffix(_RATIO))} against the reference"
+    suffix = next((suffix for suffix in _UNITS if column.endswith(suffix)), "")
+    return _WORDS.get(column) or column.removesuffix(suffix).replace("_", " ")
+
+
+def column_title(column: str) -> str:
+    """The words of a column with the unit that its suffix states; a ratio is in multiples of the reference."""
+    if column.endswith(_RATIO):
+        return f"{column_words(column)} (×)"
+    unit = next((unit for suffix, unit in _UNITS.items() if column.endswith(suffix)), None)
+    return column_words(column) if unit is None else f"{column_words(column)} ({unit})"
 
 
 class DriftOpinion(Wire):

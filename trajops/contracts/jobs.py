@@ -6,6 +6,19 @@ from pydantic import AwareDatetime, Field
 
 from trajops.contracts.wire import Wire
 
+_TITLES = {
+    "join_truth": "Score predictions",
+    "compact_lake": "Compact the lake",
+    "check_drift": "Check for drift",
+    "reconcile_aliases": "Match the registry",
+    "prune": "Forget old records",
+}
+
+
+def job_title(job: str) -> str:
+    """A job as a person calls it: `join_truth` scores predictions."""
+    return _TITLES.get(job) or job.replace("_", " ").capitalize()
+
 
 class JobRunOut(Wire):
     """One run of one job."""

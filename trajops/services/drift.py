@@ -10,7 +10,7 @@ from uuid import uuid4
 import numpy as np
 
 from trajops.clock import now
-from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, Verdict
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, DriftOut, Verdict, column_words
 from trajops.drift import Rows, decile_edges, judge, missing_column, score_column, unit_column
 from trajops.drift_rules import ColumnRule, DriftRules
 from trajops.drift_thresholds import calibrate
@@ -287,12 +287,12 @@ def _sentence(verdict: Verdict, named: Sequence[DriftColumn], columns: Sequence[
 
 def _said(column: DriftColumn) -> str:
     if column.score is None or column.threshold is None:
-        return f"{column.column} (not compared this time)"
-    if column.method == "unit_rule":
-        name = column.column.removesuffix("_ratio")
+        return f"{column_words(column.column)} (not compared this time)"
+    if column.method == UNIT_RULE:
+        name = column_words(column.column.removesuffix("_ratio"))
         return f"{name} is {column.score:.2g} × the reference, which points to a unit or a clock"
     return (
-        f"{column.column} (PSI {column.score:.2f} over {column.threshold:.2f})"
+        f"{column_words(column.column)} (PSI {column.score:.2f} over {column.threshold:.2f})"
         if column.is_drifted
-        else f"{column.column} (until just now)"
+        else f"{column_words(column.column)} (until just now)"
     )

@@ -15,10 +15,11 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from tsdownsample import MinMaxLTTBDownsampler
 
+from console.names import family_words
 from console.palette import Palette
-from console.viewmodels import LiveSpan, drift_ratio
+from console.viewmodels import LiveSpan, drift_share
 from console.wording import drift_mark
-from trajops.contracts.drift import DriftCheckOut, DriftColumn
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, column_title
 from trajops.contracts.performance import PerformancePoint
 from trajops.contracts.predictions import PredictOut
 from trajops.contracts.status import TrafficPoint
@@ -137,7 +138,7 @@ def error_by_step(step_error_m: dict[str, list[float | None]], palette: Palette,
     figure = go.Figure()
     for n, (version, errors) in enumerate(sorted(step_error_m.items(), key=lambda item: (len(item[0]), item[0]))):
         i = int(version) - 1 if version.isdigit() else n
-        label = f"v{version}" if version.isdigit() else version.replace("_", " ")
+        label = f"v{version}" if version.isdigit() else family_words(version)
         figure.add_trace(
             go.Scatter(
                 x=[round((k + 1) * dt_s, 6) for k in range(len(errors))],
@@ -279,33 +280,32 @@ def plane(
 
 
 def drift_heatmap(checks: Sequence[DriftCheckOut], palette: Palette, *, most: int = 60) -> go.Figure:
-    """Score over threshold of each column (rows) in each check (columns), oldest left; 1 is the threshold."""
+    """How far each column (rows) had gone towards its threshold in each check, oldest left; see `drift_share`. A cross marks drift."""
     ordered = sorted(checks, key=lambda c: c.at)[-most:]
     names = list(dict.fromkeys(column.column for check in reversed(ordered) for column in check.columns))
-    ratios = [{column.column: drift_ratio(column) for column in check.columns} for check in ordered]
-    z = [[row.get(name) for row in ratios] for name in names]
-    hovers = [f"{check.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC · {drift_mark(check.verdict).word}" for check in ordered]
+    found = [{column.column: column for column in check.columns} for check in ordered]
+    cells = [[columns.get(name) for columns in found] for name in names]
     shown = range(0, len(ordered), max(1, -(-len(ordered) // 6)))
     is_long = bool(ordered) and ordered[-1].at - ordered[0].at > timedelta(hours=20)
     low, high = palette.surface, palette.bad
     figure = go.Figure(
         go.Heatmap(
-            z=z,
+            z=[[drift_share(cell) if cell else None for cell in row] for row in cells],
             x=list(range(len(ordered))),
-            y=names,
+            y=[column_title(name) for name in names],
             zmin=0.0,
             zmax=2.0,
             colorscale=[[0.0, low], [0.49, rgba(palette.info, 0.55)], [0.5, palette.warn], [1.0, high]],
             xgap=2,
             ygap=2,
-            customdata=[hovers] * len(names),
-            text=[["" if v is None else ("✕" if v >= 1 else "") for v in row] for row in z],
+            customdata=[[_hover(check, cell) for check, cell in zip(ordered, row, strict=True)] for row in cells],
+            text=[["✕" if cell and cell.is_drifted else "" for cell in row] for row in cells],
             texttemplate="%{text}",
             textfont={"color": palette.surface},
             hoverongaps=False,
-            colorbar={"title": {"text": "score ÷ threshold", "side": "right"}, "thickness": 10, "tickvals": [0, 0.5, 1, 1.5, 2],
+            colorbar={"title": {"text": "share of the threshold", "side": "right"}, "thickness": 10, "tickvals": [0, 0.5, 1, 1.5, 2],
                       "ticktext": ["0", "0.5", "1", "1.5", "≥ 2"]},
-            hovertemplate="%{y}<br>%{customdata}<br>score ÷ threshold %{z:.2f}<extra></extra>",
+            hovertemplate="%{y}<br>%{customdata}<br>%{z:.2f} of the threshold<extra></extra>",
         )
     )  # fmt: skip
     figure.update_xaxes(
@@ -317,6 +317,17 @@ def drift_heatmap(checks: Sequence[DriftCheckOut], palette: Palette, *, most: in
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return _finished(figure, palette, height=90 + 30 * max(3, len(names)))
+
+
+def _hover(check: DriftCheckOut, column: DriftColumn | None) -> str:
+    """When a cell was checked, and what was measured there against which threshold."""
+    text = f"{check.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC · {drift_mark(check.verdict).word}"
+    if column is None or column.score is None or column.threshold is None:
+        return text
+    if column.method != UNIT_RULE:
+        return f"{text}<br>{column.column}: score {column.score:.3g}, threshold {column.threshold:.3g}"
+    side = "above" if column.threshold < 1 else "below"
+    return f"{text}<br>{column.column}: {column.score:.3g} × the reference, healthy {side} {column.threshold:.3g} ×"
 
 
 def reference_against_current(column: DriftColumn, palette: Palette) -> go.Figure:
@@ -343,21 +354,10 @@ def reference_against_current(column: DriftColumn, palette: Palette) -> go.Figur
     for mean, label, colour in ((column.reference_mean, "ref. mean", palette.unknown), (column.current_mean, "mean", palette.series[0])):
         if mean is not None:
             figure.add_vline(x=mean, line={"color": colour, "width": 1.5, "dash": "dash" if label == "mean" else "dot"})
-    figure.update_xaxes(title_text=axis_title(column.column))
+    figure.update_xaxes(title_text=column_title(column.column))
     figure.update_yaxes(title_text="Share (%)", rangemode="tozero")
     figure.update_layout(barmode="overlay", bargap=0)
     return _finished(figure, palette, height=300)
-
-
-_UNITS = {"_mps2": "m/s²", "_mps": "m/s", "_m": "m", "_s": "s", "_rad": "rad", "_ms": "ms"}
-
-
-def axis_title(column: str) -> str:
-    """A column's name in words with the unit that its suffix states."""
-    for suffix, unit in _UNITS.items():
-        if column.endswith(suffix):
-            return f"{column.removesuffix(suffix).replace('_', ' ')} ({unit})"
-    return column.replace("_", " ")
 
 
 def _add_ellipses(

@@ -1,17 +1,18 @@
 """What the pages show: wire models turned into sentences and rows of tables. Pure, no Streamlit, no HTTP."""
 
 import json
+import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from console.names import family_words, method_words, result_words
 from console.wording import DASH, Tone, ago, clock, count, drift_mark, metres, moment, seconds, share, state_mark
-from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import RouteOut
-from trajops.contracts.drift import DriftCheckOut, DriftColumn
-from trajops.contracts.jobs import JobOut
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, column_title
+from trajops.contracts.jobs import JobOut, job_title
 from trajops.contracts.models import ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
 from trajops.contracts.predictions import PredictIn, PredictionOut
@@ -135,7 +136,7 @@ def version_rows(versions: Sequence[ModelVersionOut]) -> list[dict[str, Any]]:
     return [
         {
             "Version": v.model_version,
-            "Family": v.family,
+            "Family": family_words(v.family),
             "State": state_mark(v.state).word,
             "Aliases": ", ".join(v.aliases),
             "Warm": v.is_warm,
@@ -171,58 +172,47 @@ def job_rows(jobs: Sequence[JobOut], now: datetime) -> list[dict[str, Any]]:
             state = "● Succeeded"
         rows.append(
             {
-                "Job": job.job.replace("_", " "),
+                "Job": job_title(job.job),
                 "State": state,
                 "Last run": ago(run.started_at, now) if run else "never",
                 "Duration": seconds(run.duration_s) if run else DASH,
                 "Every": seconds(job.every_s),
-                "Result": (run.error or result_text(run.result)) if run else job.description,
+                "Result": (run.error or result_words(job.job, run.result)) if run else job.description,
+                "Raw name": job.job,
             }
         )
     return rows
-
-
-def result_text(result: Mapping[str, Any]) -> str:
-    """A job's result as words instead of JSON."""
-    parts = []
-    for key, value in result.items():
-        if value is None or isinstance(value, dict | list):
-            continue
-        shown = "yes" if value is True else "no" if value is False else f"{value:.4g}" if isinstance(value, float) else str(value)
-        parts.append(f"{key.replace('_', ' ')} {shown}")
-    return ", ".join(parts) or "nothing to do"
-
-
-def change_line(entry: AuditOut) -> str:
-    """One audit entry as a line of text."""
-    return f"{entry.action.replace('_', ' ').replace('.', ' ').capitalize()} · {entry.subject}"
 
 
 def drift_rows(columns: Sequence[DriftColumn]) -> list[dict[str, Any]]:
     """Rows of the table of compared columns, worst first."""
     return [
         {
-            "Column": c.column,
+            "Column": column_title(c.column),
             "Kind": c.kind,
             "State": "✕ Drifted" if c.is_drifted else "● Stable" if c.score is not None else "○ Not scored",
             "Score": c.score,
             "Threshold": c.threshold,
-            "Score ÷ threshold": drift_ratio(c),
-            "Reference mean": c.reference_mean,
-            "Current mean": c.current_mean,
-            "Method": c.method,
+            "Share of threshold": drift_share(c),
+            "Reference": c.reference_mean,
+            "Current": c.current_mean,
+            "Method": method_words(c.method),
+            "Raw name": c.column,
         }
-        for c in sorted(columns, key=lambda c: -(drift_ratio(c) or 0.0))
+        for c in sorted(columns, key=lambda c: -(drift_share(c) or 0.0))
     ]
 
 
-def drift_ratio(column: DriftColumn) -> float | None:
-    """Score over threshold; above 1 the column has drifted. None where either is missing.
+def drift_share(column: DriftColumn) -> float | None:
+    """How far a column has gone towards its threshold: 0 is like the reference, from 1 on it has drifted. None where it was not scored.
 
-    A p-value falls as evidence grows, so for a method that names one the fraction is turned round.
+    A unit rule has a threshold on either side of 1, and its score is a ratio: half is as far from 1 as double, so logarithms are
+    compared. A p-value falls as evidence grows, so for a method that names one the fraction is turned round.
     """
     if column.score is None or not column.threshold:
         return None
+    if column.method == UNIT_RULE:
+        return abs(math.log(max(column.score, 1e-12))) / max(abs(math.log(column.threshold)), 1e-12)
     if "p_value" in column.method or "p-value" in column.method:
         return column.threshold / max(column.score, 1e-12)
     return column.score / column.threshold

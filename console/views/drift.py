@@ -10,7 +10,7 @@ from console.changes import role_refusal
 from console.client import ApiProblem, ApiUnavailable
 from console.viewmodels import RANGES, check_rows, drift_rows
 from console.wording import ago, count, drift_mark, moment
-from trajops.contracts.drift import DriftCheckOut
+from trajops.contracts.drift import DriftCheckOut, column_title, column_words
 
 TOO_LITTLE = (
     "**Too little data** is a verdict of its own: the windows hold too few agents for the comparison to mean anything, "
@@ -66,7 +66,9 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
         st.header("Score against threshold, by column and check")
         if checks:
             frame.chart(
-                charts.drift_heatmap(checks, frame.palette()), key="drift-heatmap", alt="Score over threshold of each column in each check"
+                charts.drift_heatmap(checks, frame.palette()),
+                key="drift-heatmap",
+                alt="How far each column had gone towards its threshold in each check",
             )
         else:
             frame.empty(f"No check in this range; the newest was {moment(latest.at)}.", "Choose a wider time range above.")
@@ -76,11 +78,11 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
         if with_bins:
             ordered = sorted(with_bins, key=lambda c: not c.is_drifted)
             by_name = {c.column: c for c in ordered}
-            name = st.selectbox("Column", list(by_name), key="drift-column", format_func=charts.axis_title)
+            name = st.selectbox("Column", list(by_name), key="drift-column", format_func=column_title)
             frame.chart(
                 charts.reference_against_current(by_name[name], frame.palette()),
                 key="drift-histogram",
-                alt=f"Distribution of {name}, reference against current window",
+                alt=f"Distribution of {column_words(name)}, reference against current window",
             )
             st.caption("Dotted line: reference mean. Dashed line: current mean.")
         else:
@@ -92,11 +94,17 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
         hide_index=True,
         alt="Compared columns with score, threshold and means",
         column_config={
-            "Score": st.column_config.NumberColumn(format="%.4f"),
-            "Threshold": st.column_config.NumberColumn(format="%.4f"),
-            "Score ÷ threshold": st.column_config.ProgressColumn(format="%.2f", min_value=0.0, max_value=2.0, help="1 is the threshold"),
-            "Reference mean": st.column_config.NumberColumn(format="%.3f"),
-            "Current mean": st.column_config.NumberColumn(format="%.3f"),
+            "Score": st.column_config.NumberColumn(format="%.3f", help="In the unit that “Method” names"),
+            "Threshold": st.column_config.NumberColumn(
+                format="%.3f",
+                help="A higher score is drift. A ratio of medians has a threshold on either side of 1; the nearer one is shown.",
+            ),
+            "Share of threshold": st.column_config.ProgressColumn(
+                format="%.2f", min_value=0.0, max_value=2.0, help="0: like the reference. From 1 on: drifted, in either direction."
+            ),
+            "Reference": st.column_config.NumberColumn(format="%.3f", help="Mean; for a ratio of medians, the median"),
+            "Current": st.column_config.NumberColumn(format="%.3f", help="Mean; for a ratio of medians, the median"),
+            "Raw name": st.column_config.TextColumn(help="As the column is called in configs/drift.yaml and in the API"),
         },
     )
 

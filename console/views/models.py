@@ -15,6 +15,7 @@ from console.changes import (
     role_refusal,
     rollback_action,
 )
+from console.names import family_words
 from console.viewmodels import RANGES, live_spans, merged_row, version_rows
 from console.wording import ago, metres, milliseconds, number, share, state_mark
 from trajops.contracts.deployments import ModelRefOut, RouteHistoryOut, RouteOut
@@ -85,7 +86,7 @@ def card(name: str, title: str, version: ModelVersionOut | None, ref: ModelRefOu
             st.badge(f"{share(route.coverage, 0)} of agents enrolled", icon=":material/science:", color="blue")
         elif name == "champion":
             st.badge("answers everybody else" if route.challenger else "answers everybody", icon=":material/check_circle:", color="green")
-    st.header(f"v{ref.model_version}" + (f" · {frame.plain(version.family)}" if version else ""), anchor=False)
+    st.header(f"v{ref.model_version}" + (f" · {frame.plain(family_words(version.family))}" if version else ""), anchor=False)
     validation = version.metrics if version else {}
     figures = [
         ("ADE", metres(live.ade_m if live else None), metres(validation.get("val_ade_m"))),
@@ -186,7 +187,7 @@ def version_line(version: ModelVersionOut, route: RouteOut) -> None:
     with st.container(key=f"version-{version.model_version}"):
         cells = st.columns(WIDTHS, vertical_alignment="center", gap="xsmall")
         run = f" [:material/open_in_new:]({version.run_url} 'Training run')" if version.run_url else ""
-        cells[0].markdown(f"**v{version.model_version}** {frame.plain(version.family)}{run}")
+        cells[0].markdown(f"**v{version.model_version}** {frame.plain(family_words(version.family))}{run}")
         warm = ":material/local_fire_department: warm" if version.is_warm else ""
         cells[1].markdown(f"{frame.badge(state_mark(version.state))} {f':gray[:small[{warm}]]' if warm else ''}")
         for cell, text in zip(

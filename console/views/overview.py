@@ -6,10 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from console import charts, frame, session
+from console.names import action_words, actor_words
 from console.viewmodels import (
     RANGES,
     accuracy_sentence,
-    change_line,
     gain_over_constant_velocity,
     job_rows,
     merged_row,
@@ -183,8 +183,9 @@ def changes(status: StatusOut, now: datetime) -> None:
         return
     with st.container(gap="xsmall", key="recent-changes"):
         for entry in status.changes[:5]:
+            when = f"{ago(entry.at, now)} · {frame.plain(actor_words(entry.actor))}"
             with st.container(border=True, gap=None):
-                st.markdown(f"**{frame.plain(change_line(entry))}** &nbsp;:gray[:small[{ago(entry.at, now)} · {frame.plain(entry.actor)}]]")
+                st.markdown(f"**{frame.plain(action_words(entry))}** &nbsp;:gray[:small[{when}]]")
                 st.caption(f"{frame.plain(entry.reason)} · `{entry.audit_id}`")
 
 
@@ -198,7 +199,10 @@ def jobs(status: StatusOut, now: datetime) -> None:
         pd.DataFrame(job_rows(status.jobs, now)),
         hide_index=True,
         alt="Background jobs with last run, duration and result",
-        column_config={"Result": st.column_config.TextColumn(width="large")},
+        column_config={
+            "Result": st.column_config.TextColumn(width="large"),
+            "Raw name": st.column_config.TextColumn(help="As the job is called in configs/schedules.yaml, in the API and in the logs"),
+        },
     )
 
 

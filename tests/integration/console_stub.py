@@ -202,7 +202,7 @@ class StubApi:
 
         return JobsOut(
             jobs=[
-                job("compact", "Spool segments to Parquet", 10, "succeeded", {"segments": 3, "rows": 4120}),
+                job("compact_lake", "Spool segments to Parquet", 10, "succeeded", {"segments": 3, "rows": 4120}),
                 job("join_truth", "Scores predictions", 5, "succeeded", {"scored": 811, "completed": 790}),
                 job("check_drift", "Compares windows", 300, "failed", {}, "the reference window is empty; run the backfill first"),
                 job("reconcile_aliases", "Repairs MLflow aliases", 60, "succeeded", {"repaired": 0}, late=True),
@@ -300,7 +300,7 @@ class StubApi:
 
     def check(self, i: int) -> DriftCheckOut:
         now = datetime.now(UTC)
-        names = ("speed_mps", "acceleration_mps2", "heading_change_rad", "path_length_m", "predicted_spread_m", "ade_m")
+        names = ("speed_mps", "acceleration_mps2", "turn_rad", "path_m", "predicted_spread_m", "ade_m")
         columns = [
             DriftColumn(
                 column=n,

@@ -146,7 +146,8 @@ def test_overview_says_the_verdict_the_accuracy_and_the_credit(server: StubServe
     assert metrics["Live FDE"] == "1.12 m"
     jobs = next(d.value for d in app.dataframe if "Job" in d.value.columns)
     assert list(jobs["State"]) == ["● Succeeded", "● Succeeded", "✕ Failed", "▲ Late"]
-    assert list(jobs["Result"])[:2] == ["segments 3, rows 4120", "scored 811, completed 790"]
+    assert list(jobs["Job"])[:2] == ["Compact the lake", "Score predictions"]
+    assert list(jobs["Result"])[:2] == ["segments moved: 3, rows moved: 4\u2009120", "predictions scored: 811, scored to the end: 790"]
 
 
 def test_time_range_is_read_from_the_url_and_sent_to_the_api(server: StubServer, api: StubApi) -> None:
@@ -217,7 +218,7 @@ def test_promotion_sends_what_was_seen_and_names_the_audit_entry(server: StubSer
     assert len(headers["idempotency-key"]) == 32
     assert api.current.champion.model_version == 3
     assert any("audit aud-0004" in t.value for t in app.toast)
-    assert app.container(key="champion-card").header[0].value == "v3 · gaussian\\_mlp"
+    assert app.container(key="champion-card").header[0].value == "v3 · Gaussian MLP"
     assert PENDING not in app.session_state
 
 
@@ -338,8 +339,8 @@ def test_own_points_are_predicted_by_two_versions(server: StubServer, api: StubA
 def test_drift_shows_verdict_columns_and_report(server: StubServer) -> None:
     app = opened("Drift")
     assert "4 of 6 columns drifted" in text(app)
-    table = next(d.value for d in app.dataframe if "Score ÷ threshold" in d.value.columns)
-    assert table.iloc[0]["Column"] == "ade_m"
+    table = next(d.value for d in app.dataframe if "Share of threshold" in d.value.columns)
+    assert tuple(table.iloc[0][["Column", "Raw name"]]) == ("ADE (m)", "ade_m")
     assert len(app.get("plotly_chart")) == 2
     assert app.link_button[0].url == "/session/drift-reports/check-20"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from console import charts
 from console.palette import DARK, LIGHT
 from console.viewmodels import LiveSpan
-from trajops.contracts.drift import DriftCheckOut, DriftColumn
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn
 from trajops.contracts.performance import PerformancePoint
 from trajops.contracts.predictions import Mode, PredictOut
 from trajops.contracts.status import TrafficPoint
@@ -222,10 +222,24 @@ def test_timeline_draws_a_bar_a_span_on_the_row_of_its_role() -> None:
 def test_heatmap_holds_score_over_threshold_oldest_left() -> None:
     checks = [check(1, [column("speed_mps", 0.2), column("path_m", None)]), check(0, [column("speed_mps", 0.05)])]
     heat = charts.drift_heatmap(checks, LIGHT).data[0]
-    assert list(heat.y) == ["speed_mps", "path_m"]
+    assert list(heat.y) == ["mean speed (m/s)", "path length (m)"]
     assert [list(row) for row in heat.z] == [[0.5, 2.0], [None, None]]
     assert [list(row) for row in heat.text] == [["", "✕"], ["", ""]]
     assert "03:00:00 UTC" in heat.customdata[0][0]
+
+
+def test_heatmap_shows_a_unit_rule_as_far_from_one_in_either_direction() -> None:
+    """Half and double are both the threshold; a tenth is no less drift than ten times."""
+
+    def unit(ratio: float) -> DriftColumn:
+        threshold, is_drifted = (2.0 if ratio >= 1 else 0.5), not 0.5 < ratio < 2
+        return column("speed_mps_ratio", ratio).model_copy(update={"method": UNIT_RULE, "threshold": threshold, "is_drifted": is_drifted})
+
+    heat = charts.drift_heatmap([check(i, [unit(ratio)]) for i, ratio in enumerate((0.1, 0.5, 1.0, 2.0, 10.0))], LIGHT).data[0]
+    assert list(heat.z[0]) == pytest.approx([3.32, 1.0, 0.0, 1.0, 3.32], abs=0.01)
+    assert list(heat.text[0]) == ["✕", "✕", "", "✕", "✕"]
+    assert "0.1 × the reference, healthy above 0.5 ×" in heat.customdata[0][0]
+    assert "10 × the reference, healthy below 2 ×" in heat.customdata[0][4]
 
 
 def test_histogram_is_in_per_cent_over_the_columns_own_edges() -> None:
@@ -235,21 +249,7 @@ def test_histogram_is_in_per_cent_over_the_columns_own_edges() -> None:
     assert list(reference.width) == [1.0, 2.0]
     assert list(reference.y) == [25.0, 75.0]
     assert list(current.y) == [50.0, 50.0]
-    assert figure.layout.xaxis.title.text == "speed (m/s)"
-
-
-@pytest.mark.parametrize(
-    ("name", "title"),
-    [
-        ("speed_mps", "speed (m/s)"),
-        ("acceleration_mps2", "acceleration (m/s²)"),
-        ("ade_m", "ade (m)"),
-        ("latency_ms", "latency (ms)"),
-        ("family", "family"),
-    ],
-)
-def test_axis_title_states_the_unit_of_the_suffix(name: str, title: str) -> None:
-    assert charts.axis_title(name) == title
+    assert figure.layout.xaxis.title.text == "mean speed (m/s)"
 
 
 # Tokens

@@ -3,16 +3,19 @@
 import json
 import shlex
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console import changes, viewmodels, wording
+from console import changes, names, viewmodels, wording
+from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import ModelRefOut, RouteOut
-from trajops.contracts.drift import DriftColumn
-from trajops.contracts.jobs import JobOut, JobRunOut
+from trajops.contracts.drift import UNIT_RULE, DriftColumn, column_title
+from trajops.contracts.jobs import JobOut, JobRunOut, job_title
 from trajops.contracts.models import ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
 from trajops.contracts.predictions import Mode, OutcomeOut, PredictIn, PredictionOut, PredictOut
@@ -281,7 +284,7 @@ def job(state: str | None, *, is_late: bool = False, error: str | None = None) -
             started_at=NOW - timedelta(seconds=4),
             finished_at=NOW,
             duration_s=0.31,
-            result={"rows": 4, "share": 0.98765, "is_done": True, "nested": {"a": 1}, "none": None},
+            result={"candidates": 1100, "scored": 4, "completed": 0, "nested": {"a": 1}, "none": None},
             error=error,
         )
     )
@@ -291,17 +294,17 @@ def job(state: str | None, *, is_late: bool = False, error: str | None = None) -
 @pytest.mark.parametrize(
     ("given", "state", "result"),
     [
-        (job("succeeded"), "● Succeeded", "rows 4, share 0.9877, is done yes"),
+        (job("succeeded"), "● Succeeded", "predictions scored: 4, waited for truth: 1\u2009100"),
         (job("failed", is_late=True, error="no space left"), "✕ Failed", "no space left"),
-        (job("succeeded", is_late=True), "▲ Late", "rows 4, share 0.9877, is done yes"),
-        (job("running"), "◌ Running", "rows 4, share 0.9877, is done yes"),
+        (job("succeeded", is_late=True), "▲ Late", "predictions scored: 4, waited for truth: 1\u2009100"),
+        (job("running"), "◌ Running", "predictions scored: 4, waited for truth: 1\u2009100"),
         (job(None), "○ Not run yet", "Scores predictions"),
     ],
     ids=["succeeded", "failed", "late", "running", "never"],
 )
 def test_job_row_has_state_in_words_and_result_without_json(given: JobOut, state: str, result: str) -> None:
     shown = viewmodels.job_rows([given], NOW)[0]
-    assert (shown["Job"], shown["State"], shown["Result"]) == ("join truth", state, result)
+    assert (shown["Job"], shown["State"], shown["Result"], shown["Raw name"]) == ("Score predictions", state, result, "join_truth")
     assert "{" not in str(shown["Result"])
 
 
@@ -319,16 +322,95 @@ def column(score: float | None, threshold: float | None = 0.1, method: str = "wa
         (column(0.2, None), None),
         (column(0.2, 0.0), None),
         (column(0.01, 0.05, "ks p_value"), 5.0),
+        (column(1.0, 2.0, UNIT_RULE), 0.0),
+        (column(4.0, 2.0, UNIT_RULE), 2.0),
+        (column(0.25, 0.5, UNIT_RULE), 2.0),
+        (column(0.5, 0.25, UNIT_RULE), 0.5),
     ],
-    ids=["distance", "no-score", "no-threshold", "zero-threshold", "p-value"],
+    ids=["distance", "no-score", "no-threshold", "zero-threshold", "p-value", "unit", "unit-above", "unit-below", "unit-wider-below"],
 )
-def test_drift_ratio_is_above_one_exactly_when_drifted(given: DriftColumn, expected: float | None) -> None:
-    assert viewmodels.drift_ratio(given) == (None if expected is None else pytest.approx(expected))
+def test_drift_share_is_above_one_exactly_when_drifted(given: DriftColumn, expected: float | None) -> None:
+    assert viewmodels.drift_share(given) == (None if expected is None else pytest.approx(expected))
 
 
 def test_drift_rows_are_worst_first() -> None:
     rows = viewmodels.drift_rows([column(0.05, name="a"), column(None, name="b"), column(0.3, name="c")])
     assert [r["Column"] for r in rows] == ["c", "a", "b"]
+
+
+def test_drift_rows_put_a_ratio_far_below_one_first() -> None:
+    low = column(0.1, 0.5, UNIT_RULE, name="dt_s_ratio")
+    rows = viewmodels.drift_rows([column(0.12, name="ade_m"), low])
+    assert [(r["Column"], r["Raw name"]) for r in rows] == [
+        ("time between positions against the reference (×)", "dt_s_ratio"),
+        ("ADE (m)", "ade_m"),
+    ]
+
+
+# Names
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_watched_column_has_words_and_a_unit() -> None:
+    watched = [rule["column"] for rule in yaml.safe_load((ROOT / "configs" / "drift.yaml").read_text())["columns"]]
+    titles = {name: column_title(name) for name in watched}
+    assert not [name for name, title in titles.items() if "_" in title or title == name]
+    assert len(set(titles.values())) == len(watched)
+
+
+def test_every_job_has_words() -> None:
+    jobs = yaml.safe_load((ROOT / "configs" / "schedules.yaml").read_text())["jobs"]
+    assert not [name for name in jobs if job_title(name).lower().replace(" ", "_") == name]
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        ("speed_mps", "mean speed (m/s)"),
+        ("acceleration_mps2", "acceleration (m/s²)"),
+        ("latency_ms", "time to answer (ms)"),
+        ("dt_s_ratio", "time between positions against the reference (×)"),
+        ("inside_share", "share inside the ellipse"),
+        ("something_new_m", "something new (m)"),
+    ],
+)
+def test_column_title_is_words_with_the_unit_of_the_suffix(name: str, title: str) -> None:
+    assert column_title(name) == title
+
+
+@pytest.mark.parametrize(
+    ("job_name", "result", "words"),
+    [
+        ("check_drift", {"check_id": "ab12", "sentence": "13 columns look like the reference."}, "13 columns look like the reference."),
+        ("prune", {"deleted": {"job_runs": 5, "drift_checks": 0}}, "old job runs forgotten: 5"),
+        ("reconcile_aliases", {"epoch": 3, "set": {"champion": 2}, "adopted": [4, 5]}, "aliases set: 1, versions adopted: 2"),
+        ("compact_lake", {"segments": 0, "rows": 0}, "nothing to do"),
+        ("somebody_elses", {"raw_count": 3}, "nothing to do"),
+    ],
+)
+def test_job_result_is_words(job_name: str, result: dict[str, Any], words: str) -> None:
+    assert names.result_words(job_name, result) == words
+
+
+@pytest.mark.parametrize(
+    ("action", "subject", "words"),
+    [
+        ("deployment.promote", "trajectory/3", "Promoted v3"),
+        ("job.run", "check_drift", "Asked for a job: Check for drift"),
+        ("api_key.create", "key:demo replay", "Created the API key demo replay"),
+        ("drift.began", "drift_check:065a", "Drift began"),
+        ("somebody.elses_change", "x", "Somebody elses change · x"),
+    ],
+)
+def test_change_is_words(action: str, subject: str, words: str) -> None:
+    entry = AuditOut(audit_id="a", at=NOW, actor="ada", action=action, subject=subject, reason="r", before={}, after={})
+    assert names.action_words(entry) == words
+
+
+def test_part_of_the_product_that_acted_is_named_in_words() -> None:
+    assert names.actor_words("worker:check_drift") == "the workers (Check for drift)"
+    assert names.actor_words("ada") == "ada"
 
 
 # What was live when

@@ -1,0 +1,112 @@
+"""What families, methods, job results and changes are called on the pages; the raw names stay in secondary places. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from console.wording import count
+from trajops.contracts.audit import AuditOut
+from trajops.contracts.drift import UNIT_RULE
+from trajops.contracts.jobs import job_title
+
+_FAMILIES = {
+    "constant_velocity": "constant velocity",
+    "kalman": "Kalman filter",
+    "gaussian_mlp": "Gaussian MLP",
+    "gradient_boosting": "gradient boosting",
+    "onnx_model": "ONNX graph",
+    "pyfunc_model": "Python model",
+}
+_METHODS = {"psi": "PSI (nats)", UNIT_RULE: "ratio of medians (×)", "wasserstein": "Wasserstein distance", "ks": "Kolmogorov–Smirnov"}
+# job → where in its result a count stands → what was counted; what is not named here is for the log
+_COUNTS: dict[str, dict[str, str]] = {
+    "join_truth": {
+        "scored": "predictions scored",
+        "completed": "scored to the end",
+        "candidates": "waited for truth",
+    },
+    "compact_lake": {
+        "segments": "segments moved",
+        "rows": "rows moved",
+        "files": "files written",
+        "merged": "files merged",
+        "deleted": "old files deleted",
+        "adopted": "segments of stopped writers taken over",
+        "torn": "broken tails cut off",
+        "quarantined": "unreadable lines set aside",
+    },
+    "reconcile_aliases": {
+        "set": "aliases set",
+        "deleted": "aliases removed",
+        "missing": "aliases without a version in the registry",
+        "adopted": "versions adopted",
+        "refused": "versions refused (see Models)",
+    },
+    "prune": {
+        "deleted.job_runs": "old job runs forgotten",
+        "deleted.drift_checks": "old drift checks forgotten",
+        "deleted.idempotency_keys": "old idempotency keys forgotten",
+    },
+}
+_ACTIONS = {
+    "deployment.stage": "Staged {subject}",
+    "deployment.canary": "Started the canary of {subject}",
+    "deployment.canary_stop": "Stopped the canary of {subject}",
+    "deployment.promote": "Promoted {subject}",
+    "deployment.rollback": "Rolled back to {subject}",
+    "drift.began": "Drift began",
+    "drift.ended": "Drift ended",
+    "job.run": "Asked for a job: {subject}",
+    "model.load_unsafe": "Loaded {subject}, which runs code of its own",
+    "user.create": "Created the user {subject}",
+    "user.set_password": "Set the password of {subject}",
+    "user.disable": "Disabled the user {subject}",
+    "api_key.create": "Created the API key {subject}",
+    "api_key.revoke": "Revoked the API key {subject}",
+}
+
+
+def family_words(family: str) -> str:
+    """A model family as it is read: `gaussian_mlp` is a Gaussian MLP."""
+    return _FAMILIES.get(family) or family.replace("_", " ")
+
+
+def method_words(method: str) -> str:
+    """How a column was scored, with the unit of the score."""
+    return _METHODS.get(method) or method.replace("_", " ")
+
+
+def actor_words(actor: str) -> str:
+    """Who made a change: a person's name, or the part of the product that acted by itself."""
+    kind, _, name = actor.partition(":")
+    return f"the workers ({job_title(name)})" if kind == "worker" and name else actor
+
+
+def result_words(job: str, result: Mapping[str, Any]) -> str:
+    """A job's result as words: its own sentence, or what it counted; zeros are left out."""
+    if isinstance(result.get("sentence"), str):
+        return str(result["sentence"])
+    counts = [(_count(result, path), words) for path, words in _COUNTS.get(job, {}).items()]
+    return ", ".join(f"{words}: {count(n)}" for n, words in counts if n) or "nothing to do"
+
+
+def action_words(entry: AuditOut) -> str:
+    """What an audit entry says was done, as the start of a line."""
+    template = _ACTIONS.get(entry.action)
+    if template is None:
+        return f"{entry.action.replace('_', ' ').replace('.', ' ').capitalize()} · {entry.subject}"
+    return template.format(subject=_subject(entry))
+
+
+def _subject(entry: AuditOut) -> str:
+    kind = entry.action.partition(".")[0]
+    if kind in {"deployment", "model"}:
+        return f"v{entry.subject.rpartition('/')[2]}"
+    return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:")
+
+
+def _count(result: Mapping[str, Any], path: str) -> int:
+    """The number at a dotted path, or how much the list or mapping there holds."""
+    value: Any = result
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return len(value) if isinstance(value, list | Mapping) else value if isinstance(value, int) else 0

@@ -50,4 +50,4 @@ else:
     frame.account(me)
     frame.top_bar(me, is_ranged=page.title in RANGED)
     session.show_flash()
-    page.run()
+    frame.run(page)

@@ -1,6 +1,7 @@
 """What surrounds every page: top bar, marks, freshness, empty states and problems, always in the same form."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -86,6 +87,28 @@ def time_range() -> str:
 def live(body: Callable[[], None]) -> None:
     """Run a part of a page now, and again at the chosen refresh interval without the rest of the page."""
     st.fragment(body, run_every=REFRESHES.get(st.session_state.get("refresh") or "5s"))()
+
+
+def run(page: st.Page) -> None:
+    """Run a page, and remember that it has been drawn to its end."""
+    st.session_state["page"] = page.title
+    page.run()
+    st.session_state["drawn_page"] = page.title
+
+
+@contextmanager
+def first_load(height: int) -> Iterator[None]:
+    """A skeleton while a page reads its first values. A refresh leaves what is there in its place, so that nothing moves.
+
+    Args:
+        height: of the skeleton, pixels.
+    """
+    if st.session_state.get("drawn_page") != st.session_state.get("page"):
+        with st.skeleton(height=height):
+            yield
+    else:
+        st.empty()  # Keeps the place of the skeleton, so that everything after it stays the same element.
+        yield
 
 
 def freshness(*reads: session.Fetched[Any], key: str) -> None:

@@ -20,7 +20,7 @@ TOO_LITTLE = (
 
 def live_part() -> None:
     """Verdict, heat map, histogram and tables; refreshes by itself."""
-    with st.skeleton(height=420):
+    with frame.first_load(420):
         read = session.fetch("drift", lambda c: c.drift())
     frame.freshness(read, key="drift")
     if read.value is None:

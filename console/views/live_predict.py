@@ -20,7 +20,7 @@ DT_S = 0.4
 
 def watching() -> None:
     """A prediction from the live traffic; refreshes by itself."""
-    with st.skeleton(height=520):
+    with frame.first_load(520):
         recent = session.fetch("predictions", lambda c: c.predictions(limit=100))
         models = session.fetch("models", lambda c: c.models(), max_age_s=10.0)
     frame.freshness(recent, key="live")

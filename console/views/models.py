@@ -30,7 +30,7 @@ ROLES = (("champion", "Champion"), ("challenger", "Challenger"), ("previous", "P
 def strip() -> None:
     """Champion, challenger and previous champion with live beside validation figures; refreshes by itself."""
     chosen = frame.time_range()
-    with st.skeleton(height=240):
+    with frame.first_load(240):
         models = session.fetch("models", lambda c: c.models())
         routes = session.fetch("routes", lambda c: c.routes())
         performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
@@ -260,8 +260,9 @@ def render() -> None:
     notice = st.session_state.pop("change_notice", None)
     if notice is not None:
         st.warning(notice, icon=":material/sync_problem:")
-    models = session.fetch("models", lambda c: c.models())
-    routes = session.fetch("routes", lambda c: c.routes())
+    with frame.first_load(240):
+        models = session.fetch("models", lambda c: c.models())
+        routes = session.fetch("routes", lambda c: c.routes())
     if models.value is not None and routes.value is not None:
         # First, so that the dialog appears before the rest of the page has been drawn behind it.
         show_pending(models.value, routes.value.current)

@@ -25,7 +25,7 @@ METRICS: dict[str, charts.Metric] = {"ADE": "ade_m", "FDE": "fde_m", "Coverage":
 def live_part() -> None:
     """Everything that changes by itself."""
     chosen = frame.time_range()
-    with st.skeleton(height=420):
+    with frame.first_load(420):
         status = session.fetch("status", lambda c: c.status())
         performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
     frame.freshness(status, performance, key="overview")

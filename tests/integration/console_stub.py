@@ -3,6 +3,7 @@
 import json
 import math
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,12 +38,14 @@ class Refused(Exception):
 
 
 class StubApi:
-    """State of a plausible product; set `is_empty` for one that has just been installed."""
+    """State of a plausible product; set `is_empty` for one that has just been installed, `delay_s` for one that answers late."""
 
     def __init__(self, *, is_empty: bool = False) -> None:
         self.is_empty = is_empty
         self.calls: list[tuple[str, str, dict[str, str], Any]] = []
         self.conflict_next = False
+        self.delay_s = 0.0
+        self.ended: set[str] = set()
         self.drift_verdict = "drift"
         self.started = datetime.now(UTC)
         self.history: list[RouteOut] = []
@@ -407,7 +410,7 @@ class StubApi:
         if path in self.open_routes():
             return self.open_routes()[path](body)
         username = headers.get("authorization", "").removeprefix("Bearer token-")
-        if username not in USERS:
+        if username not in USERS or username in self.ended:
             raise Refused(401, "unauthenticated", "the token is missing, wrong or expired")
         if path == "/v1/me":
             return Me(username=username, role=USERS[username][0], environment="demo")
@@ -487,6 +490,7 @@ class StubServer:
             def handle_call(self) -> None:
                 url = urlsplit(self.path)
                 raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                time.sleep(api.delay_s)
                 try:
                     answer = api.answer(
                         self.command,

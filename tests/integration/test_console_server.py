@@ -2,29 +2,21 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import requests
+from console_process import ROOT, running_console
 from console_stub import StubApi, StubServer
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-ROOT = Path(__file__).parents[2]
 HTML = {"Accept": "text/html"}
 GOOD = {"username": "ada", "password": "correct horse", "next": "/models?range=6h"}
 pytestmark = pytest.mark.slow
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")
@@ -40,26 +32,8 @@ def log_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def console(stub: StubServer, log_file: Path) -> Iterator[str]:
-    port = free_port()
-    environment = {**os.environ, "TRAJOPS_API_URL": stub.url, "TRAJOPS_CONSOLE_PORT": str(port), "TRAJOPS_HOST": "127.0.0.1"}
-    with log_file.open("w") as out:
-        process = subprocess.Popen([sys.executable, "-m", "console"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
-    url = f"http://127.0.0.1:{port}"
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                if requests.get(f"{url}/readyz", timeout=2).status_code == 200:
-                    break
-            except requests.ConnectionError:
-                pass
-            assert process.poll() is None, log_file.read_text()
-            assert time.monotonic() < deadline, log_file.read_text()
-            time.sleep(0.1)
+    with running_console(stub.url, log_file) as url:
         yield url
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
 
 
 @pytest.fixture

@@ -1,0 +1,97 @@
+"""What only a browser can tell of the console: what moves, what is cut, and where an operator is led."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from console_process import running_console
+from console_stub import StubApi, StubServer
+from playwright.sync_api import Browser, Page, sync_playwright
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking"]
+IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
+PAGES = {"Overview": "/", "Models": "/models", "Live predict": "/live_predict", "Drift": "/drift"}
+every_page = pytest.mark.parametrize("title", PAGES)
+pytestmark = pytest.mark.slow
+
+# Each frame: how high the page is, and how far it was scrolled.
+WATCH = """
+window.seen = [];
+(function look() {
+  const main = document.querySelector('[data-testid=stMain]');
+  if (main) window.seen.push([main.scrollHeight, main.scrollTop, !!document.querySelector('[data-testid=stSkeletonElement]')]);
+  requestAnimationFrame(look);
+})();
+"""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[StubServer]:
+    with StubServer(StubApi()) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def console(server: StubServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with running_console(server.url, tmp_path_factory.mktemp("console") / "console.log") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, server: StubServer, console: str) -> Iterator[Page]:
+    """A fresh browser, not signed in."""
+    server.api.delay_s = 0.0
+    server.api.ended.clear()
+    context = browser.new_context(viewport={"width": 1280, "height": 800})
+    yield context.new_page()
+    context.close()
+    server.api.delay_s = 0.0
+
+
+def sign_in(page: Page) -> None:
+    page.fill("input[name=username]", "ada")
+    page.fill("input[name=password]", "correct horse")
+    page.press("input[name=password]", "Enter")
+
+
+def opened(page: Page, console: str, title: str, query: str = "refresh=off") -> None:
+    page.goto(f"{console}{PAGES[title]}?{query}")
+    sign_in(page)
+    page.get_by_role("heading", name=title, exact=True).first.wait_for()
+    page.wait_for_selector(IDLE, timeout=60_000)
+
+
+@every_page
+def test_a_refresh_moves_nothing(page: Page, console: str, server: StubServer, title: str) -> None:
+    """Refreshes by an API that takes 0.7 s for each answer: the height stays, and so does the place on the page."""
+    opened(page, console, title, "refresh=2s")
+    page.wait_for_timeout(2500)
+    server.api.delay_s = 0.7
+    page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 80)")
+    page.wait_for_timeout(300)
+    page.evaluate(WATCH)
+    before = page.get_by_text("Updated ").first.inner_text()
+    page.wait_for_timeout(7000)
+    seen: list[Any] = page.evaluate("window.seen")
+    assert page.get_by_text("Updated ").first.inner_text() != before, "the page must have refreshed meanwhile"
+    assert {has_skeleton for _, _, has_skeleton in seen} == {False}
+    assert max(height for height, _, _ in seen) - min(height for height, _, _ in seen) <= 4
+    assert {top for _, top, _ in seen} == {80}
+
+
+def test_a_first_load_shows_a_skeleton(page: Page, console: str, server: StubServer) -> None:
+    server.api.delay_s = 1.0
+    page.goto(f"{console}/drift?refresh=off")
+    sign_in(page)
+    page.get_by_test_id("stSkeletonElement").first.wait_for(timeout=30_000)
+    page.get_by_role("heading", name="Past checks").wait_for(timeout=30_000)
+    page.wait_for_selector(IDLE, timeout=30_000)
+    assert page.get_by_test_id("stSkeletonElement").count() == 0

@@ -180,17 +180,18 @@ async def sign_out(request: Request) -> Response:
 async def drift_report(request: Request) -> Response:
     """GET /session/drift-reports/{check_id}: the API's report, for the operator whose cookie this is."""
     token, check_id = request.cookies.get(COOKIE), request.path_params["check_id"]
-    if token is None:
-        return RedirectResponse(f"{SIGN_IN}?next=%2Fdrift", status_code=303)
     if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", check_id) is None:
         return PlainTextResponse("There is no such drift check.", status_code=404)
+    sign_in_first = RedirectResponse(f"{SIGN_IN}?next={quote(signin.REPORTS + check_id, safe='')}", status_code=303)
+    if token is None:
+        return sign_in_first
     try:
         html = await to_thread.run_sync(_read_report, token, check_id)
     except ApiUnavailable:
         return PlainTextResponse("The API does not answer. Reload this page in a moment.", status_code=503)
     except ApiProblem as problem:
         if problem.status == 401:
-            return RedirectResponse(f"{SIGN_IN}?next=%2Fdrift", status_code=303)
+            return sign_in_first
         return PlainTextResponse(problem.detail, status_code=problem.status)
     return HTMLResponse(html, headers={"Content-Security-Policy": REPORT_POLICY, "Cache-Control": "private, max-age=300"})
 
@@ -234,7 +235,7 @@ app = st.App(
         Route(SIGN_IN, show_sign_in, methods=["GET"]),
         Route(SIGN_IN, sign_in, methods=["POST"]),
         Route("/session/sign-out", sign_out, methods=["GET"]),
-        Route("/session/drift-reports/{check_id}", drift_report, methods=["GET"]),
+        Route(signin.REPORTS + "{check_id}", drift_report, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
     ],
     middleware=[Middleware(Perimeter)],

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 import plotly.graph_objects as go
 import streamlit as st
@@ -154,7 +155,7 @@ def gate() -> None:
         st.markdown("Your session has ended. Sign in again to go on where you were.")
     else:
         st.markdown("TrajOps shows live predictions and lets operators change what is served. Sign in to go on.")
-    st.html('<a href="/session/sign-in" target="_self">Go to the sign-in form</a>')
+    st.html(f'<a href="/session/sign-in?next={quote(session.left_at(), safe="")}" target="_self">Go to the sign-in form</a>')
 
 
 def account(me: session.Fetched[Me]) -> None:

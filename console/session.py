@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
+from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
@@ -54,6 +55,19 @@ def token() -> str | None:
     return None if held == st.session_state.get("refused_token") else held
 
 
+def place() -> str:
+    """Path and query of the page that is shown, to come back to after signing in."""
+    path = urlsplit(st.context.url or "/").path or "/"
+    query = urlencode([(key, value) for key in st.query_params for value in st.query_params.get_all(key)])
+    return f"{path}?{query}" if query else path
+
+
+def left_at() -> str:
+    """Where the operator was when the session ended; where they are, if it has not."""
+    left: str = st.session_state.get("left_at") or place()
+    return left
+
+
 def client() -> TrajOpsClient:
     """The session's client; one connection pool a session."""
     api_url, bearer = ConsoleSettings.from_environment().api_url, token()
@@ -87,6 +101,7 @@ def fetch(key: str, call: Callable[[TrajOpsClient], Value], *, max_age_s: float 
     except ApiProblem as problem:
         if problem.status == 401:
             st.session_state["refused_token"] = token()
+            st.session_state["left_at"] = place()  # Now, because what is not drawn any more takes its query parameters along.
             st.rerun()
         return _fallen_back(entry, f"{problem.detail} ({problem.code})")
     now = datetime.now(UTC)

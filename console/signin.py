@@ -15,6 +15,7 @@ CONTENT_POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+REPORTS = "/session/drift-reports/"
 _PAGE = Template((Path(__file__).parent / "sign_in.html").read_text(encoding="utf-8"))
 
 
@@ -36,7 +37,7 @@ def form(next_path: str, *, problem: str = "", username: str = "") -> str:
 
 
 def safe_path(asked: str | None) -> str:
-    """A path on this server, or `/`: never an address elsewhere."""
+    """A path on this server, or `/`: never an address elsewhere, and of the session's own routes only a report."""
     if not asked or not asked.startswith("/") or asked.startswith(("//", "/\\")) or any(ord(c) < 32 for c in asked):
         return "/"
-    return "/" if asked.startswith("/session/") else asked
+    return "/" if asked.startswith("/session/") and not asked.startswith(REPORTS) else asked

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from console_process import running_console
@@ -95,3 +96,39 @@ def test_a_first_load_shows_a_skeleton(page: Page, console: str, server: StubSer
     page.get_by_role("heading", name="Past checks").wait_for(timeout=30_000)
     page.wait_for_selector(IDLE, timeout=30_000)
     assert page.get_by_test_id("stSkeletonElement").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("title", "query"),
+    [
+        ("Models", "range=6h&refresh=2s"),
+        ("Live predict", "source=Prediction&refresh=2s&prediction=01JD8Z5K000000000000000009"),
+        ("Drift", "range=24h&refresh=2s"),
+    ],
+)
+def test_signing_in_after_the_session_ended_leads_back(page: Page, console: str, server: StubServer, title: str, query: str) -> None:
+    """The server ends the session while the page refreshes by itself; page, range and chosen prediction are there again afterwards."""
+    opened(page, console, title, query)
+    wanted = {*query.split("&")}
+    assert {*urlsplit(page.url).query.split("&")} == wanted
+    server.api.ended.add("ada")
+    page.get_by_text("Your session has ended").wait_for(timeout=30_000)
+    server.api.ended.clear()
+    page.get_by_text("Go to the sign-in form").click()
+    sign_in(page)
+    page.get_by_role("heading", name=title, exact=True).first.wait_for()
+    page.wait_for_selector(IDLE, timeout=60_000)
+    assert urlsplit(page.url).path == PAGES[title]
+    assert {*urlsplit(page.url).query.split("&")} == wanted
+
+
+def test_a_deep_link_opened_with_an_ended_session_leads_there_in_the_end(page: Page, console: str, server: StubServer) -> None:
+    opened(page, console, "Overview")
+    server.api.ended.add("ada")
+    page.goto(f"{console}/models?range=6h&refresh=off")
+    page.get_by_text("Your session has ended").wait_for(timeout=30_000)
+    server.api.ended.clear()
+    page.get_by_text("Go to the sign-in form").click()
+    sign_in(page)
+    page.get_by_role("heading", name="Models", exact=True).first.wait_for()
+    assert page.url == f"{console}/models?range=6h&refresh=off"

@@ -68,7 +68,7 @@ def test_nobody_signed_in_sees_only_the_gate(server: StubServer, api: StubApi) -
     app = opened("Overview", user=None)
     assert not app.exception
     assert [t.value for t in app.title] == ["Sign in"]
-    assert 'href="/session/sign-in"' in app.html[0].value
+    assert 'href="/session/sign-in?next=' in app.html[0].value
     assert not api.calls, "the API must not be asked for anything"
 
 

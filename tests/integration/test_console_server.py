@@ -151,8 +151,10 @@ def test_report_is_read_with_the_session_and_sandboxed(console: str, signed_in: 
 def test_report_needs_a_session(console: str, browser: requests.Session, stub: StubServer) -> None:
     before = len(stub.api.calls)
     answer = browser.get(f"{console}/session/drift-reports/check-20", allow_redirects=False)
-    assert answer.headers["Location"] == "/session/sign-in?next=%2Fdrift"
+    assert answer.headers["Location"] == "/session/sign-in?next=%2Fsession%2Fdrift-reports%2Fcheck-20"
     assert len(stub.api.calls) == before
+    back = browser.post(f"{console}/session/sign-in", data={**GOOD, "next": "/session/drift-reports/check-20"}, allow_redirects=False)
+    assert back.headers["Location"] == "/session/drift-reports/check-20"
 
 
 def test_every_log_line_is_json_with_the_service(console: str, signed_in: requests.Session, log_file: Path) -> None:

@@ -5,14 +5,24 @@ the dialog and to what it sends: pressing twice, or trying again after a broken 
 """
 
 import uuid
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import streamlit as st
 
 from console import frame, session
-from console.changes import ActionName, confirmation_problem, differences, differences_sentence, reason_problem
+from console.changes import (
+    ActionName,
+    Difference,
+    confirmation_problem,
+    differences,
+    differences_sentence,
+    live_figures,
+    reason_problem,
+    validation_figures,
+)
 from console.client import ApiProblem, ApiUnavailable
-from console.wording import share
+from console.wording import clock, share
 from trajops.contracts.deployments import ChangeOut, RouteOut
 from trajops.contracts.models import ModelsOut, ModelVersionOut
 
@@ -112,25 +122,36 @@ def body(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
 
 
 def comparison(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
-    """Validation metrics of the version beside those of the champion, in better/worse words."""
+    """The version beside the champion, in better/worse words: on the same live traffic where both get it, and in validation."""
     if pending.action == "stage":
         return
     if route.champion is None:
         st.caption("There is no champion to compare with.")
         return
+    champion, version = route.champion.model_version, pending.model_version
+    if route.challenger is not None and route.challenger.model_version == version and route.changed_at is not None:
+        since = route.changed_at
+        read = session.fetch(f"canary:{route.epoch}", lambda c: c.performance(since, datetime.now(UTC)))
+        rows = read.value.rows if read.value is not None else []
+        live = differences(live_figures(rows, version, "treatment"), live_figures(rows, champion, "control"))
+        difference_table(live, f"Live since {clock(since)} UTC, agents drawn by lot", champion, version)
+        if pending.action == "stop":
+            st.caption(f"The canary enrols {share(route.coverage, 0)} of agents at the moment.")
     by_version: dict[int, ModelVersionOut] = {v.model_version: v for v in models.versions}
-    champion, candidate = by_version.get(route.champion.model_version), by_version.get(pending.model_version)
-    rows = differences(candidate.metrics if candidate else {}, champion.metrics if champion else {})
-    st.markdown(f"**{differences_sentence(rows)}**")
+    validation = differences(validation_figures(by_version.get(version)), validation_figures(by_version.get(champion)))
+    difference_table(validation, "Validation", champion, version)
+
+
+def difference_table(rows: list[Difference], source: str, champion: int, version: int) -> None:
+    """How two versions compare by one source of figures."""
+    st.markdown(f"**{differences_sentence(rows, source)}**")
     lines = [
-        f"| Metric | v{route.champion.model_version} now | v{pending.model_version} | Difference |",
+        f"| Metric | v{champion} now | v{version} | Difference |",
         "|:--|--:|--:|:--|",
         *(f"| {row.metric} | {row.baseline} | {row.candidate} | :{frame.COLOURS[row.tone]}[{row.words}] |" for row in rows),
     ]
     if rows:
         st.markdown("\n".join(lines))
-    if pending.action == "stop" and route.challenger is not None:
-        st.caption(f"The canary enrols {share(route.coverage, 0)} of agents at the moment.")
 
 
 def send(pending: Pending, reason: str, coverage: float) -> None:

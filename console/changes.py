@@ -1,6 +1,6 @@
 """Changes of what is live: what may be done with a version, how it compares, what a confirmation must hold. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
@@ -8,6 +8,7 @@ from typing import Literal
 from console.wording import Tone, number, share
 from trajops.contracts.deployments import RouteOut
 from trajops.contracts.models import ModelVersionOut
+from trajops.contracts.performance import PerformanceRow
 from trajops.contracts.session import Role
 
 ROLLBACK_WINDOW = timedelta(minutes=30)
@@ -34,23 +35,41 @@ class Difference:
     tone: Tone
 
 
-# key of `ModelVersionOut.metrics` → name with unit, digits, what is better
+# field of `PerformanceRow` → name with unit, digits, what is better
 _METRICS: dict[str, tuple[str, int, Literal["lower", "higher", "nominal"]]] = {
-    "val_ade_m": ("ADE (m)", 3, "lower"),
-    "val_fde_m": ("FDE (m)", 3, "lower"),
-    "val_miss_rate": ("Miss rate", 3, "lower"),
-    "val_nll": ("NLL (nats)", 3, "lower"),
-    "val_coverage_90": ("Coverage", 3, "nominal"),
-    "val_latency_ms": ("Latency (ms)", 2, "lower"),
+    "ade_m": ("ADE (m)", 3, "lower"),
+    "fde_m": ("FDE (m)", 3, "lower"),
+    "miss_rate": ("Miss rate", 3, "lower"),
+    "nll": ("NLL (nats)", 3, "lower"),
+    "coverage": ("Coverage", 3, "nominal"),
+    "latency_p95_ms": ("Time to answer in the API, p95 (ms)", 2, "lower"),
 }
 
 
+def validation_figures(version: ModelVersionOut | None) -> dict[str, float]:
+    """What was measured on held-out windows, under the names of the live figures.
+
+    The time of a forecast is left out: it was taken when each version was trained, on whatever machine that was and however
+    busy, without the API around it. It compares neither with another version's nor with live traffic.
+    """
+    given = version.metrics if version else {}
+    found = {name: given.get("val_coverage_90" if name == "coverage" else f"val_{name}") for name in _METRICS if name != "latency_p95_ms"}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def live_figures(rows: Iterable[PerformanceRow], model_version: int, variant: str) -> dict[str, float]:
+    """What live traffic says of one version in one arm of a comparison; empty where it has not answered."""
+    row = next((row for row in rows if (row.model_version, row.variant) == (model_version, variant)), None)
+    found = {} if row is None else {name: getattr(row, name) for name in _METRICS}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def differences(candidate: Mapping[str, float], baseline: Mapping[str, float], nominal_coverage: float = 0.9) -> list[Difference]:
-    """Validation metrics of two versions, in better/worse words.
+    """Figures of two versions from one source, in better/worse words.
 
     Args:
-        candidate: metrics of the version that would take over.
-        baseline: metrics of the version that answers now; may be empty.
+        candidate: figures of the version that would take over.
+        baseline: figures of the version that answers now; may be empty.
         nominal_coverage: coverage that the ellipse promises; nearer is better.
 
     Returns:
@@ -77,13 +96,13 @@ def _judged(new: float | None, old: float | None, better: str, digits: int, nomi
     return f"{abs(gain):.{digits}f} {word}{relative}", "ok" if gain > 0 else "bad"
 
 
-def differences_sentence(rows: Sequence[Difference]) -> str:
-    """How many metrics get better and worse."""
+def differences_sentence(rows: Sequence[Difference], source: str) -> str:
+    """How many figures of a source, for example “Validation”, get better and worse."""
     better, worse = sum(r.tone == "ok" for r in rows), sum(r.tone == "bad" for r in rows)
     if not better and not worse:
-        return "No validation metric differs, or none can be compared."
+        return f"{source}: nothing differs, or nothing can be compared."
     parts = [f"{n} {word}" for n, word in ((better, "better"), (worse, "worse")) if n]
-    return "Validation metrics: " + ", ".join(parts) + "."
+    return f"{source}: {', '.join(parts)}."
 
 
 # Changes: what may be done with a version

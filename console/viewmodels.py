@@ -72,7 +72,7 @@ def performance_rows(rows: Sequence[PerformanceRow]) -> list[dict[str, Any]]:
             "Coverage": None if row.coverage is None else 100 * row.coverage,
             "NLL (nats)": row.nll,
             "CV ADE (m)": row.cv_ade_m,
-            "p95 (ms)": row.latency_p95_ms,
+            "Answer p95 (ms)": row.latency_p95_ms,
         }
         for row in sorted(rows, key=lambda r: (-r.predictions, r.model_version, r.variant))
     ]
@@ -145,7 +145,7 @@ def version_rows(versions: Sequence[ModelVersionOut]) -> list[dict[str, Any]]:
             "Miss rate": v.metrics.get("val_miss_rate"),
             "NLL (nats)": v.metrics.get("val_nll"),
             "Coverage": v.metrics.get("val_coverage_90"),
-            "Latency (ms)": v.metrics.get("val_latency_ms"),
+            "Time of one forecast (ms)": v.metrics.get("val_latency_ms"),
             "Created (UTC)": v.created_at.astimezone(UTC).replace(tzinfo=None),
             "Run": v.run_url,
             "Data": v.params.get("data_fingerprint", ""),

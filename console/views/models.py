@@ -17,13 +17,13 @@ from console.changes import (
 )
 from console.names import family_words
 from console.viewmodels import RANGES, live_spans, merged_row, version_rows
-from console.wording import ago, metres, milliseconds, number, share, state_mark
+from console.wording import ago, count, metres, milliseconds, number, share, state_mark
 from trajops.contracts.deployments import ModelRefOut, RouteHistoryOut, RouteOut
 from trajops.contracts.models import ModelsOut, ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
 
 PER_PAGE = 10
-WIDTHS = [2.8, 2.1, 0.95, 0.95, 1.1, 1.0, 1.6, 3.3]
+WIDTHS = [2.7, 2.0, 0.95, 0.95, 1.3, 2.6]
 ROLES = (("champion", "Champion"), ("challenger", "Challenger"), ("previous", "Previous champion"))
 
 
@@ -42,15 +42,16 @@ def strip() -> None:
         st.rerun()
     by_version = {v.model_version: v for v in models.value.versions}
     rows = performance.value.rows if performance.value is not None else []
-    for column, (name, title) in zip(st.columns(3, gap="small"), ROLES, strict=True):
-        ref: ModelRefOut | None = getattr(route, name)
-        with column, st.container(border=True, key=f"{name}-card", height="stretch", gap="xsmall"):
-            if ref is None:
-                st.markdown(f"**{title}**")
-                st.markdown("None")
-                st.caption(_absent(name))
-            else:
-                card(name, title, by_version.get(ref.model_version), ref, route, merged_row(rows, ref.model_version))
+    with st.grid(3, min_column_width=260) as grid:
+        for name, title in ROLES:
+            ref: ModelRefOut | None = getattr(route, name)
+            with grid.cell(), st.container(border=True, key=f"{name}-card", height="stretch", gap="xsmall"):
+                if ref is None:
+                    st.markdown(f"**{title}**")
+                    st.markdown("None")
+                    st.caption(_absent(name))
+                else:
+                    card(name, title, by_version.get(ref.model_version), ref, route, merged_row(rows, ref.model_version))
 
 
 def error_part() -> None:
@@ -94,7 +95,6 @@ def card(name: str, title: str, version: ModelVersionOut | None, ref: ModelRefOu
         ("Miss rate", share(live.miss_rate if live else None), share(validation.get("val_miss_rate"))),
         ("Coverage", share(live.coverage if live else None), share(validation.get("val_coverage_90"))),
         ("NLL", number(live.nll if live else None), number(validation.get("val_nll"))),
-        ("Latency", milliseconds(live.latency_p95_ms if live else None), milliseconds(validation.get("val_latency_ms"))),
     ]
     lines = [
         "| Metric | Live | Validation |",
@@ -103,7 +103,10 @@ def card(name: str, title: str, version: ModelVersionOut | None, ref: ModelRefOu
     ]
     st.markdown("\n".join(lines))
     if live is not None:
-        st.caption(f"{live.scored:,} of {live.predictions:,} predictions scored in this time range")
+        st.caption(
+            f"In this time range {count(live.scored)} of {count(live.predictions)} predictions were scored; "
+            f"95 % were answered within {frame.unbroken(milliseconds(live.latency_p95_ms))} in the API."
+        )
     else:
         st.caption("No prediction in this time range.")
 
@@ -162,9 +165,7 @@ def versions_table(models: ModelsOut, route: RouteOut) -> None:
     page = st.pagination(pages, key="versions-page") if pages > 1 else 1
     with st.container(border=True, gap="xsmall"):
         heads = st.columns(WIDTHS, vertical_alignment="bottom", gap="xsmall")
-        for column, text in zip(
-            heads, ("Version", "State", "ADE (m)", "FDE (m)", "Coverage", "Latency", "Created", "Actions"), strict=True
-        ):
+        for column, text in zip(heads, ("Version", "State", "ADE (m)", "FDE (m)", "Coverage", "Actions"), strict=True):
             column.caption(f"**{text}**")
         for version in models.versions[(page - 1) * PER_PAGE : page * PER_PAGE]:
             version_line(version, route)
@@ -178,6 +179,9 @@ def versions_table(models: ModelsOut, route: RouteOut) -> None:
                 column_config={
                     "Run": st.column_config.LinkColumn(display_text="open run"),
                     "Created (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+                    "Time of one forecast (ms)": st.column_config.NumberColumn(
+                        format="%.3f", help="Median, without the API around it, on the machine that trained or adopted the version"
+                    ),
                 },
             )
 
@@ -188,21 +192,20 @@ def version_line(version: ModelVersionOut, route: RouteOut) -> None:
         cells = st.columns(WIDTHS, vertical_alignment="center", gap="xsmall")
         run = f" [:material/open_in_new:]({version.run_url} 'Training run')" if version.run_url else ""
         cells[0].markdown(f"**v{version.model_version}** {frame.plain(family_words(version.family))}{run}")
+        cells[0].caption(frame.unbroken(version.created_at.astimezone(UTC).strftime("%d %b %H:%M UTC")))
         warm = ":material/local_fire_department: warm" if version.is_warm else ""
         cells[1].markdown(f"{frame.badge(state_mark(version.state))} {f':gray[:small[{warm}]]' if warm else ''}")
         for cell, text in zip(
-            cells[2:7],
+            cells[2:5],
             (
                 number(version.metrics.get("val_ade_m"), 3),
                 number(version.metrics.get("val_fde_m"), 3),
                 share(version.metrics.get("val_coverage_90")),
-                milliseconds(version.metrics.get("val_latency_ms")),
-                version.created_at.astimezone(UTC).strftime("%d %b %H:%M"),
             ),
             strict=True,
         ):
             cell.markdown(frame.unbroken(text))
-        with cells[7], st.container(horizontal=True, gap="xsmall"):
+        with cells[5], st.container(horizontal=True, gap="xsmall"):
             offered = actions(version, route, session.role())
             for action in offered:
                 button(

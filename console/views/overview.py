@@ -80,7 +80,7 @@ def figures(status: StatusOut, performance: PerformanceOut | None) -> None:
             + (f"; nominal {share(performance.nominal_coverage, 0)}." if performance else "."),
         ),
         ("Predictions", count(row.predictions) if row else "–", "Answers of the champion in the time range."),
-        ("Latency p95", milliseconds(row.latency_p95_ms if row else None), "Time in the API for 95 % of the answers."),
+        ("Time to answer, p95", milliseconds(row.latency_p95_ms if row else None), "Time in the API for 95 % of the answers."),
     ]
     with st.grid(5, min_column_width=150):
         for label, value, explanation in tiles:
@@ -143,7 +143,7 @@ def accuracy(performance: PerformanceOut | None) -> None:
             ),
             "NLL (nats)": st.column_config.NumberColumn(format="%.2f"),
             "CV ADE (m)": st.column_config.NumberColumn(format="%.3f", help="Constant velocity over the same steps"),
-            "p95 (ms)": st.column_config.NumberColumn(format="%.2f"),
+            "Answer p95 (ms)": st.column_config.NumberColumn(format="%.2f", help="Time in the API for 95 % of the answers"),
         },
     )
     st.caption(f"{moment(performance.since)} – {moment(performance.until)} · CV: constant velocity over the same steps")

@@ -43,6 +43,7 @@ class StubApi:
     def __init__(self, *, is_empty: bool = False) -> None:
         self.is_empty = is_empty
         self.calls: list[tuple[str, str, dict[str, str], Any]] = []
+        self.reads: list[tuple[str, str, dict[str, str]]] = []
         self.conflict_next = False
         self.delay_s = 0.0
         self.ended: set[str] = set()
@@ -414,6 +415,7 @@ class StubApi:
             raise Refused(401, "unauthenticated", "the token is missing, wrong or expired")
         if path == "/v1/me":
             return Me(username=username, role=USERS[username][0], environment="demo")
+        self.reads.append((method, path, query))
         return self.post(path, body, username) if method == "POST" else self.read(path, query)
 
     def open_routes(self) -> dict[str, Callable[[Any], BaseModel | str]]:

@@ -25,6 +25,35 @@ window.seen = [];
 })();
 """
 
+# What sticks out of its page, card or column; what ends in an ellipsis; words that are broken over two lines.
+TROUBLES = """
+() => {
+  const main = document.querySelector('[data-testid=stMain]'), found = [];
+  const own = e => !e.closest('[data-testid=stDataFrame], .js-plotly-plot, code, pre');
+  if (document.documentElement.scrollWidth > innerWidth || main.scrollWidth > main.clientWidth) found.push('the page scrolls sideways');
+  for (const e of main.querySelectorAll('table, button, p, h1, h2, [data-testid=stMetric], [data-testid=stDataFrame], .js-plotly-plot')) {
+    const frame = e.parentElement.closest('[data-testid=stColumn], [data-testid=stVerticalBlock]');
+    const edge = e.getBoundingClientRect().right;
+    if (frame && edge > frame.getBoundingClientRect().right + 1) found.push(`sticks out: ${e.tagName} ${e.innerText.slice(0, 40)}`);
+    if (own(e) && e.clientWidth && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible')
+      found.push(`is cut: ${e.innerText.slice(0, 40)}`);
+  }
+  const texts = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const node = texts.currentNode;
+    if (!own(node.parentElement) || node.parentElement.closest('[aria-hidden=true]')) continue;
+    for (const word of node.data.matchAll(/[^ \\n]+/g)) {
+      const range = document.createRange();
+      range.setStart(node, word.index);
+      range.setEnd(node, word.index + word[0].length);
+      const lines = new Set([...range.getClientRects()].filter(r => r.width > 1).map(r => Math.round(r.top)));
+      if (lines.size > 1 && !word[0].includes('\\u2013') && !word[0].includes('-')) found.push(`is broken: ${word[0]}`);
+    }
+  }
+  return found;
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StubServer]:
@@ -132,3 +161,18 @@ def test_a_deep_link_opened_with_an_ended_session_leads_there_in_the_end(page: P
     sign_in(page)
     page.get_by_role("heading", name="Models", exact=True).first.wait_for()
     assert page.url == f"{console}/models?range=6h&refresh=off"
+
+
+@pytest.mark.parametrize("width", [1000, 1280, 1440])
+def test_nothing_is_cut_or_sticks_out(page: Page, console: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    opened(page, console, "Overview")
+    found = {}
+    for title, path in PAGES.items():
+        page.goto(f"{console}{path}?refresh=off")
+        page.get_by_role("heading", name=title, exact=True).first.wait_for()
+        page.get_by_text("Updated ").first.wait_for()
+        page.wait_for_selector(IDLE, timeout=60_000)
+        page.wait_for_timeout(1500)  # Figures are laid out after the script has ended.
+        found[title] = page.evaluate(TROUBLES)
+    assert found == {title: [] for title in PAGES}

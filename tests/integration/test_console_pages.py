@@ -188,6 +188,7 @@ def test_models_offers_what_each_state_allows(server: StubServer) -> None:
     assert "stop that canary first" in keys["canary-4"].help
     for card, version in (("champion-card", "v2"), ("challenger-card", "v3"), ("previous-card", "v1")):
         assert app.container(key=card).header[0].value.startswith(version)
+    assert "Latency" not in app.container(key="champion-card").markdown[2].value, "the API's time is not comparable with a model's alone"
 
 
 def test_viewer_sees_every_change_disabled_with_the_reason(server: StubServer) -> None:
@@ -203,8 +204,11 @@ def test_button_opens_the_confirmation_with_the_difference_in_words(server: Stub
     app = opened("Models")
     app.button(key="promote-3").click().run()
     shown = text(app)
-    assert "5 better, 1 worse" in shown
+    assert "Validation: 5 better." in shown
     assert "0.045 better (8 %)" in shown
+    assert "agents drawn by lot: 5 better." in shown
+    begun = api.current.changed_at.isoformat()
+    assert begun in [query["since"] for _, path, query in api.reads if path == "/v1/performance"], "both arms over the canary's own time"
     assert app.button(key="confirm-submit").label == "Promote"
     assert not [c for c in api.calls if c[0] == "POST"], "opening changes nothing"
 

@@ -181,25 +181,36 @@ def by_metric(candidate: dict[str, float], baseline: dict[str, float]) -> dict[s
 
 def test_differences_say_better_or_worse_in_the_sense_of_each_metric() -> None:
     found = by_metric(
-        {"val_ade_m": 0.45, "val_nll": 1.2, "val_coverage_90": 0.93, "val_latency_ms": 0.3},
-        {"val_ade_m": 0.5, "val_nll": 1.0, "val_coverage_90": 0.85, "val_latency_ms": 0.3},
+        {"ade_m": 0.45, "nll": 1.2, "coverage": 0.93, "miss_rate": 0.3},
+        {"ade_m": 0.5, "nll": 1.0, "coverage": 0.85, "miss_rate": 0.3},
     )
     assert (found["ADE (m)"].words, found["ADE (m)"].tone) == ("0.050 better (10 %)", "ok")
     assert (found["NLL (nats)"].words, found["NLL (nats)"].tone) == ("0.200 worse (20 %)", "bad")
     assert (found["Coverage"].words, found["Coverage"].tone) == ("0.020 nearer to nominal", "ok")
-    assert (found["Latency (ms)"].words, found["Latency (ms)"].tone) == ("same", "unknown")
+    assert (found["Miss rate"].words, found["Miss rate"].tone) == ("same", "unknown")
     assert "FDE (m)" not in found
-    assert changes.differences_sentence(list(found.values())) == "Validation metrics: 2 better, 1 worse."
+    assert changes.differences_sentence(list(found.values()), "Validation") == "Validation: 2 better, 1 worse."
+
+
+def test_latency_is_compared_between_the_arms_of_one_canary_and_never_between_trainings() -> None:
+    """Each version's forecast was timed when it was trained, wherever that was; only traffic drawn by lot is like and like."""
+    trained = version("canary").model_copy(update={"metrics": {"val_ade_m": 0.4, "val_coverage_90": 0.9, "val_latency_ms": 0.03}})
+    assert changes.validation_figures(trained) == {"ade_m": 0.4, "coverage": 0.9}
+    assert changes.validation_figures(None) == {}
+    rows = [row(2), row(2, "control", latency_p95_ms=2.0), row(3, "treatment", latency_p95_ms=3.0), row(3, "direct", latency_p95_ms=90.0)]
+    found = by_metric(changes.live_figures(rows, 3, "treatment"), changes.live_figures(rows, 2, "control"))
+    assert found["Time to answer in the API, p95 (ms)"].words == "1.00 worse (50 %)"
+    assert changes.live_figures(rows, 4, "treatment") == {}
 
 
 def test_metric_that_only_one_version_has_is_not_compared() -> None:
-    found = by_metric({"val_ade_m": 0.45}, {})
+    found = by_metric({"ade_m": 0.45}, {})
     assert (found["ADE (m)"].baseline, found["ADE (m)"].words) == ("–", "not comparable")
 
 
 @given(a=st.floats(0.01, 10), b=st.floats(0.01, 10))
 def test_swapping_the_versions_swaps_better_and_worse(a: float, b: float) -> None:
-    forth, back = by_metric({"val_ade_m": a}, {"val_ade_m": b})["ADE (m)"], by_metric({"val_ade_m": b}, {"val_ade_m": a})["ADE (m)"]
+    forth, back = by_metric({"ade_m": a}, {"ade_m": b})["ADE (m)"], by_metric({"ade_m": b}, {"ade_m": a})["ADE (m)"]
     assert {forth.tone, back.tone} in ({"ok", "bad"}, {"unknown"})
 
 

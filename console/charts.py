@@ -285,7 +285,7 @@ def drift_heatmap(checks: Sequence[DriftCheckOut], palette: Palette, *, most: in
     names = list(dict.fromkeys(column.column for check in reversed(ordered) for column in check.columns))
     found = [{column.column: column for column in check.columns} for check in ordered]
     cells = [[columns.get(name) for columns in found] for name in names]
-    shown = range(0, len(ordered), max(1, -(-len(ordered) // 6)))
+    shown = range(0, len(ordered), max(1, -(-len(ordered) // 4)))
     is_long = bool(ordered) and ordered[-1].at - ordered[0].at > timedelta(hours=20)
     low, high = palette.surface, palette.bad
     figure = go.Figure(
@@ -296,7 +296,7 @@ def drift_heatmap(checks: Sequence[DriftCheckOut], palette: Palette, *, most: in
             zmin=0.0,
             zmax=2.0,
             colorscale=[[0.0, low], [0.49, rgba(palette.info, 0.55)], [0.5, palette.warn], [1.0, high]],
-            xgap=2,
+            xgap=2 if len(ordered) <= 24 else 1,
             ygap=2,
             customdata=[[_hover(check, cell) for check, cell in zip(ordered, row, strict=True)] for row in cells],
             text=[["✕" if cell and cell.is_drifted else "" for cell in row] for row in cells],

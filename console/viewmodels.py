@@ -224,11 +224,11 @@ def check_rows(checks: Sequence[DriftCheckOut]) -> list[dict[str, Any]]:
         {
             "Checked (UTC)": c.at.astimezone(UTC).replace(tzinfo=None),
             "Verdict": drift_mark(c.verdict).word,
+            "What it says": c.sentence,
             "Drifted columns": sum(column.is_drifted for column in c.columns),
             "Columns": len(c.columns),
             "Reference agents": c.reference_agents,
             "Current agents": c.current_agents,
-            "What it says": c.sentence,
         }
         for c in checks
     ]

@@ -61,8 +61,8 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
     """Which column drifted, when and how."""
     if not latest.columns:
         return
-    left, right = st.columns([11, 9], gap="medium")
-    with left:
+    grid = st.grid(2, min_column_width=400, gap="medium")
+    with grid.cell():
         st.header("Score against threshold, by column and check")
         if checks:
             frame.chart(
@@ -72,7 +72,7 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
             )
         else:
             frame.empty(f"No check in this range; the newest was {moment(latest.at)}.", "Choose a wider time range above.")
-    with right:
+    with grid.cell():
         st.header("Reference and current")
         with_bins = [c for c in latest.columns if len(c.bins) > 1]
         if with_bins:

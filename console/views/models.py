@@ -191,10 +191,12 @@ def version_line(version: ModelVersionOut, route: RouteOut) -> None:
     with st.container(key=f"version-{version.model_version}"):
         cells = st.columns(WIDTHS, vertical_alignment="center", gap="xsmall")
         run = f" [:material/open_in_new:]({version.run_url} 'Training run')" if version.run_url else ""
-        cells[0].markdown(f"**v{version.model_version}** {frame.plain(family_words(version.family))}{run}")
-        cells[0].caption(frame.unbroken(version.created_at.astimezone(UTC).strftime("%d %b %H:%M UTC")))
-        warm = ":material/local_fire_department: warm" if version.is_warm else ""
-        cells[1].markdown(f"{frame.badge(state_mark(version.state))} {f':gray[:small[{warm}]]' if warm else ''}")
+        created = frame.unbroken(version.created_at.astimezone(UTC).strftime("%d %b %H:%M UTC"))
+        cells[0].markdown(
+            f"**v{version.model_version}** {frame.plain(family_words(version.family))}{run}  \n:gray[:small[{frame.plain(created)}]]"
+        )
+        warm = "  \n:gray[:small[:material/local_fire_department:\u00a0warm]]" if version.is_warm else ""
+        cells[1].markdown(f"{frame.badge(state_mark(version.state))}{warm}")
         for cell, text in zip(
             cells[2:5],
             (

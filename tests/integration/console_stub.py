@@ -304,7 +304,7 @@ class StubApi:
 
     def check(self, i: int) -> DriftCheckOut:
         now = datetime.now(UTC)
-        names = ("speed_mps", "acceleration_mps2", "turn_rad", "path_m", "predicted_spread_m", "ade_m")
+        names = ("speed_mps", "acceleration_mps2", "dt_s_ratio", "path_m", "predicted_spread_m", "ade_m")
         columns = [
             DriftColumn(
                 column=n,

@@ -38,6 +38,10 @@ TROUBLES = """
     if (own(e) && e.clientWidth && e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX !== 'visible')
       found.push(`is cut: ${e.innerText.slice(0, 40)}`);
   }
+  for (const e of main.querySelectorAll('.js-plotly-plot text')) {
+    const text = e.getBoundingClientRect(), plot = e.closest('.js-plotly-plot').getBoundingClientRect();
+    if (text.width && (text.left < plot.left - 1 || text.right > plot.right + 1)) found.push(`is cut in a figure: ${e.textContent}`);
+  }
   const texts = document.createTreeWalker(main, NodeFilter.SHOW_TEXT);
   while (texts.nextNode()) {
     const node = texts.currentNode;

@@ -353,7 +353,7 @@ def test_drift_rows_put_a_ratio_far_below_one_first() -> None:
     low = column(0.1, 0.5, UNIT_RULE, name="dt_s_ratio")
     rows = viewmodels.drift_rows([column(0.12, name="ade_m"), low])
     assert [(r["Column"], r["Raw name"]) for r in rows] == [
-        ("time between positions against the reference (×)", "dt_s_ratio"),
+        ("time step, unit check (×)", "dt_s_ratio"),
         ("ADE (m)", "ade_m"),
     ]
 
@@ -381,7 +381,7 @@ def test_every_job_has_words() -> None:
         ("speed_mps", "mean speed (m/s)"),
         ("acceleration_mps2", "acceleration (m/s²)"),
         ("latency_ms", "time to answer (ms)"),
-        ("dt_s_ratio", "time between positions against the reference (×)"),
+        ("dt_s_ratio", "time step, unit check (×)"),
         ("inside_share", "share inside the ellipse"),
         ("something_new_m", "something new (m)"),
     ],

@@ -16,7 +16,7 @@ _WORDS = {
     "turn_rad": "turn",
     "heading_rad": "heading",
     "path_m": "path length",
-    "dt_s": "time between positions",
+    "dt_s": "time step",
     "predicted_speed_mps": "predicted speed",
     "predicted_spread_m": "predicted spread",
     "latency_ms": "time to answer",
@@ -30,13 +30,13 @@ _UNITS = {"_mps2": "m/s²", "_mps": "m/s", "_ms": "ms", "_m": "m", "_s": "s", "_
 def column_words(column: str) -> str:
     """A column of the comparison as a person calls it: `predicted_spread_m` is the predicted spread."""
     if column.endswith(_RATIO):
-        return f"{column_words(column.removesuffix(_RATIO))} against the reference"
+        return f"{column_words(column.removesuffix(_RATIO))}, unit check"
     suffix = next((suffix for suffix in _UNITS if column.endswith(suffix)), "")
     return _WORDS.get(column) or column.removesuffix(suffix).replace("_", " ")
 
 
 def column_title(column: str) -> str:
-    """The words of a column with the unit that its suffix states; a ratio is in multiples of the reference."""
+    """The words of a column with the unit that its suffix states; a unit check is in multiples of the reference."""
     if column.endswith(_RATIO):
         return f"{column_words(column)} (×)"
     unit = next((unit for suffix, unit in _UNITS.items() if column.endswith(suffix)), None)

@@ -12,6 +12,7 @@ import streamlit as st
 
 from console import frame, session
 from console.changes import (
+    LABELS,
     ActionName,
     Difference,
     confirmation_problem,
@@ -22,6 +23,7 @@ from console.changes import (
     validation_figures,
 )
 from console.client import ApiProblem, ApiUnavailable
+from console.conflicts import Standing, conflict_sentence, last_release_change
 from console.wording import clock, share
 from trajops.contracts.deployments import ChangeOut, RouteOut
 from trajops.contracts.models import ModelsOut, ModelVersionOut
@@ -59,6 +61,7 @@ class Pending(NamedTuple):
         model_version: the version that it is about.
         deployment_id, expected_version: of the deployment, as the operator saw it.
         expected_epoch: the routing epoch that the operator saw, for a rollback.
+        seen: how things stood when the button was drawn, to tell what changed if the change comes too late.
     """
 
     dialog_id: str
@@ -67,6 +70,7 @@ class Pending(NamedTuple):
     deployment_id: str | None = None
     expected_version: int | None = None
     expected_epoch: int | None = None
+    seen: Standing | None = None
 
 
 def open_dialog(pending: Pending) -> None:
@@ -109,7 +113,7 @@ def body(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
         )
         typed = st.text_input(f"Type {pending.model_version} to confirm", key="confirm-version", autocomplete="off")
         is_sent = st.form_submit_button(
-            TITLES[pending.action].split(" version")[0].split(" with")[0].split(" of")[0],
+            LABELS[pending.action],
             key="confirm-submit",
             type="primary",
         )
@@ -161,10 +165,7 @@ def send(pending: Pending, reason: str, coverage: float) -> None:
         change = call(pending, reason, coverage, key)
     except ApiProblem as problem:
         if problem.status == 409:
-            st.session_state["change_notice"] = (
-                f"Nothing was changed: somebody else was faster, or the state no longer allows it. {frame.plain(problem.detail)} "
-                "The page now shows the present state; look at it, then decide again."
-            )
+            st.session_state["change_notice"] = frame.plain(too_late(pending, problem.detail))
             settle()
         st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
         for field in problem.errors:
@@ -174,6 +175,20 @@ def send(pending: Pending, reason: str, coverage: float) -> None:
     else:
         session.flash(f"{DONE[pending.action].format(v=pending.model_version)} · epoch {change.route.epoch} · audit {change.audit_id}")
         settle()
+
+
+def too_late(pending: Pending, detail: str) -> str:
+    """What to say after a 409: the present state, read again, beside the one that the button was drawn with."""
+    session.expire()
+    models, routes = session.fetch("models", lambda c: c.models()), session.fetch("routes", lambda c: c.routes())
+    audit = session.fetch("audit", lambda c: c.audit(limit=20))
+    if pending.seen is None or routes.value is None:
+        return f"Nothing was done: {detail}"
+    present = Standing.of(models.value, routes.value.current, pending.model_version)
+    last = last_release_change(audit.value.entries) if audit.value is not None else None
+    return conflict_sentence(
+        LABELS[pending.action], pending.model_version, pending.seen, present, last, detail=detail, now=datetime.now(UTC)
+    )
 
 
 def settle() -> None:

@@ -111,7 +111,7 @@ def differences_sentence(rows: Sequence[Difference], source: str) -> str:
 ActionName = Literal["stage", "canary", "stop", "promote", "rollback"]
 _STAGEABLE = frozenset({"registered", "retired", "rolled_back", "inconclusive", "paused"})
 _PROMOTABLE = frozenset({"staged", "shadow", "canary"})
-_LABELS: dict[ActionName, str] = {
+LABELS: dict[ActionName, str] = {
     "stage": "Stage",
     "canary": "Start canary",
     "stop": "Stop canary",
@@ -146,12 +146,12 @@ def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Actio
     """What can be done with one version in its present state."""
     refusal = role_refusal(role)
     if version.state in _STAGEABLE:
-        return [Action("stage", _LABELS["stage"], refusal)]
+        return [Action("stage", LABELS["stage"], refusal)]
     if version.state not in _PROMOTABLE or version.deployment_id is None or version.version is None:
         return []
-    promote = Action("promote", _LABELS["promote"], refusal)
+    promote = Action("promote", LABELS["promote"], refusal)
     if version.state == "canary":
-        return [Action("stop", _LABELS["stop"], refusal), promote]
+        return [Action("stop", LABELS["stop"], refusal), promote]
     if version.state == "shadow":
         return [promote]
     busy = None
@@ -159,13 +159,13 @@ def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Actio
         busy = "There is no champion to compare with; promote this version instead."
     elif route.challenger is not None:
         busy = f"Version {route.challenger.model_version} is being compared already; stop that canary first."
-    return [Action("canary", _LABELS["canary"], refusal or busy), promote]
+    return [Action("canary", LABELS["canary"], refusal or busy), promote]
 
 
 def rollback_action(route: RouteOut, role: Role) -> Action:
     """The way back to the previous champion."""
     refusal = role_refusal(role) or (None if route.previous else "There is no previous champion to go back to.")
-    return Action("rollback", _LABELS["rollback"], refusal)
+    return Action("rollback", LABELS["rollback"], refusal)
 
 
 def is_rollback_urged(route: RouteOut, now: datetime) -> bool:

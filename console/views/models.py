@@ -15,6 +15,7 @@ from console.changes import (
     role_refusal,
     rollback_action,
 )
+from console.conflicts import Standing
 from console.names import family_words
 from console.viewmodels import RANGES, live_spans, merged_row, version_rows
 from console.wording import ago, count, metres, milliseconds, number, share, state_mark
@@ -111,7 +112,7 @@ def card(name: str, title: str, version: ModelVersionOut | None, ref: ModelRefOu
         st.caption("No prediction in this time range.")
 
 
-def rollback_bar(route: RouteOut) -> None:
+def rollback_bar(models: ModelsOut | None, route: RouteOut) -> None:
     """The way back: always there, and shown first for half an hour after a change."""
     action = rollback_action(route, session.role())
     now = datetime.now(UTC)
@@ -127,6 +128,7 @@ def rollback_bar(route: RouteOut) -> None:
                 action="rollback",
                 model_version=route.previous.model_version if route.previous else 0,
                 expected_epoch=route.epoch,
+                seen=Standing.of(models, route, route.previous.model_version) if route.previous else None,
             ),
         )
         if route.previous is None:
@@ -221,6 +223,7 @@ def version_line(version: ModelVersionOut, route: RouteOut) -> None:
                         model_version=version.model_version,
                         deployment_id=version.deployment_id,
                         expected_version=version.version,
+                        seen=Standing(route, version.state, version.version),
                     ),
                 )
             if not offered:
@@ -273,7 +276,7 @@ def render() -> None:
         show_pending(models.value, routes.value.current)
     if routes.value is not None:
         st.session_state["drawn_epoch"] = routes.value.current.epoch
-        rollback_bar(routes.value.current)
+        rollback_bar(models.value, routes.value.current)
     frame.live(strip)
     if models.value is not None and routes.value is not None:
         versions_table(models.value, routes.value.current)

@@ -61,7 +61,7 @@ class StubApi:
             ):
                 self.route(champion, challenger, previous, coverage, reason, at=self.started - timedelta(minutes=minutes), epoch=epoch)
 
-    def route(self, champion, challenger, previous, coverage, reason, *, at=None, epoch=None) -> None:
+    def route(self, champion, challenger, previous, coverage, reason, *, at=None, epoch=None, actor="ada") -> None:
         self.history.insert(
             0,
             RouteOut(
@@ -71,7 +71,7 @@ class StubApi:
                 previous=ref(previous),
                 coverage=coverage,
                 changed_at=at or datetime.now(UTC),
-                actor="ada",
+                actor=actor,
                 reason=reason,
             ),
         )
@@ -80,8 +80,8 @@ class StubApi:
             AuditOut(
                 audit_id=f"aud-{len(self.audit) + 1:04d}",
                 at=at or datetime.now(UTC),
-                actor="ada",
-                action="promote" if challenger is None else "start_canary",
+                actor=actor,
+                action="deployment.promote" if challenger is None else "deployment.canary",
                 subject=f"trajectory/{challenger or champion}",
                 reason=reason,
                 before={},
@@ -352,7 +352,10 @@ class StubApi:
     def changed(self, version: int, after: str, body: dict[str, Any], route: tuple[Any, ...] | None) -> ChangeOut:
         if self.conflict_next:
             self.conflict_next = False
-            raise Refused(409, "stale_version", "the deployment was changed by somebody else since you read it (version 4, you sent 3)")
+            self.states |= {2: "retired", 3: "staged", 4: "live"}
+            self.versions |= dict.fromkeys((2, 3, 4), 4)
+            self.route(4, None, 2, 0.0, "boosted model wins everywhere", actor="ben")
+            raise Refused(409, "stale_version", "deployment dep-3 has version 4, not 3: somebody changed it; read it again and repeat")
         self.states[version] = after
         self.versions[version] = self.versions.get(version, 0) + 1
         if route is not None:
@@ -364,7 +367,7 @@ class StubApi:
                     audit_id=f"aud-{len(self.audit) + 1:04d}",
                     at=datetime.now(UTC),
                     actor="ada",
-                    action="stage",
+                    action="deployment.stage",
                     subject=f"trajectory/{version}",
                     reason=body["reason"],
                     before={},

@@ -238,12 +238,31 @@ def test_confirmation_refuses_before_the_api_is_asked(server: StubServer, api: S
 
 
 def test_conflict_is_explained_and_the_page_is_refreshed(server: StubServer, api: StubApi) -> None:
-    app = models_with(PROMOTE)
+    """Ben promotes v4 while Ada confirms v3: she is told who did what and why, that hers was not done, and what to do."""
+    app = opened("Models")
+    app.button(key="promote-3").click().run()
+    app = models_with(app.session_state[PENDING])  # AppTest cannot press inside a dialog that a click opened
     api.conflict_next = True
     confirm(app, "3", "lower FDE on live traffic")
-    assert any("Nothing was changed: somebody else was faster" in w.value for w in app.warning)
+    [told] = [w.value.replace("\\", "") for w in app.warning]
+    assert told.startswith("Nothing was done, because something changed while you were deciding: v3 went from canary to staged; v4 is the")
+    assert "v4 is the champion, no longer v2; there is no challenger any more, it was v3" in told
+    assert "(ben, " in told
+    assert "“boosted model wins everywhere”" in told
+    assert told.endswith("compare the versions as they stand now, and press “Promote” once more if it is still right.")
+    assert not [word for word in ("dep-3", "stale_version", "epoch", "409") if word in told]
     assert PENDING not in app.session_state
-    assert api.current.champion.model_version == 2
+    assert app.container(key="champion-card").header[0].value.startswith("v4")
+
+
+def test_rollback_that_comes_too_late_says_what_is_gone(server: StubServer, api: StubApi) -> None:
+    app = opened("Models")
+    app.button(key="rollback").click().run()
+    app = models_with(app.session_state[PENDING])
+    api.history[0] = api.current.model_copy(update={"previous": None})
+    confirm(app, "1", "the canary misbehaves badly")
+    [told] = [w.value.replace("\\", "") for w in app.warning]
+    assert "there is no previous champion any more, it was v1" in told
 
 
 def test_same_confirmation_sent_twice_carries_the_same_key(server: StubServer, api: StubApi) -> None:

@@ -39,7 +39,7 @@ _COUNTS: dict[str, dict[str, str]] = {
         "deleted": "aliases removed",
         "missing": "aliases without a version in the registry",
         "adopted": "versions adopted",
-        "refused": "versions refused (see Models)",
+        "adoptions": "versions waiting or refused (see Models)",
     },
     "prune": {
         "deleted.job_runs": "old job runs forgotten",

@@ -5,10 +5,12 @@ circle that grows by a tenth of a metre a step.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
+from trajops.contracts.models import AdoptionOut
 from trajops.telemetry import ObservationEvent, OutcomeEvent, PredictionEvent
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast, Scene, Track, WindowSpec
 from trajops.windows import Windows, cut
@@ -148,3 +150,9 @@ def an_outcome_event(prediction_id: str = "p1", **changes: Any) -> OutcomeEvent:
         "interpolated_s": 0.0,
     }
     return OutcomeEvent(**(values | changes))
+
+
+def an_adoption(model_version: int = 5, state: str = "waiting", code: str | None = None, reason: str = "next in line") -> AdoptionOut:
+    """A version that somebody registered in MLflow and that is not adopted."""
+    at = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+    return AdoptionOut(model_version=model_version, state=state, code=code, reason=reason, registered_at=at, run_id=None)

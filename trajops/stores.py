@@ -220,6 +220,10 @@ class JobStore(Protocol):
         """Runs of one job, newest first."""
         ...
 
+    def last_success(self, job: str) -> JobRunOut | None:
+        """The newest run of one job that succeeded and is still on record."""
+        ...
+
     def overview(self, now: datetime) -> list[JobOut]:
         """All jobs with their last run; late after three intervals without a success."""
         ...

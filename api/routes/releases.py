@@ -17,25 +17,33 @@ from trajops.contracts.deployments import (
     StageIn,
     TransitionIn,
 )
-from trajops.contracts.models import ModelsOut, ModelVersionOut
+from trajops.contracts.jobs import JobRunOut
+from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.records import ModelVersion
+
+RECONCILE = "reconcile_aliases"  # the job that looks into the registry
 
 router = APIRouter(prefix="/v1", tags=["releases"])
 
 
 @router.get("/models", summary="Model versions", responses=READS)
 def models(parts: PartsOf, _client: Reader) -> ModelsOut:
-    """All versions of the registered model, newest first, with their metrics and where each one is deployed."""
+    """All versions of the registered model, newest first, with their metrics and where each one is deployed.
+
+    Beside them, as `adoptions`, what was registered in MLflow and cannot be staged: it waits to be measured, or was refused.
+    """
 
     def read() -> ModelsOut:
         with parts.unit_of_work(read_only=True) as uow:
             versions = uow.model_versions.all(parts.settings.model_name)
             deployed = {ModelRef(one.model_name, one.model_version): one for one in uow.deployments.all()}
             table = uow.routes.table()
+            reconciled = uow.jobs.last_success(RECONCILE)
         rows = [_version(parts, version, deployed.get(version.ref), table) for version in versions]
-        return ModelsOut(model_name=parts.settings.model_name, versions=rows)
+        adoptions = _adoptions(parts, reconciled, {version.model_version for version in versions})
+        return ModelsOut(model_name=parts.settings.model_name, versions=rows, adoptions=adoptions)
 
     return parts.cached.get("models", read)
 
@@ -112,6 +120,17 @@ def _followed(parts: Parts, change: ChangeOut) -> ChangeOut:
     return change
 
 
+def _adoptions(parts: Parts, reconciled: JobRunOut | None, known: set[int]) -> list[AdoptionOut]:
+    """What the workers last saw in the registry and had not adopted, without what has been adopted since."""
+    rows = reconciled.result.get("adoptions", []) if reconciled is not None else []
+    found = [AdoptionOut.model_validate(row) for row in rows]
+    return [one.model_copy(update={"run_url": _run_url(parts, one.run_id)}) for one in found if one.model_version not in known]
+
+
+def _run_url(parts: Parts, run_id: str | None) -> str | None:
+    return None if run_id is None else f"{parts.settings.registry_url}/#/runs/{run_id}"
+
+
 def _version(parts: Parts, version: ModelVersion, deployment: DeploymentOut | None, table: RouteTable) -> ModelVersionOut:
     aliases = [name for name in ("champion", "challenger", "previous_champion") if table.alias(name) == version.ref]
     return ModelVersionOut(
@@ -119,7 +138,7 @@ def _version(parts: Parts, version: ModelVersion, deployment: DeploymentOut | No
         model_version=version.model_version,
         family=version.family,
         run_id=version.run_id,
-        run_url=None if version.run_id is None else f"{parts.settings.registry_url}/#/runs/{version.run_id}",
+        run_url=_run_url(parts, version.run_id),
         created_at=version.created_at,
         aliases=aliases,
         metrics=version.metrics,

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from console import charts, frame, session
+from console.adoptions import adoption_help, adoption_mark
 from console.change_dialog import PENDING, Pending, open_dialog, show_pending
 from console.changes import (
     Action,
@@ -20,7 +21,7 @@ from console.names import family_words
 from console.viewmodels import RANGES, live_spans, merged_row, version_rows
 from console.wording import ago, count, metres, milliseconds, number, share, state_mark
 from trajops.contracts.deployments import ModelRefOut, RouteHistoryOut, RouteOut
-from trajops.contracts.models import ModelsOut, ModelVersionOut
+from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
 
 PER_PAGE = 10
@@ -188,6 +189,23 @@ def versions_table(models: ModelsOut, route: RouteOut) -> None:
             )
 
 
+def adoptions(found: list[AdoptionOut]) -> None:
+    """Versions that somebody brought and that cannot be staged: why, and what to do about it."""
+    if not found:
+        return
+    st.header("Not adopted yet")
+    st.caption("Registered in MLflow under this name, but not ready to be staged; as the workers last saw it.")
+    for one in found:
+        with st.container(border=True, gap="xsmall", key=f"adoption-{one.model_version}"):
+            run = f" [:material/open_in_new:]({one.run_url} 'Training run')" if one.run_url else ""
+            st.markdown(
+                f"**v{one.model_version}**{run} &nbsp;{frame.badge(adoption_mark(one))} "
+                f"&nbsp;:gray[:small[registered {ago(one.registered_at, datetime.now(UTC))}]]"
+            )
+            st.markdown(f"{frame.plain(one.reason[:1].upper() + one.reason[1:])}.")
+            st.caption(adoption_help(one))
+
+
 def version_line(version: ModelVersionOut, route: RouteOut) -> None:
     """One version as a row."""
     with st.container(key=f"version-{version.model_version}"):
@@ -280,6 +298,7 @@ def render() -> None:
     frame.live(strip)
     if models.value is not None and routes.value is not None:
         versions_table(models.value, routes.value.current)
+        adoptions(models.value.adoptions)
         frame.live(error_part)
         timeline(routes.value)
 

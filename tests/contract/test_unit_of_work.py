@@ -388,6 +388,21 @@ def test_a_failed_run_is_no_success(database: Any) -> None:
         ended = uow.jobs.record_finish(uow.jobs.record_start("compact", "w", AT).run_id, later(1), error="disk full")
         assert (ended.state, ended.error) == ("failed", "disk full")
         assert uow.jobs.schedules()[0].last_success_at is None
+        assert uow.jobs.last_success("compact") is None
+
+
+def test_the_last_success_outlives_failures_and_runs_in_progress(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        for second in (0, 10):
+            run_id = uow.jobs.record_start("compact", "w", later(second)).run_id
+            uow.jobs.record_finish(run_id, later(second + 1), result={"files": second})
+        uow.jobs.record_finish(uow.jobs.record_start("compact", "w", later(20)).run_id, later(21), error="disk full")
+        uow.jobs.record_start("compact", "w", later(30))
+        uow.jobs.record_finish(uow.jobs.record_start("other", "w", later(40)).run_id, later(41))
+    with database.unit_of_work(read_only=True) as uow:
+        found = uow.jobs.last_success("compact")
+    assert found is not None
+    assert found.result == {"files": 10}
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut
 from trajops.contracts.jobs import JobOut, JobRunOut, JobsOut
-from trajops.contracts.models import ModelsOut, ModelVersionOut
+from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformancePoint, PerformanceRow
 from trajops.contracts.predictions import AgentOut, AgentsOut, Mode, OutcomeOut, PredictionOut, PredictOut, RecentPredictions
 from trajops.contracts.problems import Problem
@@ -47,6 +47,7 @@ class StubApi:
         self.conflict_next = False
         self.delay_s = 0.0
         self.ended: set[str] = set()
+        self.adoptions: list[AdoptionOut] = []
         self.drift_verdict = "drift"
         self.started = datetime.now(UTC)
         self.history: list[RouteOut] = []
@@ -101,6 +102,7 @@ class StubApi:
         families = {1: "constant_velocity", 2: "kalman", 3: "gaussian_mlp", 4: "gradient_boosting", 5: "gaussian_mlp"}
         return ModelsOut(
             model_name="trajectory",
+            adoptions=self.adoptions,
             versions=[
                 ModelVersionOut(
                     model_name="trajectory",

@@ -13,7 +13,7 @@ from trajops.contracts.audit import AuditPage
 from trajops.contracts.deployments import ChangeOut, DeploymentsOut, RouteHistoryOut
 from trajops.contracts.drift import DriftCheckOut, DriftOut
 from trajops.contracts.jobs import JobRunOut, JobsOut
-from trajops.contracts.models import ModelsOut
+from trajops.contracts.models import AdoptionOut, ModelsOut
 from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.session import Me, TokenOut
 from trajops.contracts.status import StatusOut
@@ -121,6 +121,29 @@ def test_a_release_from_staging_to_rollback(api: Api) -> None:
     assert {entry.action for entry in entries} >= {f"deployment.{step}" for step in ("stage", "canary", "canary_stop", "promote")}
     assert {entry.actor for entry in entries} == {"key:operator key"}
     assert len(DeploymentsOut.model_validate(api.get("/v1/deployments").json()).deployments) == 2
+
+
+def test_what_waits_or_was_refused_stands_beside_the_versions(api: Api) -> None:
+    """As the workers last saw it, through a failure since; what was adopted meanwhile is a version and no longer listed there."""
+    assert api.get("/v1/models").json()["adoptions"] == []
+    api.register(1)
+    at = datetime.now(UTC)
+    seen = [
+        AdoptionOut(model_version=3, state="waiting", code=None, reason="next in line", registered_at=at, run_id=None),
+        AdoptionOut(model_version=2, state="refused", code="unsafe_model", reason="runs code", registered_at=at, run_id="r2"),
+        AdoptionOut(model_version=1, state="waiting", code=None, reason="next in line", registered_at=at, run_id="r1"),
+    ]
+    with api.parts.unit_of_work() as uow:
+        run = uow.jobs.record_start("reconcile_aliases", "w", at)
+        uow.jobs.record_finish(run.run_id, at, result={"adoptions": [one.model_dump(mode="json") for one in seen]})
+        failed = uow.jobs.record_start("reconcile_aliases", "w", at + timedelta(seconds=30))
+        uow.jobs.record_finish(failed.run_id, at + timedelta(seconds=31), error="MLflow is away")
+    api.parts.cached.clear()
+    found = ModelsOut.model_validate(api.get("/v1/models").json()).adoptions
+    assert [(one.model_version, one.state, one.code, one.run_url) for one in found] == [
+        (3, "waiting", None, None),
+        (2, "refused", "unsafe_model", "http://127.0.0.1:9/#/runs/r2"),
+    ]
 
 
 def test_the_same_request_under_one_key_is_done_once(api: Api) -> None:

@@ -8,6 +8,7 @@ from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
 from console.change_dialog import PENDING, Pending
+from tests.builders import an_adoption
 
 APP = Path(__file__).parents[2] / "console" / "app.py"
 PAGES = {
@@ -297,6 +298,20 @@ def test_viewer_who_forces_the_dialog_is_refused_by_the_api(server: StubServer, 
     app = confirm(models_with(PROMOTE, user="vera"), "3", "I would like to promote this")
     assert any("a viewer may not change what is served" in e.value for e in app.error)
     assert api.current.champion.model_version == 2
+
+
+def test_versions_that_wait_or_were_refused_are_listed_with_the_reason_and_what_to_do(server: StubServer, api: StubApi) -> None:
+    app = opened("Models")
+    assert "Not adopted yet" not in text(app)
+    api.adoptions = [an_adoption(7, "waiting", None, "next in line"), an_adoption(6, "refused", "unsafe_model", "trajectory/6 runs code")]
+    app.button(key="refresh-now").click().run()
+    assert "Not adopted yet" in text(app)
+    waiting, refused = (app.container(key=f"adoption-{number}") for number in (7, 6))
+    assert "Waiting" in waiting.markdown[0].value
+    assert "--adopt 7" in waiting.caption[0].value
+    assert "Refused" in refused.markdown[0].value
+    assert refused.markdown[1].value == "Trajectory/6 runs code."
+    assert "TRAJOPS_ALLOW_PICKLED_MODELS=true" in refused.caption[0].value
 
 
 # Live predict

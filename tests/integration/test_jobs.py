@@ -21,7 +21,7 @@ from trajops.records import ModelVersion, Remembered
 from trajops.settings import Settings
 from trajops.telemetry import Source
 from trajops.windows import cut
-from workers.jobs.reconcile_aliases import AliasReconciler
+from workers.jobs.reconcile_aliases import FRESH, QUEUED, AliasReconciler
 from workers.wiring import Parts
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -246,7 +246,39 @@ def test_versions_of_foreign_origin_are_adopted_one_a_run(parts: Parts, registry
     first, second = reconciler.run(), reconciler.run()
     assert (first["adopted"], second["adopted"]) == ([3], [])
     assert adopted == [V2, V3]
-    assert first["refused"] == {"trajectory/2": "it answers 11 steps"}
+    assert [(one["model_version"], one["state"], one["code"], one["reason"]) for one in first["adoptions"]] == [
+        (4, "waiting", None, FRESH),
+        (2, "refused", "signature_mismatch", "it answers 11 steps"),
+    ]
+    assert second["adoptions"] == first["adoptions"]
+
+
+def test_versions_behind_one_that_was_adopted_wait_their_turn(parts: Parts, registry: MemoryRegistry) -> None:
+    reconciler = AliasReconciler("trajectory", registry, parts.database.unit_of_work, parts.clock, lambda ref: None)
+    result = reconciler.run()
+    assert result["adopted"] == [1]
+    assert [(one["model_version"], one["reason"]) for one in result["adoptions"]] == [(3, QUEUED), (2, QUEUED)]
+
+
+def test_an_outage_lets_versions_wait_and_refuses_none(parts: Parts, registry: MemoryRegistry) -> None:
+    def adopt(ref: ModelRef) -> None:
+        raise RegistryUnavailable("the registry is away")
+
+    reconciler = AliasReconciler("trajectory", registry, parts.database.unit_of_work, parts.clock, adopt)
+    found = [(one["model_version"], one["state"], one["code"]) for one in reconciler.run()["adoptions"]]
+    assert found == [(number, "waiting", "registry_unavailable") for number in (3, 2, 1)]
+
+
+def test_foreign_code_that_breaks_is_refused_and_the_next_version_is_adopted(parts: Parts, registry: MemoryRegistry) -> None:
+    def adopt(ref: ModelRef) -> None:
+        if ref == V1:
+            raise ModuleNotFoundError("No module named 'theirs'")
+
+    result = AliasReconciler("trajectory", registry, parts.database.unit_of_work, parts.clock, adopt).run()
+    assert result["adopted"] == [2]
+    refused = result["adoptions"][-1]
+    assert (refused["model_version"], refused["state"], refused["code"]) == (1, "refused", "invalid_input")
+    assert refused["reason"].endswith("ModuleNotFoundError: No module named 'theirs'")
 
 
 # --- retention ----------------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Model versions: what the registry holds, and where each one is deployed."""
 
+from typing import Literal
+
 from pydantic import AwareDatetime, Field
 
 from trajops.contracts.wire import Wire
@@ -24,8 +26,23 @@ class ModelVersionOut(Wire):
     is_warm: bool = Field(description="Loaded in the process that answers.")
 
 
+class AdoptionOut(Wire):
+    """A version that somebody registered in MLflow and that cannot be staged: it waits to be measured, or was refused."""
+
+    model_version: int
+    state: Literal["waiting", "refused"]
+    code: str | None = Field(description="Stable code of the refusal, or of the outage that it waits for.")
+    reason: str = Field(description="Why it waits, or what was found wrong with it.")
+    registered_at: AwareDatetime
+    run_id: str | None
+    run_url: str | None = Field(None, description="The run in MLflow.")
+
+
 class ModelsOut(Wire):
     """All versions, newest first."""
 
     model_name: str
     versions: list[ModelVersionOut]
+    adoptions: list[AdoptionOut] = Field(
+        default_factory=list, description="Registered in MLflow and not among the versions, as the workers last saw it; newest first."
+    )

@@ -4,19 +4,22 @@ SQL decides who answers; MLflow's aliases only say it to people and programs tha
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from trajops.clock import now, utc
+from trajops.contracts.models import AdoptionOut
 from trajops.deployments.routing import ModelRef
-from trajops.errors import NotFound, TrajOpsError, Unavailable
+from trajops.errors import InvalidInput, NotFound, TrajOpsError, Unavailable
 from trajops.ports import Clock, ModelRegistry
 from trajops.stores import UnitOfWorkFactory
 
 ALIASES = ("champion", "challenger", "previous_champion")
 # A training run registers first and writes the control state a moment later.
 SETTLE = timedelta(minutes=2)
+FRESH = "registered less than two minutes ago; its training run may not be over"
+QUEUED = "next in line; one version is measured at each run of the job"
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +48,14 @@ class AliasReconciler:
         self._unit_of_work = unit_of_work
         self._clock = clock
         self._adopt = adopt
-        self._refused: dict[ModelRef, str] = {}
+        self._refused: dict[ModelRef, TrajOpsError] = {}
 
     def run(self) -> dict[str, Any]:
         """Reconcile once; idempotent. Before the first route nothing is decided, so nothing is changed.
 
         Returns:
             `epoch`, `set` and `deleted` aliases, `missing` ones whose version the registry does not have, `adopted` versions, and
-            `refused` ones with the reason.
+            as `adoptions` those that wait or were refused, each an `AdoptionOut`, newest first; the API hands these on.
 
         Raises:
             RegistryUnavailable: if the registry does not answer; traffic does not depend on it.
@@ -76,33 +79,77 @@ class AliasReconciler:
                     set_to[alias] = ref.version
                 except NotFound:
                     missing[alias] = ref.version
-        adopted = self._adopt_next(known)
+        adopted, adoptions = self._adopt_next(known)
         return {
             "epoch": table.epoch,
             "set": set_to,
             "deleted": deleted,
             "missing": missing,
             "adopted": adopted,
-            "refused": {str(ref): reason for ref, reason in self._refused.items()},
+            "adoptions": [adoption.model_dump(mode="json") for adoption in adoptions],
         }
 
-    def _adopt_next(self, known: set[ModelRef]) -> list[int]:
-        """Adopt the oldest unknown version, one a run; one that was refused is not tried again by this process."""
+    def _adopt_next(self, known: set[ModelRef]) -> tuple[list[int], list[AdoptionOut]]:
+        """Adopt the oldest unknown version, one a run; one that was refused is not tried again by this process.
+
+        Returns:
+            The adopted version, if there was one, and the versions that are still unknown, newest first.
+        """
         if self._adopt is None:
-            return []
+            return [], []
         settled = now(self._clock) - SETTLE
+        adopted: list[int] = []
+        waiting: list[AdoptionOut] = []
+        outage: Unavailable | None = None
         for row in reversed(self._registry.versions(self._model_name)):
             ref = ModelRef(self._model_name, int(row["version"]))
-            if ref in known or ref in self._refused or utc(int(row["created_ns"])) > settled:
+            if ref in known:
                 continue
-            try:
-                self._adopt(ref)
-            except Unavailable as error:  # a passing outage says nothing about the model
-                logger.warning("a registered version waits", extra={"model": str(ref), "reason": error.message})
-                return []
-            except TrajOpsError as error:
-                self._refused[ref] = error.message
-                logger.warning("a registered version was refused", extra={"model": str(ref), "reason": error.message})
-                continue
-            return [ref.version]
-        return []
+            if utc(int(row["created_ns"])) > settled:
+                waiting.append(_adoption(row, "waiting", FRESH))
+            elif ref in self._refused:
+                waiting.append(_refusal(row, self._refused[ref]))
+            elif outage is not None:
+                waiting.append(_adoption(row, "waiting", outage.message, outage.code))
+            elif adopted:
+                waiting.append(_adoption(row, "waiting", QUEUED))
+            else:
+                outage = self._try(ref)
+                if outage is not None:
+                    waiting.append(_adoption(row, "waiting", outage.message, outage.code))
+                elif ref in self._refused:
+                    waiting.append(_refusal(row, self._refused[ref]))
+                else:
+                    adopted.append(ref.version)
+        return adopted, waiting[::-1]
+
+    def _try(self, ref: ModelRef) -> Unavailable | None:
+        """Adopt one version or remember why it is refused; a passing outage says nothing about the model and is returned."""
+        assert self._adopt is not None
+        try:
+            self._adopt(ref)
+        except Unavailable as error:
+            logger.warning("a registered version waits", extra={"model": str(ref), "reason": error.message})
+            return error
+        except TrajOpsError as error:
+            self._refused[ref] = error
+            logger.warning("a registered version was refused", extra={"model": str(ref), "reason": error.message})
+        except Exception as error:  # whatever foreign code raises must not keep the versions after it waiting
+            self._refused[ref] = InvalidInput(f"{ref} cannot be run where the workers are: {type(error).__name__}: {error}")
+            logger.exception("a registered version was refused", extra={"model": str(ref)})
+        return None
+
+
+def _refusal(row: Mapping[str, Any], error: TrajOpsError) -> AdoptionOut:
+    return _adoption(row, "refused", error.message, error.code)
+
+
+def _adoption(row: Mapping[str, Any], state: Literal["waiting", "refused"], reason: str, code: str | None = None) -> AdoptionOut:
+    return AdoptionOut(
+        model_version=int(row["version"]),
+        state=state,
+        code=code,
+        reason=reason,
+        registered_at=utc(int(row["created_ns"])),
+        run_id=row["run_id"],
+    )

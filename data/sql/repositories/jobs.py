@@ -83,6 +83,14 @@ class SqlJobs:
         newest = select(job_runs).where(job_runs.c.job == job).order_by(job_runs.c.started_at.desc(), job_runs.c.run_id).limit(limit)
         return [JobRunOut(**row) for row in self._connection.execute(newest).mappings()]
 
+    def last_success(self, job: str) -> JobRunOut | None:
+        """The newest run of one job that succeeded and is still on record."""
+        found = (
+            select(job_runs).where(job_runs.c.job == job, job_runs.c.state == "succeeded").order_by(job_runs.c.started_at.desc()).limit(1)
+        )
+        row = self._connection.execute(found).mappings().first()
+        return None if row is None else JobRunOut(**row)
+
     def overview(self, now: datetime) -> list[JobOut]:
         """All jobs with their last run; late after three intervals without a success."""
         firsts = select(job_runs.c.job, func.min(job_runs.c.started_at).label("at")).group_by(job_runs.c.job)

@@ -141,7 +141,7 @@ class SqlModelVersions:
         if row is None:
             raise NotFound(
                 f"{ref} is not known here. Train a version, or register one in MLflow: it is adopted within three minutes, or at once by "
-                f"`python -m workers.training --adopt {ref.version}`; why one was refused stands in the last run of reconcile_aliases"
+                f"`python -m workers.training --adopt {ref.version}`; GET /v1/models lists those that wait or were refused, with the reason"
             )
         return ModelVersion(**row)
 

@@ -6,8 +6,8 @@ from trajops.contracts.models import AdoptionOut
 _MARKS = {"waiting": Mark("Waiting", "info", "hourglass_top"), "refused": Mark("Refused", "bad", "block")}
 _REFUSED = {
     "unsafe_model": (
-        "Export it to ONNX and register that. Or, if you trust its author, set `TRAJOPS_ALLOW_PICKLED_MODELS=true` for the workers and "
-        "the API and restart both; it is then tried again by itself."
+        "With `TRAJOPS_ALLOW_PICKLED_MODELS=true` set for the workers and for the API, restart both: this version is then tried again by "
+        "itself. An ONNX export is registered as a version of its own and needs no consent."
     ),
     "environment": "Install what is missing where the workers run, and restart them; it is then tried again by itself.",
     "not_found": "Its files are gone from MLflow. Log the model again and register it under the same name.",

@@ -91,7 +91,8 @@ def _judged(new: float | None, old: float | None, better: str, digits: int, nomi
     gain = abs(old - nominal) - abs(new - nominal) if better == "nominal" else (old - new if better == "lower" else new - old)
     if abs(gain) < 0.5 * 10**-digits:
         return "same", "unknown"
-    relative = f" ({share(abs(gain / old), 0)})" if old and better != "nominal" and abs(old) > 1e-9 else ""
+    ratio = abs(gain / old) if better != "nominal" and abs(old) > 1e-9 else None
+    relative = "" if ratio is None else f" ({share(ratio, 0 if ratio >= 0.01 else 1)})"
     word = ("nearer to nominal" if gain > 0 else "further from nominal") if better == "nominal" else ("better" if gain > 0 else "worse")
     return f"{abs(gain):.{digits}f} {word}{relative}", "ok" if gain > 0 else "bad"
 

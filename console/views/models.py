@@ -40,7 +40,8 @@ def strip() -> None:
     if models.value is None or routes.value is None:
         return
     route = routes.value.current
-    if st.session_state.get("drawn_epoch", route.epoch) != route.epoch and PENDING not in st.session_state:
+    present = listed(models.value, route)
+    if st.session_state.get("drawn", present) != present and PENDING not in st.session_state:
         st.rerun()
     by_version = {v.model_version: v for v in models.value.versions}
     rows = performance.value.rows if performance.value is not None else []
@@ -54,6 +55,12 @@ def strip() -> None:
                     st.caption(_absent(name))
                 else:
                     card(name, title, by_version.get(ref.model_version), ref, route, merged_row(rows, ref.model_version))
+
+
+def listed(models: ModelsOut, route: RouteOut) -> tuple[object, ...]:
+    """What the parts of the page that do not refresh by themselves show; when it changes, the page is drawn anew."""
+    versions = ((v.model_version, v.state, v.version) for v in models.versions)
+    return route.epoch, *versions, *((a.model_version, a.state, a.reason) for a in models.adoptions)
 
 
 def error_part() -> None:
@@ -202,7 +209,7 @@ def adoptions(found: list[AdoptionOut]) -> None:
                 f"**v{one.model_version}**{run} &nbsp;{frame.badge(adoption_mark(one))} "
                 f"&nbsp;:gray[:small[registered {ago(one.registered_at, datetime.now(UTC))}]]"
             )
-            st.markdown(f"{frame.plain(one.reason[:1].upper() + one.reason[1:])}.")
+            st.markdown(frame.plain(one.reason))
             st.caption(adoption_help(one))
 
 
@@ -292,8 +299,8 @@ def render() -> None:
     if models.value is not None and routes.value is not None:
         # First, so that the dialog appears before the rest of the page has been drawn behind it.
         show_pending(models.value, routes.value.current)
+        st.session_state["drawn"] = listed(models.value, routes.value.current)
     if routes.value is not None:
-        st.session_state["drawn_epoch"] = routes.value.current.epoch
         rollback_bar(models.value, routes.value.current)
     frame.live(strip)
     if models.value is not None and routes.value is not None:

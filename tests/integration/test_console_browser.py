@@ -9,6 +9,8 @@ from console_process import running_console
 from console_stub import StubApi, StubServer
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.builders import an_adoption
+
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking"]
 IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
 PAGES = {"Overview": "/", "Models": "/models", "Live predict": "/live_predict", "Drift": "/drift"}
@@ -180,3 +182,13 @@ def test_nothing_is_cut_or_sticks_out(page: Page, console: str, width: int) -> N
         page.wait_for_timeout(1500)  # Figures are laid out after the script has ended.
         found[title] = page.evaluate(TROUBLES)
     assert found == {title: [] for title in PAGES}
+
+
+def test_a_version_that_is_refused_appears_by_itself(page: Page, console: str, server: StubServer) -> None:
+    opened(page, console, "Models", "refresh=2s")
+    assert page.get_by_text("Not adopted yet").count() == 0
+    server.api.adoptions = [an_adoption(6, "refused", "unsafe_model", "it runs code when it is loaded")]
+    try:
+        page.get_by_text("it runs code when it is loaded").wait_for(timeout=20_000)
+    finally:
+        server.api.adoptions = []

@@ -310,7 +310,7 @@ def test_versions_that_wait_or_were_refused_are_listed_with_the_reason_and_what_
     assert "Waiting" in waiting.markdown[0].value
     assert "--adopt 7" in waiting.caption[0].value
     assert "Refused" in refused.markdown[0].value
-    assert refused.markdown[1].value == "Trajectory/6 runs code."
+    assert refused.markdown[1].value == "trajectory/6 runs code"
     assert "TRAJOPS_ALLOW_PICKLED_MODELS=true" in refused.caption[0].value
 
 

@@ -203,6 +203,10 @@ def test_latency_is_compared_between_the_arms_of_one_canary_and_never_between_tr
     assert changes.live_figures(rows, 4, "treatment") == {}
 
 
+def test_a_difference_below_one_per_cent_is_not_called_nothing() -> None:
+    assert by_metric({"fde_m": 9.174}, {"fde_m": 9.208})["FDE (m)"].words == "0.034 better (0.4 %)"
+
+
 def test_metric_that_only_one_version_has_is_not_compared() -> None:
     found = by_metric({"ade_m": 0.45}, {})
     assert (found["ADE (m)"].baseline, found["ADE (m)"].words) == ("–", "not comparable")

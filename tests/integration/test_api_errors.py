@@ -140,7 +140,7 @@ def test_a_fault_of_ours_is_a_problem_and_logged_under_its_request_id(
     def break_down(*_: object) -> None:
         raise ZeroDivisionError("planted")
 
-    monkeypatch.setattr(api.parts.service, "predict", break_down)
+    monkeypatch.setattr(api.parts.service, "answer", break_down)
     monkeypatch.setattr(api.parts.deployments, "routes", break_down)
     for answer in (api.post("/predict", a_body()), api.get("/v1/routes")):
         found = problem(answer, 500, "internal")
@@ -153,7 +153,7 @@ def test_a_storm_of_refusals_is_one_line_a_second(api: Api, caplog: pytest.LogCa
     def away(*_: object) -> None:
         raise Unavailable("away")
 
-    monkeypatch.setattr(api.parts.service, "predict", away)
+    monkeypatch.setattr(api.parts.service, "answer", away)
     monkeypatch.setattr("api.fast_route.time.monotonic", lambda: 1e6)
     for _ in range(20):
         problem(api.post("/predict", a_body()), 503, "unavailable")

@@ -7,6 +7,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = ("mlflow", "pandas", "sklearn", "streamlit", "evidently", "lightgbm", "dask", "distributed", "duckdb", "pyarrow", "onnxruntime")
+# What no API of this kind can do without; the limit of its start is measured in the same run, because machines differ.
+NEEDED = "import fastapi, sqlalchemy, numpy, httpx, jwt, msgspec, pydantic_settings, prometheus_client"
+LIBRARIES = f"import time; started = time.process_time(); {NEEDED}; print(time.process_time() - started)"
 START = """
 import asyncio, json, sys, tempfile, time
 from pathlib import Path
@@ -23,11 +26,16 @@ print(json.dumps({"seconds": seconds, "modules": [name for name in sys.argv[1:] 
 
 
 def test_start_imports_nothing_heavy_and_is_quick() -> None:
-    process = subprocess.run([sys.executable, "-c", START, *HEAVY], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True)
-    found = json.loads(process.stdout)
-    assert found["modules"] == []
-    # CPU time: what a busy machine adds by waiting is not ours.
-    assert found["seconds"] < 3.0
+    def run(code: str, *arguments: str) -> str:
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=True).stdout
+
+    limits_s, found = [], []
+    for _ in range(3):
+        limits_s.append(float(run(LIBRARIES)))
+        found.append(json.loads(run(START, *HEAVY)))
+    assert [one["modules"] for one in found] == [[]] * 3
+    assert min(one["seconds"] for one in found) < 2.0 * min(limits_s)
 
 
 def test_openapi_is_the_same_at_every_run_and_documents_the_hot_path() -> None:

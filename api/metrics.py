@@ -39,6 +39,7 @@ class Meters:
     Attributes:
         predictions: answers by (model name, version, variant).
         observations: positions stored.
+        overloads: predictions refused because they would have waited too long.
         spool_errors: answers withheld because they could not be recorded.
         unexpected: requests that failed for a reason nobody foresaw.
     """
@@ -46,6 +47,7 @@ class Meters:
     def __init__(self) -> None:
         self.predictions: dict[tuple[str, int, str], int] = {}
         self.observations = 0
+        self.overloads = 0
         self.spool_errors = 0
         self.unexpected = 0
         self._routes: dict[str, RouteMeter] = {}
@@ -98,6 +100,7 @@ class Meters:
             predictions.add_metric((name, str(version), variant), count)
         yield predictions
         yield CounterMetricFamily("trajops_observations", "Positions stored.", self.observations)
+        yield CounterMetricFamily("trajops_overloads", "Predictions refused because they would have waited too long.", self.overloads)
         yield CounterMetricFamily("trajops_spool_errors", "Answers withheld because they could not be recorded.", self.spool_errors)
         yield CounterMetricFamily("trajops_unexpected_errors", "Requests that failed for a reason nobody foresaw.", self.unexpected)
         for name, description, read_counts in self._model_counts:

@@ -1,17 +1,24 @@
 """Answers together what came in together: the predictions of one turn of the event loop are one batch.
 
 Nobody waits for a batch to fill. Under load many requests are read in one turn, and then each model forecasts once for all of
-them and one write records all their events; a request that comes alone is answered alone.
+them and one write records all their events; a request that comes alone is answered alone. A request that would have to wait
+for too long is refused at once, so that overload costs some an answer and nobody their time.
 """
 
 import asyncio
+import time
 from typing import NamedTuple, Protocol
 
 import orjson
 
 from api.metrics import Meters
-from trajops.errors import TrajOpsError, Unavailable
+from trajops.errors import Overloaded, TrajOpsError, Unavailable
 from trajops.services.predict import Answer, Ask, PredictService
+
+# So many are always let in: the cost of one turn says little about the next.
+ALWAYS_ADMITTED = 16
+# How fast the remembered cost follows: one turn counts a fifth, and never for more than double or less than half.
+_FOLLOW, _AT_MOST = 0.2, 2.0
 
 
 class LineSink(Protocol):
@@ -35,20 +42,35 @@ class Turn:
         spool: gets the events before any of their answers leaves.
         meters: count the answers.
         largest: most asks forecast at once; 1 switches batching off.
+        max_wait_s: an ask that would wait longer for its turn is refused.
     """
 
-    def __init__(self, service: PredictService, spool: LineSink, meters: Meters, *, largest: int) -> None:
+    def __init__(self, service: PredictService, spool: LineSink, meters: Meters, *, largest: int, max_wait_s: float = 0.05) -> None:
         self._service, self._spool, self._meters = service, spool, meters
         self._largest = largest
+        self._max_wait_s = max_wait_s
+        # What one more ask adds to a turn's end, seconds.
+        self._cost_s = 5e-5
         self._waiting: list[_Waiting] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def answer(self, ask: Ask) -> "asyncio.Future[bytes]":
         """The answer as JSON bytes, once it is recorded. Each caller has its own future: one that is cancelled takes nobody with it.
 
+        Raises:
+            Overloaded: if it would wait too long.
+
         Raises (by the future):
             TrajOpsError: as `PredictService.predict` raises, or Unavailable if the answer cannot be recorded.
         """
+        before = len(self._waiting)
+        if before >= ALWAYS_ADMITTED:
+            wait_s = (ask.started_ns - self._waiting[0].ask.started_ns) / 1e9 + before * self._cost_s
+            if wait_s > self._max_wait_s:
+                self._meters.overloads += 1
+                raise Overloaded(
+                    f"{before} predictions wait already, and one more would wait for about {wait_s * 1e3:.0f} ms; try again in a second"
+                )
         loop = self._loop
         if loop is None:  # looked up once: with Python 3.11 each look-up is a system call
             loop = self._loop = asyncio.get_running_loop()
@@ -60,6 +82,7 @@ class Turn:
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
+        started_s = time.perf_counter()
         for first in range(0, len(waiting), self._largest):
             batch = waiting[first : first + self._largest]
             try:
@@ -67,6 +90,11 @@ class Turn:
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
                 for one in batch:
                     _refuse(one.answered, error)
+        self._learn((time.perf_counter() - started_s) / len(waiting))
+
+    def _learn(self, cost_s: float) -> None:
+        known_s = self._cost_s
+        self._cost_s = known_s + _FOLLOW * (min(max(cost_s, known_s / _AT_MOST), known_s * _AT_MOST) - known_s)
 
     def _answer(self, batch: list[_Waiting]) -> None:
         results = self._service.answer([one.ask for one in batch])

@@ -93,7 +93,7 @@ class Parts:
     @cached_property
     def turn(self) -> Turn:
         """One forecast and one write for the predictions of one turn of the event loop."""
-        return Turn(self.service, self.spool, self.meters, largest=self.settings.turn_batch)
+        return Turn(self.service, self.spool, self.meters, largest=self.settings.turn_batch, max_wait_s=self.settings.max_wait_s)
 
     @cached_property
     def lake(self) -> TelemetryLake:

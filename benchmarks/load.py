@@ -13,15 +13,24 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Load:
-    """One finished load: how much was answered and how fast."""
+    """One finished load.
+
+    Attributes:
+        answers: requests with a 200.
+        refusals: requests with a 503 or 429 and a Retry-After.
+        failures: all others.
+        wall_s: from the first request to the last answer.
+        latencies_ms: of the 200s.
+    """
 
     answers: int
+    refusals: int
     failures: int
     wall_s: float
     latencies_ms: tuple[float, ...]
 
     def quantile_ms(self, q: float) -> float:
-        """Latency quantile, milliseconds."""
+        """Latency quantile of the 200s, milliseconds."""
         return sorted(self.latencies_ms)[min(len(self.latencies_ms) - 1, int(q * len(self.latencies_ms)))]
 
 
@@ -45,8 +54,8 @@ class _Connection:
         self._sent_s = time.perf_counter()
         self.socket.sendall(self._request)
 
-    def receive(self) -> tuple[bool, float] | None:
-        """Whether the answer was a 200, and milliseconds; None while it is not complete."""
+    def receive(self) -> tuple[bytes, float] | None:
+        """Status line and headers, and milliseconds; None while the answer is not complete."""
         part = self.socket.recv(65_536)
         if not part:
             raise ConnectionError("the server has closed the connection")
@@ -58,33 +67,46 @@ class _Connection:
         length = int(self._received[at : self._received.index(b"\r", at)])
         if len(self._received) < head + 4 + length:
             return None
-        return self._received.startswith(b"HTTP/1.1 200"), (time.perf_counter() - self._sent_s) * 1e3
+        return self._received[:head], (time.perf_counter() - self._sent_s) * 1e3
 
 
 def closed_loop(host: str, port: int, request: bytes, *, requests: int, connections: int = 16) -> Load:
-    """Send `requests` requests over `connections` sockets, each waiting for its answer before the next."""
+    """Send `requests` requests over `connections` sockets, each waiting for its answer before the next; a refusal is no pause.
+
+    Connections are made and used one after another before the clock starts: the server's event loop accepts one a turn, so that a
+    storm of connections is another thing than a storm of requests.
+    """
     latencies_ms: list[float] = []
-    failures = 0
-    start = time.perf_counter()
+    refusals = failures = 0
     with selectors.DefaultSelector() as selector:
         open_ones = [_Connection(host, port, request) for _ in range(min(connections, requests))]
         for one in open_ones:
+            one.send()
+            while one.receive() is None:
+                pass
             selector.register(one.socket, selectors.EVENT_READ, one)
+        start = time.perf_counter()
+        for one in open_ones:
             one.send()
         to_send = requests - len(open_ones)
-        while len(latencies_ms) < requests:
+        while len(latencies_ms) + refusals + failures < requests:
             for key, _ in selector.select():
                 done = key.data.receive()
                 if done is None:
                     continue
-                failures += not done[0]
-                latencies_ms.append(done[1])
+                head, taken_ms = done
+                if head.startswith(b"HTTP/1.1 200"):
+                    latencies_ms.append(taken_ms)
+                elif head.startswith((b"HTTP/1.1 503", b"HTTP/1.1 429")) and b"retry-after:" in head.lower():
+                    refusals += 1
+                else:
+                    failures += 1
                 if to_send:
                     to_send -= 1
                     key.data.send()
         for one in open_ones:
             one.socket.close()
-    return Load(len(latencies_ms), failures, time.perf_counter() - start, tuple(latencies_ms))
+    return Load(len(latencies_ms), refusals, failures, time.perf_counter() - start, tuple(latencies_ms))
 
 
 def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:

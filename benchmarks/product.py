@@ -55,16 +55,16 @@ class Product:
         }
 
 
-def prepare(var_dir: Path) -> Product:
-    """Fit the champion network on the embedded tracks and deploy it."""
+def prepare(var_dir: Path, family: str = CHAMPION) -> Product:
+    """Fit a model on the embedded tracks and deploy it; the champion network, unless another family is named."""
     settings = Settings(var_dir=var_dir, environment="test")
     parts = Parts(settings)
     parts.database.migrate()
-    package = _package(settings)
+    package = _package(settings, family)
     ref = ModelRef(settings.model_name, 1)
     info = VersionInfo(ref.name, ref.version, "benchmark", None, {}, time.time_ns())
     publish(settings.models_dir, info, lambda folder: _save(folder, package))
-    mirror(Database(settings.sql_url), TrainedVersion(ref, CHAMPION, None, "benchmark", {}), {})
+    mirror(Database(settings.sql_url), TrainedVersion(ref, family, None, "benchmark", {}), {})
     who = {"actor": "benchmark", "reason": "the model under test"}
     staged = parts.deployments.stage(1, **who).deployment
     parts.deployments.promote(staged.deployment_id, staged.version, **who)
@@ -73,9 +73,9 @@ def prepare(var_dir: Path) -> Product:
     return Product(var_dir, api_key)
 
 
-def _package(settings: Settings) -> Package:
+def _package(settings: Settings, family: str) -> Package:
     data = split([skillcorner.load()["first_half"]], Inline())
-    return fit_candidate(Candidate(CHAMPION, data, 0, settings.miss_threshold_m)).package
+    return fit_candidate(Candidate(family, data, 0, settings.miss_threshold_m)).package
 
 
 def _save(folder: Path, package: Package) -> None:

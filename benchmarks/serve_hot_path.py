@@ -67,7 +67,7 @@ def run() -> Measurement:
 def _cost(port: int, pid: int, request: bytes) -> dict[str, float]:
     before = load.cpu_ns(pid)
     done = load.closed_loop("127.0.0.1", port, request, requests=REQUESTS, connections=CONNECTIONS)
-    if done.failures:
-        raise RuntimeError(f"{done.failures} of {done.answers} answers were not 200")
+    if done.refusals or done.failures:
+        raise RuntimeError(f"{done.refusals + done.failures} of {REQUESTS} answers were not 200")
     cpu_us = (load.cpu_ns(pid) - before) / 1e3 / done.answers
     return {"cpu_us": cpu_us, "per_s": done.answers / done.wall_s, "p50_ms": done.quantile_ms(0.5), "p99_ms": done.quantile_ms(0.99)}

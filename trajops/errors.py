@@ -14,6 +14,7 @@ TrajOpsError
 ├── Forbidden               valid credentials, but not for this
 ├── Unavailable             a part is away for the moment; try again
 │   ├── NoModelReady
+│   ├── Overloaded          more comes in than can be answered in time
 │   └── RegistryUnavailable
 ├── UnsafeModel             a model would run pickled code and nobody opted in
 └── EnvironmentProblem      the machine is not as it must be (port, disk, folder)
@@ -111,6 +112,12 @@ class NoModelReady(Unavailable):
     """No warm model can answer."""
 
     code = "no_model_ready"
+
+
+class Overloaded(Unavailable):
+    """More comes in than can be answered in time; what was refused was not recorded."""
+
+    code = "overloaded"
 
 
 class RegistryUnavailable(Unavailable):

@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     turn_batch: int = Field(
         64, ge=1, le=4096, description="Most `/predict` requests of one turn of the event loop that are forecast at once; 1: each alone."
     )
+    max_wait_s: float = Field(
+        0.05,
+        gt=0,
+        description="A `/predict` that would wait longer for its turn is refused with 503, seconds: overload costs nobody their time.",
+    )
     max_batch: int = Field(10_000, ge=1, description="Most trajectories in one `/batch_predict`.")
 
     @cached_property

@@ -8,9 +8,9 @@ import orjson
 import pytest
 
 from api.metrics import Meters
-from api.turn import Turn
+from api.turn import ALWAYS_ADMITTED, Turn
 from tests.unit.test_predict_service import CALLER, CHAMPION, Stands, a_query, a_service
-from trajops.errors import NoModelReady, NotFound, Unavailable
+from trajops.errors import NoModelReady, NotFound, Overloaded, Unavailable
 from trajops.services.predict import Ask, PredictService
 
 
@@ -143,3 +143,60 @@ def test_nobody_waits_for_company(service: PredictService, lines: Lines, model: 
 
     asyncio.run(run())
     assert model.calls == [1, 1, 1]
+
+
+def test_overload_is_refused_at_once_and_what_was_let_in_is_answered(service: PredictService, lines: Lines) -> None:
+    meters = Meters()
+
+    async def run() -> list[bytes | BaseException]:
+        turn = Turn(service, lines, meters, largest=64, max_wait_s=0.05)
+        turn._cost_s = 0.0025
+        let_in, refused = [], []
+        [first] = asks(service, "a")
+        for ask in [first._replace(query=a_query(f"a{n}")) for n in range(40)]:
+            try:
+                let_in.append(turn.answer(ask))
+            except Overloaded as error:
+                refused.append(error)
+        found = await asyncio.gather(*let_in)
+        assert turn._cost_s < 0.0025
+        return [*found, *refused]
+
+    found = asyncio.run(run())
+    assert [type(one) for one in found] == [bytes] * 21 + [Overloaded] * 19  # twenty waiting cost 50 ms, which is allowed
+    assert "try again" in str(found[-1])
+    assert meters.overloads == 19
+    assert len(lines.writes[0]) == 21
+
+
+def test_a_turn_that_is_long_already_lets_nobody_else_in(service: PredictService, lines: Lines) -> None:
+    async def run() -> None:
+        turn = Turn(service, lines, Meters(), largest=64, max_wait_s=0.05)
+        [first] = asks(service, "a")
+        for _ in range(ALWAYS_ADMITTED):
+            turn.answer(first)
+        turn.answer(first._replace(started_ns=first.started_ns + 30_000_000))
+        with pytest.raises(Overloaded):
+            turn.answer(first._replace(started_ns=first.started_ns + 60_000_000))
+
+    asyncio.run(run())
+
+
+def test_a_few_are_always_let_in_and_one_slow_turn_is_no_overload(service: PredictService, lines: Lines) -> None:
+    async def run() -> None:
+        turn = Turn(service, lines, Meters(), largest=64, max_wait_s=0.05)
+        turn._learn(3.0)
+        assert turn._cost_s < 1e-4
+        turn._cost_s = 10.0
+        await asyncio.gather(*(turn.answer(ask) for ask in asks(service, *"abcdefghijklmnop")))
+        with pytest.raises(Overloaded):
+            await asyncio.gather(*[turn.answer(ask) for ask in asks(service, *"abcdefghijklmnopq")])
+
+    asyncio.run(run())
+
+
+def test_a_model_that_stays_slow_is_known_after_some_turns(service: PredictService, lines: Lines) -> None:
+    turn = Turn(service, lines, Meters(), largest=64)
+    for _ in range(60):
+        turn._learn(0.02)
+    assert turn._cost_s == pytest.approx(0.02, rel=0.05)

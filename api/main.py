@@ -1,6 +1,6 @@
 """The prediction API: hot routes for programs, `/v1` for operators."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -23,18 +23,20 @@ Any valid client may read and predict; changes need the role `operator`. Errors 
 `X-Request-ID` is taken over, logged and returned."""
 
 
-def create_app(settings: Settings | None = None, parts: Parts | None = None) -> FastApi:
+def create_app(settings: Settings | None = None, parts: Parts | None = None, *, on_open: Callable[[], None] = lambda: None) -> FastApi:
     """Build the application; nothing is opened before its lifespan begins.
 
     Args:
         settings: what can be set from outside. Default: read from the environment.
         parts: what it consists of. Default: the real ones.
+        on_open: called on the event loop once everything is open.
     """
     parts = parts or Parts(settings or Settings())
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         await run_in_threadpool(parts.open)
+        on_open()
         try:
             yield
         finally:

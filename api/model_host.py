@@ -66,6 +66,7 @@ class ModelHost:
         self._lock = Lock()
         self._round = Lock()
         self._wake = Event()
+        self._settled = Event()
         self._is_stopping = False
         self._loads = ModelLoads(loader, self.wake, run=run)
         self._thread = Thread(target=self._run, name="model-host", daemon=True)
@@ -73,6 +74,10 @@ class ModelHost:
     def start(self) -> None:
         """Begin to follow the routes."""
         self._thread.start()
+
+    def wait_until_settled(self, timeout_s: float) -> bool:
+        """Wait until the newest table answers, or it is known why it cannot; a process asked before that has nothing to say."""
+        return self._settled.wait(timeout_s)
 
     def stop(self) -> None:
         """End the thread; a load in progress is not waited for."""
@@ -133,6 +138,8 @@ class ModelHost:
             self._publish(table, {**self.warm, **loaded})
             self._answer_asked(loaded.keys() | self.warm.keys())
             self._wanted = _Wanted(table, trouble or self._trouble(table, states))
+            if self._wanted.trouble is not None or self.epoch == table.epoch:
+                self._settled.set()
 
     def _detail(self, table: RouteTable, wanted: _Wanted) -> str:
         if wanted.trouble is not None:

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from api.auth import Gate
 from api.cached import Cached
+from api.drain import Drain
 from api.metrics import Meters
 from api.model_host import ModelHost
 from api.model_loads import Loader
@@ -29,6 +30,9 @@ from trajops.services.predict import PredictService
 from trajops.settings import Settings
 from trajops.stores import UnitOfWorkFactory
 from trajops.track_buffer import TrackBuffer
+
+# A process takes connections when its models are warm, or after this, seconds: who asks then is told what is missing.
+SETTLE_S = 10.0
 
 
 class Parts:
@@ -96,6 +100,11 @@ class Parts:
         return Turn(self.service, self.spool, self.meters, largest=self.settings.turn_batch, max_wait_s=self.settings.max_wait_s)
 
     @cached_property
+    def drain(self) -> Drain:
+        """How the process leaves."""
+        return Drain(self.settings.drain_s)
+
+    @cached_property
     def lake(self) -> TelemetryLake:
         """Reads predictions and outcomes. DuckDB is imported here, and not when the API starts."""
         from data.lake.queries import Lake  # noqa: PLC0415
@@ -137,6 +146,8 @@ class Parts:
             "trajops_model_failures", "Answers that the baseline gave because a model failed.", self.service.failures.copy
         )
         self.host.start()
+        # Several processes share a socket: one that is not warm would take requests from those that are.
+        self.host.wait_until_settled(SETTLE_S)
 
     def close(self) -> None:
         """End what `open` began; every recorded event is on the device then."""

@@ -21,6 +21,10 @@ class Settings(BaseSettings):
     database_url: str | None = Field(None, description="SQLAlchemy URL of the control state. Default: SQLite in WAL mode under `var_dir`.")
     host: str = Field("127.0.0.1", description="Address that the servers listen on.")
     api_port: int = Field(8000, ge=1, le=65535, description="Port of the prediction API.")
+    api_workers: int = Field(1, ge=1, le=256, description="Processes of the prediction API that share its port.")
+    drain_s: float = Field(
+        0.0, ge=0, description="From SIGTERM, when the API says that it is not ready, until it takes no more connections, seconds."
+    )
     console_port: int = Field(8501, ge=1, le=65535, description="Port of the operations console.")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of the MLflow tracking server that the demo starts.")
     workers_port: int = Field(8002, ge=1, le=65535, description="Port of the workers' health and metrics endpoint.")

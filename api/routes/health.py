@@ -19,8 +19,13 @@ async def healthz() -> Liveness:
 
 @router.get("/readyz", summary="Can it answer?", responses={503: {"model": Readiness, "description": "Not ready"}})
 async def readyz(parts: PartsOf, response: Response) -> Readiness:
-    """200 once there is a champion and every version that may answer is warm; 503 before. Says what is missing, and why."""
+    """200 while it can. 503 before there is a champion and every version that may answer is warm, and when the process is about to end.
+
+    Says what is missing, and why.
+    """
     readiness = parts.host.readiness()
+    if parts.drain.is_draining:
+        readiness = readiness.model_copy(update={"status": "not_ready", "detail": "this process is about to end; ask another one"})
     response.status_code = 200 if readiness.status == "ready" else 503
     return readiness
 

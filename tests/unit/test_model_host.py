@@ -300,6 +300,31 @@ def test_stopping_does_not_wait_for_a_slow_load(routes: Routes, slow: SlowLoads,
     assert time.monotonic() - started_s < 5
 
 
+def test_it_is_settled_when_the_newest_epoch_answers_or_it_is_known_why_not(threaded: ModelHost, routes: Routes, slow: SlowLoads) -> None:
+    slow.hold(1)
+    fresh = ModelHost(routes, slow, threaded._service, slots=3, poll_s=0.01)
+    routes.route(1)
+    fresh.start()
+    try:
+        assert not fresh.wait_until_settled(0.1)
+        slow.go_on()
+        assert fresh.wait_until_settled(10)
+        assert fresh.epoch == 1
+    finally:
+        fresh.stop()
+
+
+@pytest.mark.parametrize("trouble", ["nothing deployed", "no database", "broken model"])
+def test_what_cannot_be_mended_by_waiting_is_not_waited_for(host: ModelHost, routes: Routes, loads: Loads, trouble: str) -> None:
+    if trouble == "broken model":
+        routes.route(1)
+        loads.broken[1] = NotFound("there is no version 1")
+    routes.is_away = trouble == "no database"
+    assert not host.wait_until_settled(0)
+    host.poll()
+    assert host.wait_until_settled(0)
+
+
 def test_the_thread_follows_when_it_is_woken(host: ModelHost, routes: Routes) -> None:
     host.start()
     try:

@@ -1,0 +1,66 @@
+"""The API as one process or several: uvicorn with what stands after the start-up left out of garbage collection."""
+
+import gc
+
+import uvicorn
+from uvicorn.supervisors import Multiprocess
+
+from api.fast_route import FastApi
+from api.main import create_app
+from api.wiring import Parts
+from trajops import logs
+from trajops.settings import Settings
+
+# What is being answered when the door closes has so long to be finished, seconds.
+GRACE_S = 10
+
+
+def application(parts: Parts | None = None) -> FastApi:
+    """The application of one process; one of several is started with this, and reads its settings from the environment."""
+    if parts is None:
+        settings = Settings()
+        logs.configure("api", settings.log_level)
+        parts = Parts(settings)
+    drain = parts.drain
+
+    def settle() -> None:
+        drain.install()
+        gc.collect()
+        gc.freeze()
+        # A request makes some hundred short-lived objects and no cycle: look for cycles after ten thousand, not after seven hundred.
+        gc.set_threshold(10_000, 20, 20)
+
+    return create_app(parts.settings, parts, on_open=settle)
+
+
+def serve(parts: Parts, workers: int) -> bool:
+    """Serve until a signal comes; whether it could be begun at all.
+
+    Several processes share one socket; one that dies is replaced, and SIGHUP replaces all of them one after another, each new
+    one ready before an old one is asked to leave.
+
+    Args:
+        parts: of a single process; several make their own, and take address and port of these.
+        workers: processes.
+    """
+    settings = parts.settings
+    config = uvicorn.Config(
+        application(parts) if workers == 1 else "api.server:application",
+        factory=workers > 1,
+        workers=workers,
+        host=settings.host,
+        port=settings.api_port,
+        loop="uvloop",
+        http="httptools",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
+    )
+    if workers == 1:
+        server = uvicorn.Server(config)
+        server.run()
+        return server.started
+    Multiprocess(config, sockets=[config.bind_socket()]).run()
+    return True

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from data.models.cache import CachedVersion, find
+from data.models.package import GOLDEN_TAG
 from data.models.pyfunc_model import PyfuncModel, Run
 from data.models.signature import MEAN, OUR_FLAVOUR, ModelFile, check_declared, read_model_file
 from trajops.deployments.routing import ModelRef
 from trajops.errors import EnvironmentProblem, RegistryUnavailable, SignatureMismatch, TrajOpsError, UnsafeModel
-from trajops.forecasters import artifact, checks
+from trajops.forecasters import artifact, checks, golden
 from trajops.forecasters.onnx_model import OnnxModel
 from trajops.ports import Forecaster, ModelRegistry
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, checked
@@ -52,16 +53,23 @@ class ModelLoader:
         self._allow_pickled, self._on_unsafe = allow_pickled, on_unsafe
 
     def load(self, ref: ModelRef) -> Forecaster:
-        """Bring a version into memory, run it once, and check what it answers.
+        """Bring a version into memory, run it, and check what it answers, also against what it answered when it was registered.
 
         Raises:
             NotFound: if there is no such version.
             RegistryUnavailable: if the registry is away and the cache does not hold the version.
-            SignatureMismatch: if the model does not honour the tensor signature.
+            SignatureMismatch: if the model does not honour the tensor signature, or does not answer as it once did.
             UnsafeModel: if it would run code and nobody has consented.
         """
-        forecaster = self.open(ref)
+        cached = self._cached(ref)
+        forecaster = self._opened(ref, cached, None)
         warm_up(ref, forecaster)
+        recorded = cached.info.tags.get(GOLDEN_TAG)
+        if recorded is not None:
+            try:
+                golden.replay(forecaster, recorded)
+            except SignatureMismatch as error:
+                raise SignatureMismatch(f"{ref}: {error.message}", check="golden_replay") from error
         return forecaster
 
     def open(self, ref: ModelRef, *, stand_in_m2: FloatArray | None = None) -> Forecaster:
@@ -71,7 +79,9 @@ class ModelLoader:
             ref: the version.
             stand_in_m2: (t_pred, 2, 2) covariance for a foreign model that has none of its own and was not adopted yet.
         """
-        cached = self._cached(ref)
+        return self._opened(ref, self._cached(ref), stand_in_m2)
+
+    def _opened(self, ref: ModelRef, cached: CachedVersion, stand_in_m2: FloatArray | None) -> Forecaster:
         found = read_model_file(cached.model_dir)
         if OUR_FLAVOUR in found.flavours:
             return artifact.load(_inside(cached.model_dir, found.flavours[OUR_FLAVOUR].get("artifact", OUR_FLAVOUR)))

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 
 from data.models.cache import DIGEST_TAG, file_digests, folder_digest
-from data.models.package import FAMILY_TAG, LoggedVersion, Package, RunRecord
+from data.models.package import FAMILY_TAG, GOLDEN_TAG, LoggedVersion, Package, RunRecord
 from data.models.signature import HISTORY, OUR_FLAVOUR, Tensor, wanted_inputs, wanted_outputs
 from trajops.deployments.routing import ModelRef
 from trajops.errors import RegistryUnavailable
@@ -93,7 +93,8 @@ class MlflowStore:
             try:
                 self._log_record(run_id, record)
                 model_id, digest = self._log_model(experiment_id, run_id, record, package)
-                version = self._register(model_name, run_id, model_id, {FAMILY_TAG: package.family, DIGEST_TAG: digest})
+                tags = {FAMILY_TAG: package.family, DIGEST_TAG: digest, **({GOLDEN_TAG: package.golden} if package.golden else {})}
+                version = self._register(model_name, run_id, model_id, tags)
             except BaseException:
                 self._client.set_terminated(run_id, "FAILED")
                 raise

@@ -7,6 +7,7 @@ from trajops.deployments.routing import ModelRef
 from trajops.trajectories import FloatArray, WindowSpec
 
 FAMILY_TAG = "trajops.family"
+GOLDEN_TAG = "trajops.golden"
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Package:
         files: our own artefact by file name, as `trajops.forecasters.artifact.save` writes it.
         window: what goes in and comes out.
         example_m: (N, t_obs, 2) histories, metres.
+        golden: its answers to the probes, as `trajops.forecasters.golden.record` writes them; empty: not recorded.
     """
 
     family: str
@@ -49,6 +51,7 @@ class Package:
     files: Mapping[str, bytes]
     window: WindowSpec
     example_m: FloatArray
+    golden: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from data.models.loader import ModelLoader
+from data.models.package import GOLDEN_TAG
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from tests.builders import a_crowd, a_history
@@ -116,6 +117,7 @@ def test_a_graph_is_adopted_and_served_without_any_consent(settings: Settings, r
     assert row.metrics["val_coverage_90"] == pytest.approx(0.9, abs=0.15)
     forecast = loader.load(ref).forecast(a_history(2))
     assert np.allclose(forecast.best_m, a_history(2)[:, -1:], atol=1e-5)
+    assert GOLDEN_TAG in registry.describe(ref).tags
     spread_m2 = np.linalg.det(forecast.covariance_m2[0, 0])
     assert (np.diff(spread_m2) > 0).all()
 

@@ -10,11 +10,12 @@ import numpy as np
 
 from data.models.cache import DIGEST_TAG, find, folder_digest
 from data.models.loader import RESIDUAL_TAG, ModelLoader
-from data.models.package import FAMILY_TAG
+from data.models.package import FAMILY_TAG, GOLDEN_TAG
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from trajops.deployments.routing import ModelRef
 from trajops.errors import NotFound
+from trajops.forecasters import golden
 from trajops.forecasters.calibration import conformal_factors, residual_covariance
 from trajops.forecasters.checks import check_forecaster
 from trajops.ports import Compute, Forecaster
@@ -87,6 +88,7 @@ def adopt(
     registry.set_tags(ref, tags)
     ready = loader.load(ref)
     check_forecaster(ready, is_turning_free=False)
+    registry.set_tags(ref, {GOLDEN_TAG: golden.record(ready)})
     evaluation = evaluate(ready, data.validation, miss_threshold_m=settings.miss_threshold_m)
     adopted = TrainedVersion(ref, ready.family, cached.info.run_id, digest, evaluation.metrics)
     params = {"origin": "adopted", "data_fingerprint": data.fingerprint, "source": cached.info.source}

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from data.models.package import Package
 from trajops.errors import NotFound
-from trajops.forecasters import artifact
+from trajops.forecasters import artifact, golden
 from trajops.ports import Forecaster
 from trajops.windows import Windows
 from workers.training.evaluate import Evaluation, evaluate
@@ -80,6 +80,7 @@ def _fitted(candidate: Candidate) -> Fitted:
         files=files_of(forecaster),
         window=forecaster.window,
         example_m=data.validation.history_m[:EXAMPLES],
+        golden=golden.record(forecaster),
     )
     return Fitted(package, params, evaluation, fit_s)
 

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 
+from api.rate_limits import Admitted, Limiter
 from trajops.errors import Unauthenticated, Unavailable
+from trajops.rate_limits import Limit
 from trajops.services.identity import Client
 
 # How soon the database is asked again while it is away.
@@ -15,7 +17,7 @@ OUTAGE_KEEP_S = 5.0
 
 
 class _Known(NamedTuple):
-    client: Client
+    client: Admitted
     until_s: float
 
 
@@ -29,20 +31,24 @@ class Gate:
         authenticate: checks one credential; may block.
         keep_s: longest time that a check is remembered, seconds.
         capacity: most credentials remembered; the oldest check goes first.
+        limiter: gives each client the bucket that it takes its predictions from. Default: nobody is limited.
     """
 
-    def __init__(self, authenticate: Callable[[str], Client], *, keep_s: float = 60.0, capacity: int = 10_000) -> None:
+    def __init__(
+        self, authenticate: Callable[[str], Client], *, keep_s: float = 60.0, capacity: int = 10_000, limiter: Limiter | None = None
+    ) -> None:
         self._authenticate = authenticate
+        self._limiter = limiter or Limiter(Limit(0, 1))
         self._keep_s = keep_s
         self._capacity = capacity
         self._known: dict[bytes, _Known] = {}
 
-    def known(self, authorization: bytes | None) -> Client | None:
+    def known(self, authorization: bytes | None) -> Admitted | None:
         """The client behind a header that was accepted lately; None: ask `admit`."""
         found = self._known.get(authorization) if authorization is not None else None
         return found.client if found is not None and time.monotonic() < found.until_s else None
 
-    async def admit(self, authorization: bytes | None) -> Client:
+    async def admit(self, authorization: bytes | None) -> Admitted:
         """The client behind a header.
 
         Raises:
@@ -54,7 +60,7 @@ class Gate:
             return known
         credential = _credential(authorization)
         try:
-            client = await run_in_threadpool(self._authenticate, credential)
+            client = self._limiter.admitted(await run_in_threadpool(self._authenticate, credential))
         except Unavailable:
             client = self._known_before(authorization)
             assert authorization is not None
@@ -66,14 +72,14 @@ class Gate:
         self._remember(authorization, client, self._keep_s)
         return client
 
-    def _known_before(self, authorization: bytes | None) -> Client:
+    def _known_before(self, authorization: bytes | None) -> Admitted:
         """The client of a check that is too old to be trusted while it can be repeated."""
         found = self._known.get(authorization) if authorization is not None else None
         if found is None or (found.client.expires_at is not None and found.client.expires_at <= datetime.now(UTC)):
             raise Unavailable("the database is away, so a new credential cannot be checked; try again in a few seconds")
         return found.client
 
-    def _remember(self, authorization: bytes, client: Client, keep_s: float) -> None:
+    def _remember(self, authorization: bytes, client: Admitted, keep_s: float) -> None:
         if client.expires_at is not None:
             keep_s = min(keep_s, (client.expires_at - datetime.now(UTC)).total_seconds())
         self._known.pop(authorization, None)

@@ -22,6 +22,7 @@ STATUS: dict[type[TrajOpsError], int] = {
     errors.UnsafeModel: 409,
     errors.Unauthenticated: 401,
     errors.Forbidden: 403,
+    errors.RateLimited: 429,
     errors.Unavailable: 503,
     errors.EnvironmentProblem: 503,
     TrajOpsError: 500,
@@ -29,7 +30,7 @@ STATUS: dict[type[TrajOpsError], int] = {
 HTTP_CODES = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
-    for status in (401, 403, 404, 409, 413, 422, 503)
+    for status in (401, 403, 404, 409, 413, 422, 429, 503)
 }
 
 # What pydantic says is wrong; what the caller can do about it.
@@ -75,6 +76,8 @@ def render(error: TrajOpsError, request_id: str | None) -> Rendered:
         headers["WWW-Authenticate"] = 'Bearer realm="trajops", error="insufficient_scope"'
     elif status == 503:
         headers["Retry-After"] = str(error.details.get("retry_after_s", 1))
+    elif "retry_after_s" in error.details:
+        headers["Retry-After"] = str(error.details["retry_after_s"])
     return _rendered(status, error.code, error.message, request_id, headers, error.details.get("fields", ()))
 
 

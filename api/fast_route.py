@@ -22,8 +22,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.auth import Gate
 from api.errors import DOCUMENTED, Rendered, as_problems, render, render_invalid, render_unexpected
 from api.metrics import RouteMeter
+from api.rate_limits import Admitted, ClientBucket
 from trajops.errors import TooLarge, TrajOpsError
-from trajops.services.identity import Client
 
 BEARER = HTTPBearer(description="A token of /v1/token, or an API key.", auto_error=False)
 MAX_REQUEST_ID = 128
@@ -34,12 +34,13 @@ logger = logging.getLogger(__name__)
 class Call(NamedTuple):
     """Who asks, and under which id."""
 
-    client: Client
+    client: Admitted
     request_id: str | None
 
 
 Use = Callable[[Any, Call], Awaitable[bytes]]
 Decode = Callable[[bytes], Any]
+Cost = Callable[[Any], int]
 # What a fast decoder raises on a body that the documented model has to judge.
 REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -58,15 +59,27 @@ class FastEndpoint:
         gate: knows the clients.
         meter: counts the answers.
         max_body_bytes: larger bodies are refused.
+        cost: how many predictions a decoded body asks for. Default: one, which is charged before the body is read.
     """
 
-    def __init__(self, use: Use, decode: Decode, model: type[BaseModel], gate: Gate, meter: RouteMeter, max_body_bytes: int) -> None:
+    def __init__(
+        self,
+        use: Use,
+        decode: Decode,
+        model: type[BaseModel],
+        gate: Gate,
+        meter: RouteMeter,
+        max_body_bytes: int,
+        *,
+        cost: Cost | None = None,
+    ) -> None:
         self.use = use
         self.model = model
         self._decode = decode
         self._gate = gate
         self._meter = meter
         self._max_body_bytes = max_body_bytes
+        self._cost = cost
         self._logged_s: dict[str, float] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,19 +94,28 @@ class FastEndpoint:
             elif name == b"x-request-id":
                 given_id = value
         request_id = None if given_id is None else checked_request_id(given_id)
-        status, headers = 200, [(b"content-type", b"application/json")]
+        status, headers, bucket, left = 200, [(b"content-type", b"application/json")], None, None
         try:
             client = self._gate.known(authorization) or await self._gate.admit(authorization)
+            bucket = client.bucket
+            if bucket is not None and self._cost is None and not bucket.take(1, started_s):
+                raise bucket.refusal(1)
             if length is not None and len(length) > 3 and int(length) > self._max_body_bytes:
                 raise self._too_large()
             body = await self._read(receive)
-            content = await self.use(self._judge(body), Call(client, request_id))
+            query = self._judge(body)
+            if bucket is not None and self._cost is not None:
+                _take(bucket, self._cost(query))
+            content = await self.use(query, Call(client, request_id))
         except ClientGone:
             return
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             request_id = request_id or new_request_id()
             status, shown, content = self._problem(error, scope["path"], request_id)
             headers = [(name.lower().encode(), value.encode()) for name, value in shown.items()]
+            left = None if bucket is None else bucket.remaining_after_refusal(error)
+        if bucket is not None:
+            headers += (bucket.policy, left or bucket.remaining())
         if request_id is not None:
             headers.append((b"x-request-id", request_id.encode()))
         headers.append((b"content-length", b"%d" % len(content)))
@@ -162,7 +184,7 @@ class FastRoute(APIRoute):
             response_model=gives,
             tags=[tag],
             dependencies=[Depends(BEARER)],
-            responses={status: DOCUMENTED[status] for status in (401, 404, 413, 422, 503)},
+            responses={status: DOCUMENTED[status] for status in (401, 403, 404, 413, 422, 429, 503)},
             generate_unique_id_function=lambda route: route.name,
         )
         self.app = endpoint
@@ -199,6 +221,11 @@ class FastApi(FastAPI):
                 await endpoint(scope, receive, send)
                 return
         await self.rest(scope, receive, send)
+
+
+def _take(bucket: ClientBucket, count: int) -> None:
+    if not bucket.take(count, time.perf_counter()):
+        raise bucket.refusal(count)
 
 
 def _documented(endpoint: FastEndpoint) -> Callable[..., Any]:

@@ -10,6 +10,7 @@ from api.drain import Drain
 from api.metrics import Meters
 from api.model_host import ModelHost
 from api.model_loads import Loader
+from api.rate_limits import Limiter
 from api.turn import Turn
 from data.identity.passwords import Argon2Hasher
 from data.identity.token_secret import token_secret
@@ -24,6 +25,7 @@ from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Clock, RouteSource, TelemetryLake
+from trajops.rate_limits import Limit
 from trajops.services.deployments import Deployments
 from trajops.services.identity import Client, Identity
 from trajops.services.predict import PredictService
@@ -48,7 +50,8 @@ class Parts:
         self.meters = Meters()
         self.cached = Cached()
         self.cached_longer = Cached(keep_s=5.0)
-        self.gate = Gate(self._authenticate)
+        self.limiter = Limiter(Limit(settings.rate_limit_per_s, settings.rate_limit_burst), processes=settings.api_processes)
+        self.gate = Gate(self._authenticate, limiter=self.limiter)
         self.buffer = TrackBuffer(self.clock, ttl_s=settings.track_ttl_s, capacity=settings.track_capacity, max_gap_s=settings.truth_gap_s)
         self.service = PredictService(settings.model_name, ConstantVelocity(), self.buffer, self.clock)
 

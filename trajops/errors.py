@@ -12,6 +12,8 @@ TrajOpsError
 │   └── IllegalTransition
 ├── Unauthenticated         no valid credentials
 ├── Forbidden               valid credentials, but not for this
+├── RateLimited             the client has used up what it may ask for; later it may again
+│   └── BatchOverLimit      more in one request than the client may ever ask for at once
 ├── Unavailable             a part is away for the moment; try again
 │   ├── NoModelReady
 │   ├── Overloaded          more comes in than can be answered in time
@@ -100,6 +102,18 @@ class Forbidden(TrajOpsError):
     """The credentials are valid, but the role does not allow this."""
 
     code = "forbidden"
+
+
+class RateLimited(TrajOpsError):
+    """The client asks for more than it may; `Retry-After` says when it may again."""
+
+    code = "rate_limited"
+
+
+class BatchOverLimit(RateLimited):
+    """One request asks for more than the client may ever ask for at once: sent again it is refused again."""
+
+    code = "batch_over_limit"
 
 
 class Unavailable(TrajOpsError):

@@ -60,6 +60,16 @@ class Settings(BaseSettings):
     )
     max_batch: int = Field(10_000, ge=1, description="Most trajectories in one `/batch_predict`.")
 
+    rate_limit_per_s: float = Field(
+        100_000, ge=0, le=1e9, description="Predictions a second that one client may ask for, over all processes; 0: no limit."
+    )
+    rate_limit_burst: int = Field(
+        200_000, ge=1, le=10**12, description="Most predictions that one client may ask for at once; an API key may have limits of its own."
+    )
+    api_processes: int = Field(
+        1, ge=1, le=1024, description="How many API processes serve the same clients; each gives out its share of every limit by itself."
+    )
+
     @cached_property
     def sql_url(self) -> str:
         """URL of the control state's database."""

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from api.errors import field_problems
 from api.fast_bodies import FastBatch, FastObservations, FastPredict, decoder
-from api.fast_route import REFUSALS, Call, Decode, FastApi, FastEndpoint, Use
+from api.fast_route import REFUSALS, Call, Cost, Decode, FastApi, FastEndpoint, Use
 from api.wiring import Parts
 from data.lake.spool import lines_of
 from trajops.contracts.predictions import (
@@ -161,14 +161,18 @@ def install(app: FastApi, parts: Parts) -> None:
     """Register the hot routes."""
     hot = HotRoutes(parts)
 
-    def add(path: str, use: Use, decode: Decode, takes: type[Wire], gives: type[Wire]) -> None:
-        endpoint = FastEndpoint(use, decode, takes, parts.gate, parts.meters.route(path), parts.settings.max_body_bytes)
+    def add(path: str, use: Use, decode: Decode, takes: type[Wire], gives: type[Wire], cost: Cost | None = None) -> None:
+        endpoint = FastEndpoint(use, decode, takes, parts.gate, parts.meters.route(path), parts.settings.max_body_bytes, cost=cost)
         app.add_fast_route(path, endpoint, gives, "predict")
 
     add("/predict", hot.predict, decoder(FastPredict), PredictIn, PredictOut)
     # The names of a batch stand in its items, which are judged one by one.
-    add("/batch_predict", hot.batch_predict, msgspec.json.Decoder(FastBatch).decode, BatchPredictIn, BatchPredictOut)
+    add("/batch_predict", hot.batch_predict, msgspec.json.Decoder(FastBatch).decode, BatchPredictIn, BatchPredictOut, cost=_items)
     add("/observations", hot.observations, decoder(FastObservations), ObservationsIn, ObservationsOut)
+
+
+def _items(batch: FastBatch | BatchPredictIn) -> int:
+    return len(batch.items)
 
 
 def _item(result: Answer | TrajOpsError) -> dict[str, Any]:

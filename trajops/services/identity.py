@@ -12,6 +12,7 @@ from trajops.clock import SystemClock, now
 from trajops.contracts.session import Role, TokenOut
 from trajops.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
 from trajops.ports import Clock, PasswordHasher, TokenSigner
+from trajops.rate_limits import Limit
 from trajops.records import ApiKey, User
 from trajops.stores import UnitOfWorkFactory
 
@@ -22,12 +23,24 @@ KEY_MARK, PROGRAM_MARK = "tok_", "key:"
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who calls: a username, or `key:` and the name of an API key, with its SHA-256; None in `expires_at` means never."""
+    """Who calls: a username, or `key:` and the name of an API key, with its SHA-256; None in `expires_at` means never.
+
+    Attributes:
+        limit: what this client may ask for; None: what everybody may.
+        limited_as: whose tokens it takes, where its name is not enough, because two keys may have one name.
+    """
 
     client_id: str
     role: Role
     expires_at: datetime | None = None
     key_hash: str | None = field(default=None, repr=False, compare=False)
+    limit: Limit | None = field(default=None, compare=False)
+    limited_as: str | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def limit_id(self) -> str:
+        """Whose tokens this client takes: the same for all credentials of one client."""
+        return self.limited_as or self.client_id
 
     def require(self, role: Role) -> None:
         """Raise Forbidden unless the client has the role or a higher one."""
@@ -216,7 +229,7 @@ class Identity:
             raise Unauthenticated(f"the API key {key.prefix} was revoked; ask an admin for a new one")
         if key.expires_at is not None and now(self._clock) >= key.expires_at:
             raise Unauthenticated(f"the API key {key.prefix} has expired; ask an admin for a new one")
-        return Client(f"{PROGRAM_MARK}{key.name}", key.role, key.expires_at, key_hash)
+        return Client(f"{PROGRAM_MARK}{key.name}", key.role, key.expires_at, key_hash, limited_as=f"{PROGRAM_MARK}{key.key_id}")
 
     @cached_property
     def _nobodys_hash(self) -> str:

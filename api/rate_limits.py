@@ -1,0 +1,83 @@
+"""Each client's bucket, hung on the client that the gate remembers, and what the answers say about it.
+
+The header fields are those of the IETF draft on RateLimit header fields, as structured fields: `RateLimit-Policy` names what a
+client may do over all processes, `RateLimit` what it may do now in the process that answers.
+"""
+
+import time
+from dataclasses import dataclass, field, fields
+from math import ceil
+from weakref import WeakValueDictionary
+
+from trajops.errors import RateLimited
+from trajops.rate_limits import Bucket, Limit
+from trajops.services.identity import Client
+
+Header = tuple[bytes, bytes]
+
+
+class ClientBucket(Bucket):
+    """A bucket with its header fields: the policy is rendered once, what is left when it is another than last time.
+
+    A client that stays well below its rate finds its bucket full each time, so that nothing is formatted for it.
+    """
+
+    __slots__ = ("_rendered", "_rendered_tokens", "policy")
+
+    def __init__(self, limit_id: str, limit: Limit, now_s: float, *, processes: int = 1) -> None:
+        super().__init__(limit_id, limit, now_s, processes=processes)
+        window_s = max(1, ceil(limit.burst / limit.rate_per_s))
+        self.policy: Header = (b"ratelimit-policy", b'"client";q=%d;w=%d' % (limit.burst, window_s))
+        self._rendered, self._rendered_tokens = _rendered(self.tokens, 0), self.tokens
+
+    def remaining(self) -> Header:
+        """What is left, and in how many seconds all of it is back."""
+        tokens = self.tokens
+        if tokens != self._rendered_tokens:
+            self._rendered, self._rendered_tokens = _rendered(tokens, self.full_in_s + 1.0), tokens
+        return self._rendered
+
+    def remaining_after_refusal(self, error: Exception) -> Header:
+        """What is left; where the refusal says when to try again, the field says the same."""
+        retry_after_s = error.details.get("retry_after_s") if isinstance(error, RateLimited) else None
+        return self.remaining() if retry_after_s is None else _rendered(self.tokens, retry_after_s)
+
+
+def _rendered(tokens: float, seconds: float) -> Header:
+    """The field; fractions are cut."""
+    return (b"ratelimit", ('"client";r=%d;t=%d' % (tokens if tokens > 0.0 else 0, seconds)).encode())  # noqa: UP031 - cuts, and is faster
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted(Client):
+    """A client that was let in, with the bucket that it takes its predictions from; None: nothing limits it."""
+
+    bucket: ClientBucket | None = field(default=None, compare=False, repr=False)
+
+
+class Limiter:
+    """Gives every client its bucket; the credentials of one client share one.
+
+    Args:
+        default: limit of clients without one of their own; a rate of 0 limits nobody.
+        processes: how many API processes share it.
+    """
+
+    def __init__(self, default: Limit, *, processes: int = 1) -> None:
+        self._default = default
+        self._processes = processes
+        # A bucket lives as long as a remembered client holds it, so that the bound on those bounds these.
+        self.buckets: WeakValueDictionary[str, ClientBucket] = WeakValueDictionary()
+
+    def admitted(self, client: Client) -> Admitted:
+        """The client with its bucket."""
+        return Admitted(**{one.name: getattr(client, one.name) for one in fields(Client) if one.init}, bucket=self._bucket(client))
+
+    def _bucket(self, client: Client) -> ClientBucket | None:
+        limit = client.limit or self._default
+        if limit.rate_per_s == 0:
+            return None
+        bucket = self.buckets.get(client.limit_id)
+        if bucket is None or bucket.limit != limit:
+            bucket = self.buckets[client.limit_id] = ClientBucket(client.limit_id, limit, time.perf_counter(), processes=self._processes)
+        return bucket

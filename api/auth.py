@@ -8,9 +8,9 @@ from typing import NamedTuple
 from starlette.concurrency import run_in_threadpool
 
 from api.rate_limits import Admitted, Limiter
+from trajops.clients import Client
 from trajops.errors import Unauthenticated, Unavailable
 from trajops.rate_limits import Limit
-from trajops.services.identity import Client
 
 # How soon the database is asked again while it is away.
 OUTAGE_KEEP_S = 5.0
@@ -71,6 +71,12 @@ class Gate:
         assert authorization is not None, "a credential came from it"
         self._remember(authorization, client, self._keep_s)
         return client
+
+    def forget(self, key_hash: str) -> None:
+        """Check the key with that SHA-256 again the next time that it is used."""
+        for authorization, known in list(self._known.items()):
+            if known.client.key_hash == key_hash:
+                self._known.pop(authorization, None)
 
     def _known_before(self, authorization: bytes | None) -> Admitted:
         """The client of a check that is too old to be trusted while it can be repeated."""

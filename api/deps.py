@@ -1,4 +1,4 @@
-"""What the control routes depend on: the parts, and a caller with a sufficient role."""
+"""What the control routes depend on: the parts, and a caller who may."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
@@ -9,11 +9,11 @@ from starlette.concurrency import run_in_threadpool
 from api.errors import DOCUMENTED
 from api.fast_route import BEARER
 from api.wiring import Parts
-from trajops.contracts.session import Role
-from trajops.services.identity import Client
+from trajops.clients import Client
+from trajops.contracts.session import Scope
 
 # Problems that a control route may answer with, for the OpenAPI document.
-READS: dict[int | str, dict[str, Any]] = {status: DOCUMENTED[status] for status in (401, 422, 503)}
+READS: dict[int | str, dict[str, Any]] = {status: DOCUMENTED[status] for status in (401, 403, 422, 503)}
 CHANGES: dict[int | str, dict[str, Any]] = {status: DOCUMENTED[status] for status in (401, 403, 404, 409, 422, 503)}
 
 
@@ -23,26 +23,34 @@ def parts_of(request: Request) -> Parts:
     return parts
 
 
-async def _reader(request: Request, _credentials: Annotated[Any, Security(BEARER)]) -> Client:
-    """Any valid client; viewer is the lowest role."""
+async def _anybody(request: Request, _credentials: Annotated[Any, Security(BEARER)]) -> Client:
+    """Any valid client."""
     header = request.headers.get("authorization")
     return await parts_of(request).gate.admit(None if header is None else header.encode("latin-1"))
 
 
-def _at_least(role: Role) -> Callable[[Request, Client], Awaitable[Client]]:
-    async def check(request: Request, client: Annotated[Client, Depends(_reader)]) -> Client:
-        client.require(role)
+async def _reader(client: Annotated[Client, Depends(_anybody)]) -> Client:
+    """A client that may see what operators see."""
+    client.require_scope("read")
+    return client
+
+
+def _who_may(scope: Scope) -> Callable[[Request, Client], Awaitable[Client]]:
+    async def check(request: Request, client: Annotated[Client, Depends(_anybody)]) -> Client:
+        client.require_scope(scope)
         # A token tells the role of the sign-in; a change needs today's.
         confirmed = await run_in_threadpool(parts_of(request).identity.confirm, client)
-        confirmed.require(role)
+        confirmed.require_scope(scope)
         return confirmed
 
     return check
 
 
 PartsOf = Annotated[Parts, Depends(parts_of)]
+Anybody = Annotated[Client, Depends(_anybody)]
 Reader = Annotated[Client, Depends(_reader)]
-Operator = Annotated[Client, Depends(_at_least("operator"))]
+Operator = Annotated[Client, Depends(_who_may("operate"))]
+Admin = Annotated[Client, Depends(_who_may("admin"))]
 IdempotencyKey = Annotated[
     str | None,
     Header(

@@ -9,7 +9,7 @@ import inspect
 import logging
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -17,12 +17,14 @@ from fastapi import Depends, FastAPI
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ValidationError
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from api.auth import Gate
 from api.errors import DOCUMENTED, Rendered, as_problems, render, render_invalid, render_unexpected
 from api.metrics import RouteMeter
 from api.rate_limits import Admitted, ClientBucket
+from trajops.contracts.session import Scope
 from trajops.errors import TooLarge, TrajOpsError
 
 BEARER = HTTPBearer(description="A token of /v1/token, or an API key.", auto_error=False)
@@ -59,6 +61,7 @@ class FastEndpoint:
         gate: knows the clients.
         meter: counts the answers.
         max_body_bytes: larger bodies are refused.
+        scope: what a client must be allowed to do.
         cost: how many predictions a decoded body asks for. Default: one, which is charged before the body is read.
     """
 
@@ -71,6 +74,7 @@ class FastEndpoint:
         meter: RouteMeter,
         max_body_bytes: int,
         *,
+        scope: Scope = "predict",
         cost: Cost | None = None,
     ) -> None:
         self.use = use
@@ -79,10 +83,11 @@ class FastEndpoint:
         self._gate = gate
         self._meter = meter
         self._max_body_bytes = max_body_bytes
+        self._scope: Scope = scope
         self._cost = cost
         self._logged_s: dict[str, float] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
         started_s = time.perf_counter()
         authorization = given_id = length = None
@@ -97,13 +102,12 @@ class FastEndpoint:
         status, headers, bucket, left = 200, [(b"content-type", b"application/json")], None, None
         try:
             client = self._gate.known(authorization) or await self._gate.admit(authorization)
+            if self._scope not in client.may:
+                client.require_scope(self._scope)
             bucket = client.bucket
             if bucket is not None and self._cost is None and not bucket.take(1, started_s):
                 raise bucket.refusal(1)
-            if length is not None and len(length) > 3 and int(length) > self._max_body_bytes:
-                raise self._too_large()
-            body = await self._read(receive)
-            query = self._judge(body)
+            query = self._judge(await self._read(receive, length))
             if bucket is not None and self._cost is not None:
                 _take(bucket, self._cost(query))
             content = await self.use(query, Call(client, request_id))
@@ -112,8 +116,8 @@ class FastEndpoint:
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             request_id = request_id or new_request_id()
             status, shown, content = self._problem(error, scope["path"], request_id)
-            headers = [(name.lower().encode(), value.encode()) for name, value in shown.items()]
-            left = None if bucket is None else bucket.remaining_after_refusal(error)
+            headers = encoded(shown)
+            left = bucket and bucket.remaining_after_refusal(error)
         if bucket is not None:
             headers += (bucket.policy, left or bucket.remaining())
         if request_id is not None:
@@ -123,7 +127,9 @@ class FastEndpoint:
         await send({"type": "http.response.body", "body": content})
         self._meter.observe(status, time.perf_counter() - started_s)
 
-    async def _read(self, receive: Receive) -> bytes:
+    async def _read(self, receive: Receive, length: bytes | None) -> bytes:
+        if length is not None and len(length) > 3 and int(length) > self._max_body_bytes:
+            raise self._too_large()
         message = await receive()
         if message["type"] == "http.disconnect":
             raise ClientGone
@@ -213,7 +219,7 @@ class FastApi(FastAPI):
             self.openapi_schema = as_problems(super().openapi())
         return self.openapi_schema
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """The ASGI application."""
         if scope["type"] == "http" and scope["method"] == "POST":
             endpoint = self._short.get(scope["path"])
@@ -221,6 +227,11 @@ class FastApi(FastAPI):
                 await endpoint(scope, receive, send)
                 return
         await self.rest(scope, receive, send)
+
+
+def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    """Headers as ASGI sends them."""
+    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
 def _take(bucket: ClientBucket, count: int) -> None:

@@ -11,7 +11,7 @@ import trajops
 from api import errors
 from api.fast_route import FastApi
 from api.observed import Observed
-from api.routes import documentation, drift, health, jobs, predict, predictions, releases, session, status
+from api.routes import documentation, drift, health, jobs, keys, predict, predictions, releases, session, status
 from api.wiring import Parts
 from trajops.settings import Settings
 
@@ -19,7 +19,9 @@ DESCRIPTION = """\
 Eight observed positions in, twelve predicted ones with their uncertainty out; and what an operator needs to see and change.
 
 Every route but the health checks, this page and `/v1/token` needs a bearer credential: a token of `/v1/token`, or an API key.
-Any valid client may read and predict; changes need the role `operator`. Errors are RFC 9457 problems with a stable `code`.
+Any valid client may read and predict; changes need the role `operator`, API keys the role `admin`. A key may be restricted to some of
+the scopes `predict`, `observe`, `read`, `operate`, `admin`. Predictions are limited for each client; `RateLimit` says what is left.
+Errors are RFC 9457 problems with a stable `code`.
 `X-Request-ID` is taken over, logged and returned."""
 
 
@@ -55,7 +57,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
     app.state.parts = parts
     errors.install(app)
     predict.install(app, parts)
-    for module in (session, releases, predictions, drift, jobs, status, health, documentation):
+    for module in (session, releases, predictions, drift, jobs, keys, status, health, documentation):
         app.include_router(module.router)
     app.rest = Observed(app.rest, parts.meters)
     return app

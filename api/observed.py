@@ -6,7 +6,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import MEDIA_TYPE, render
-from api.fast_route import checked_request_id, new_request_id
+from api.fast_route import checked_request_id, encoded, new_request_id
 from api.metrics import Meters
 from trajops.errors import TooLarge
 
@@ -46,7 +46,7 @@ class Observed:
                 if status == TOO_LARGE and (b"content-type", MEDIA_TYPE.encode()) not in headers:
                     # The framework's own limit answers in plain text, ahead of every handler.
                     instead = render(TooLarge("the body is larger than TRAJOPS_MAX_BODY_BYTES allows; send it in parts"), request_id)
-                    headers = [(name.lower().encode(), value.encode()) for name, value in instead.headers.items()]
+                    headers = encoded(instead.headers)
                     headers.append((b"content-length", str(len(instead.content)).encode()))
                 message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
             elif instead is not None and message["type"] == "http.response.body":

@@ -1,17 +1,18 @@
 """`python -m api.people`: users and API keys of an installation, made where the database is.
 
-add ada --role admin (asks for the password, or reads it from standard input) · password ada · key robot-7 --role viewer
-(prints the key, this once).
+add ada --role admin (asks for the password, or reads it from standard input) · password ada ·
+key robot-7 --role viewer --scopes predict observe --days 90 (prints the key, this once).
 """
 
 import argparse
 import getpass
 import os
 import sys
+from datetime import UTC, datetime, timedelta
 
 from api.wiring import Parts
+from trajops.clients import ROLES, SCOPES
 from trajops.errors import TrajOpsError
-from trajops.services.identity import ROLES
 from trajops.settings import Settings
 
 
@@ -29,7 +30,10 @@ def main(arguments: list[str] | None = None) -> int:
             parts.identity.set_password(args.name, _password(args.name), actor=actor, reason=reason)
             sys.stdout.write(f"{args.name} has a new password\n")
         else:
-            secret, _ = parts.identity.create_api_key(args.name, args.role, actor=actor, reason=reason)
+            expires_at = None if args.days is None else datetime.now(UTC) + timedelta(days=args.days)
+            secret, _ = parts.identity.create_api_key(
+                args.name, args.role, actor=actor, reason=reason, expires_at=expires_at, scopes=args.scopes
+            )
             sys.stdout.write(f"{secret}\n")
     except TrajOpsError as error:
         sys.stderr.write(f"people: {error.message}\n")
@@ -47,6 +51,9 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(command, help=what)
         sub.add_argument("name")
         sub.add_argument("--role", choices=ROLES, default="viewer")
+        if command == "key":
+            sub.add_argument("--scopes", nargs="+", choices=SCOPES, help="what it may do; left out: all that its role may")
+            sub.add_argument("--days", type=float, help="when it ends; left out: never")
     commands.add_parser("password", help="give somebody a new password").add_argument("name")
     return parser
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, fields
 from math import ceil
 from weakref import WeakValueDictionary
 
+from trajops.clients import Client
 from trajops.errors import RateLimited
 from trajops.rate_limits import Bucket, Limit
-from trajops.services.identity import Client
 
 Header = tuple[bytes, bytes]
 

@@ -21,13 +21,14 @@ from data.models.loader import ModelLoader
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
+from trajops.clients import Client
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Clock, RouteSource, TelemetryLake
 from trajops.rate_limits import Limit
 from trajops.services.deployments import Deployments
-from trajops.services.identity import Client, Identity
+from trajops.services.identity import Identity
 from trajops.services.predict import PredictService
 from trajops.settings import Settings
 from trajops.stores import UnitOfWorkFactory

@@ -21,6 +21,7 @@ from trajops.contracts.audit import AuditPage
 from trajops.contracts.deployments import CanaryIn, ChangeOut, DeploymentsOut, RollbackIn, RouteHistoryOut, StageIn, TransitionIn
 from trajops.contracts.drift import DriftOut
 from trajops.contracts.jobs import JobRunOut, JobsOut
+from trajops.contracts.keys import KeyIn, KeyMadeOut, KeyOut, KeysOut, RevokeKeyIn, RotateKeyIn
 from trajops.contracts.models import ModelsOut
 from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.predictions import (
@@ -219,6 +220,25 @@ class TrajOpsClient:
         """Put the previous champion back."""
         body = RollbackIn(expected_epoch=expected_epoch, reason=reason)
         return self._change("/v1/routes/rollback", ChangeOut, body, idempotency_key)
+
+    # API keys, for admins. A secret is in one answer only, so that making and rotating are never tried again by themselves
+
+    def keys(self) -> KeysOut:
+        """All API keys, newest first, also ended ones."""
+        return self._get("/v1/keys", KeysOut)
+
+    def create_key(self, body: KeyIn) -> KeyMadeOut:
+        """Make a key; after ApiUnavailable look into `keys()`, and revoke the one whose secret did not arrive."""
+        return self._post("/v1/keys", KeyMadeOut, body)
+
+    def rotate_key(self, key_id: str, overlap_s: float, reason: str) -> KeyMadeOut:
+        """Replace a key; the old one stays valid for `overlap_s` seconds."""
+        body = RotateKeyIn(overlap_s=overlap_s, reason=reason)
+        return self._post(f"/v1/keys/{quote(key_id, safe='')}/rotate", KeyMadeOut, body)
+
+    def revoke_key(self, key_id: str, reason: str, *, idempotency_key: str | None = None) -> KeyOut:
+        """End a key at once."""
+        return self._change(f"/v1/keys/{quote(key_id, safe='')}/revoke", KeyOut, RevokeKeyIn(reason=reason), idempotency_key)
 
     @staticmethod
     def _deployment(deployment_id: str, action: str) -> str:

@@ -247,6 +247,13 @@ class MemoryApiKeys(_Repository):
         """Write a new key."""
         self._tables.api_keys.put(key.key_id, key)
 
+    def get(self, key_id: str) -> ApiKey:
+        """One key; NotFound if there is none with that id."""
+        known = self._tables.api_keys.get(key_id)
+        if known is None:
+            raise NotFound(f"there is no API key with the id {key_id!r}")
+        return known
+
     def by_hash(self, key_hash: str) -> ApiKey | None:
         """The key with that SHA-256, also an expired or revoked one."""
         return next((key for key in self._tables.api_keys.rows() if key.key_hash == key_hash), None)
@@ -255,11 +262,24 @@ class MemoryApiKeys(_Repository):
         """All keys, newest first."""
         return sorted(self._tables.api_keys.rows(), key=lambda key: key.created_at, reverse=True)
 
+    def touch(self, key_id: str, at: datetime) -> None:
+        """Write when the key was used last; an unknown key is no error."""
+        known = self._tables.api_keys.get(key_id)
+        if known is not None:
+            self._tables.api_keys.put(key_id, replace(known, last_used_at=at))
+
+    def replace(self, key_id: str, successor_id: str, expires_at: datetime) -> ApiKey:
+        """Name the successor of a key and when it ends; NotFound, or Conflict if it has one already or was revoked."""
+        known = self.get(key_id)
+        if known.successor_id is not None or known.revoked_at is not None:
+            raise Conflict(f"the API key {known.prefix} was replaced or revoked meanwhile")
+        replaced = replace(known, successor_id=successor_id, expires_at=expires_at)
+        self._tables.api_keys.put(key_id, replaced)
+        return replaced
+
     def revoke(self, key_id: str, at: datetime) -> ApiKey:
         """Mark a key as revoked; an earlier revocation stands. NotFound if there is no such key."""
-        known = self._tables.api_keys.get(key_id)
-        if known is None:
-            raise NotFound(f"there is no API key with the id {key_id!r}")
+        known = self.get(key_id)
         revoked = replace(known, revoked_at=known.revoked_at or at)
         self._tables.api_keys.put(key_id, revoked)
         return revoked

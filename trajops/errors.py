@@ -12,6 +12,7 @@ TrajOpsError
 │   └── IllegalTransition
 ├── Unauthenticated         no valid credentials
 ├── Forbidden               valid credentials, but not for this
+│   └── OutOfScope          the role would do, but the key is restricted to less
 ├── RateLimited             the client has used up what it may ask for; later it may again
 │   └── BatchOverLimit      more in one request than the client may ever ask for at once
 ├── Unavailable             a part is away for the moment; try again
@@ -102,6 +103,12 @@ class Forbidden(TrajOpsError):
     """The credentials are valid, but the role does not allow this."""
 
     code = "forbidden"
+
+
+class OutOfScope(Forbidden):
+    """The role would allow this, but the API key is restricted to less."""
+
+    code = "out_of_scope"
 
 
 class RateLimited(TrajOpsError):

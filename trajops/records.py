@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from trajops.contracts.session import Role
+from trajops.contracts.session import Role, Scope
 from trajops.deployments.routing import ModelRef
+from trajops.rate_limits import Limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,15 @@ class User:
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A client's key. Only the SHA-256 of the key is kept; the prefix tells keys apart in lists."""
+    """A client's key. Only the SHA-256 of the key is kept; the prefix tells keys apart in lists.
+
+    Attributes:
+        scopes: what it may do; None: all that its role may.
+        rate_per_s: its own limit, with `burst`; None: everybody's.
+        last_used_at: when it was last seen to be used, coarse.
+        series_id: the first key of the rotations that led to this one; None: it is the first itself.
+        successor_id: the key that replaced it in a rotation.
+    """
 
     key_id: str
     name: str
@@ -51,6 +60,17 @@ class ApiKey:
     created_at: datetime
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
+    scopes: tuple[Scope, ...] | None = None
+    rate_per_s: float | None = None
+    burst: int | None = None
+    last_used_at: datetime | None = None
+    series_id: str | None = None
+    successor_id: str | None = None
+
+    @property
+    def limit(self) -> Limit | None:
+        """Its own limit."""
+        return None if self.rate_per_s is None or self.burst is None else Limit(self.rate_per_s, self.burst)
 
 
 @dataclass(frozen=True, slots=True)

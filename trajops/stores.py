@@ -147,12 +147,33 @@ class ApiKeyStore(Protocol):
         """Write a new key."""
         ...
 
+    def get(self, key_id: str) -> ApiKey:
+        """One key.
+
+        Raises:
+            NotFound: if there is none with that id.
+        """
+        ...
+
     def by_hash(self, key_hash: str) -> ApiKey | None:
         """The key with that SHA-256, also an expired or revoked one."""
         ...
 
     def all(self) -> list[ApiKey]:
         """All keys, newest first."""
+        ...
+
+    def touch(self, key_id: str, at: datetime) -> None:
+        """Write when the key was used last; an unknown key is no error."""
+        ...
+
+    def replace(self, key_id: str, successor_id: str, expires_at: datetime) -> ApiKey:
+        """Name the successor of a key and when it ends.
+
+        Raises:
+            NotFound: if there is none with that id.
+            Conflict: if it has a successor already, or was revoked.
+        """
         ...
 
     def revoke(self, key_id: str, at: datetime) -> ApiKey:

@@ -35,7 +35,8 @@ async def metrics(parts: PartsOf, request: Request) -> Response:
     """Counters in the Prometheus text format. Open to this machine; from elsewhere it takes a bearer credential."""
     if not _is_local(request):
         header = request.headers.get("authorization")
-        await parts.gate.admit(None if header is None else header.encode("latin-1"))
+        client = await parts.gate.admit(None if header is None else header.encode("latin-1"))
+        client.require_scope("read")
     return Response(parts.meters.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 

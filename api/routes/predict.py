@@ -23,6 +23,7 @@ from trajops.contracts.predictions import (
     PredictIn,
     PredictOut,
 )
+from trajops.contracts.session import Scope
 from trajops.contracts.wire import Wire
 from trajops.deployments.routing import ModelRef
 from trajops.errors import InvalidInput, NoModelReady, TooLarge, TrajOpsError, Unavailable
@@ -161,14 +162,17 @@ def install(app: FastApi, parts: Parts) -> None:
     """Register the hot routes."""
     hot = HotRoutes(parts)
 
-    def add(path: str, use: Use, decode: Decode, takes: type[Wire], gives: type[Wire], cost: Cost | None = None) -> None:
-        endpoint = FastEndpoint(use, decode, takes, parts.gate, parts.meters.route(path), parts.settings.max_body_bytes, cost=cost)
+    def add(
+        path: str, use: Use, decode: Decode, takes: type[Wire], gives: type[Wire], *, scope: Scope = "predict", cost: Cost | None = None
+    ) -> None:
+        meter, limit = parts.meters.route(path), parts.settings.max_body_bytes
+        endpoint = FastEndpoint(use, decode, takes, parts.gate, meter, limit, scope=scope, cost=cost)
         app.add_fast_route(path, endpoint, gives, "predict")
 
     add("/predict", hot.predict, decoder(FastPredict), PredictIn, PredictOut)
     # The names of a batch stand in its items, which are judged one by one.
     add("/batch_predict", hot.batch_predict, msgspec.json.Decoder(FastBatch).decode, BatchPredictIn, BatchPredictOut, cost=_items)
-    add("/observations", hot.observations, decoder(FastObservations), ObservationsIn, ObservationsOut)
+    add("/observations", hot.observations, decoder(FastObservations), ObservationsIn, ObservationsOut, scope="observe")
 
 
 def _items(batch: FastBatch | BatchPredictIn) -> int:

@@ -2,10 +2,11 @@
 
 from fastapi import APIRouter
 
-from api.deps import READS, PartsOf, Reader
+from api.deps import READS, Anybody, PartsOf
+from trajops.clients import SCOPES
 from trajops.contracts.session import Me, SignIn, TokenOut
 
-router = APIRouter(prefix="/v1", tags=["session"], responses=READS)
+router = APIRouter(prefix="/v1", tags=["session"], responses={status: READS[status] for status in (401, 422, 503)})
 
 
 @router.post("/token", summary="Sign in")
@@ -15,6 +16,7 @@ def sign_in(body: SignIn, parts: PartsOf) -> TokenOut:
 
 
 @router.get("/me", summary="Who am I?")
-async def me(parts: PartsOf, client: Reader) -> Me:
-    """Who the credential belongs to, and in which role."""
-    return Me(username=client.client_id, role=client.role, environment=parts.settings.environment)
+async def me(parts: PartsOf, client: Anybody) -> Me:
+    """Who the credential belongs to, in which role, and what it may do."""
+    scopes = [scope for scope in SCOPES if scope in client.may]
+    return Me(username=client.client_id, role=client.role, scopes=scopes, environment=parts.settings.environment)

@@ -80,6 +80,12 @@ api_keys = Table(
     Column("created_at", UtcDateTime, nullable=False),
     Column("expires_at", UtcDateTime),
     Column("revoked_at", UtcDateTime),
+    Column("scopes", JSON(none_as_null=True)),
+    Column("rate_per_s", Float),
+    Column("burst", BigInteger),
+    Column("last_used_at", UtcDateTime),
+    Column("series_id", String(32)),
+    Column("successor_id", String(32)),
 )
 
 model_versions = Table(

@@ -71,6 +71,7 @@ def test_every_public_route_has_a_client_method(monkeypatch: pytest.MonkeyPatch)
     samples = {"limit": 1, "expected_version": 1, "expected_epoch": 1, "model_version": 1, "coverage": 0.5, "reason": "a reason of length"}
     samples |= {"body": PredictIn(agent_id="a"), "items": [PredictIn(agent_id="a")], "observations": [], "username": "u", "password": "p"}
     samples["observations"] = [ObservationIn(agent_id="a", observed_at_s=1.0, position=(0.0, 0.0))]
+    samples["overlap_s"] = 60.0
     for name, method in inspect.getmembers(client, inspect.ismethod):
         if not name.startswith("_") and name != "close":
             parameters = inspect.signature(method).parameters.values()

@@ -341,6 +341,62 @@ def test_keys_are_found_by_hash_and_revoked_once(database: Any) -> None:
             uow.api_keys.revoke("key3", AT)
 
 
+def test_what_a_key_is_restricted_to_comes_back(database: Any) -> None:
+    restricted = replace(key(1), scopes=("predict", "read"), rate_per_s=2.5, burst=10**12, series_id="key0")
+    with database.unit_of_work() as uow:
+        uow.api_keys.add(restricted)
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.api_keys.get("key1") == restricted
+        with pytest.raises(NotFound):
+            uow.api_keys.get("key2")
+
+
+def test_the_last_use_of_a_key_is_kept(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.api_keys.add(key(1))
+        uow.api_keys.touch("key1", later(60))
+        uow.api_keys.touch("key2", later(60))
+        assert uow.api_keys.all() == [replace(key(1), last_used_at=later(60))]
+
+
+def test_a_key_is_replaced_once(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.api_keys.add(key(1))
+        replaced = uow.api_keys.replace("key1", "key2", later(90))
+        assert (replaced.successor_id, replaced.expires_at) == ("key2", later(90))
+        with pytest.raises(Conflict):
+            uow.api_keys.replace("key1", "key3", later(120))
+        with pytest.raises(NotFound):
+            uow.api_keys.replace("key9", "key3", later(120))
+        assert uow.api_keys.get("key1") == replaced
+
+
+def test_a_revoked_key_is_not_replaced(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.api_keys.add(key(1))
+        uow.api_keys.revoke("key1", later(60))
+        with pytest.raises(Conflict):
+            uow.api_keys.replace("key1", "key2", later(90))
+
+
+def test_of_many_who_replace_the_same_key_one_succeeds(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.api_keys.add(key(1))
+    together = threading.Barrier(4)
+
+    def rotate(number: int) -> bool:
+        together.wait()
+        try:
+            with database.unit_of_work() as uow:
+                uow.api_keys.replace("key1", f"key{number}", later(90))
+        except Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(rotate, range(2, 6))) == [False] * 3 + [True]
+
+
 # Jobs
 
 

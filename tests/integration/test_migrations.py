@@ -1,10 +1,12 @@
 """The schema that migrations make, and databases that cannot be used."""
 
+import hashlib
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from data.sql.engine import Database
 from data.sql.tables import metadata
 from tests.conftest import free_port
 from trajops.errors import EnvironmentProblem, Unavailable
+from trajops.services.identity import Identity
 
 ROOT = Path(__file__).parents[2]
 
@@ -58,17 +61,54 @@ def test_migrating_again_changes_nothing(database: Database) -> None:
         assert connection.execute(text("SELECT job FROM job_schedules")).scalars().all() == ["j"]
 
 
-def test_the_first_revision_can_be_taken_back(database: Database) -> None:
+def move(database: Database, direction: str, revision: str) -> None:
+    """Bring the schema up or down to a revision."""
     from alembic import command
     from alembic.config import Config
 
-    database.migrate()
     config = Config()
     config.set_main_option("script_location", str(ROOT / "data" / "sql" / "migrations"))
     with database.engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.downgrade(config, "base")
+        {"up": command.upgrade, "down": command.downgrade}[direction](config, revision)
+
+
+def test_the_first_revision_can_be_taken_back(database: Database) -> None:
+    database.migrate()
+    move(database, "down", "base")
     assert inspect(database.engine).get_table_names() == ["alembic_version"]
+
+
+OLD_KEY = """INSERT INTO api_keys (key_id, name, prefix, key_hash, role, created_at, expires_at, revoked_at)
+VALUES (:id, 'robot', 'cafe', :hash, 'operator', '2026-11-24 10:00:00+00:00', NULL, NULL)"""
+
+
+def test_keys_of_the_first_release_stay_what_they_are_and_it_goes_on_writing_them(database: Database) -> None:
+    move(database, "up", "r0001")
+    secrets = ("tok_before_x", "tok_after_x")
+    with database.engine.begin() as connection:
+        connection.execute(text(OLD_KEY), {"id": "before", "hash": hashlib.sha256(secrets[0].encode()).hexdigest()})
+    database.migrate()
+    with database.engine.begin() as connection:
+        connection.execute(text(OLD_KEY), {"id": "after", "hash": hashlib.sha256(secrets[1].encode()).hexdigest()})
+    identity = Identity(database.unit_of_work, None, None)  # type: ignore[arg-type] - keys need neither passwords nor tokens
+    for secret in secrets:
+        client = identity.authenticate(secret)
+        assert client.may == {"predict", "observe", "read", "operate"}
+        assert client.limit is None
+    with database.unit_of_work() as uow:
+        assert [key.last_used_at is not None for key in uow.api_keys.all()] == [True, True]
+        assert uow.api_keys.revoke("before", datetime.now(UTC)).revoked_at is not None
+
+
+def test_the_second_revision_can_be_taken_back_alone(database: Database) -> None:
+    database.migrate()
+    with database.engine.begin() as connection:
+        connection.execute(text(OLD_KEY), {"id": "kept", "hash": "0" * 64})
+    move(database, "down", "r0001")
+    with database.engine.connect() as connection:
+        assert connection.execute(text("SELECT key_id FROM api_keys")).scalars().all() == ["kept"]
+    assert {column["name"] for column in inspect(database.engine).get_columns("api_keys")}.isdisjoint({"scopes", "successor_id"})
 
 
 @pytest.mark.slow

@@ -1,13 +1,14 @@
 """The gate: a credential is checked once a minute, never after its expiry, and memory is bounded."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from api.auth import Gate
+from trajops.clients import Client
 from trajops.errors import Unauthenticated, Unavailable
-from trajops.services.identity import Client
 
 
 class Directory:
@@ -106,3 +107,14 @@ def test_a_revoked_credential_is_out_at_the_next_check() -> None:
     directory.has_revoked = True
     with pytest.raises(Unauthenticated):
         admit(gate, b"Bearer good")
+
+
+def test_what_is_forgotten_is_checked_again_and_nothing_else_is() -> None:
+    directory = Directory()
+    hashes = {"good1": "h1", "good2": "h2"}
+    gate = Gate(lambda credential: replace(directory.authenticate(credential), key_hash=hashes[credential]))
+    for name in (b"good1", b"good2"):
+        admit(gate, b"Bearer " + name)
+    gate.forget("h1")
+    assert gate.known(b"Bearer good1") is None
+    assert gate.known(b"Bearer good2") is not None

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from tests.builders import CLOCK_S, a_history
+from trajops.clients import Client
 from trajops.clock import SystemClock
 from trajops.contracts.predictions import PredictIn, PredictOut
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import NoModelReady, NotFound, TrajOpsError, WindowTooShort
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Forecaster
-from trajops.services.identity import Client
 from trajops.services.predict import Answer, PredictService, Snapshot
 from trajops.track_buffer import TrackBuffer
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast

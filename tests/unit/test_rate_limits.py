@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.rate_limits import ClientBucket, Limiter
+from trajops.clients import Client
 from trajops.errors import BatchOverLimit, RateLimited
 from trajops.rate_limits import Bucket, Limit
-from trajops.services.identity import Client
 
 RATES = st.sampled_from([0.1, 0.5, 1.0, 3.0, 7.0, 100.0, 1e4])
 ASKED = st.lists(st.tuples(st.floats(0, 5), st.integers(1, 12)), min_size=1, max_size=60)

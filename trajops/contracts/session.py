@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, Field, SecretStr
 from trajops.contracts.wire import Name, Wire
 
 Role = Literal["viewer", "operator", "admin"]
+Scope = Literal["predict", "observe", "read", "operate", "admin"]
 
 
 class SignIn(Wire):
@@ -31,4 +32,5 @@ class Me(Wire):
 
     username: str
     role: Role
+    scopes: list[Scope] = Field(default_factory=list, description="What the caller may do: all that its role may, or what its key says.")
     environment: str

@@ -2,50 +2,26 @@
 
 import hashlib
 import secrets
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import get_args
+from typing import Any
 from uuid import uuid4
 
+from trajops.clients import ROLES, SCOPES, SCOPES_OF, Client
 from trajops.clock import SystemClock, now
-from trajops.contracts.session import Role, TokenOut
-from trajops.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
+from trajops.contracts.session import Role, Scope, TokenOut
+from trajops.errors import Conflict, InvalidInput, NotFound, Unauthenticated, Unavailable
 from trajops.ports import Clock, PasswordHasher, TokenSigner
 from trajops.rate_limits import Limit
 from trajops.records import ApiKey, User
 from trajops.stores import UnitOfWorkFactory
 
-ROLES: tuple[Role, ...] = get_args(Role)  # each may do what those before it may
+LAST_USED_EVERY = timedelta(minutes=10)  # how coarse the time of last use is: a write every ten minutes, not one a check
 MIN_PASSWORD_LENGTH = 8
 KEY_MARK, PROGRAM_MARK = "tok_", "key:"
-
-
-@dataclass(frozen=True, slots=True)
-class Client:
-    """Who calls: a username, or `key:` and the name of an API key, with its SHA-256; None in `expires_at` means never.
-
-    Attributes:
-        limit: what this client may ask for; None: what everybody may.
-        limited_as: whose tokens it takes, where its name is not enough, because two keys may have one name.
-    """
-
-    client_id: str
-    role: Role
-    expires_at: datetime | None = None
-    key_hash: str | None = field(default=None, repr=False, compare=False)
-    limit: Limit | None = field(default=None, compare=False)
-    limited_as: str | None = field(default=None, repr=False, compare=False)
-
-    @property
-    def limit_id(self) -> str:
-        """Whose tokens this client takes: the same for all credentials of one client."""
-        return self.limited_as or self.client_id
-
-    def require(self, role: Role) -> None:
-        """Raise Forbidden unless the client has the role or a higher one."""
-        if ROLES.index(self.role) < ROLES.index(role):
-            raise Forbidden(f"this needs the role {role}; {self.client_id} is {self.role}. Ask an admin, or sign in as somebody else")
 
 
 class Identity:
@@ -147,21 +123,40 @@ class Identity:
                 after={"is_disabled": True},
             )
 
-    def create_api_key(self, name: str, role: Role, *, actor: str, reason: str, expires_at: datetime | None = None) -> tuple[str, ApiKey]:
+    def create_api_key(
+        self,
+        name: str,
+        role: Role,
+        *,
+        actor: str,
+        reason: str,
+        expires_at: datetime | None = None,
+        scopes: Sequence[Scope] | None = None,
+        limit: Limit | None = None,
+    ) -> tuple[str, ApiKey]:
         """A new key for a program: the key itself, to be shown this once, and its record.
 
+        Args:
+            name: what the program is called.
+            role: most that it may do.
+            actor: who makes it.
+            reason: why.
+            expires_at: when it ends; None: never.
+            scopes: what it is restricted to; None: nothing.
+            limit: what it may ask for; None: what everybody may.
+
         Raises:
-            InvalidInput: if name or role cannot be used, or it would have expired already.
+            InvalidInput: if name, role or scopes cannot be used, or it would have expired already.
         """
         if not 1 <= len(name) <= 120 or not name.isprintable():
             raise InvalidInput("the name of an API key has 1 to 120 printable characters")
         _check_role(role)
+        chosen = None if scopes is None else _checked_scopes(scopes, role)
         at = now(self._clock)
-        if expires_at is not None and expires_at <= at:
-            raise InvalidInput(f"the API key would have expired at {expires_at.isoformat()} already; choose a later time")
-        prefix = secrets.token_hex(4)
-        secret = f"{KEY_MARK}{prefix}_{secrets.token_urlsafe(32)}"
-        key = ApiKey(uuid4().hex, name, prefix, _digest(secret), role, at, expires_at)
+        _check_future(expires_at, at)
+        secret, prefix = _new_secret()
+        rate_per_s, burst = limit or (None, None)
+        key = ApiKey(uuid4().hex, name, prefix, _digest(secret), role, at, expires_at, None, chosen, rate_per_s, burst)
         with self._unit_of_work() as uow:
             uow.api_keys.add(key)
             uow.audit.append(
@@ -171,12 +166,60 @@ class Identity:
                 subject=f"{PROGRAM_MARK}{name}",
                 reason=reason,
                 before={},
-                after={"key_id": key.key_id, "prefix": prefix, "role": role},
+                after=_audited(key),
             )
         return secret, key
 
+    def rotate_api_key(
+        self, key_id: str, *, overlap_s: float, actor: str, reason: str, expires_at: datetime | None = None
+    ) -> tuple[str, ApiKey, ApiKey]:
+        """Replace a key: the new key itself, to be shown this once, its record, and that of the old one.
+
+        The new key is its own row with the name, role, scopes and limit of the old one, and takes its tokens from the same bucket.
+        The old one stays valid for `overlap_s` seconds, but not beyond its own end. Without `expires_at` the new one lives as long as
+        the old one was to.
+
+        Raises:
+            InvalidInput: if the new key would have expired already.
+            NotFound: if there is no such key.
+            Conflict: if it was replaced or revoked, or has expired.
+        """
+        at = now(self._clock)
+        _check_future(expires_at, at)
+        secret, prefix = _new_secret()
+        with self._unit_of_work() as uow:
+            old = uow.api_keys.get(key_id)
+            if old.expires_at is not None and old.expires_at <= at:
+                raise Conflict(f"the API key {old.prefix} has expired; make a new one")
+            ends_at = at + timedelta(seconds=overlap_s)
+            if old.expires_at is not None:
+                ends_at = min(ends_at, old.expires_at)
+                expires_at = expires_at or at + (old.expires_at - old.created_at)
+            key = replace(
+                old,
+                key_id=uuid4().hex,
+                prefix=prefix,
+                key_hash=_digest(secret),
+                created_at=at,
+                expires_at=expires_at,
+                last_used_at=None,
+                series_id=old.series_id or old.key_id,
+            )
+            replaced = uow.api_keys.replace(key_id, key.key_id, ends_at)
+            uow.api_keys.add(key)
+            uow.audit.append(
+                at=at,
+                actor=actor,
+                action="api_key.rotate",
+                subject=f"{PROGRAM_MARK}{key.name}",
+                reason=reason,
+                before=_audited(old),
+                after={**_audited(key), "old_expires_at": ends_at.isoformat()},
+            )
+        return secret, key, replaced
+
     def revoke_api_key(self, key_id: str, *, actor: str, reason: str) -> ApiKey:
-        """End a key at once.
+        """End a key at once; the keys that it replaced or was replaced by stay as they are.
 
         Raises:
             NotFound: if there is no such key.
@@ -195,6 +238,11 @@ class Identity:
             )
         return key
 
+    def api_keys(self) -> list[ApiKey]:
+        """All keys, newest first, also ended ones."""
+        with self._unit_of_work(read_only=True) as uow:
+            return uow.api_keys.all()
+
     def authenticate(self, credential: str) -> Client:
         """The client behind a token or an API key. A token needs no database; a key costs one look-up.
 
@@ -202,7 +250,9 @@ class Identity:
             Unauthenticated: if the credential is wrong, has expired or was revoked.
         """
         if credential.startswith(KEY_MARK):
-            return self._of_key(_digest(credential))
+            key = self._valid_key(_digest(credential))
+            self._note_use(key)
+            return _program(key)
         claims = self._tokens.verify(credential)
         return Client(claims.subject, claims.role, claims.expires_at)
 
@@ -213,14 +263,14 @@ class Identity:
             Unauthenticated: if the user was disabled or is gone, or the key was revoked or has expired.
         """
         if client.key_hash is not None:
-            return self._of_key(client.key_hash)
+            return _program(self._valid_key(client.key_hash))
         with self._unit_of_work(read_only=True) as uow:
             user = uow.users.by_name(client.client_id)
         if user is None or user.disabled_at is not None:
             raise Unauthenticated("this user may sign in no more; ask an admin")
         return replace(client, role=user.role)
 
-    def _of_key(self, key_hash: str) -> Client:
+    def _valid_key(self, key_hash: str) -> ApiKey:
         with self._unit_of_work(read_only=True) as uow:
             key = uow.api_keys.by_hash(key_hash)
         if key is None:
@@ -228,8 +278,17 @@ class Identity:
         if key.revoked_at is not None:
             raise Unauthenticated(f"the API key {key.prefix} was revoked; ask an admin for a new one")
         if key.expires_at is not None and now(self._clock) >= key.expires_at:
-            raise Unauthenticated(f"the API key {key.prefix} has expired; ask an admin for a new one")
-        return Client(f"{PROGRAM_MARK}{key.name}", key.role, key.expires_at, key_hash, limited_as=f"{PROGRAM_MARK}{key.key_id}")
+            remedy = "ask an admin for a new one" if key.successor_id is None else "use the key that has replaced it"
+            raise Unauthenticated(f"the API key {key.prefix} has expired; {remedy}")
+        return key
+
+    def _note_use(self, key: ApiKey) -> None:
+        at = now(self._clock)
+        if key.last_used_at is not None and at - key.last_used_at < LAST_USED_EVERY:
+            return
+        # Who may come in does not depend on whether this can be written.
+        with suppress(Conflict, Unavailable), self._unit_of_work() as uow:
+            uow.api_keys.touch(key.key_id, at)
 
     @cached_property
     def _nobodys_hash(self) -> str:
@@ -244,3 +303,51 @@ def _digest(secret: str) -> str:
 def _check_role(role: str) -> None:
     if role not in ROLES:
         raise InvalidInput(f"there is no role {role!r}; choose {', '.join(ROLES)}")
+
+
+def _checked_scopes(scopes: Sequence[str], role: Role) -> tuple[Scope, ...]:
+    """The scopes in their usual order, each once."""
+    unknown = sorted(set(scopes) - set(SCOPES))
+    if unknown or not scopes:
+        what = f"there is no scope {', '.join(map(repr, unknown))}" if unknown else "a key without a scope may do nothing"
+        raise InvalidInput(f"{what}; choose {', '.join(SCOPES)}")
+    beyond = sorted(set(scopes) - SCOPES_OF[role])
+    if beyond:
+        raise InvalidInput(f"the role {role} does not allow {', '.join(beyond)}; leave that out, or choose a higher role")
+    return tuple(scope for scope in SCOPES if scope in scopes)
+
+
+def _check_future(expires_at: datetime | None, at: datetime) -> None:
+    if expires_at is not None and expires_at <= at:
+        raise InvalidInput(f"the API key would have expired at {expires_at.isoformat()} already; choose a later time")
+
+
+def _new_secret() -> tuple[str, str]:
+    """A key and its prefix."""
+    prefix = secrets.token_hex(4)
+    return f"{KEY_MARK}{prefix}_{secrets.token_urlsafe(32)}", prefix
+
+
+def _audited(key: ApiKey) -> dict[str, Any]:
+    """What the audit keeps of a key."""
+    return {
+        "key_id": key.key_id,
+        "prefix": key.prefix,
+        "role": key.role,
+        "scopes": key.scopes and list(key.scopes),
+        "expires_at": key.expires_at and key.expires_at.isoformat(),
+        "limit": key.limit and list(key.limit),
+    }
+
+
+def _program(key: ApiKey) -> Client:
+    """The client that a key stands for."""
+    return Client(
+        f"{PROGRAM_MARK}{key.name}",
+        key.role,
+        key.expires_at,
+        key.key_hash,
+        key.limit,
+        f"{PROGRAM_MARK}{key.series_id or key.key_id}",
+        None if key.scopes is None else frozenset(key.scopes),
+    )

@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from datetime import datetime
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from data.sql.repositories.statements import insert_or
 from data.sql.tables import api_keys, users
@@ -54,15 +54,40 @@ class SqlApiKeys:
         """Write a new key."""
         self._connection.execute(insert(api_keys), asdict(key))
 
+    def get(self, key_id: str) -> ApiKey:
+        """One key; NotFound if there is none with that id."""
+        row = self._connection.execute(select(api_keys).where(api_keys.c.key_id == key_id)).mappings().first()
+        if row is None:
+            raise NotFound(f"there is no API key with the id {key_id!r}")
+        return _key(row)
+
     def by_hash(self, key_hash: str) -> ApiKey | None:
         """The key with that SHA-256, also an expired or revoked one."""
         row = self._connection.execute(select(api_keys).where(api_keys.c.key_hash == key_hash)).mappings().first()
-        return None if row is None else ApiKey(**row)
+        return None if row is None else _key(row)
 
     def all(self) -> list[ApiKey]:
         """All keys, newest first."""
         newest = select(api_keys).order_by(api_keys.c.created_at.desc(), api_keys.c.key_id)
-        return [ApiKey(**row) for row in self._connection.execute(newest).mappings()]
+        return [_key(row) for row in self._connection.execute(newest).mappings()]
+
+    def touch(self, key_id: str, at: datetime) -> None:
+        """Write when the key was used last; an unknown key is no error."""
+        self._connection.execute(update(api_keys).where(api_keys.c.key_id == key_id).values(last_used_at=at))
+
+    def replace(self, key_id: str, successor_id: str, expires_at: datetime) -> ApiKey:
+        """Name the successor of a key and when it ends; NotFound, or Conflict if it has one already or was revoked."""
+        change = (
+            update(api_keys)
+            .where(api_keys.c.key_id == key_id, api_keys.c.successor_id.is_(None), api_keys.c.revoked_at.is_(None))
+            .values(successor_id=successor_id, expires_at=expires_at)
+            .returning(api_keys)
+        )
+        row = self._connection.execute(change).mappings().first()
+        if row is None:
+            known = self.get(key_id)
+            raise Conflict(f"the API key {known.prefix} was replaced or revoked meanwhile; rotate the key that replaced it")
+        return _key(row)
 
     def revoke(self, key_id: str, at: datetime) -> ApiKey:
         """Mark a key as revoked; an earlier revocation stands. NotFound if there is no such key."""
@@ -75,4 +100,8 @@ class SqlApiKeys:
         row = self._connection.execute(change).mappings().first()
         if row is None:
             raise NotFound(f"there is no API key with the id {key_id!r}")
-        return ApiKey(**row)
+        return _key(row)
+
+
+def _key(row: RowMapping) -> ApiKey:
+    return ApiKey(**{**row, "scopes": None if row["scopes"] is None else tuple(row["scopes"])})

@@ -25,7 +25,7 @@ class Gate:
     """Turns an Authorization header into a client, with a bounded memory of the headers it has accepted.
 
     A revoked key or a disabled user is let in for at most `keep_s` longer; an expired credential not at all. While the database
-    is away, credentials that were accepted before stay good, because an outage of SQL must not stop predictions.
+    or an external issuer is away, credentials that were accepted before stay good: an outage there must not stop predictions.
 
     Args:
         authenticate: checks one credential; may block.
@@ -61,8 +61,8 @@ class Gate:
         credential = _credential(authorization)
         try:
             client = self._limiter.admitted(await run_in_threadpool(self._authenticate, credential))
-        except Unavailable:
-            client = self._known_before(authorization)
+        except Unavailable as error:
+            client = self._known_before(authorization, error)
             assert authorization is not None
             self._remember(authorization, client, OUTAGE_KEEP_S)
             return client
@@ -78,11 +78,11 @@ class Gate:
             if known.client.key_hash == key_hash:
                 self._known.pop(authorization, None)
 
-    def _known_before(self, authorization: bytes | None) -> Admitted:
+    def _known_before(self, authorization: bytes | None, error: Unavailable) -> Admitted:
         """The client of a check that is too old to be trusted while it can be repeated."""
         found = self._known.get(authorization) if authorization is not None else None
         if found is None or (found.client.expires_at is not None and found.client.expires_at <= datetime.now(UTC)):
-            raise Unavailable("the database is away, so a new credential cannot be checked; try again in a few seconds")
+            raise Unavailable(f"a new credential cannot be checked: {error.message}", **error.details) from error
         return found.client
 
     def _remember(self, authorization: bytes, client: Admitted, keep_s: float) -> None:

@@ -12,6 +12,7 @@ from api.model_host import ModelHost
 from api.model_loads import Loader
 from api.rate_limits import Limiter
 from api.turn import Turn
+from data.identity.external_tokens import external_tokens
 from data.identity.passwords import Argon2Hasher
 from data.identity.token_secret import token_secret
 from data.identity.tokens import JwtTokens
@@ -119,7 +120,8 @@ class Parts:
     def identity(self) -> Identity:
         """Users, tokens and API keys."""
         tokens = JwtTokens(token_secret(self.settings))
-        return Identity(self.unit_of_work, Argon2Hasher(), tokens, token_ttl_s=self.settings.token_ttl_s)
+        external = external_tokens(self.settings)
+        return Identity(self.unit_of_work, Argon2Hasher(), tokens, external=external, token_ttl_s=self.settings.token_ttl_s)
 
     @cached_property
     def deployments(self) -> Deployments:

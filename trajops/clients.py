@@ -20,9 +20,11 @@ SCOPES_OF: dict[Role, frozenset[Scope]] = {
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who calls: a username, or `key:` and the name of an API key, with its SHA-256; None in `expires_at` means never.
+    """Who calls: a username, `key:` and the name of an API key, with its SHA-256, or `jwt:` and the subject of an external token.
 
     Attributes:
+        expires_at: when the credential ends; None: never.
+        is_external: whether somebody else vouches for it, so that our database does not know it.
         limit: what this client may ask for; None: what everybody may.
         limited_as: whose tokens it takes, where its name is not enough, because two keys may have one name.
         scopes: what its key is restricted to; None: nothing.
@@ -36,6 +38,7 @@ class Client:
     limit: Limit | None = field(default=None, compare=False)
     limited_as: str | None = field(default=None, repr=False, compare=False)
     scopes: frozenset[Scope] | None = None
+    is_external: bool = False
     may: frozenset[Scope] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

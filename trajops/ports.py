@@ -170,6 +170,24 @@ class TokenSigner(Protocol):
         ...
 
 
+class TokenVerifier(Protocol):
+    """Tokens that somebody else has issued."""
+
+    def recognises(self, token: str) -> bool:
+        """Whether the token looks like one of theirs; nothing is checked yet."""
+        ...
+
+    def verify(self, token: str) -> TokenClaims:
+        """What the token says.
+
+        Raises:
+            Unauthenticated: if it is wrong, has expired, or is not valid yet.
+            Forbidden: if it gives no role.
+            Unavailable: if it cannot be judged for the moment.
+        """
+        ...
+
+
 class DriftSource(Protocol):
     """Where the drift check reads its windows."""
 

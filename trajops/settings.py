@@ -70,6 +70,14 @@ class Settings(BaseSettings):
         1, ge=1, le=1024, description="How many API processes serve the same clients; each gives out its share of every limit by itself."
     )
 
+    issuer: str | None = Field(None, description="External issuer whose RS256 tokens are accepted beside ours: the exact `iss`.")
+    issuer_jwks_url: str | None = Field(None, description="Where the external issuer publishes its keys (JWKS); needed with `issuer`.")
+    issuer_audience: str = Field("trajops", min_length=1, description="What `aud` of an external token must contain.")
+    issuer_role_claim: str = Field(
+        "role", min_length=1, description="Claim of an external token with the role, or a list that contains it; dots lead into objects."
+    )
+    issuer_leeway_s: float = Field(30.0, ge=0, le=600, description="How far the external issuer's clock may be off, seconds.")
+
     @cached_property
     def sql_url(self) -> str:
         """URL of the control state's database."""

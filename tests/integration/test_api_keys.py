@@ -172,3 +172,36 @@ def test_the_command_line_makes_restricted_keys(
         [key] = [key for key in api.get("/v1/keys", "admin").json()["keys"] if key["name"] == "robot"]
     assert (me["username"], me["role"], me["scopes"]) == ("key:robot", "operator", ["predict", "observe"])
     assert timedelta(days=29) < datetime.fromisoformat(key["expires_at"]) - datetime.now(UTC) < timedelta(days=31)
+
+
+def test_a_token_of_an_external_issuer_is_let_in_also_while_the_issuer_is_away(tmp_path: Path) -> None:
+    import jwt
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
+    from data.identity.external_tokens import ExternalTokens
+    from data.identity.jwks import Jwks
+
+    key = generate_private_key(65537, 2048)
+    entry = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": "k1"}
+    is_away = False
+
+    def fetch(_: str) -> dict[str, Any]:
+        if is_away:
+            raise ConnectionError("refused")
+        return {"keys": [entry]}
+
+    def headers(key_id: str) -> dict[str, str]:
+        claims = {"iss": "https://i", "aud": "trajops", "sub": "ada", "role": "operator", "exp": datetime.now(UTC) + timedelta(minutes=5)}
+        return {"Authorization": f"Bearer {jwt.encode(claims, key, algorithm='RS256', headers={'kid': key_id})}"}
+
+    with running_api(tmp_path) as api:
+        api.promote(1)
+        api.parts.identity._external = ExternalTokens(Jwks("url", fetch), issuer="https://i", audience="trajops")
+        first = headers("k1")
+        assert api.client.get("/v1/me", headers=first).json()["username"] == "jwt:ada"
+        is_away = True
+        assert api.client.post("/predict", json=a_body(), headers=first).status_code == 200
+        rollback = {"expected_epoch": 99, "reason": REASON}
+        assert api.client.post("/v1/routes/rollback", json=rollback, headers=headers("k1")).status_code == 409
+        unknown = api.client.post("/predict", json=a_body(), headers=headers("k2"))
+        assert unknown.status_code == 401, "asked a moment ago, and there was no such key"

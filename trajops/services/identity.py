@@ -14,14 +14,14 @@ from trajops.clients import ROLES, SCOPES, SCOPES_OF, Client
 from trajops.clock import SystemClock, now
 from trajops.contracts.session import Role, Scope, TokenOut
 from trajops.errors import Conflict, InvalidInput, NotFound, Unauthenticated, Unavailable
-from trajops.ports import Clock, PasswordHasher, TokenSigner
+from trajops.ports import Clock, PasswordHasher, TokenSigner, TokenVerifier
 from trajops.rate_limits import Limit
 from trajops.records import ApiKey, User
 from trajops.stores import UnitOfWorkFactory
 
 LAST_USED_EVERY = timedelta(minutes=10)  # how coarse the time of last use is: a write every ten minutes, not one a check
 MIN_PASSWORD_LENGTH = 8
-KEY_MARK, PROGRAM_MARK = "tok_", "key:"
+KEY_MARK, PROGRAM_MARK, EXTERNAL_MARK = "tok_", "key:", "jwt:"
 
 
 class Identity:
@@ -33,12 +33,14 @@ class Identity:
         hasher: PasswordHasher,
         tokens: TokenSigner,
         *,
+        external: TokenVerifier | None = None,
         clock: Clock | None = None,
         token_ttl_s: float = 8 * 3600,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._hasher = hasher
         self._tokens = tokens
+        self._external = external
         self._clock: Clock = clock or SystemClock()
         self._token_ttl = timedelta(seconds=token_ttl_s)
 
@@ -49,8 +51,9 @@ class Identity:
             InvalidInput: if the password is shorter than 8 characters, or name or role cannot be used.
             Conflict: if the name is taken.
         """
-        if not 1 <= len(username) <= 128 or not username.isprintable() or username.startswith(PROGRAM_MARK):
-            raise InvalidInput(f"a username has 1 to 128 printable characters and does not start with {PROGRAM_MARK!r}")
+        if not 1 <= len(username) <= 128 or not username.isprintable() or username.startswith((PROGRAM_MARK, EXTERNAL_MARK)):
+            marks = f"{PROGRAM_MARK!r} or {EXTERNAL_MARK!r}"
+            raise InvalidInput(f"a username has 1 to 128 printable characters and does not start with {marks}")
         if len(password) < MIN_PASSWORD_LENGTH:
             raise InvalidInput(f"the password has {len(password)} characters; it needs at least {MIN_PASSWORD_LENGTH}")
         _check_role(role)
@@ -248,22 +251,31 @@ class Identity:
 
         Raises:
             Unauthenticated: if the credential is wrong, has expired or was revoked.
+            Forbidden: if an external token gives no role.
+            Unavailable: if it cannot be checked for the moment.
         """
         if credential.startswith(KEY_MARK):
             key = self._valid_key(_digest(credential))
             self._note_use(key)
             return _program(key)
+        if self._external is not None and self._external.recognises(credential):
+            claims = self._external.verify(credential)
+            return Client(f"{EXTERNAL_MARK}{claims.subject}", claims.role, claims.expires_at, is_external=True)
         claims = self._tokens.verify(credential)
         return Client(claims.subject, claims.role, claims.expires_at)
 
     def confirm(self, client: Client) -> Client:
         """The client as the database knows it now: for changes, where what was checked a while ago is not enough.
 
+        Whoever has an external token is believed until it ends: its issuer keeps such lives short.
+
         Raises:
             Unauthenticated: if the user was disabled or is gone, or the key was revoked or has expired.
         """
         if client.key_hash is not None:
             return _program(self._valid_key(client.key_hash))
+        if client.is_external:
+            return client
         with self._unit_of_work(read_only=True) as uow:
             user = uow.users.by_name(client.client_id)
         if user is None or user.disabled_at is not None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Request, Security
 from starlette.concurrency import run_in_threadpool
 
+from api.bulk_endpoint import bearer
 from api.errors import DOCUMENTED
 from api.fast_route import BEARER
 from api.wiring import Parts
@@ -29,6 +30,12 @@ async def _anybody(request: Request, _credentials: Annotated[Any, Security(BEARE
     return await parts_of(request).gate.admit(None if header is None else header.encode("latin-1"))
 
 
+async def _door_reader(request: Request, _credentials: Annotated[Any, Security(BEARER)]) -> Client:
+    """The same at the door of a foreign protocol, whose clients may know Basic credentials only."""
+    header = request.headers.get("authorization")
+    return await parts_of(request).gate.admit(bearer(None if header is None else header.encode("latin-1")))
+
+
 async def _reader(client: Annotated[Client, Depends(_anybody)]) -> Client:
     """A client that may see what operators see."""
     client.require_scope("read")
@@ -49,6 +56,7 @@ def _who_may(scope: Scope) -> Callable[[Request, Client], Awaitable[Client]]:
 PartsOf = Annotated[Parts, Depends(parts_of)]
 Anybody = Annotated[Client, Depends(_anybody)]
 Reader = Annotated[Client, Depends(_reader)]
+DoorReader = Annotated[Client, Depends(_door_reader)]
 Operator = Annotated[Client, Depends(_who_may("operate"))]
 Admin = Annotated[Client, Depends(_who_may("admin"))]
 IdempotencyKey = Annotated[

@@ -7,6 +7,7 @@ before its middleware and router are entered; the router knows them too, so that
 
 import inspect
 import logging
+import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -205,13 +206,19 @@ class FastApi(FastAPI):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._short: dict[str, FastEndpoint] = {}
+        self._short: dict[str, ASGIApp] = {}
+        self._patterns: list[tuple[re.Pattern[str], ASGIApp]] = []
         self.rest: ASGIApp = super().__call__
 
     def add_fast_route(self, path: str, endpoint: FastEndpoint, gives: type[BaseModel], tag: str) -> None:
         """Register a hot route: documented, routed, and found ahead of both."""
         self.router.routes.append(FastRoute(path, endpoint, gives, tag))
         self._short[path] = endpoint
+
+    def add_bulk_route(self, route: APIRoute) -> None:
+        """Register a route that answers by itself, and whose path may have parameters; looked for after the hot routes."""
+        self.router.routes.append(route)
+        self._patterns.append((route.path_regex, route.app))
 
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
@@ -226,6 +233,11 @@ class FastApi(FastAPI):
             if endpoint is not None:
                 await endpoint(scope, receive, send)
                 return
+            for pattern, bulk in self._patterns:
+                match = pattern.match(scope["path"])
+                if match is not None:
+                    await bulk({**scope, "path_params": match.groupdict()}, receive, send)
+                    return
         await self.rest(scope, receive, send)
 
 

@@ -38,6 +38,7 @@ class Meters:
 
     Attributes:
         predictions: answers by (model name, version, variant).
+        bulk: trajectories that named no agent, by (model name, version, door).
         observations: positions stored.
         overloads: predictions refused because they would have waited too long.
         spool_errors: answers withheld because they could not be recorded.
@@ -46,6 +47,7 @@ class Meters:
 
     def __init__(self) -> None:
         self.predictions: dict[tuple[str, int, str], int] = {}
+        self.bulk: dict[tuple[str, int, str], int] = {}
         self.observations = 0
         self.overloads = 0
         self.spool_errors = 0
@@ -60,6 +62,12 @@ class Meters:
         """Count one answer."""
         key = (event.model_name, event.model_version, event.variant)
         self.predictions[key] = self.predictions.get(key, 0) + 1
+
+    def count_bulk(self, model: ModelRef, trajectories: int, door: str) -> None:
+        """Count answered trajectories that named no agent."""
+        if trajectories:
+            key = (*model, door)
+            self.bulk[key] = self.bulk.get(key, 0) + trajectories
 
     def route(self, path: str) -> RouteMeter:
         """The meter of one route, by its template."""
@@ -99,6 +107,12 @@ class Meters:
         for (name, version, variant), count in list(self.predictions.items()):
             predictions.add_metric((name, str(version), variant), count)
         yield predictions
+        bulk = CounterMetricFamily(
+            "trajops_bulk_predictions", "Answered trajectories that named no agent.", labels=("model", "version", "door")
+        )
+        for (name, version, door), count in list(self.bulk.items()):
+            bulk.add_metric((name, str(version), door), count)
+        yield bulk
         yield CounterMetricFamily("trajops_observations", "Positions stored.", self.observations)
         yield CounterMetricFamily("trajops_overloads", "Predictions refused because they would have waited too long.", self.overloads)
         yield CounterMetricFamily("trajops_spool_errors", "Answers withheld because they could not be recorded.", self.spool_errors)

@@ -5,13 +5,16 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from api.auth import Gate
+from api.bulk import BulkDoors
 from api.cached import Cached
 from api.drain import Drain
+from api.json_workers import JsonWorkers
 from api.metrics import Meters
 from api.model_host import ModelHost
 from api.model_loads import Loader
 from api.rate_limits import Limiter
 from api.turn import Turn
+from api.warm_up import WarmUp
 from data.identity.external_tokens import external_tokens
 from data.identity.passwords import Argon2Hasher
 from data.identity.token_secret import token_secret
@@ -28,6 +31,7 @@ from trajops.deployments.routing import ModelRef
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Clock, RouteSource, TelemetryLake
 from trajops.rate_limits import Limit
+from trajops.services.bulk import Bulk
 from trajops.services.deployments import Deployments
 from trajops.services.identity import Identity
 from trajops.services.predict import PredictService
@@ -56,6 +60,10 @@ class Parts:
         self.gate = Gate(self._authenticate, limiter=self.limiter)
         self.buffer = TrackBuffer(self.clock, ttl_s=settings.track_ttl_s, capacity=settings.track_capacity, max_gap_s=settings.truth_gap_s)
         self.service = PredictService(settings.model_name, ConstantVelocity(), self.buffer, self.clock)
+        self.warm_up = WarmUp(self.service, lambda: self.host)
+        self.json_workers = JsonWorkers(settings.json_workers)
+        bulk = Bulk(self.service, settings.model_name, ConstantVelocity(), self.clock)
+        self.bulk = BulkDoors(bulk, self.warm_up, self.json_workers, self.meters, settings.max_batch)
 
     @cached_property
     def database(self) -> Database:
@@ -158,6 +166,7 @@ class Parts:
     def close(self) -> None:
         """End what `open` began; every recorded event is on the device then."""
         self.host.stop()
+        self.json_workers.close()
         self.spool.close()
         self.database.close()
 

@@ -58,7 +58,13 @@ class Settings(BaseSettings):
         gt=0,
         description="A `/predict` that would wait longer for its turn is refused with 503, seconds: overload costs nobody their time.",
     )
-    max_batch: int = Field(10_000, ge=1, description="Most trajectories in one `/batch_predict`.")
+    max_batch: int = Field(10_000, ge=1, description="Most trajectories in one request: `/batch_predict`, `/v2/…/infer`, `/invocations`.")
+    json_workers: int = Field(
+        2,
+        ge=0,
+        le=64,
+        description="Most processes that read and write large JSON bodies beside the event loop, each started when first needed.",
+    )
 
     rate_limit_per_s: float = Field(
         100_000, ge=0, le=1e9, description="Predictions a second that one client may ask for, over all processes; 0: no limit."

@@ -32,8 +32,6 @@ from trajops.telemetry import Event, ObservationEvent
 
 # Up to here a batch costs less than handing it to a thread and back would disturb others.
 INLINE_ITEMS = 64
-# How long a request waits for a version that it has asked for by number, seconds; loading goes on after that.
-WARM_UP_S = 2.0
 
 
 class HotRoutes:
@@ -42,6 +40,7 @@ class HotRoutes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._service, self._meters, self._buffer, self._turn = parts.service, parts.meters, parts.buffer, parts.turn
+        self._warm_up = parts.warm_up
         self._decode_item = decoder(FastPredict)
 
     async def predict(self, query: PredictQuery, call: Call) -> bytes:
@@ -101,17 +100,6 @@ class HotRoutes:
         except Unavailable:
             self._meters.spool_errors += 1
             raise
-
-    async def _warm_up(self, error: NoModelReady) -> None:
-        """Wait a moment for a version that a client has asked for; what is routed is on its way already."""
-        model: ModelRef | None = error.details.get("model")
-        if model is None or model in self._service.snapshot.table.models():
-            raise error
-        loading = asyncio.wrap_future(self._parts.host.ask(model))
-        try:
-            await asyncio.wait_for(asyncio.shield(loading), WARM_UP_S)
-        except TimeoutError:
-            raise error from None
 
     def _answer_all(self, items: Sequence[msgspec.Raw | PredictIn], call: Call) -> tuple[list[Answer], bytes]:
         judged = [self._judge(item) for item in items]

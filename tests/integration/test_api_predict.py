@@ -62,7 +62,7 @@ def test_a_slow_load_is_answered_with_a_time_to_come_back(api: Api, monkeypatch:
         may_go_on.wait(20)
         return ConstantVelocity()
 
-    monkeypatch.setattr("api.routes.predict.WARM_UP_S", 0.05)
+    monkeypatch.setattr("api.warm_up.WARM_UP_S", 0.05)
     api.parts.loader.models[77] = slow
     answer = api.post("/predict", a_body(model_version=77))
     assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "no_model_ready", "1")

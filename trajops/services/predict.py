@@ -307,9 +307,7 @@ class PredictService:
             answering, source, at = model, rows, row
             if source is None or not (source.is_sound or source.is_usable(at)):
                 if source is not None:
-                    self._count_failure(
-                        model, "it answered with a number that is not finite, or a covariance that is not positive definite"
-                    )
+                    self.count_failure(model, "it answered with a number that is not finite, or a covariance that is not positive definite")
                 answering, at = BASELINE, 0
                 source = _rows(self._baseline.forecast(history_m[row : row + 1]), 1, window)
             results[item.place] = self._answer(epoch, answering, item, source.weights[at], source.numbers[at], model_ms)
@@ -363,10 +361,11 @@ class PredictService:
         try:
             return _rows(forecaster.forecast(history_m), len(history_m), self._window)
         except Exception as error:  # noqa: BLE001 - whatever a model raises, the agent is still moving and needs an answer
-            self._count_failure(model, f"{type(error).__name__}: {error}")
+            self.count_failure(model, f"{type(error).__name__}: {error}")
             return None
 
-    def _count_failure(self, model: ModelRef, cause: str) -> None:
+    def count_failure(self, model: ModelRef, cause: str) -> None:
+        """Count that a model failed and the baseline answered; the log hears of it now and then."""
         failures = self.failures[model] = self.failures.get(model, 0) + 1
         # A broken model fails on every request: powers of two say so without flooding the log.
         if failures.bit_count() == 1:

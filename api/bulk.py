@@ -1,0 +1,111 @@
+"""What the bulk doors share: one model chosen, all rows judged and forecast off the event loop, counted by door."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from api.json_tasks import packed
+from api.json_workers import JsonWorkers
+from api.metrics import Meters
+from api.warm_up import WarmUp
+from trajops.errors import InvalidInput, NoModelReady, TooLarge
+from trajops.services.bulk import Asked, Bulk, BulkForecast, Choice, bad_rows
+from trajops.services.predict import BASELINE
+from trajops.trajectories import FloatArray
+
+# Up to here a forecast costs less than handing it to a thread and back would disturb others.
+INLINE_ROWS = 64
+# Rows written to JSON at once: a part of an answer of some hundred kilobytes.
+ROWS_A_PART = 1_000
+# Bytes that a number of an answer takes in JSON, about.
+JSON_BYTES = 10
+# And a row, with 73 numbers for each mode.
+JSON_BYTES_A_ROW = 1_000
+_NAMED_ROWS = 5
+
+
+class BulkDoors:
+    """The one use case behind every bulk door.
+
+    Args:
+        bulk: chooses and forecasts.
+        warm_up: waits a moment for a version that is asked for.
+        workers: read and write JSON.
+        meters: count the answers.
+        max_rows: larger bulks are refused.
+    """
+
+    def __init__(self, bulk: Bulk, warm_up: WarmUp, workers: JsonWorkers, meters: Meters, max_rows: int) -> None:
+        self.bulk = bulk
+        self.workers = workers
+        self.max_rows = max_rows
+        self._warm_up = warm_up
+        self._meters = meters
+
+    async def choose(self, asked: Asked | None) -> Choice:
+        """The champion, or the version asked for, loaded while the client waits.
+
+        Raises:
+            NotFound: if there is no such version.
+            NoModelReady: if it is not warm in time.
+        """
+        try:
+            return self.bulk.choose(asked)
+        except NoModelReady as error:
+            await self._warm_up(error)
+        return self.bulk.choose(asked)
+
+    async def forecast(self, choice: Choice, history_m: FloatArray) -> BulkForecast:
+        """Forecast (N, t_obs, 2) metres, all of whose rows must be good."""
+        if len(history_m) <= INLINE_ROWS:
+            return self._forecast(choice, history_m)
+        return await asyncio.to_thread(self._forecast, choice, history_m)
+
+    def count(self, choice: Choice, forecast: BulkForecast, door: str) -> None:
+        """Count answered rows: those of the model, and those that the baseline answered for it."""
+        of_baseline = int(forecast.is_baseline.sum())
+        self._meters.count_bulk(choice.model, len(forecast.is_baseline) - of_baseline, door)
+        self._meters.count_bulk(BASELINE, of_baseline, door)
+
+    async def written(self, task: str, array: FloatArray) -> AsyncIterator[bytes]:
+        """The rows of an array as JSON, some at a time, with commas between them; `task` is `numbers` or `nested`."""
+        for first in range(0, len(array), ROWS_A_PART):
+            rows = array[first : first + ROWS_A_PART]
+            meta, buffer = packed(rows)
+            _, [part] = await self.workers.run(task, meta, [buffer], size=rows.size * JSON_BYTES)
+            yield b"," + part if first else bytes(part)
+
+    def check_size(self, rows: int) -> None:
+        """Refuse what is too large.
+
+        Raises:
+            TooLarge: saying how much one request may carry.
+        """
+        if rows > self.max_rows:
+            raise TooLarge(
+                f"one request may carry {self.max_rows} trajectories, not {rows}; send them in parts, or raise TRAJOPS_MAX_BATCH"
+            )
+
+    def _forecast(self, choice: Choice, history_m: FloatArray) -> BulkForecast:
+        bad = bad_rows(history_m)
+        if len(bad):
+            named = ", ".join(map(str, bad[:_NAMED_ROWS].tolist()))
+            more = f" and {len(bad) - _NAMED_ROWS} more" if len(bad) > _NAMED_ROWS else ""
+            raise InvalidInput(
+                f"history holds numbers that are not finite, or beyond ±1e7 m, in row {named}{more} (counted from 0); leave such rows out. "
+                "A tensor has no place for an error of one row: /batch_predict answers the others"
+            )
+        return self.bulk.forecast(choice, history_m)
+
+
+def version_asked(text: str) -> Any:
+    """A version as a path names it: a number, or an alias.
+
+    Raises:
+        InvalidInput: if it is neither.
+    """
+    if text in {"champion", "challenger", "previous_champion"}:
+        return text
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) < 2**31:
+        raise InvalidInput(f"a version is a number from 1 on, or champion, challenger or previous_champion, not {text!r}")
+    return int(text)

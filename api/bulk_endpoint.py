@@ -1,0 +1,226 @@
+"""Answers bulk routes: bytes of any media type in, and an answer that leaves in parts.
+
+Like `api.fast_route` this is a small ASGI application ahead of the framework, with the same gate, request ids, limits and meters.
+It differs in what it hands to its use: the raw body with the headers of the request. An answer whose length is not known
+streams: each part is made when the one before it has been taken by the client's connection.
+"""
+
+import asyncio
+import base64
+import inspect
+import logging
+import time
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi import Depends
+from fastapi.routing import APIRoute
+from starlette.types import Receive, Scope, Send
+
+from api.auth import Gate
+from api.errors import Rendered
+from api.fast_route import BEARER, Call, ClientGone, checked_request_id, new_request_id
+from api.metrics import RouteMeter
+from trajops.errors import InvalidInput, TooLarge, TrajOpsError
+
+Part = bytes | bytearray | memoryview
+# zlib's window sizes: with a gzip header, or with zlib's own.
+_WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One bulk request, its body uncompressed.
+
+    Attributes:
+        call: who asks, and under which id.
+        path: parameters of the path.
+        headers: by lower-case name.
+        body: all of it.
+    """
+
+    call: Call
+    path: Mapping[str, str]
+    headers: Mapping[bytes, bytes]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer: its parts are sent one by one; their iterator may still make them.
+
+    Attributes:
+        parts: what the body consists of.
+        media_type: of the body.
+        headers: further ones.
+    """
+
+    parts: Iterable[Part] | AsyncIterator[Part]
+    media_type: bytes = b"application/json"
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+
+
+Use = Callable[[Asked], Awaitable[Reply]]
+# The error as the door's protocol writes it; None stands for a fault of ours.
+RenderError = Callable[[TrajOpsError | None, str], Rendered]
+
+
+class BulkEndpoint:
+    """Answers one bulk route.
+
+    Args:
+        use: turns a request into a reply.
+        render: writes errors as the clients of the route expect them.
+        gate: knows the clients.
+        meter: counts the answers.
+        max_body_bytes: larger bodies are refused, also after they are uncompressed.
+    """
+
+    def __init__(self, use: Use, render: RenderError, gate: Gate, meter: RouteMeter, max_body_bytes: int) -> None:
+        self.use = use
+        self._render = render
+        self._gate = gate
+        self._meter = meter
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The ASGI application."""
+        started_s = time.perf_counter()
+        headers = dict(scope["headers"])
+        request_id = checked_request_id(headers.get(b"x-request-id", b"")) or new_request_id()
+        try:
+            client = await self._gate.admit(bearer(headers.get(b"authorization")))
+            length = headers.get(b"content-length", b"0")
+            if len(length) > 3 and int(length) > self._max_body_bytes:
+                raise self._too_large()
+            body = await self._read(receive)
+            encoding = headers.get(b"content-encoding", b"identity")
+            if encoding != b"identity":
+                body = await asyncio.to_thread(self._uncompressed, body, encoding)
+            reply = await self.use(Asked(Call(client, request_id), scope.get("path_params", {}), headers, body))
+        except ClientGone:
+            return
+        except Exception as error:  # noqa: BLE001 - every request gets an answer
+            status = await self._refuse(error, scope["path"], request_id, send)
+        else:
+            status = await self._send(reply, request_id, scope["path"], send)
+        self._meter.observe(status, time.perf_counter() - started_s)
+
+    async def _send(self, reply: Reply, request_id: str, path: str, send: Send) -> int:
+        parts = reply.parts
+        headers = [(b"content-type", reply.media_type), *reply.headers, (b"x-request-id", request_id.encode())]
+        if isinstance(parts, list):
+            headers.append((b"content-length", b"%d" % sum(map(len, parts))))
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if isinstance(parts, AsyncIterator):
+            try:
+                async for part in parts:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+            except Exception:
+                # The status has left. A body that ends without its last chunk tells the client that it is not whole.
+                logger.exception("%s failed in the middle of its answer", path, extra={"request_id": request_id})
+                raise
+        else:
+            for part in parts:
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        return 200
+
+    async def _refuse(self, error: Exception, path: str, request_id: str, send: Send) -> int:
+        if isinstance(error, TrajOpsError):
+            rendered = self._render(error, request_id)
+            if rendered.status >= 500:
+                logger.warning("%s: %s", path, error.message, extra={"request_id": request_id, "status": rendered.status})
+        else:
+            logger.error("%s failed", path, exc_info=error, extra={"request_id": request_id, "status": 500})
+            rendered = self._render(None, request_id)
+        headers = [(name.lower().encode(), value.encode()) for name, value in rendered.headers.items()]
+        headers += [(b"x-request-id", request_id.encode()), (b"content-length", b"%d" % len(rendered.content))]
+        await send({"type": "http.response.start", "status": rendered.status, "headers": headers})
+        await send({"type": "http.response.body", "body": rendered.content})
+        return rendered.status
+
+    async def _read(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size, is_more = 0, True
+        while is_more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._max_body_bytes:
+                raise self._too_large()
+            is_more = message.get("more_body", False)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _uncompressed(self, body: bytes, encoding: bytes) -> bytes:
+        bits = _WINDOW_BITS.get(encoding)
+        if bits is None:
+            raise InvalidInput("this takes Content-Encoding gzip or deflate, or none")
+        try:
+            inflate = zlib.decompressobj(bits)
+            whole = inflate.decompress(body, self._max_body_bytes)
+        except zlib.error as error:
+            raise InvalidInput(f"the body is not what its Content-Encoding says: {error}") from error
+        if inflate.unconsumed_tail:
+            raise self._too_large()
+        if not inflate.eof:
+            raise InvalidInput("the compressed body ends too early")
+        return whole
+
+    def _too_large(self) -> TooLarge:
+        return TooLarge(f"the body is larger than {self._max_body_bytes} bytes; send it in parts, or raise TRAJOPS_MAX_BODY_BYTES")
+
+
+class BulkRoute(APIRoute):
+    """Documents a bulk route, and is answered by its endpoint.
+
+    Args:
+        path: may have parameters.
+        endpoint: answers.
+        takes: annotations by name: those of the path, and `body`.
+        documentation: further arguments of a route; `name` and `response_model` among them.
+    """
+
+    def __init__(self, path: str, endpoint: BulkEndpoint, takes: Mapping[str, Any], **documentation: Any) -> None:
+        super().__init__(
+            path,
+            _documented(takes),
+            methods=["POST"],
+            dependencies=[Depends(BEARER)],
+            generate_unique_id_function=lambda route: route.name,
+            **documentation,
+        )
+        self.app = endpoint
+
+
+def _documented(takes: Mapping[str, Any]) -> Callable[..., Any]:
+    """A function that is never called: FastAPI reads its signature."""
+
+    def document() -> None:
+        raise AssertionError("a bulk route is answered by its endpoint")
+
+    document.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=kind) for name, kind in takes.items()]
+    )
+    return document
+
+
+def bearer(authorization: bytes | None) -> bytes | None:
+    """An Authorization header as the gate knows it.
+
+    Clients that know only user and password (MLflow's, or a URL of the form `http://user:password@host`) send an API key or
+    token as the password; the user may be anything.
+    """
+    if authorization is None or authorization[:6].lower() != b"basic ":
+        return authorization
+    try:
+        _, _, password = base64.b64decode(authorization[6:], validate=True).partition(b":")
+    except ValueError:
+        return authorization
+    return b"Bearer " + password

@@ -1,0 +1,66 @@
+"""Trajectories as nested JSON lists: all at once where all are well formed, one by one where some are not."""
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from trajops.errors import InvalidInput
+from trajops.trajectories import DEFAULT_WINDOW, FloatArray
+
+Row = list[tuple[float, float]]
+_T_OBS = DEFAULT_WINDOW.t_obs
+
+_decode = msgspec.json.Decoder(list[Row]).decode
+_decode_loosely = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_row = msgspec.json.Decoder(Row).decode
+
+
+class Rows(NamedTuple):
+    """(N, t_obs, 2) positions in metres, and why a row cannot be used; a malformed row holds zeros.
+
+    Positions that JSON can write and a scene cannot have are still in it: `trajops.services.bulk.bad_rows` finds them.
+    """
+
+    history_m: FloatArray
+    errors: Mapping[int, str]
+
+
+def read_rows(content: bytes | msgspec.Raw) -> Rows:
+    """Read `[[[x, y], …], …]`.
+
+    Raises:
+        InvalidInput: if it is not a list.
+    """
+    try:
+        rows = _decode(content)
+    except msgspec.MsgspecError:
+        rows = []
+    if rows and set(map(len, rows)) == {_T_OBS}:
+        return Rows(_array(rows), {})
+    return _one_by_one(content)
+
+
+def _one_by_one(content: bytes | msgspec.Raw) -> Rows:
+    try:
+        raw_rows = _decode_loosely(content)
+    except msgspec.MsgspecError as error:
+        raise InvalidInput(f"history must be a list of trajectories: {error}") from error
+    rows: list[Row] = []
+    errors: dict[int, str] = {}
+    for index, raw in enumerate(raw_rows):
+        try:
+            row = _decode_row(raw)
+            if len(row) != _T_OBS:
+                errors[index] = f"a trajectory has {_T_OBS} positions, not {len(row)}"
+        except msgspec.MsgspecError as error:
+            errors[index] = f"a trajectory is {_T_OBS} pairs [x, y] of numbers: {error}"
+        rows.append([(0.0, 0.0)] * _T_OBS if index in errors else row)
+    return Rows(_array(rows), errors)
+
+
+def _array(rows: list[Row]) -> FloatArray:
+    numbers = chain.from_iterable(chain.from_iterable(rows))
+    return np.fromiter(numbers, np.float64, len(rows) * _T_OBS * 2).reshape(len(rows), _T_OBS, 2)

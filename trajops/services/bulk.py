@@ -1,0 +1,210 @@
+"""Bulk forecasts of arrays that name no agent: one model for all rows, and nothing to remember row by row.
+
+Truth arrives for agents. A row without one can never be scored, so it is answered and counted, but leaves no event; and without
+a unit there is nothing to assign a variant to, so the champion answers, or the version that is asked for.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trajops.deployments.routing import Assignment, ModelRef, RouteTable
+from trajops.errors import NoModelReady, NotFound, ShapeError
+from trajops.ports import Clock, Forecaster
+from trajops.services.predict import PredictService
+from trajops.trajectories import DEFAULT_WINDOW, BoolArray, FloatArray, Forecast, WindowSpec
+
+Asked = int | Literal["champion", "challenger", "previous_champion"]
+
+LARGEST_M = 1e7
+# Rows forecast at once: what they need stays in the processor's cache, and no step of it keeps other threads waiting.
+BLOCK = 1024
+# Single precision must find a covariance definite too.
+_DEFINITE = 1.0 - 1e-5
+
+
+class Choice(NamedTuple):
+    """The warm model that answers a bulk, and the routing epoch in which it was chosen."""
+
+    assignment: Assignment
+    forecaster: Forecaster
+    epoch: int
+
+    @property
+    def model(self) -> ModelRef:
+        """The version."""
+        return self.assignment.model
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BulkForecast:
+    """Forecasts of N agents, single precision.
+
+    Attributes:
+        mean_m: (N, K, t_pred, 2) metres.
+        covariance_m2: (N, K, t_pred, 2, 2) square metres.
+        weights: (N, K); the first mode is the likeliest.
+        is_baseline: (N,) where the model failed and the baseline answered: in the first mode, which then weighs one.
+    """
+
+    mean_m: FloatArray
+    covariance_m2: FloatArray
+    weights: FloatArray
+    is_baseline: BoolArray
+
+
+def bad_rows(history_m: FloatArray) -> NDArray[np.intp]:
+    """Indices of rows that hold a number which is not finite, or farther out than 10,000 km.
+
+    Args:
+        history_m: (N, t_obs, 2) metres.
+    """
+    flat_m = history_m.reshape(len(history_m), -1)
+    if not len(flat_m) or (flat_m.max() <= LARGEST_M and flat_m.min() >= -LARGEST_M):  # false where a number is not one
+        return np.empty(0, dtype=np.intp)
+    return np.flatnonzero(~(np.abs(flat_m) <= LARGEST_M).all(axis=1))
+
+
+class Bulk:
+    """Chooses a model and forecasts many rows with it. Safe to call from several threads.
+
+    Args:
+        service: holds the snapshot and counts failures.
+        model_name: the registered model whose versions can be asked for.
+        baseline: answers where a model fails; always warm.
+        clock: the server's clock.
+        window: what goes in and comes out.
+    """
+
+    def __init__(
+        self, service: PredictService, model_name: str, baseline: Forecaster, clock: Clock, *, window: WindowSpec = DEFAULT_WINDOW
+    ) -> None:
+        self.window = window
+        self.model_name = model_name
+        self._service = service
+        self._baseline = baseline
+        self._clock = clock
+
+    def choose(self, asked: Asked | None) -> Choice:
+        """The champion, or the version or alias that is asked for.
+
+        Raises:
+            NotFound: if an alias points nowhere.
+            NoModelReady: if there is no champion, or the version is not warm (`model` in the details).
+        """
+        snapshot = self._service.snapshot
+        assignment = self._assign(snapshot.table, asked)
+        forecaster = snapshot.models.get(assignment.model)
+        if forecaster is None:
+            raise NoModelReady(f"version {assignment.model} is not warm yet; try again in a second", model=assignment.model)
+        if assignment.variant == "direct":
+            self._service.asked_ns[assignment.model] = self._clock.now_ns()
+        return Choice(assignment, forecaster, snapshot.table.epoch)
+
+    def forecast(self, choice: Choice, history_m: FloatArray) -> BulkForecast:
+        """Forecast (N, t_obs, 2) metres, all finite. Takes about a microsecond a row and lets other threads run.
+
+        Raises:
+            ShapeError: if there is no row, or they do not have that shape.
+        """
+        rows, window = len(history_m), self.window
+        if not rows or history_m.shape[1:] != (window.t_obs, 2):
+            raise ShapeError(f"history must have shape (N, {window.t_obs}, 2) with N ≥ 1, not {history_m.shape}")
+        blocks = _Blocks(rows, window.t_pred)
+        for first in range(0, rows, BLOCK):
+            block_m = np.asarray(history_m[first : first + BLOCK], dtype=np.float64)
+            blocks.put(first, *self._block(choice, block_m))
+        return blocks.whole()
+
+    def _assign(self, table: RouteTable, asked: Asked | None) -> Assignment:
+        if asked is None:
+            if table.champion is None:
+                raise NoModelReady("no model has been deployed yet; stage a registered version and promote it")
+            return Assignment(table.champion, "champion")
+        ref = ModelRef(self.model_name, asked) if isinstance(asked, int) else table.alias(asked)
+        if ref is None:
+            raise NotFound(f"the alias {asked!r} points at no version in epoch {table.epoch}; ask for a number, or leave it out")
+        return Assignment(ref, "direct")
+
+    def _block(self, choice: Choice, history_m: FloatArray) -> tuple[Forecast, BoolArray]:
+        """A forecast whose every row can be scored, and which rows of it are the baseline's."""
+        agents = len(history_m)
+        try:
+            forecast = choice.forecaster.forecast(history_m)
+            if forecast.mean_m.shape[::2] != (agents, self.window.t_pred):
+                raise ShapeError(f"a forecast of shape {forecast.mean_m.shape} does not answer {agents} agents")
+            unusable = _unusable(forecast)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises, the agents need an answer
+            self._service.count_failure(choice.model, f"{type(error).__name__}: {error}")
+            return self._baseline.forecast(history_m), np.ones(agents, dtype=np.bool_)
+        if unusable.any():
+            cause = "it answered with a number that is not finite, or a covariance that is not positive definite"
+            self._service.count_failure(choice.model, cause)
+            forecast = _patched(forecast, unusable, self._baseline.forecast(history_m[unusable]))
+        return forecast, unusable
+
+
+class _Blocks:
+    """The whole forecast, put together from blocks; a block of the baseline may have fewer modes than the others."""
+
+    def __init__(self, rows: int, t_pred: int) -> None:
+        self._rows, self._t_pred = rows, t_pred
+        self._is_baseline = np.zeros(rows, dtype=np.bool_)
+        self._allocate(1)
+
+    def put(self, first: int, forecast: Forecast, is_baseline: BoolArray) -> None:
+        """Place the forecast of the rows from `first` on."""
+        agents, modes = forecast.weights.shape
+        if modes > self._modes:
+            before = self._mean_m, self._covariance_m2, self._weights
+            self._allocate(modes)
+            for whole, part in zip((self._mean_m, self._covariance_m2, self._weights), before, strict=True):
+                whole[:first] = part[:first, :1]
+            self._weights[:first, 1:] = 0.0
+        rows = slice(first, first + agents)
+        self._is_baseline[rows] = is_baseline
+        self._mean_m[rows] = forecast.mean_m
+        covariance_m2 = forecast.covariance_m2
+        if covariance_m2.strides[0] == 0:  # all agents share one: cast it once
+            covariance_m2 = covariance_m2[:1].astype(np.float32)
+        self._covariance_m2[rows] = covariance_m2
+        self._weights[rows] = forecast.weights
+        if modes < self._modes:
+            self._weights[rows, 1:] = 0.0
+
+    def whole(self) -> BulkForecast:
+        """All rows."""
+        return BulkForecast(self._mean_m, self._covariance_m2, self._weights, self._is_baseline)
+
+    def _allocate(self, modes: int) -> None:
+        self._modes = modes
+        self._mean_m = np.empty((self._rows, modes, self._t_pred, 2), dtype=np.float32)
+        self._covariance_m2 = np.empty((self._rows, modes, self._t_pred, 2, 2), dtype=np.float32)
+        self._weights = np.empty((self._rows, modes), dtype=np.float32)
+
+
+def _unusable(forecast: Forecast) -> BoolArray:
+    """(A,) whether a row cannot be scored: a number is not finite, or a covariance is not positive definite."""
+    agents = len(forecast.weights)
+    covariance_m2 = forecast.covariance_m2
+    if covariance_m2.strides[0] == 0:
+        covariance_m2 = covariance_m2[:1]
+    xx, xy, yy = covariance_m2[..., 0, 0], covariance_m2[..., 0, 1], covariance_m2[..., 1, 1]
+    # Each comparison is false where a number is not one; the sums of a block cannot run over, its positions are bounded.
+    is_definite = (xx > 0.0) & (xx * yy * _DEFINITE > xy * xy) & (xx < np.inf) & (yy < np.inf)
+    if is_definite.all() and np.isfinite(forecast.mean_m.sum() + forecast.weights.sum()):
+        return np.zeros(agents, dtype=np.bool_)
+    is_finite = np.isfinite(forecast.mean_m).all(axis=(1, 2, 3)) & np.isfinite(forecast.weights).all(axis=1)
+    return np.asarray(~(is_finite & is_definite.all(axis=(1, 2))))
+
+
+def _patched(forecast: Forecast, rows: BoolArray, baseline: Forecast) -> Forecast:
+    """The forecast with some rows exchanged for the baseline's: all modes alike, and the first of them certain."""
+    mean_m, covariance_m2, weights = forecast.mean_m.copy(), forecast.covariance_m2.copy(), forecast.weights.copy()
+    mean_m[rows] = baseline.mean_m
+    covariance_m2[rows] = baseline.covariance_m2
+    weights[rows] = 0.0
+    weights[rows, 0] = 1.0
+    return Forecast(mean_m, covariance_m2, weights)

@@ -39,6 +39,12 @@ def cpu_ns(pid: int) -> int:
     return sum(int((task / "schedstat").read_text().split()[0]) for task in Path(f"/proc/{pid}/task").iterdir())
 
 
+def tree_cpu_ns(pid: int) -> int:
+    """The same with all processes that it has started and that still live."""
+    children = {child for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()}
+    return cpu_ns(pid) + sum(tree_cpu_ns(int(child)) for child in children)
+
+
 class _Connection:
     """One socket that waits for its answer before it sends again."""
 
@@ -107,6 +113,24 @@ def closed_loop(host: str, port: int, request: bytes, *, requests: int, connecti
         for one in open_ones:
             one.socket.close()
     return Load(len(latencies_ms), refusals, failures, time.perf_counter() - start, tuple(latencies_ms))
+
+
+def paced(host: str, port: int, request: bytes, *, requests: int, pace_s: float) -> Load:
+    """Send a request every `pace_s` seconds over one socket; one that is due while another waits is sent late, and its wait counts."""
+    latencies_ms: list[float] = []
+    one = _Connection(host, port, request)
+    start = time.perf_counter()
+    for number in range(requests):
+        due = start + number * pace_s
+        time.sleep(max(0.0, due - time.perf_counter()))
+        one.send()
+        while (done := one.receive()) is None:
+            pass
+        if not done[0].startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"answered {done[0][:40]!r}")
+        latencies_ms.append((time.perf_counter() - due) * 1e3)
+    one.socket.close()
+    return Load(len(latencies_ms), 0, 0, time.perf_counter() - start, tuple(latencies_ms))
 
 
 def post(path: str, body: bytes, headers: dict[str, str]) -> bytes:

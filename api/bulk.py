@@ -1,9 +1,12 @@
 """What the bulk doors share: one model chosen, all rows judged and forecast off the event loop, counted by door."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any
 
+import numpy as np
+
+from api.fast_route import Call, take
 from api.json_tasks import packed
 from api.json_workers import JsonWorkers
 from api.metrics import Meters
@@ -11,7 +14,7 @@ from api.warm_up import WarmUp
 from trajops.errors import InvalidInput, NoModelReady, TooLarge
 from trajops.services.bulk import Asked, Bulk, BulkForecast, Choice, bad_rows
 from trajops.services.predict import BASELINE
-from trajops.trajectories import FloatArray
+from trajops.trajectories import BoolArray, FloatArray
 
 # Up to here a forecast costs less than handing it to a thread and back would disturb others.
 INLINE_ROWS = 64
@@ -55,38 +58,54 @@ class BulkDoors:
             await self._warm_up(error)
         return self.bulk.choose(asked)
 
-    async def forecast(self, choice: Choice, history_m: FloatArray) -> BulkForecast:
-        """Forecast (N, t_obs, 2) metres, all of whose rows must be good."""
+    async def forecast(self, choice: Choice, history_m: FloatArray, dtype: type = np.float32) -> BulkForecast:
+        """Forecast (N, t_obs, 2) metres, all of whose rows must be good, into arrays of `dtype`."""
         if len(history_m) <= INLINE_ROWS:
-            return self._forecast(choice, history_m)
-        return await asyncio.to_thread(self._forecast, choice, history_m)
+            return self._forecast(choice, history_m, dtype)
+        return await asyncio.to_thread(self._forecast, choice, history_m, dtype)
 
-    def count(self, choice: Choice, forecast: BulkForecast, door: str) -> None:
+    def count(self, choice: Choice, is_baseline: BoolArray, door: str) -> None:
         """Count answered rows: those of the model, and those that the baseline answered for it."""
-        of_baseline = int(forecast.is_baseline.sum())
-        self._meters.count_bulk(choice.model, len(forecast.is_baseline) - of_baseline, door)
+        of_baseline = int(is_baseline.sum())
+        self._meters.count_bulk(choice.model, len(is_baseline) - of_baseline, door)
         self._meters.count_bulk(BASELINE, of_baseline, door)
 
-    async def written(self, task: str, array: FloatArray) -> AsyncIterator[bytes]:
-        """The rows of an array as JSON, some at a time, with commas between them; `task` is `numbers` or `nested`."""
+    async def written(
+        self, task: str, array: FloatArray, *, decimals: int | None = None, without: Collection[int] = ()
+    ) -> AsyncIterator[bytes]:
+        """The rows of an array as JSON, some at a time, with commas between them.
+
+        Args:
+            task: `numbers` or `nested`.
+            array: (N, …).
+            decimals: `nested` rounds to these.
+            without: rows that `nested` writes as null.
+        """
         for first in range(0, len(array), ROWS_A_PART):
             rows = array[first : first + ROWS_A_PART]
             meta, buffer = packed(rows)
+            if decimals is not None:
+                meta["decimals"] = decimals
+            if without:
+                meta["without"] = [row - first for row in without if first <= row < first + len(rows)]
             _, [part] = await self.workers.run(task, meta, [buffer], size=rows.size * JSON_BYTES)
             yield b"," + part if first else bytes(part)
 
-    def check_size(self, rows: int) -> None:
-        """Refuse what is too large.
+    def admit(self, call: Call, rows: int) -> None:
+        """Let so many rows in: no more than one request may carry, and no more than the client has predictions left.
 
         Raises:
             TooLarge: saying how much one request may carry.
+            RateLimited: saying when to try again, or that it can never be.
         """
         if rows > self.max_rows:
             raise TooLarge(
-                f"one request may carry {self.max_rows} trajectories, not {rows}; send them in parts, or raise TRAJOPS_MAX_BATCH"
+                f"one request may carry at most {self.max_rows} trajectories, not {rows}; send them in parts, or raise TRAJOPS_MAX_BATCH"
             )
+        if call.client.bucket is not None:
+            take(call.client.bucket, rows)
 
-    def _forecast(self, choice: Choice, history_m: FloatArray) -> BulkForecast:
+    def _forecast(self, choice: Choice, history_m: FloatArray, dtype: type) -> BulkForecast:
         bad = bad_rows(history_m)
         if len(bad):
             named = ", ".join(map(str, bad[:_NAMED_ROWS].tolist()))
@@ -95,7 +114,7 @@ class BulkDoors:
                 f"history holds numbers that are not finite, or beyond ±1e7 m, in row {named}{more} (counted from 0); leave such rows out. "
                 "A tensor has no place for an error of one row: /batch_predict answers the others"
             )
-        return self.bulk.forecast(choice, history_m)
+        return self.bulk.forecast(choice, history_m, dtype)
 
 
 def version_asked(text: str) -> Any:

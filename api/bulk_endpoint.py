@@ -23,6 +23,7 @@ from api.auth import Gate
 from api.errors import Rendered
 from api.fast_route import BEARER, Call, ClientGone, checked_request_id, new_request_id
 from api.metrics import RouteMeter
+from api.rate_limits import ClientBucket
 from trajops.errors import InvalidInput, TooLarge, TrajOpsError
 
 Part = bytes | bytearray | memoryview
@@ -92,8 +93,11 @@ class BulkEndpoint:
         started_s = time.perf_counter()
         headers = dict(scope["headers"])
         request_id = checked_request_id(headers.get(b"x-request-id", b"")) or new_request_id()
+        bucket = None
         try:
             client = await self._gate.admit(bearer(headers.get(b"authorization")))
+            client.require_scope("predict")
+            bucket = client.bucket
             length = headers.get(b"content-length", b"0")
             if len(length) > 3 and int(length) > self._max_body_bytes:
                 raise self._too_large()
@@ -105,14 +109,16 @@ class BulkEndpoint:
         except ClientGone:
             return
         except Exception as error:  # noqa: BLE001 - every request gets an answer
-            status = await self._refuse(error, scope["path"], request_id, send)
+            status = await self._refuse(error, bucket, scope["path"], request_id, send)
         else:
-            status = await self._send(reply, request_id, scope["path"], send)
+            status = await self._send(reply, bucket, request_id, scope["path"], send)
         self._meter.observe(status, time.perf_counter() - started_s)
 
-    async def _send(self, reply: Reply, request_id: str, path: str, send: Send) -> int:
+    async def _send(self, reply: Reply, bucket: ClientBucket | None, request_id: str, path: str, send: Send) -> int:
         parts = reply.parts
         headers = [(b"content-type", reply.media_type), *reply.headers, (b"x-request-id", request_id.encode())]
+        if bucket is not None:
+            headers += (bucket.policy, bucket.remaining())
         if isinstance(parts, list):
             headers.append((b"content-length", b"%d" % sum(map(len, parts))))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -130,7 +136,7 @@ class BulkEndpoint:
         await send({"type": "http.response.body", "body": b""})
         return 200
 
-    async def _refuse(self, error: Exception, path: str, request_id: str, send: Send) -> int:
+    async def _refuse(self, error: Exception, bucket: ClientBucket | None, path: str, request_id: str, send: Send) -> int:
         if isinstance(error, TrajOpsError):
             rendered = self._render(error, request_id)
             if rendered.status >= 500:
@@ -139,6 +145,8 @@ class BulkEndpoint:
             logger.error("%s failed", path, exc_info=error, extra={"request_id": request_id, "status": 500})
             rendered = self._render(None, request_id)
         headers = [(name.lower().encode(), value.encode()) for name, value in rendered.headers.items()]
+        if bucket is not None:
+            headers += (bucket.policy, bucket.remaining_after_refusal(error))
         headers += [(b"x-request-id", request_id.encode()), (b"content-length", b"%d" % len(rendered.content))]
         await send({"type": "http.response.start", "status": rendered.status, "headers": headers})
         await send({"type": "http.response.body", "body": rendered.content})

@@ -37,6 +37,17 @@ class FastBatch(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=Fals
     items: Annotated[list[msgspec.Raw], msgspec.Meta(min_length=1)]
 
 
+class FastColumns(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
+    """`BatchColumnsIn`, its trajectories still raw."""
+
+    history: msgspec.Raw
+    agent_id: list[Name] | None = None
+    scene_id: Name | list[Name] = "default"
+    observed_at_s: EpochSeconds | list[EpochSeconds] | None = None
+    model_version: Version | Alias | None = None
+    source: Source = "live"
+
+
 class FastObservation(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):
     """`ObservationIn`."""
 

@@ -63,7 +63,6 @@ class FastEndpoint:
         meter: counts the answers.
         max_body_bytes: larger bodies are refused.
         scope: what a client must be allowed to do.
-        cost: how many predictions a decoded body asks for. Default: one, which is charged before the body is read.
     """
 
     def __init__(
@@ -76,7 +75,6 @@ class FastEndpoint:
         max_body_bytes: int,
         *,
         scope: Scope = "predict",
-        cost: Cost | None = None,
     ) -> None:
         self.use = use
         self.model = model
@@ -85,7 +83,6 @@ class FastEndpoint:
         self._meter = meter
         self._max_body_bytes = max_body_bytes
         self._scope: Scope = scope
-        self._cost = cost
         self._logged_s: dict[str, float] = {}
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -106,11 +103,9 @@ class FastEndpoint:
             if self._scope not in client.may:
                 client.require_scope(self._scope)
             bucket = client.bucket
-            if bucket is not None and self._cost is None and not bucket.take(1, started_s):
+            if bucket is not None and not bucket.take(1, started_s):
                 raise bucket.refusal(1)
             query = self._judge(await self._read(receive, length))
-            if bucket is not None and self._cost is not None:
-                _take(bucket, self._cost(query))
             content = await self.use(query, Call(client, request_id))
         except ClientGone:
             return
@@ -246,7 +241,12 @@ def encoded(headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
-def _take(bucket: ClientBucket, count: int) -> None:
+def take(bucket: ClientBucket, count: int) -> None:
+    """Take so many predictions.
+
+    Raises:
+        RateLimited: if so many are not there.
+    """
     if not bucket.take(count, time.perf_counter()):
         raise bucket.refusal(count)
 

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import orjson
 
-from api import mlflow_scoring, oip
+from api import batch_bodies, mlflow_scoring, oip
 from trajops.errors import TrajOpsError
 from trajops.trajectories import FloatArray
 
@@ -29,12 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 class Reply(msgspec.Struct, gc=False):
-    """How a task ended: what it gives and how many buffers follow, or the code and the sentence of its error."""
+    """How a task ended: what it gives and how many buffers follow, or the code, the sentence and the fields of its error."""
 
     meta: Any = None
     parts: int = 0
     error: str | None = None
     message: str = ""
+    fields: list[dict[str, Any]] = []
 
 
 def packed(array: FloatArray) -> tuple[dict[str, Any], memoryview]:
@@ -64,17 +65,36 @@ def read_mlflow(_meta: Any, buffers: Sequence[Buffer]) -> Outcome:
     return {"version": version, "history": meta}, [history]
 
 
+def read_batch(_meta: Any, buffers: Sequence[Buffer]) -> Outcome:
+    """The JSON of a batch, as items or as columns → what it asks for, and the array."""
+    asked, history_m = batch_bodies.read(bytes(buffers[0]))
+    meta, history = packed(history_m)
+    return {"batch": msgspec.to_builtins(asked), "history": meta}, [history]
+
+
 def numbers(meta: Any, buffers: Sequence[Buffer]) -> Outcome:
     """An array → its numbers in row-major order, with commas between them and without brackets."""
     return None, [orjson.dumps(unpacked(meta, buffers[0]).ravel(), option=_NUMPY)[1:-1]]
 
 
 def nested(meta: Any, buffers: Sequence[Buffer]) -> Outcome:
-    """An array → its rows as nested lists, with commas between them and without the outer brackets."""
-    return None, [orjson.dumps(unpacked(meta, buffers[0]), option=_NUMPY)[1:-1]]
+    """An array → its rows as nested lists, with commas between them and without the outer brackets.
+
+    Numbers are rounded to `decimals`, and the rows of `without` are null.
+    """
+    array = unpacked(meta, buffers[0])
+    if "decimals" in meta:
+        array = array.round(meta["decimals"])
+    without = meta.get("without")
+    if not without:
+        return None, [orjson.dumps(array, option=_NUMPY)[1:-1]]
+    rows = array.tolist()
+    for row in without:
+        rows[row] = None
+    return None, [orjson.dumps(rows)[1:-1]]
 
 
-TASKS: dict[str, Task] = {"read_oip": read_oip, "read_mlflow": read_mlflow, "numbers": numbers, "nested": nested}
+TASKS: dict[str, Task] = {"read_oip": read_oip, "read_mlflow": read_mlflow, "read_batch": read_batch, "numbers": numbers, "nested": nested}
 
 
 def run(task: str, meta: Any, buffers: Sequence[Buffer]) -> Outcome:
@@ -88,7 +108,8 @@ def _answer(message: bytes, connection: "Connection[Any, Any]") -> tuple[Reply, 
     try:
         given, parts = run(task, meta, buffers)
     except TrajOpsError as error:
-        return Reply(error=error.code, message=error.message), ()
+        fields = [field.model_dump() for field in error.details.get("fields", ())]
+        return Reply(error=error.code, message=error.message, fields=fields), ()
     except Exception as error:
         logger.exception("the task %s failed", task)
         return Reply(error="internal", message=f"{type(error).__name__}: {error}"), ()

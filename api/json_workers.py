@@ -22,6 +22,7 @@ import msgspec
 from api import json_tasks
 from api.json_tasks import Buffer, Outcome
 from trajops import errors
+from trajops.contracts.problems import FieldProblem
 from trajops.errors import TrajOpsError, Unavailable
 
 # Bytes up to which work is done on the spot: well under a millisecond.
@@ -95,7 +96,7 @@ class JsonWorkers:
             worker.process.kill()
             raise Unavailable("the process that reads and writes JSON has ended; try again") from error
         if reply.error is not None:
-            raise _error(reply.error, reply.message)
+            raise _error(reply)
         return reply.meta, parts
 
     def _start(self, before: _Worker | None) -> _Worker:
@@ -113,6 +114,8 @@ class JsonWorkers:
         return worker
 
 
-def _error(code: str, message: str) -> TrajOpsError:
+def _error(reply: json_tasks.Reply) -> TrajOpsError:
     kinds = [errors.InvalidInput, errors.ShapeError, errors.TooLarge]
-    return next((kind for kind in kinds if kind.code == code), TrajOpsError)(message)
+    kind = next((kind for kind in kinds if kind.code == reply.error), TrajOpsError)
+    details = {"fields": [FieldProblem(**field) for field in reply.fields]} if reply.fields else {}
+    return kind(reply.message, **details)

@@ -11,7 +11,7 @@ import trajops
 from api import errors
 from api.fast_route import FastApi
 from api.observed import Observed
-from api.routes import documentation, drift, health, jobs, keys, mlflow_scoring, oip, predict, predictions, releases, session, status
+from api.routes import batch, documentation, drift, health, jobs, keys, mlflow_scoring, oip, predict, predictions, releases, session, status
 from api.wiring import Parts
 from trajops.settings import Settings
 
@@ -57,6 +57,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
     app.state.parts = parts
     errors.install(app)
     predict.install(app, parts)
+    batch.install(app, parts)
     oip.install(app, parts)
     mlflow_scoring.install(app, parts)
     for module in (session, releases, predictions, drift, jobs, keys, status, health, documentation):

@@ -26,6 +26,8 @@ from trajops.contracts.models import ModelsOut
 from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.predictions import (
     AgentsOut,
+    BatchColumnsIn,
+    BatchColumnsOut,
     BatchPredictIn,
     BatchPredictOut,
     ObservationIn,
@@ -110,6 +112,10 @@ class TrajOpsClient:
     def batch_predict(self, items: Sequence[PredictIn]) -> BatchPredictOut:
         """Forecast many agents; the answers keep the order of the items."""
         return self._post("/batch_predict", BatchPredictOut, BatchPredictIn(items=list(items)))
+
+    def batch_columns(self, body: BatchColumnsIn) -> BatchColumnsOut:
+        """The same with one list a field, for a third of the cost; without `agent_id` nothing is recorded."""
+        return self._post("/batch_predict", BatchColumnsOut, body)
 
     def observe(self, observations: Sequence[ObservationIn], source: str = "live") -> ObservationsOut:
         """Hand over new positions, in any order."""

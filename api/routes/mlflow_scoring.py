@@ -90,10 +90,10 @@ class Invocations:
             raise InvalidInput("this takes application/json only, not CSV or Parquet: a trajectory is a tensor")
         doors = self._doors
         model_version, history_m = await self._read(asked.body)
-        doors.check_size(len(history_m))
+        doors.admit(asked.call, len(history_m))
         choice = await doors.choose(model_version)
         forecast = await doors.forecast(choice, history_m)
-        doors.count(choice, forecast, DOOR)
+        doors.count(choice, forecast.is_baseline, DOOR)
         stream = self._stream(choice, forecast)
         if len(history_m) * JSON_BYTES_A_ROW <= INLINE_BYTES:
             return Reply([b"".join([part async for part in stream])])

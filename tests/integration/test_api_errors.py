@@ -107,7 +107,7 @@ def test_a_body_above_the_limit_is_refused_without_a_length_too(api: Api) -> Non
 
 def test_a_batch_above_the_limit_is_refused(api: Api) -> None:
     found = problem(api.post("/batch_predict", {"items": [{"agent_id": "a"}] * 21}), 413, "too_large")
-    assert "at most 20 items" in found.detail
+    assert "at most 20 trajectories" in found.detail
 
 
 @pytest.mark.parametrize("body", [{"items": []}, {}, {"items": 5}, {"items": [{}], "more": 1}, []], ids=repr)

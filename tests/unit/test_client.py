@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from console.client import ApiProblem, ApiUnavailable, TrajOpsClient
-from trajops.contracts.predictions import ObservationIn, PredictIn
+from trajops.contracts.predictions import BatchColumnsIn, ObservationIn, PredictIn
 
 NOW = "2026-11-24T03:00:00Z"
 ROUTE = {
@@ -149,6 +149,24 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         "/batch_predict",
         {"items": [{"agent_id": "a"}]},
         {"items": [{"prediction": PREDICTION, "error_code": None, "error": None}]},
+    ),
+    "batch_columns": (
+        lambda c: c.batch_columns(BatchColumnsIn(history=[HISTORY], agent_id=["a"])),
+        "POST",
+        "/batch_predict",
+        {"history": [[list(p) for p in HISTORY]], "agent_id": ["a"]},
+        {
+            "dt_s": 0.4,
+            "epoch": 1,
+            "model_name": ["trajectory"],
+            "model_version": [1],
+            "variant": ["champion"],
+            "prediction_id": ["p"],
+            "weights": [[1.0]],
+            "positions": [[[[1.0, 2.0]]]],
+            "covariance": [[[[1.0, 0.0, 1.0]]]],
+            "errors": [],
+        },
     ),
     "observe": (
         lambda c: c.observe([ObservationIn(agent_id="a", observed_at_s=1.0, position=(1.0, 2.0))]),
@@ -302,7 +320,7 @@ def test_two_changes_have_different_keys_and_a_given_key_is_kept(client: TrajOps
     assert keys[2] == "mine"
 
 
-@pytest.mark.parametrize("name", ["predict", "batch_predict", "observe", "sign_in"])
+@pytest.mark.parametrize("name", ["predict", "batch_predict", "batch_columns", "observe", "sign_in"])
 def test_calls_that_are_not_idempotent_are_never_repeated(client: TrajOpsClient, api: Scripted, name: str) -> None:
     api.answers = [(503, "")]
     with pytest.raises(ApiProblem):

@@ -1,6 +1,6 @@
 """Predict: positions in, positions with uncertainty out."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
@@ -53,6 +53,44 @@ class BatchPredictIn(Wire):
     """Many agents at once."""
 
     items: list[PredictIn] = Field(min_length=1)
+
+
+class BatchColumnsIn(Wire):
+    """Many agents at once, one list a field: the same as items, for a third of the cost. Without `agent_id` nothing is remembered."""
+
+    history: list[Any] = Field(
+        min_length=1, description="One entry a trajectory: 8 pairs [x, y] in metres, oldest first. A bad one spoils only itself."
+    )
+    agent_id: list[Name] | None = Field(None, description="The moving body of each. Left out: answers are counted, not recorded.")
+    scene_id: Name | list[Name] = Field("default", description="One for all, or one for each.")
+    observed_at_s: EpochSeconds | list[EpochSeconds] | None = Field(
+        None, description="Time of the last position, one for all or one for each. Left out: now."
+    )
+    model_version: ModelVersion | None = None
+    source: Literal["live", "replay"] = "live"
+
+
+class BatchRowError(Wire):
+    """Why a row has no prediction; its entries in the columns are null."""
+
+    row: int = Field(description="Counted from 0.")
+    error_code: str
+    error: str
+
+
+class BatchColumnsOut(Wire):
+    """Answers in the order of the rows, one list a field."""
+
+    dt_s: float
+    epoch: int | None = Field(description="Routing epoch in which the answers were made; null where none was.")
+    model_name: list[str | None] = Field(description="`baseline` where constant velocity answered for a model that failed.")
+    model_version: list[int | None]
+    variant: list[Literal["control", "treatment", "champion", "direct"] | None]
+    prediction_id: list[str | None] | None = Field(description="Null where no agents were named: nothing was recorded.")
+    weights: list[list[float] | None] = Field(description="Probability of each mode, likeliest first.")
+    positions: list[list[list[Point]] | None] = Field(description="(K, 12, 2) metres for each row.")
+    covariance: list[list[list[tuple[Finite, Finite, Finite]]] | None] = Field(description="(K, 12, 3): xx, xy, yy, square metres.")
+    errors: list[BatchRowError]
 
 
 class BatchItemOut(Wire):

@@ -40,7 +40,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BulkForecast:
-    """Forecasts of N agents, single precision.
+    """Forecasts of N agents, in the precision that was asked for.
 
     Attributes:
         mean_m: (N, K, t_pred, 2) metres.
@@ -103,8 +103,8 @@ class Bulk:
             self._service.asked_ns[assignment.model] = self._clock.now_ns()
         return Choice(assignment, forecaster, snapshot.table.epoch)
 
-    def forecast(self, choice: Choice, history_m: FloatArray) -> BulkForecast:
-        """Forecast (N, t_obs, 2) metres, all finite. Takes about a microsecond a row and lets other threads run.
+    def forecast(self, choice: Choice, history_m: FloatArray, dtype: type = np.float32) -> BulkForecast:
+        """Forecast (N, t_obs, 2) metres, all finite, into arrays of `dtype`. Lets other threads run.
 
         Raises:
             ShapeError: if there is no row, or they do not have that shape.
@@ -112,7 +112,7 @@ class Bulk:
         rows, window = len(history_m), self.window
         if not rows or history_m.shape[1:] != (window.t_obs, 2):
             raise ShapeError(f"history must have shape (N, {window.t_obs}, 2) with N ≥ 1, not {history_m.shape}")
-        blocks = _Blocks(rows, window.t_pred)
+        blocks = _Blocks(rows, window.t_pred, dtype)
         for first in range(0, rows, BLOCK):
             block_m = np.asarray(history_m[first : first + BLOCK], dtype=np.float64)
             blocks.put(first, *self._block(choice, block_m))
@@ -149,8 +149,8 @@ class Bulk:
 class _Blocks:
     """The whole forecast, put together from blocks; a block of the baseline may have fewer modes than the others."""
 
-    def __init__(self, rows: int, t_pred: int) -> None:
-        self._rows, self._t_pred = rows, t_pred
+    def __init__(self, rows: int, t_pred: int, dtype: type) -> None:
+        self._rows, self._t_pred, self._dtype = rows, t_pred, dtype
         self._is_baseline = np.zeros(rows, dtype=np.bool_)
         self._allocate(1)
 
@@ -168,7 +168,7 @@ class _Blocks:
         self._mean_m[rows] = forecast.mean_m
         covariance_m2 = forecast.covariance_m2
         if covariance_m2.strides[0] == 0:  # all agents share one: cast it once
-            covariance_m2 = covariance_m2[:1].astype(np.float32)
+            covariance_m2 = covariance_m2[:1].astype(self._dtype)
         self._covariance_m2[rows] = covariance_m2
         self._weights[rows] = forecast.weights
         if modes < self._modes:
@@ -180,9 +180,9 @@ class _Blocks:
 
     def _allocate(self, modes: int) -> None:
         self._modes = modes
-        self._mean_m = np.empty((self._rows, modes, self._t_pred, 2), dtype=np.float32)
-        self._covariance_m2 = np.empty((self._rows, modes, self._t_pred, 2, 2), dtype=np.float32)
-        self._weights = np.empty((self._rows, modes), dtype=np.float32)
+        self._mean_m: FloatArray = np.empty((self._rows, modes, self._t_pred, 2), dtype=self._dtype)
+        self._covariance_m2: FloatArray = np.empty((self._rows, modes, self._t_pred, 2, 2), dtype=self._dtype)
+        self._weights: FloatArray = np.empty((self._rows, modes), dtype=self._dtype)
 
 
 def _unusable(forecast: Forecast) -> BoolArray:

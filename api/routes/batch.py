@@ -1,0 +1,46 @@
+"""`/batch_predict`: many agents at once."""
+
+from typing import Any
+
+from api.batch import Batches
+from api.bulk_endpoint import Asked, BulkEndpoint, BulkRoute, Reply
+from api.errors import DOCUMENTED, Rendered, render, render_unexpected
+from api.fast_route import FastApi
+from api.wiring import Parts
+from trajops.contracts.predictions import BatchColumnsIn, BatchColumnsOut, BatchPredictIn, BatchPredictOut
+from trajops.errors import TrajOpsError
+
+PATH = "/batch_predict"
+DESCRIPTION = """\
+Forecast up to `TRAJOPS_MAX_BATCH` agents at once: as a list of items, or as columns (one list a field), which cost a third.
+
+The answers have the form of the request and keep its order. A bad trajectory spoils only itself: it is answered with a code and a
+sentence. Trajectories that name an agent are recorded before their answers leave; columns without `agent_id` are counted only, and
+answered by the champion or `model_version`. A large answer streams."""
+
+
+def _render(error: TrajOpsError | None, request_id: str) -> Rendered:
+    return render_unexpected(request_id) if error is None else render(error, request_id)
+
+
+def install(app: FastApi, parts: Parts) -> None:
+    """Register the route."""
+    batches = Batches(parts.bulk, parts.service, parts.spool, parts.meters, lambda: parts.host)
+
+    async def use(asked: Asked) -> Reply:
+        return await batches(asked)
+
+    endpoint = BulkEndpoint(use, _render, parts.gate, parts.meters.route(PATH), parts.settings.max_body_bytes)
+    takes: dict[str, Any] = {"body": BatchPredictIn | BatchColumnsIn}
+    route = BulkRoute(
+        PATH,
+        endpoint,
+        takes,
+        name="batch_predict",
+        summary="Batch Predict",
+        description=DESCRIPTION,
+        tags=["predict"],
+        response_model=BatchPredictOut | BatchColumnsOut,
+        responses={status: DOCUMENTED[status] for status in (401, 403, 404, 413, 422, 429, 503)},
+    )
+    app.add_bulk_route(route)

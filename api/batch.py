@@ -30,6 +30,9 @@ from trajops.services.predict import BASELINE, Answer, PredictService
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray
 
 DOOR = "batch"
+ARROW = b"application/vnd.apache.arrow.stream"
+# Bytes of one part of an answer that is not made in parts.
+PART_BYTES = 256 * 1024
 # Rows that are answered in one go: up to here it costs less than handing it to a thread would disturb others.
 SLICE = 64
 # Slices between two returns to the event loop.
@@ -65,7 +68,10 @@ class Batches:
         self._service, self._spool, self._meters, self._host = service, spool, meters, host
 
     async def __call__(self, asked: Asked) -> Reply:
-        """Answer one batch; a large one streams."""
+        """Answer one batch in the form in which it is asked; a large one streams."""
+        media_type = asked.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if media_type == ARROW:
+            return await self._arrow(asked)
         batch, history_m = await self._read(asked.body)
         self._doors.admit(asked.call, batch.rows)
         if batch.agent_id is None:
@@ -168,7 +174,30 @@ class Batches:
             yield b"]"
         yield b',"errors":' + orjson.dumps(_errors({row: one for row, one in enumerate(found) if isinstance(one, TrajOpsError)})) + b"}"
 
+    async def _arrow(self, asked: Asked) -> Reply:
+        """An Arrow stream in and out: read and written on a thread, where it lets the event loop run."""
+        from api import arrow_batch  # noqa: PLC0415 - brings pyarrow, which the API's start does without
+
+        batch, history_m = await asyncio.to_thread(arrow_batch.read_stream, asked.body)
+        self._doors.check_size(batch.rows)
+        if batch.agent_id is None:
+            choice, forecast, errors = await self._forecast(batch, history_m, np.float32)
+            content = await asyncio.to_thread(arrow_batch.written, choice, forecast, errors)
+        else:
+            found = [one async for part in self.answered(batch, history_m, asked.call) for one in part]
+            content = await asyncio.to_thread(arrow_batch.written_recorded, found)
+        parts = [content[first : first + PART_BYTES] for first in range(0, len(content), PART_BYTES)]
+        return Reply(parts, ARROW)
+
     async def _anonymous(self, batch: Batch, history_m: FloatArray) -> Reply:
+        choice, forecast, errors = await self._forecast(batch, history_m, np.float64)
+        stream = self._anonymous_columns(choice, forecast, errors)
+        if batch.rows <= SLICE:
+            return Reply([b"".join([part async for part in stream])])
+        return Reply(stream)
+
+    async def _forecast(self, batch: Batch, history_m: FloatArray, dtype: type) -> tuple[Choice, BulkForecast, dict[int, TrajOpsError]]:
+        """Forecast rows that name no agent, and count them; rows that cannot be used are forecast as zeros, and have an error."""
         choice = await self._doors.choose(cast("Version | None", batch.model_version))
         bad = set(bad_rows(history_m).tolist())
         errors: dict[int, TrajOpsError] = {row: InvalidInput("history holds a number that is not finite, or beyond ±1e7 m") for row in bad}
@@ -176,12 +205,9 @@ class Batches:
         if errors:
             history_m = history_m.copy()
             history_m[list(errors)] = 0.0
-        forecast = await self._doors.forecast(choice, history_m, np.float64)
+        forecast = await self._doors.forecast(choice, history_m, dtype)
         self._doors.count(choice, np.delete(forecast.is_baseline, list(errors)), DOOR)
-        stream = self._anonymous_columns(choice, forecast, errors)
-        if batch.rows <= SLICE:
-            return Reply([b"".join([part async for part in stream])])
-        return Reply(stream)
+        return choice, forecast, errors
 
     async def _anonymous_columns(self, choice: Choice, forecast: BulkForecast, errors: Mapping[int, TrajOpsError]) -> AsyncIterator[bytes]:
         named = [BASELINE if is_baseline else choice.model for is_baseline in forecast.is_baseline.tolist()]

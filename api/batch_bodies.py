@@ -159,9 +159,14 @@ def _documented(model: type[_Model], content: bytes) -> _Model:
     try:
         return model.model_validate_json(content)
     except ValidationError as error:
-        fields = _fields(error, "body")
-        more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
-        raise InvalidInput(f"{fields[0].field}: {fields[0].message}{more}", fields=fields) from error
+        raise refusal(error) from error
+
+
+def refusal(error: ValidationError) -> InvalidInput:
+    """The refusal of a whole body, every field named."""
+    fields = _fields(error, "body")
+    more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
+    return InvalidInput(f"{fields[0].field}: {fields[0].message}{more}", fields=fields)
 
 
 def _fields(error: ValidationError, *prefix: str) -> list[Any]:

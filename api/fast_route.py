@@ -43,7 +43,6 @@ class Call(NamedTuple):
 
 Use = Callable[[Any, Call], Awaitable[bytes]]
 Decode = Callable[[bytes], Any]
-Cost = Callable[[Any], int]
 # What a fast decoder raises on a body that the documented model has to judge.
 REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 

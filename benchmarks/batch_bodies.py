@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 ROWS = 10_000
 
@@ -44,7 +45,28 @@ def oip_json() -> Bulk:
     return Bulk("/v2/models/trajectory/infer", {"Content-Type": "application/json"}, json.dumps({"inputs": [tensor]}).encode())
 
 
-FORMATS: dict[str, Callable[[], Bulk]] = {"oip_binary": oip_binary, "oip_json": oip_json}
+def columns_json() -> Bulk:
+    """Columnar `/batch_predict`: nested lists in and out."""
+    history = walks().astype(float).round(2).tolist()
+    return Bulk("/batch_predict", {"Content-Type": "application/json"}, json.dumps({"history": history}).encode())
+
+
+def arrow() -> Bulk:
+    """`/batch_predict` as an Arrow IPC stream."""
+    history = pa.FixedSizeListArray.from_arrays(pa.array(walks().ravel()), 16)
+    table = pa.table({"history": history})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return Bulk("/batch_predict", {"Content-Type": "application/vnd.apache.arrow.stream"}, sink.getvalue().to_pybytes())
+
+
+FORMATS: dict[str, Callable[[], Bulk]] = {
+    "oip_binary": oip_binary,
+    "arrow": arrow,
+    "oip_json": oip_json,
+    "columns_json": columns_json,
+}
 
 
 def send(connection: http.client.HTTPConnection, bulk: Bulk, key: str) -> int:

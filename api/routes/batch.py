@@ -16,7 +16,11 @@ Forecast up to `TRAJOPS_MAX_BATCH` agents at once: as a list of items, or as col
 
 The answers have the form of the request and keep its order. A bad trajectory spoils only itself: it is answered with a code and a
 sentence. Trajectories that name an agent are recorded before their answers leave; columns without `agent_id` are counted only, and
-answered by the champion or `model_version`. A large answer streams."""
+answered by the champion or `model_version`. A large answer streams.
+
+For bulk there is `application/vnd.apache.arrow.stream`: the same columns as an Arrow IPC stream, `history` as fixed-size lists of 16
+floats, `model_version` and `source` in the schema's metadata; the answer is a stream with one row a trajectory."""
+ARROW_MEDIA: dict[str, Any] = {"application/vnd.apache.arrow.stream": {"schema": {"type": "string", "format": "binary"}}}
 
 
 def _render(error: TrajOpsError | None, request_id: str) -> Rendered:
@@ -41,6 +45,7 @@ def install(app: FastApi, parts: Parts) -> None:
         description=DESCRIPTION,
         tags=["predict"],
         response_model=BatchPredictOut | BatchColumnsOut,
-        responses={status: DOCUMENTED[status] for status in (401, 403, 404, 413, 422, 429, 503)},
+        responses={200: {"content": ARROW_MEDIA}, **{status: DOCUMENTED[status] for status in (401, 403, 404, 413, 422, 429, 503)}},
+        openapi_extra={"requestBody": {"content": ARROW_MEDIA}},
     )
     app.add_bulk_route(route)

@@ -179,7 +179,7 @@ class Batches:
         from api import arrow_batch  # noqa: PLC0415 - brings pyarrow, which the API's start does without
 
         batch, history_m = await asyncio.to_thread(arrow_batch.read_stream, asked.body)
-        self._doors.check_size(batch.rows)
+        self._doors.admit(asked.call, batch.rows)
         if batch.agent_id is None:
             choice, forecast, errors = await self._forecast(batch, history_m, np.float32)
             content = await asyncio.to_thread(arrow_batch.written, choice, forecast, errors)

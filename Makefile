@@ -6,6 +6,9 @@ NAME ?=
 TEST_PACKAGES := chromium postgresql
 LONG_PACKAGES := podman buildah runc netavark aardvark-dns catatonit uidmap mmdebstrap iptables
 
+# Without bytecode on disk each process compiles its libraries anew, which doubles its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help demo check test test-long bench lock docs format environment environment-dev
 

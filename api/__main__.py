@@ -1,6 +1,7 @@
 """`python -m api`: serve the API with the address, port, processes and log level of the settings."""
 
 import argparse
+import os
 import sys
 
 from api.server import serve
@@ -18,6 +19,9 @@ def main() -> int:
     workers = parser.parse_args().workers
     if workers < 1:
         parser.error("--workers must be at least 1")
+    # Several processes read it from their environment, to know how many share a client's limit.
+    os.environ["TRAJOPS_API_WORKERS"] = str(workers)
+    settings = Settings()
     logs.configure("api", settings.log_level)
     parts = Parts(settings)
     try:

@@ -1,7 +1,7 @@
 """The prediction API: hot routes for programs, `/v1` for operators."""
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI
@@ -40,7 +40,8 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
         await run_in_threadpool(parts.open)
         on_open()
         try:
-            yield
+            async with parts.quota_sync or nullcontext():
+                yield
         finally:
             await run_in_threadpool(parts.close)
 

@@ -24,8 +24,8 @@ class ClientBucket(Bucket):
 
     __slots__ = ("_rendered", "_rendered_tokens", "policy")
 
-    def __init__(self, limit_id: str, limit: Limit, now_s: float, *, processes: int = 1) -> None:
-        super().__init__(limit_id, limit, now_s, processes=processes)
+    def __init__(self, limit_id: str, limit: Limit, now_s: float, *, processes: int = 1, is_shared: bool = False) -> None:
+        super().__init__(limit_id, limit, now_s, processes=processes, is_shared=is_shared)
         window_s = max(1, ceil(limit.burst / limit.rate_per_s))
         self.policy: Header = (b"ratelimit-policy", b'"client";q=%d;w=%d' % (limit.burst, window_s))
         self._rendered, self._rendered_tokens = _rendered(self.tokens, 0), self.tokens
@@ -61,11 +61,13 @@ class Limiter:
     Args:
         default: limit of clients without one of their own; a rate of 0 limits nobody.
         processes: how many API processes share it.
+        is_shared: whether they tell each other what they gave out.
     """
 
-    def __init__(self, default: Limit, *, processes: int = 1) -> None:
+    def __init__(self, default: Limit, *, processes: int = 1, is_shared: bool = False) -> None:
         self._default = default
         self._processes = processes
+        self._is_shared = is_shared
         # A bucket lives as long as a remembered client holds it, so that the bound on those bounds these.
         self.buckets: WeakValueDictionary[str, ClientBucket] = WeakValueDictionary()
 
@@ -79,5 +81,7 @@ class Limiter:
             return None
         bucket = self.buckets.get(client.limit_id)
         if bucket is None or bucket.limit != limit:
-            bucket = self.buckets[client.limit_id] = ClientBucket(client.limit_id, limit, time.perf_counter(), processes=self._processes)
+            now_s = time.perf_counter()
+            bucket = ClientBucket(client.limit_id, limit, now_s, processes=self._processes, is_shared=self._is_shared)
+            self.buckets[client.limit_id] = bucket
         return bucket

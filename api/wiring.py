@@ -12,6 +12,7 @@ from api.json_workers import JsonWorkers
 from api.metrics import Meters
 from api.model_host import ModelHost
 from api.model_loads import Loader
+from api.quota_sync import QuotaSync
 from api.rate_limits import Limiter
 from api.turn import Turn
 from api.warm_up import WarmUp
@@ -21,6 +22,7 @@ from data.identity.token_secret import token_secret
 from data.identity.tokens import JwtTokens
 from data.lake.group_commit import GroupCommit
 from data.lake.spool import Spool
+from data.limits.redis_quota import RedisQuota
 from data.models.loader import ModelLoader
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
@@ -56,7 +58,8 @@ class Parts:
         self.meters = Meters()
         self.cached = Cached()
         self.cached_longer = Cached(keep_s=5.0)
-        self.limiter = Limiter(Limit(settings.rate_limit_per_s, settings.rate_limit_burst), processes=settings.api_processes)
+        limit = Limit(settings.rate_limit_per_s, settings.rate_limit_burst)
+        self.limiter = Limiter(limit, processes=settings.limit_processes, is_shared=settings.redis_url is not None)
         self.gate = Gate(self._authenticate, limiter=self.limiter)
         self.buffer = TrackBuffer(self.clock, ttl_s=settings.track_ttl_s, capacity=settings.track_capacity, max_gap_s=settings.truth_gap_s)
         self.service = PredictService(settings.model_name, ConstantVelocity(), self.buffer, self.clock)
@@ -125,6 +128,16 @@ class Parts:
         return Lake(self.settings.lake_dir, self.settings.spool_dir, self.database.engine)
 
     @cached_property
+    def quota(self) -> RedisQuota | None:
+        """What all API processes share of the limits; None where each gives out its own share."""
+        return None if self.settings.redis_url is None else RedisQuota(self.settings.redis_url.get_secret_value())
+
+    @cached_property
+    def quota_sync(self) -> QuotaSync | None:
+        """Keeps the buckets in step with the shared quota."""
+        return None if self.quota is None else QuotaSync(self.limiter, self.quota)
+
+    @cached_property
     def identity(self) -> Identity:
         """Users, tokens and API keys."""
         tokens = JwtTokens(token_secret(self.settings))
@@ -144,7 +157,7 @@ class Parts:
             EnvironmentProblem: if they cannot be used.
         """
         self.database.migrate()
-        return self.identity is not None
+        return self.identity is not None and (self.settings.redis_url is None or self.quota is not None)
 
     def open(self) -> None:
         """Prepare what the first request needs, and follow the routes.
@@ -156,6 +169,10 @@ class Parts:
         self.meters.gauge("trajops_epoch", "Routing epoch that answers.", lambda: self.host.epoch)
         self.meters.gauge("trajops_warm_models", "Model versions kept warm.", lambda: len(self.host.warm))
         self.meters.gauge("trajops_buffered_agents", "Agents in the track buffer.", lambda: len(self.buffer))
+        self.meters.gauge("trajops_limited_clients", "Clients with a token bucket.", lambda: len(self.limiter.buckets))
+        sync = self.quota_sync
+        if sync is not None:
+            self.meters.gauge("trajops_shared_quota_up", "Whether quotas are shared with the other processes.", lambda: sync.is_up)
         self.meters.count_by_model(
             "trajops_model_failures", "Answers that the baseline gave because a model failed.", self.service.failures.copy
         )
@@ -169,6 +186,8 @@ class Parts:
         self.json_workers.close()
         self.spool.close()
         self.database.close()
+        if self.quota is not None:
+            self.quota.close()
 
     def _authenticate(self, credential: str) -> Client:
         # Through `self`, so that making the gate does not open the database. A token alone does not tell of a disabled user.

@@ -1,7 +1,7 @@
 """Storage in memory for tests and experiments; held to the same contract tests as the real adapters."""
 
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,8 +17,9 @@ from trajops.contracts.drift import DriftCheckOut, without_histograms
 from trajops.contracts.jobs import JobOut, JobRunOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
-from trajops.errors import Conflict, NotFound, RegistryUnavailable, StaleVersion
+from trajops.errors import Conflict, NotFound, RegistryUnavailable, StaleVersion, Unavailable
 from trajops.jobs import job_out
+from trajops.rate_limits import Report, Settled, booked
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
 from trajops.telemetry import Event
 
@@ -460,6 +461,32 @@ class MemorySink:
     def write(self, table: str, events: Sequence[Event]) -> None:
         """Keep the events."""
         self.events.setdefault(table, []).extend(events)
+
+
+class MemoryQuota:
+    """Implements `trajops.rate_limits.SharedQuota`; `is_away` makes it an outage.
+
+    Args:
+        clock_s: seconds of a clock that only goes forward.
+    """
+
+    def __init__(self, clock_s: Callable[[], float]) -> None:
+        self.is_away = False
+        self._clock_s = clock_s
+        self._levels: dict[str, tuple[float, float]] = {}
+
+    def settle(self, reports: Sequence[Report]) -> list[Settled]:
+        """Book the reports."""
+        if self.is_away:
+            raise Unavailable("the shared quota is away")
+        return [self._book(report) for report in reports]
+
+    def _book(self, report: Report) -> Settled:
+        now_s = self._clock_s()
+        level, at_s = self._levels.get(report.limit_id, (float(report.limit.burst), now_s))
+        settled = booked(level, now_s - at_s, report)
+        self._levels[report.limit_id] = (settled.level, now_s)
+        return settled
 
 
 class MemoryRegistry:

@@ -1,4 +1,4 @@
-"""A real PostgreSQL for the tests that need one: skipped where it is not installed, failed where CI=true."""
+"""A real PostgreSQL and a real Redis for the tests that need one: skipped where it is not installed, failed where CI=true."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 from uuid import uuid4
 
 import pytest
@@ -29,15 +30,19 @@ def free_port() -> int:
         return port
 
 
+def _miss(service: str, package: str) -> NoReturn:
+    reason = f"{service} is not installed; apt-get install -y --no-install-recommends {package}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """SQLAlchemy URL, without a database's name, of a server that lives as long as the session."""
     binaries = _postgres_bin()
     if binaries is None:
-        reason = "PostgreSQL is not installed; apt-get install -y --no-install-recommends postgresql"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        _miss("PostgreSQL", "postgresql")
     # Not tmp_path: as root the server must run as another user, who cannot enter pytest's private folders.
     folder = Path(tempfile.mkdtemp(prefix="trajops-postgres-"))
     account = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
@@ -86,3 +91,43 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
     yield f"{postgres_server}/{name}"
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+class RedisServer:
+    """A Redis on a port of its own that can go and come back; it keeps nothing on disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._port = folder, free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        """Start it, and wait until it listens."""
+        options = ["--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
+        self._process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 20
+        while True:
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self._port)) == 0:
+                    return
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail("Redis did not start")
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it at once."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A running, empty Redis."""
+    if shutil.which("redis-server") is None:
+        _miss("Redis", "redis-server")
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()

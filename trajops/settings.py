@@ -72,10 +72,16 @@ class Settings(BaseSettings):
     rate_limit_burst: int = Field(
         200_000, ge=1, le=10**12, description="Most predictions that one client may ask for at once; an API key may have limits of its own."
     )
-    api_processes: int = Field(
-        1, ge=1, le=1024, description="How many API processes serve the same clients; each gives out its share of every limit by itself."
+    api_processes: int | None = Field(
+        None,
+        ge=1,
+        le=10_000,
+        description="How many API processes serve the same clients, over all machines; each gives out its share of every limit. "
+        "Default: `api_workers`.",
     )
-
+    redis_url: SecretStr | None = Field(
+        None, description="Redis in which API processes share quotas (`redis://HOST:PORT/DATABASE`). Default: each gives out its own share."
+    )
     issuer: str | None = Field(None, description="External issuer whose RS256 tokens are accepted beside ours: the exact `iss`.")
     issuer_jwks_url: str | None = Field(None, description="Where the external issuer publishes its keys (JWKS); needed with `issuer`.")
     issuer_audience: str = Field("trajops", min_length=1, description="What `aud` of an external token must contain.")
@@ -88,6 +94,11 @@ class Settings(BaseSettings):
     def sql_url(self) -> str:
         """URL of the control state's database."""
         return self.database_url or f"sqlite:///{self.var_dir.absolute() / 'trajops.db'}"
+
+    @property
+    def limit_processes(self) -> int:
+        """Processes that a client's limit is shared out among."""
+        return self.api_processes or self.api_workers
 
     @cached_property
     def registry_url(self) -> str:

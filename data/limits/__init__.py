@@ -1,0 +1,1 @@
+"""Adapters for quotas that several processes share."""

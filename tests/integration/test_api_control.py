@@ -292,3 +292,5 @@ def test_metrics_are_open_to_this_machine_only(tmp_path: Path) -> None:
         assert api.client.get("/metrics").status_code == 401
         found: httpx.Response = api.get("/metrics")
         assert found.status_code == 200
+        secret, _ = api.parts.identity.create_api_key("robot", "viewer", scopes=["predict"], actor="test", reason=REASON)
+        assert api.client.get("/metrics", headers={"Authorization": f"Bearer {secret}"}).status_code == 403

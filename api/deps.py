@@ -31,9 +31,12 @@ async def _anybody(request: Request, _credentials: Annotated[Any, Security(BEARE
 
 
 async def _door_reader(request: Request, _credentials: Annotated[Any, Security(BEARER)]) -> Client:
-    """The same at the door of a foreign protocol, whose clients may know Basic credentials only."""
+    """A client at the door of a foreign protocol: it may know Basic credentials only, and reads there in order to predict."""
     header = request.headers.get("authorization")
-    return await parts_of(request).gate.admit(bearer(None if header is None else header.encode("latin-1")))
+    client = await parts_of(request).gate.admit(bearer(None if header is None else header.encode("latin-1")))
+    if "read" not in client.may:
+        client.require_scope("predict")
+    return client
 
 
 async def _reader(client: Annotated[Client, Depends(_anybody)]) -> Client:

@@ -74,11 +74,14 @@ def render(error: TrajOpsError, request_id: str | None) -> Rendered:
         )
     elif status == 403:
         headers["WWW-Authenticate"] = 'Bearer realm="trajops", error="insufficient_scope"'
-    elif status == 503:
-        headers["Retry-After"] = str(error.details.get("retry_after_s", 1))
-    elif "retry_after_s" in error.details:
-        headers["Retry-After"] = str(error.details["retry_after_s"])
+    headers |= retry_headers(error)
     return _rendered(status, error.code, error.message, request_id, headers, error.details.get("fields", ()))
+
+
+def retry_headers(error: TrajOpsError) -> dict[str, str]:
+    """When to try again: a part that is away, in a second unless it says otherwise; a limit, when it says so."""
+    after_s = error.details.get("retry_after_s", 1 if status_of(type(error)) == 503 else None)
+    return {} if after_s is None else {"Retry-After": str(after_s)}
 
 
 def render_unexpected(request_id: str | None) -> Rendered:

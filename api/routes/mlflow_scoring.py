@@ -15,7 +15,7 @@ from api import mlflow_scoring
 from api.bulk import JSON_BYTES_A_ROW, BulkDoors
 from api.bulk_endpoint import Asked, BulkEndpoint, BulkRoute, Reply
 from api.deps import DoorReader, PartsOf
-from api.errors import DOCUMENTED, Rendered, status_of
+from api.errors import DOCUMENTED, Rendered, retry_headers, status_of
 from api.fast_route import FastApi
 from api.json_tasks import unpacked
 from api.json_workers import INLINE_BYTES
@@ -35,6 +35,7 @@ CODES = {
     403: "PERMISSION_DENIED",
     404: "RESOURCE_DOES_NOT_EXIST",
     413: "REQUEST_LIMIT_EXCEEDED",
+    429: "RESOURCE_EXHAUSTED",
     503: "TEMPORARILY_UNAVAILABLE",
 }
 DESCRIPTION = """\
@@ -53,8 +54,8 @@ def render(error: TrajOpsError | None, _request_id: str) -> Rendered:
     headers = {"Content-Type": "application/json"}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="trajops"'
-    elif status == 503 and error is not None:
-        headers["Retry-After"] = str(error.details.get("retry_after_s", 1))
+    if error is not None:
+        headers |= retry_headers(error)
     message = "the server failed on this request; its log names the cause" if error is None else error.message
     return Rendered(status, headers, orjson.dumps({"error_code": CODES.get(status, "INTERNAL_ERROR"), "message": message}))
 
@@ -121,7 +122,7 @@ def install(app: FastApi, parts: Parts) -> None:
     """Register the routes of the protocol."""
     path = "/invocations"
     endpoint = BulkEndpoint(Invocations(parts.bulk), render, parts.gate, parts.meters.route(path), parts.settings.max_body_bytes)
-    documented = {status: {**DOCUMENTED[status], "model": ScoringProblem, "content": {}} for status in (401, 404, 413, 503)}
+    documented = {status: {**DOCUMENTED[status], "model": ScoringProblem, "content": {}} for status in (401, 403, 404, 413, 429, 503)}
     route = BulkRoute(
         path,
         endpoint,

@@ -18,7 +18,7 @@ from api import oip
 from api.bulk import JSON_BYTES_A_ROW, BulkDoors, version_asked
 from api.bulk_endpoint import Asked, BulkEndpoint, BulkRoute, Part, Reply
 from api.deps import DoorReader, PartsOf
-from api.errors import Rendered, status_of
+from api.errors import Rendered, retry_headers, status_of
 from api.fast_route import FastApi
 from api.json_tasks import unpacked
 from api.json_workers import INLINE_BYTES
@@ -52,8 +52,10 @@ _DOCUMENTED: dict[int | str, dict[str, Any]] = {
     for status, what in (
         (400, "Cannot be used"),
         (401, "No valid credential"),
+        (403, "Not allowed"),
         (404, "No such model"),
         (413, "Too large"),
+        (429, "Beyond the client's limit"),
         (503, "Not now"),
     )
 }
@@ -66,8 +68,8 @@ def render(error: TrajOpsError | None, _request_id: str) -> Rendered:
     headers = {"Content-Type": "application/json"}
     if status == 401:
         headers["WWW-Authenticate"] = 'Bearer realm="trajops"'
-    elif status == 503 and error is not None:
-        headers["Retry-After"] = str(error.details.get("retry_after_s", 1))
+    if error is not None:
+        headers |= retry_headers(error)
     message = "the server failed on this request; its log names the cause" if error is None else error.message
     return Rendered(status, headers, orjson.dumps({"error": message}))
 
@@ -95,7 +97,7 @@ router = APIRouter(prefix="/v2", tags=[TAG], route_class=OipRoute)
 Name = Annotated[str, Path(description="The registered model.")]
 Version = Annotated[str, Path(description="A version's number, or an alias.")]
 NOT_READY: dict[int | str, dict[str, Any]] = {400: {"model": IsReady, "description": "Not ready"}}
-READS: dict[int | str, dict[str, Any]] = {status: _DOCUMENTED[status] for status in (401, 404)}
+READS: dict[int | str, dict[str, Any]] = {status: _DOCUMENTED[status] for status in (401, 403, 404)}
 
 
 @router.get("/health/live", summary="Is the process alive?")
@@ -112,7 +114,7 @@ async def server_ready(parts: PartsOf, response: Response) -> IsReady:
     return IsReady(ready=is_ready)
 
 
-@router.get("", summary="Server metadata", responses={401: _DOCUMENTED[401]})
+@router.get("", summary="Server metadata", responses={status: _DOCUMENTED[status] for status in (401, 403)})
 async def server_metadata(_client: DoorReader) -> ServerMetadata:
     """Who serves, and which extensions it knows."""
     return ServerMetadata(name="trajops", version=trajops.__version__, extensions=EXTENSIONS)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.builders import a_history
 from tests.running_api import Api, a_body, running_api
 from trajops.contracts.problems import Problem
 
@@ -49,6 +50,30 @@ def test_a_batch_takes_as_many_tokens_as_it_has_items_or_none(api: Api) -> None:
     assert "retry-after" not in never.headers
     assert "more than the 5" in never.json()["detail"]
     assert api.post("/batch_predict", batch(2)).headers["ratelimit"].startswith('"client";r=0;')
+
+
+HISTORY = a_history()[0].tolist()
+DOORS = {
+    "/v2/models/trajectory/infer": lambda rows: {
+        "inputs": [{"name": "history", "datatype": "FP64", "shape": [rows, 8, 2], "data": [HISTORY] * rows}]
+    },
+    "/invocations": lambda rows: {"inputs": [HISTORY] * rows},
+}
+
+
+@pytest.mark.parametrize("path", DOORS)
+def test_other_doors_take_from_the_same_bucket_and_say_when_too(api: Api, path: str) -> None:
+    body = DOORS[path]
+    served = api.post(path, body(3))
+    assert served.status_code == 200, served.text
+    assert served.headers["ratelimit"].startswith('"client";r=2;')
+    refused = api.post(path, body(3))
+    assert refused.status_code == 429
+    assert 95 <= int(refused.headers["retry-after"]) <= 100
+    never = api.post(path, body(6))
+    assert never.status_code == 429
+    assert "retry-after" not in never.headers
+    assert [api.post("/predict", a_body()).status_code for _ in range(3)] == [200, 200, 429]
 
 
 def test_what_is_wrong_tells_what_is_left_too(api: Api) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from fractions import Fraction
 from itertools import accumulate
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from api.quota_sync import QuotaSync
 from api.rate_limits import ClientBucket, Limiter
+from api.wiring import Parts
 from data.stubs import MemoryQuota
 from trajops.clients import Client
 from trajops.errors import BatchOverLimit, RateLimited
 from trajops.rate_limits import Bucket, Limit, Report, Settled
+from trajops.settings import Settings
 
 RATES = st.sampled_from([0.1, 0.5, 1.0, 3.0, 7.0, 100.0, 1e4])
 ASKED = st.lists(st.tuples(st.floats(0, 5), st.integers(1, 12)), min_size=1, max_size=60)
@@ -363,3 +366,11 @@ def test_a_fault_does_not_end_the_task(caplog: pytest.LogCaptureFixture) -> None
     asyncio.run(run())
     assert "could not be settled" in caplog.text
     assert client.bucket.tokens < 49.0
+
+
+@pytest.mark.parametrize(("given", "processes"), [({}, 1), ({"api_workers": 4}, 4), ({"api_workers": 4, "api_processes": 12}, 12)], ids=str)
+def test_a_limit_is_shared_out_among_all_processes_that_there_are(tmp_path: Path, given: dict[str, int], processes: int) -> None:
+    parts = Parts(Settings(var_dir=tmp_path, rate_limit_per_s=60, rate_limit_burst=600, **given))
+    bucket = parts.limiter.admitted(Client("ada", "viewer")).bucket
+    assert bucket is not None
+    assert bucket.share == Limit(60 / processes, 600 // processes)

@@ -7,7 +7,7 @@ the schema's metadata. A row that has an error has no forecast.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -24,6 +24,7 @@ from trajops.trajectories import DEFAULT_WINDOW, FloatArray
 
 _T_OBS, _T_PRED = DEFAULT_WINDOW.t_obs, DEFAULT_WINDOW.t_pred
 _NUMBERS = _T_OBS * 2
+_NAMED = {"model_name": pa.utf8(), "model_version": pa.int32(), "variant": pa.utf8(), "prediction_id": pa.utf8()}
 # Rows of one record batch of an answer.
 _ROWS = 2_048
 
@@ -82,24 +83,44 @@ def written(choice: Choice, forecast: BulkForecast, errors: Mapping[int, TrajOps
     return _stream(named, arrays, is_bad, errors, modes, choice.epoch)
 
 
-def written_recorded(found: Sequence[Answer | TrajOpsError]) -> memoryview:
-    """The answer to rows that name an agent, each of them recorded."""
+class Piece(NamedTuple):
+    """A few rows that name an agent: names and numbers by column, modes filled up with zeros, and the errors by row."""
+
+    named: Mapping[str, list[Any]]
+    arrays: Mapping[str, FloatArray]
+    errors: Mapping[int, TrajOpsError]
+    epoch: int | None
+
+
+def piece(first: int, found: Sequence[Answer | TrajOpsError]) -> Piece:
+    """What was found for a few rows, as columns."""
     bodies: list[dict[str, Any] | None] = [one.body if isinstance(one, Answer) else None for one in found]
     modes = max((len(body["modes"]) for body in bodies if body is not None), default=1)
-    weights = np.zeros((len(found), modes))
-    positions = np.zeros((len(found), modes, _T_PRED, 2))
-    covariance = np.zeros((len(found), modes, _T_PRED, 3))
+    shapes = {"weights": (), "positions": (_T_PRED, 2), "covariance": (_T_PRED, 3)}
+    arrays: dict[str, FloatArray] = {name: np.zeros((len(found), modes, *shape), np.float32) for name, shape in shapes.items()}
     for row, body in enumerate(bodies):
         for number, mode in enumerate(body["modes"] if body is not None else ()):
-            weights[row, number] = mode["weight"]
-            positions[row, number] = mode["positions"]
-            covariance[row, number] = mode["covariance"]
-    columns = {"model_name": pa.utf8(), "model_version": pa.int32(), "variant": pa.utf8(), "prediction_id": pa.utf8()}
-    named = {name: pa.array([body and body[name] for body in bodies], kind) for name, kind in columns.items()}
-    errors = {row: one for row, one in enumerate(found) if isinstance(one, TrajOpsError)}
-    epoch = max((body["epoch"] for body in bodies if body is not None), default=None)
-    arrays = {"weights": weights, "positions": positions, "covariance": covariance}
-    return _stream(named, arrays, np.array([body is None for body in bodies]), errors, modes, epoch)
+            arrays["weights"][row, number] = mode["weight"]
+            arrays["positions"][row, number] = mode["positions"]
+            arrays["covariance"][row, number] = mode["covariance"]
+    named = {name: [body and body[name] for body in bodies] for name in _NAMED}
+    errors = {first + row: one for row, one in enumerate(found) if isinstance(one, TrajOpsError)}
+    return Piece(named, arrays, errors, max((body["epoch"] for body in bodies if body is not None), default=None))
+
+
+def written_pieces(pieces: Sequence[Piece]) -> memoryview:
+    """The answer to rows that name an agent, each of them recorded."""
+    modes = max(one.arrays["weights"].shape[1] for one in pieces)
+    named = {name: pa.array([value for one in pieces for value in one.named[name]], kind) for name, kind in _NAMED.items()}
+    arrays = {name: np.concatenate([_widened(one.arrays[name], modes) for one in pieces]) for name in pieces[0].arrays}
+    errors = {row: error for one in pieces for row, error in one.errors.items()}
+    epoch = max((one.epoch for one in pieces if one.epoch is not None), default=None)
+    is_bad = named["model_name"].is_null().to_numpy(zero_copy_only=False)
+    return _stream(named, arrays, is_bad, errors, modes, epoch)
+
+
+def _widened(array: FloatArray, modes: int) -> FloatArray:
+    return array if array.shape[1] == modes else np.pad(array, [(0, 0), (0, modes - array.shape[1]), *[(0, 0)] * (array.ndim - 2)])
 
 
 def _stream(

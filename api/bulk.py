@@ -18,8 +18,8 @@ from trajops.trajectories import BoolArray, FloatArray
 
 # Up to here a forecast costs less than handing it to a thread and back would disturb others.
 INLINE_ROWS = 64
-# Rows written to JSON at once: a part of an answer of some hundred kilobytes.
-ROWS_A_PART = 1_000
+# Numbers written to JSON at once: a part of an answer of some hundred kilobytes.
+NUMBERS_A_PART = 32_000
 # Bytes that a number of an answer takes in JSON, about.
 JSON_BYTES = 10
 # And a row, with 73 numbers for each mode.
@@ -81,14 +81,15 @@ class BulkDoors:
             decimals: `nested` rounds to these.
             without: rows that `nested` writes as null.
         """
-        for first in range(0, len(array), ROWS_A_PART):
-            rows = array[first : first + ROWS_A_PART]
+        step = max(1, NUMBERS_A_PART * len(array) // array.size)
+        for first in range(0, len(array), step):
+            rows = array[first : first + step]
             meta, buffer = packed(rows)
             if decimals is not None:
                 meta["decimals"] = decimals
             if without:
                 meta["without"] = [row - first for row in without if first <= row < first + len(rows)]
-            _, [part] = await self.workers.run(task, meta, [buffer], size=rows.size * JSON_BYTES)
+            _, [part] = await self.workers.run(task, meta, [buffer], size=array.size * JSON_BYTES)
             yield b"," + part if first else bytes(part)
 
     def admit(self, call: Call, rows: int) -> None:

@@ -30,6 +30,9 @@ Part = bytes | bytearray | memoryview
 # zlib's window sizes: with a gzip header, or with zlib's own.
 _WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
 
+# Bytes that are sent in one go.
+SLICE_BYTES = 128 * 1024
+
 logger = logging.getLogger(__name__)
 
 
@@ -125,16 +128,27 @@ class BulkEndpoint:
         if isinstance(parts, AsyncIterator):
             try:
                 async for part in parts:
-                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                    await self._send_part(part, send)
             except Exception:
                 # The status has left. A body that ends without its last chunk tells the client that it is not whole.
                 logger.exception("%s failed in the middle of its answer", path, extra={"request_id": request_id})
                 raise
         else:
             for part in parts:
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+                await self._send_part(part, send)
         await send({"type": "http.response.body", "body": b""})
         return 200
+
+    @staticmethod
+    async def _send_part(part: Part, send: Send) -> None:
+        """Send one part; between slices of a large one the event loop sees to others, which `send` alone does not let it."""
+        if len(part) <= SLICE_BYTES:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+            return
+        whole = memoryview(part)
+        for first in range(0, len(whole), SLICE_BYTES):
+            await send({"type": "http.response.body", "body": whole[first : first + SLICE_BYTES], "more_body": True})
+            await asyncio.sleep(0)
 
     async def _refuse(self, error: Exception, bucket: ClientBucket | None, path: str, request_id: str, send: Send) -> int:
         if isinstance(error, TrajOpsError):

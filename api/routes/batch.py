@@ -6,6 +6,7 @@ from api.batch import Batches
 from api.bulk_endpoint import Asked, BulkEndpoint, BulkRoute, Reply
 from api.errors import DOCUMENTED, Rendered, render, render_unexpected
 from api.fast_route import FastApi
+from api.named_rows import NamedRows
 from api.wiring import Parts
 from trajops.contracts.predictions import BatchColumnsIn, BatchColumnsOut, BatchPredictIn, BatchPredictOut
 from trajops.errors import TrajOpsError
@@ -29,7 +30,7 @@ def _render(error: TrajOpsError | None, request_id: str) -> Rendered:
 
 def install(app: FastApi, parts: Parts) -> None:
     """Register the route."""
-    batches = Batches(parts.bulk, parts.service, parts.spool, parts.meters, lambda: parts.host)
+    batches = Batches(parts.bulk, NamedRows(parts.service, parts.spool, parts.meters, lambda: parts.host))
 
     async def use(asked: Asked) -> Reply:
         return await batches(asked)

@@ -1,0 +1,113 @@
+"""Rows that name an agent, answered exactly as `/predict` does it: assigned, forecast, recorded, and only then written.
+
+A few rows at a time, on a thread. What was answered is turned into its piece of the answer at once: ten thousand answers kept as
+objects would make the garbage collector look through all of them.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from typing import Any, Literal, NamedTuple, TypeVar, cast
+
+from api.batch_bodies import Batch, at
+from api.fast_route import Call
+from api.metrics import Meters
+from api.model_host import ModelHost
+from data.lake.spool import Spool
+from trajops.deployments.routing import ModelRef
+from trajops.errors import InvalidInput, NoModelReady, TrajOpsError, Unavailable
+from trajops.services.bulk import bad_rows
+from trajops.services.predict import Answer, PredictService
+from trajops.trajectories import FloatArray
+
+# Rows that are answered in one go: up to here it costs less than handing it to a thread would disturb others.
+SLICE = 64
+# Slices between two returns to the event loop.
+SLICES_A_PART = 8
+BEYOND = "history holds a number that is not finite, or beyond ±1e7 m"
+
+Found = Answer | TrajOpsError
+Piece = TypeVar("Piece")
+# The first row, and what was found from there on → its piece of the answer.
+Form = Callable[[int, Sequence[Found]], Piece]
+
+
+class Query(NamedTuple):
+    """One row as the predict service asks for it."""
+
+    agent_id: str
+    scene_id: str
+    history: Any
+    observed_at_s: float | None
+    model_version: Any
+    source: Literal["live", "replay"]
+
+
+class NamedRows:
+    """Answers and records rows.
+
+    Args:
+        service: answers.
+        spool: gets the events before any of their answers leaves.
+        meters: count the answers.
+        host: gives what begins to load versions that were asked for and are not warm.
+    """
+
+    def __init__(self, service: PredictService, spool: Spool, meters: Meters, host: Callable[[], ModelHost]) -> None:
+        self._service, self._spool, self._meters, self._host = service, spool, meters, host
+
+    async def answered(self, batch: Batch, history_m: FloatArray, call: Call, form: Form[Piece]) -> AsyncIterator[list[Piece]]:
+        """Pieces of the answer, some at a time and in order; what they tell is recorded.
+
+        Raises:
+            Unavailable: if not even the first rows can be recorded. Later it is an error of the rows that could not be.
+        """
+        for row in set(bad_rows(history_m).tolist()) - batch.errors.keys():
+            batch.errors[row] = BEYOND
+        unseen = frozenset(batch.unseen)
+
+        def part(rows: range) -> list[Piece]:
+            slices = (range(first, min(first + SLICE, rows.stop)) for first in range(rows.start, rows.stop, SLICE))
+            return [form(few.start, self._found(batch, history_m, few, unseen, call)) for few in slices]
+
+        step = SLICE * SLICES_A_PART
+        for first in range(0, batch.rows, step):
+            rows = range(first, min(first + step, batch.rows))
+            yield part(rows) if batch.rows <= SLICE else await asyncio.to_thread(part, rows)
+
+    def _found(self, batch: Batch, history_m: FloatArray, rows: range, unseen: frozenset[int], call: Call) -> list[Found]:
+        usable = [row for row in rows if row not in batch.errors]
+        queries = [_query(batch, history_m, row, row in unseen) for row in usable]
+        results = dict(zip(usable, self._service.predict_many(queries, call.client, call.request_id), strict=True))
+        found: list[Found] = [results[row] if row in results else InvalidInput(batch.errors[row]) for row in rows]
+        self._ask_for_cold(found)
+        answers = [result for result in found if isinstance(result, Answer)]
+        try:
+            self._spool.write("predictions", [answer.event for answer in answers])
+        except Unavailable as error:
+            self._meters.spool_errors += 1
+            if not rows.start:
+                raise
+            return [error if isinstance(result, Answer) else result for result in found]
+        for answer in answers:
+            self._meters.count_prediction(answer.event)
+        return found
+
+    def _ask_for_cold(self, found: Sequence[Found]) -> None:
+        """Begin to load the versions that rows asked for in vain; a batch does not wait for them."""
+        cold: set[ModelRef] = {one.details["model"] for one in found if isinstance(one, NoModelReady) and "model" in one.details}
+        for model in cold.difference(self._service.snapshot.table.models()):
+            with suppress(Unavailable):
+                self._host().ask(model)
+
+
+def _query(batch: Batch, history_m: FloatArray, row: int, is_unseen: bool) -> Query:
+    assert batch.agent_id is not None
+    return Query(
+        batch.agent_id[row],
+        at(batch.scene_id, row),
+        None if is_unseen else history_m[row].tolist(),
+        at(batch.observed_at_s, row),
+        at(batch.model_version, row),
+        cast("Literal['live', 'replay']", at(batch.source, row)),
+    )

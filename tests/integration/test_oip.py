@@ -276,3 +276,23 @@ def test_ready_is_false_without_a_model(tmp_path: Any) -> None:
         with pytest.raises(InferenceServerException, match="no model has been deployed") as refused:
             client.infer("trajectory", asked(some_histories(1), is_raw=True), headers=empty.headers)
         assert refused.value.status() == "503"
+
+
+def test_a_large_json_answer_streams_and_a_small_or_raw_one_tells_its_length(served: Served) -> None:
+    def headers(rows: int, **more: Any) -> Any:
+        histories = some_histories(rows).ravel().astype(float).round(3).tolist()
+        return served.api.post("/v2/models/trajectory/infer", spoilt(shape=[rows, 8, 2], data=histories) | more).headers
+
+    assert "content-length" in headers(2)
+    assert "content-length" in headers(2_000, parameters={"binary_data_output": True})
+    assert headers(2_000).get("transfer-encoding") == "chunked"
+
+
+def test_without_worker_processes_large_json_is_read_on_a_thread(tmp_path: Any) -> None:
+    with served_api(tmp_path, json_workers=0) as alone:
+        alone.api.promote(1)
+        histories = some_histories(2_000).astype(float).round(3)
+        out = alone.api.post("/v2/models/trajectory/infer", spoilt(shape=[2_000, 8, 2], data=histories.tolist())).json()
+        mean = next(one["data"] for one in out["outputs"] if one["name"] == "mean")
+        np.testing.assert_allclose(np.reshape(mean, (2_000, 1, 12, 2)), ConstantVelocity().forecast(histories).mean_m, rtol=1e-4, atol=1e-3)
+        assert not alone.api.parts.json_workers._workers

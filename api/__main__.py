@@ -13,7 +13,11 @@ from trajops.settings import Settings
 
 def main() -> int:
     """Check the machine, then serve until a signal comes."""
-    settings = Settings()
+    try:
+        settings = Settings.from_environment()
+    except EnvironmentProblem as problem:
+        sys.stderr.write(f"api: {problem.message}\n")
+        return 1
     parser = argparse.ArgumentParser(prog="python -m api", description=__doc__)
     parser.add_argument("--workers", type=int, default=settings.api_workers, help="processes that share the port (default: the settings')")
     workers = parser.parse_args().workers

@@ -20,7 +20,11 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the command line says; 0, or 1 with one sentence on standard error."""
     args = _parser().parse_args(arguments)
     actor, reason = f"shell:{os.getuid()}", "on the command line"
-    parts = Parts(Settings())
+    try:
+        parts = Parts(Settings.from_environment())
+    except TrajOpsError as error:
+        sys.stderr.write(f"people: {error.message}\n")
+        return 1
     try:
         parts.database.migrate()
         if args.command == "add":

@@ -8,11 +8,16 @@ import uvicorn
 
 from console.settings import ConsoleSettings
 from trajops import logs
+from trajops.errors import EnvironmentProblem
 
 
 def main() -> int:
     """Check the port, then serve; returns the exit code."""
-    settings = ConsoleSettings.from_environment()
+    try:
+        settings = ConsoleSettings.from_environment()
+    except EnvironmentProblem as problem:
+        sys.stderr.write(f"console: {problem.message}\n")
+        return 1
     logs.configure("console", os.environ.get("TRAJOPS_LOG_LEVEL", "info"))
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

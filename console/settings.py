@@ -4,6 +4,10 @@ import os
 from dataclasses import dataclass
 from typing import Self
 
+from trajops.errors import EnvironmentProblem
+
+MOST_PORT = 65_535
+
 
 @dataclass(frozen=True, slots=True)
 class ConsoleSettings:
@@ -21,8 +25,18 @@ class ConsoleSettings:
 
     @classmethod
     def from_environment(cls) -> Self:
-        """Read TRAJOPS_HOST, TRAJOPS_CONSOLE_PORT, TRAJOPS_API_PORT and TRAJOPS_API_URL."""
+        """Read TRAJOPS_HOST, TRAJOPS_CONSOLE_PORT, TRAJOPS_API_PORT and TRAJOPS_API_URL.
+
+        Raises:
+            EnvironmentProblem: naming a port that is none.
+        """
         host = os.environ.get("TRAJOPS_HOST", "127.0.0.1")
-        api_port = os.environ.get("TRAJOPS_API_PORT", "8000")
-        api_url = os.environ.get("TRAJOPS_API_URL") or f"http://{host}:{api_port}"
-        return cls(host=host, port=int(os.environ.get("TRAJOPS_CONSOLE_PORT", "8501")), api_url=api_url.rstrip("/"))
+        api_url = os.environ.get("TRAJOPS_API_URL") or f"http://{host}:{_port('TRAJOPS_API_PORT', '8000')}"
+        return cls(host=host, port=_port("TRAJOPS_CONSOLE_PORT", "8501"), api_url=api_url.rstrip("/"))
+
+
+def _port(name: str, default: str) -> int:
+    given = os.environ.get(name, default)
+    if not given.isascii() or not given.isdigit() or not 1 <= int(given) <= MOST_PORT:
+        raise EnvironmentProblem(f"{name}={given} cannot be used: a port is a whole number from 1 to {MOST_PORT}")
+    return int(given)

@@ -2,10 +2,12 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trajops.errors import EnvironmentProblem
 
 
 class Settings(BaseSettings):
@@ -89,6 +91,21 @@ class Settings(BaseSettings):
         "role", min_length=1, description="Claim of an external token with the role, or a list that contains it; dots lead into objects."
     )
     issuer_leeway_s: float = Field(30.0, ge=0, le=600, description="How far the external issuer's clock may be off, seconds.")
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read every field from its variable.
+
+        Raises:
+            EnvironmentProblem: naming the variables whose values cannot be used.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            wrong = [
+                f"TRAJOPS_{str(one['loc'][0]).upper()}={one['input']} ({one['msg'][:1].lower()}{one['msg'][1:]})" for one in error.errors()
+            ]
+            raise EnvironmentProblem(f"{' and '.join(wrong)} cannot be used; docs/settings.md says what each setting takes") from error
 
     @cached_property
     def sql_url(self) -> str:

@@ -23,7 +23,11 @@ logger = logging.getLogger("workers")
 def main() -> int:
     """Run until a signal; the exit code."""
     began = time.monotonic()
-    settings = Settings()
+    try:
+        settings = Settings.from_environment()
+    except TrajOpsError as error:  # nobody knows yet how to log
+        sys.stderr.write(f"workers: {error.message}\n")
+        return 1
     logs.configure("workers", settings.log_level)
     is_ending = threading.Event()
 

@@ -63,8 +63,8 @@ def main() -> int:
     args = parser.parse_args()
     if not 0.1 <= args.speed <= 50:
         parser.error("--speed must be between 0.1 and 50")
-    settings = Settings()
     try:
+        settings = Settings.from_environment()
         check_folder(settings.var_dir)
         lock = claim(settings.var_dir)
         stopped = stop(settings.var_dir)

@@ -175,7 +175,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     say = Progress()
     try:
-        return travel(Options(args.speed, args.headless, args.until_healthy, args.timeout), Settings(), say)
+        return travel(Options(args.speed, args.headless, args.until_healthy, args.timeout), Settings.from_environment(), say)
     except (TimeoutError, TrajOpsError, ApiProblem, ApiUnavailable) as error:
         say(f"stopped: {error}")
         return 1

@@ -1,5 +1,6 @@
 """What must be true of the machine before anything starts; each failure is one sentence that says what to do."""
 
+import itertools
 import shutil
 import socket
 from pathlib import Path
@@ -8,12 +9,20 @@ from trajops.errors import EnvironmentProblem
 from trajops.settings import Settings
 
 FREE_BYTES = 500 * 1024 * 1024
+SERVICES = ("mlflow", "api", "console", "workers")
 
 
 def check_ports(settings: Settings) -> None:
-    """Raise EnvironmentProblem for the first port that something else listens on."""
-    for service in ("mlflow", "api", "console", "workers"):
-        port = getattr(settings, f"{service}_port")
+    """Raise EnvironmentProblem for the first port that two services were given, or that something else listens on."""
+    ports = {service: getattr(settings, f"{service}_port") for service in SERVICES}
+    for one, other in itertools.combinations(SERVICES, 2):
+        if ports[one] == ports[other]:
+            free = next(port for port in itertools.count(ports[other] + 10, 10) if port not in ports.values())
+            raise EnvironmentProblem(
+                f"port {ports[one]} is given to {one} and to {other} alike; choose another for one of them: "
+                f"TRAJOPS_{other.upper()}_PORT={free} make demo"
+            )
+    for service, port in ports.items():
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

@@ -19,8 +19,8 @@ from workers.training.run import train
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run from the command line; 0 when every version is registered, 1 with one sentence otherwise."""
     options = _parser().parse_args(arguments)
-    settings = Settings()
     try:
+        settings = Settings.from_environment()
         database = Database(settings.sql_url)
         database.migrate()
         scenes, dataset = load_scenes(options.tracks)

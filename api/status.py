@@ -16,6 +16,8 @@ WINDOW = timedelta(minutes=15)
 RECENT_CHANGES = 10
 PROBE_S = 1.0
 SILENT_INTERVALS = 3
+# Shorter pauses are how traffic is.
+SILENCE = timedelta(seconds=30)
 WORST_FIRST: tuple[Health, ...] = ("bad", "warn", "unknown", "ok")
 ADES = ("ade_m", "cv_ade_m")
 
@@ -35,7 +37,7 @@ def read_status(parts: Parts) -> StatusOut:
     return StatusOut(
         at=at,
         verdict=min((*(service.health for service in services), _of_drift(control.drift_verdict)), key=WORST_FIRST.index),
-        sentence=sentence(services, control.route, telemetry.rows, control.drift_verdict),
+        sentence=sentence(services, control.route, telemetry.rows, control.drift_verdict, telemetry.traffic),
         environment=parts.settings.environment,
         route=control.route,
         services=services,
@@ -47,8 +49,14 @@ def read_status(parts: Parts) -> StatusOut:
     )
 
 
-def sentence(services: Sequence[ServiceOut], route: RouteOut, rows: Sequence[PerformanceRow], drift_verdict: str | None) -> str:
-    """The state of the product in one sentence: what is wrong, or who answers and how well."""
+def sentence(
+    services: Sequence[ServiceOut],
+    route: RouteOut,
+    rows: Sequence[PerformanceRow],
+    drift_verdict: str | None,
+    traffic: Sequence[TrafficPoint],
+) -> str:
+    """The state of the product in one sentence: what is wrong, or who answers and how well, and whether anybody asks."""
     for health in WORST_FIRST[:2]:
         for service in services:
             if service.health == health:
@@ -64,7 +72,20 @@ def sentence(services: Sequence[ServiceOut], route: RouteOut, rows: Sequence[Per
         text += f"; its ADE is {ade_m:.2f} m, that of constant velocity {cv_ade_m:.2f} m"
     if route.challenger is not None:
         text += f"; {100 * route.coverage:.0f} % of the agents are enrolled, half of them get version {route.challenger.model_version}"
+    silence = _silence(traffic)
+    if silence == WINDOW:
+        text += "; no traffic in all that time"
+    elif silence >= SILENCE:
+        text += f"; no traffic for {silence.total_seconds():.0f} s"
     return f"{text}; drift: {drift_verdict}." if _of_drift(drift_verdict) != "ok" else f"{text}."
+
+
+def _silence(traffic: Sequence[TrafficPoint]) -> timedelta:
+    """How long there has been no prediction, at least: the empty buckets at the end of the window."""
+    if not traffic:
+        return timedelta(0)
+    empty = next((number for number, point in enumerate(reversed(traffic)) if point.predictions), len(traffic))
+    return empty * (WINDOW / len(traffic))
 
 
 def grouped(number: int) -> str:

@@ -2,6 +2,7 @@
 
 An agent is one continuous track. Most agents are clients that send their whole history; every fifth only reports
 positions to `/observations` and asks for a forecast by its id. Both ways carry the truth of earlier predictions.
+What passes while nobody plays who could be predicted is cut (docs/decisions/0009).
 """
 
 import asyncio
@@ -13,9 +14,10 @@ from typing import Any
 
 import httpx
 
-from trajops.trajectories import DEFAULT_WINDOW, Scene, Track
+from trajops.trajectories import DEFAULT_WINDOW, Scene, Track, WindowSpec
 
 IN_FLIGHT = 32
+PAUSE_S = 2.0
 
 
 @dataclass
@@ -29,14 +31,40 @@ class Tally:
     versions: dict[int, int] = field(default_factory=lambda: defaultdict(int))
 
 
-def ticks(scene: Scene, dt_s: float) -> Iterator[list[tuple[Track, int]]]:
-    """For each `dt_s` of play, the agents present and the index of their newest state; empty ticks too."""
-    slots: dict[int, list[tuple[Track, int]]] = defaultdict(list)
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """One step of play.
+
+    Attributes:
+        cut_s: what was cut from the scene before it: states are that much earlier than their track says.
+        states: the agents present and the index of their newest state.
+    """
+
+    cut_s: float
+    states: list[tuple[Track, int]]
+
+
+def ticks(scene: Scene, window: WindowSpec) -> Iterator[Tick]:
+    """The scene step by step, without what passes while nobody is there who can be predicted, except for a short pause.
+
+    A track that is long enough to be predicted is played whole, and always at its own pace. One that is too short is never
+    predicted; it is left out if any of it lies in what is cut, because the rest would seem to jump.
+    """
+    slots = {track.agent_id: [int(time_s / window.dt_s) for time_s in track.times_s] for track in scene.tracks}
+    wanted = {slot for track in scene.tracks if len(track) >= window.t_obs for slot in slots[track.agent_id]}
+    played: dict[int, Tick] = {}
+    cut = empty = 0
+    for slot in range(min(wanted), max(wanted) + 1):
+        empty = 0 if slot in wanted else empty + 1
+        if empty * window.dt_s > PAUSE_S:
+            cut += 1
+        else:
+            played[slot] = Tick(cut * window.dt_s, [])
     for track in scene.tracks:
-        for index, time_s in enumerate(track.times_s):
-            slots[int(time_s / dt_s)].append((track, index))
-    for slot in range(min(slots), max(slots) + 1):
-        yield slots.get(slot, [])
+        if all(slot in played for slot in slots[track.agent_id]):
+            for index, slot in enumerate(slots[track.agent_id]):
+                played[slot].states.append((track, index))
+    yield from played.values()
 
 
 class Replay:
@@ -53,17 +81,19 @@ class Replay:
         dt_s, t_obs = DEFAULT_WINDOW.dt_s, DEFAULT_WINDOW.t_obs
         headers = {"Authorization": f"Bearer {self._api_key}"}
         async with httpx.AsyncClient(base_url=self._url, headers=headers, timeout=5.0, trust_env=False) as client:
-            epoch = time.time() - min(float(track.times_s[0]) for track in self._scene.tracks)
+            played = list(ticks(self._scene, DEFAULT_WINDOW))
+            began = time.time() - min(float(track.times_s[index]) for track, index in played[0].states)
             start = time.perf_counter()
-            for number, tick in enumerate(ticks(self._scene, dt_s)):
+            for number, tick in enumerate(played):
                 delay = start + number * dt_s / self._speed - time.perf_counter()
                 if delay > 0:
                     await asyncio.sleep(delay)
-                reported = [(track, index) for track, index in tick if index < t_obs - 1 or self._reports(track)]
+                epoch = began - tick.cut_s
+                reported = [(track, index) for track, index in tick.states if index < t_obs - 1 or self._reports(track)]
                 if reported:
                     await self._observe(client, epoch, reported)
                 async with asyncio.TaskGroup() as group:
-                    for track, index in tick:
+                    for track, index in tick.states:
                         if index >= t_obs - 1:
                             group.create_task(self._predict(client, epoch, track, index))
 

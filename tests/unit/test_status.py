@@ -1,5 +1,6 @@
 """The sentence over the whole product: it agrees with the figures below it."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from api.status import sentence
 from trajops.contracts.deployments import ModelRefOut, RouteOut
 from trajops.contracts.performance import PerformanceRow
-from trajops.contracts.status import ServiceOut
+from trajops.contracts.status import ServiceOut, TrafficPoint
 
 FINE = [ServiceOut(service="api", health="ok", detail="epoch 2 answers")]
 
@@ -16,6 +17,16 @@ def a_route(**changes: Any) -> RouteOut:
     champion = ModelRefOut(model_name="trajectory", model_version=2)
     nothing = dict.fromkeys(("challenger", "previous", "changed_at", "actor", "reason"))
     return RouteOut(**{**nothing, "epoch": 2, "champion": champion, "coverage": 0.0, **changes})
+
+
+def a_traffic(*newest: int) -> list[TrafficPoint]:
+    """Fifteen minutes in steps of 15 s; the last counts are given, those before are 0."""
+    counts = [0] * (60 - len(newest)) + list(newest)
+    since = datetime(2026, 11, 24, tzinfo=UTC)
+    return [
+        TrafficPoint(at=since + number * timedelta(seconds=15), predictions=count, latency_p50_ms=None, latency_p95_ms=None)
+        for number, count in enumerate(counts)
+    ]
 
 
 def a_row(version: int, variant: str, complete: int, ade_m: float | None) -> PerformanceRow:
@@ -36,11 +47,28 @@ def a_row(version: int, variant: str, complete: int, ade_m: float | None) -> Per
 
 def test_the_champions_variants_are_one_figure() -> None:
     rows = [a_row(2, "champion", 300, 4.0), a_row(2, "control", 100, 8.0), a_row(3, "treatment", 50, 1.0)]
-    text = sentence(FINE, a_route(challenger=ModelRefOut(model_name="trajectory", model_version=3), coverage=0.5), rows, "stable")
+    text = sentence(
+        FINE, a_route(challenger=ModelRefOut(model_name="trajectory", model_version=3), coverage=0.5), rows, "stable", a_traffic(10)
+    )
     assert "trajectory/2 is champion; 3\u2009000 predictions of all versions" in text
     assert "its ADE is 5.00 m, that of constant velocity 10.00 m" in text
     assert "50 % of the agents are enrolled, half of them get version 3" in text
     assert "drift" not in text
+    assert "no traffic" not in text
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [([5, 9], None), ([5, 9, 0], None), ([5, 9, 0, 0], "; no traffic for 30 s."), ([9, *[0] * 40], "; no traffic for 600 s.")],
+)
+def test_silence_is_said_once_it_is_longer_than_a_pause(counts: list[int], words: str | None) -> None:
+    text = sentence(FINE, a_route(), [a_row(2, "champion", 300, 4.0)], None, a_traffic(*counts))
+    assert ("no traffic" in text) == (words is not None)
+    assert words is None or text.endswith(words)
+
+
+def test_a_window_without_any_traffic_is_silent_in_all_that_time() -> None:
+    assert sentence(FINE, a_route(), [], None, a_traffic()).endswith("in the last 15 minutes; no traffic in all that time.")
 
 
 @pytest.mark.parametrize(
@@ -59,4 +87,4 @@ def test_the_champions_variants_are_one_figure() -> None:
     ids=["no-champion", "drift", "a-bad-service", "the-worst-first"],
 )
 def test_what_is_wrong_is_said(services: list[ServiceOut], route: RouteOut, drift: str | None, words: str) -> None:
-    assert words in sentence(services, route, [], drift)
+    assert words in sentence(services, route, [], drift, a_traffic(10))

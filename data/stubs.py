@@ -13,7 +13,7 @@ from uuid import uuid4
 from data.models.cache import VersionInfo, publish
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import DeploymentOut, RouteOut
-from trajops.contracts.drift import DriftCheckOut, without_histograms
+from trajops.contracts.drift import DriftCheckOut, DriftReportOut, without_histograms
 from trajops.contracts.jobs import JobOut, JobRunOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
@@ -424,6 +424,11 @@ class MemoryDriftChecks(_Repository):
     def history(self, limit: int = 50) -> list[DriftCheckOut]:
         """Newest first, with columns that carry no histogram."""
         return [without_histograms(check) for check in self._newest()][:limit]
+
+    def last_report(self) -> DriftReportOut | None:
+        """Newest check with a full report."""
+        reported = (check for check in self._newest() if check.has_report)
+        return next((DriftReportOut(check_id=check.check_id, at=check.at, verdict=check.verdict) for check in reported), None)
 
     def report_path(self, check_id: str) -> str:
         """Where the full report lies; NotFound if there is no such check, or it has no report."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import DeploymentOut, RouteOut
-from trajops.contracts.drift import DriftCheckOut
+from trajops.contracts.drift import DriftCheckOut, DriftReportOut
 from trajops.contracts.jobs import JobOut, JobRunOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
@@ -279,6 +279,10 @@ class DriftCheckStore(Protocol):
 
     def history(self, limit: int = 50) -> list[DriftCheckOut]:
         """Newest first, with columns that carry no histogram."""
+        ...
+
+    def last_report(self) -> DriftReportOut | None:
+        """Newest check with a full report."""
         ...
 
     def report_path(self, check_id: str) -> str:

@@ -14,11 +14,12 @@ router = APIRouter(prefix="/v1/drift", tags=["drift"], responses=READS)
 
 @router.get("", summary="Drift")
 def drift(parts: PartsOf, _client: Reader) -> DriftOut:
-    """The newest check in full, and the verdicts before it."""
+    """The newest check in full, the verdicts before it, and which check the newest full report belongs to."""
 
     def read() -> DriftOut:
         with parts.unit_of_work(read_only=True) as uow:
-            return DriftOut(latest=uow.drift_checks.latest(), history=uow.drift_checks.history())
+            checks = uow.drift_checks
+            return DriftOut(latest=checks.latest(), history=checks.history(), last_report=checks.last_report())
 
     return parts.cached.get("drift", read)
 

@@ -10,7 +10,7 @@ from console.changes import role_refusal
 from console.client import ApiProblem, ApiUnavailable
 from console.viewmodels import RANGES, check_rows, drift_rows
 from console.wording import ago, count, drift_mark, moment
-from trajops.contracts.drift import DriftCheckOut, column_title, column_words
+from trajops.contracts.drift import DriftCheckOut, DriftReportOut, column_title, column_words
 
 TOO_LITTLE = (
     "**Too little data** is a verdict of its own: the windows hold too few agents for the comparison to mean anything, "
@@ -29,7 +29,7 @@ def live_part() -> None:
     if latest is None:
         frame.empty("No drift check has run yet.", "Run one now with the button above, or wait for the schedule.", icon="query_stats")
         return
-    verdict(latest)
+    verdict(latest, read.value.last_report)
     if latest.verdict == "insufficient_data":
         st.info(TOO_LITTLE, icon=":material/hourglass_empty:")
     since = datetime.now(UTC) - RANGES[frame.time_range()]
@@ -40,8 +40,8 @@ def live_part() -> None:
     history(past)
 
 
-def verdict(check: DriftCheckOut) -> None:
-    """The verdict in one sentence, and the windows that it compares."""
+def verdict(check: DriftCheckOut, report: DriftReportOut | None) -> None:
+    """The verdict in one sentence, the windows that it compares, and the newest full report, which few checks have."""
     with st.container(border=True, key="drift-verdict", gap="xsmall"):
         st.markdown(f"{frame.badge(drift_mark(check.verdict))} &nbsp;**{frame.plain(check.sentence)}**")
         reference = (
@@ -51,10 +51,19 @@ def verdict(check: DriftCheckOut) -> None:
             f"Current window {moment(check.current_since)} – {moment(check.current_until)}, {count(check.current_agents)} agents · "
             f"reference {reference}, {count(check.reference_agents)} agents · checked {ago(check.at, datetime.now(UTC))}"
         )
-        if check.has_report:
+        if report is not None:
             st.link_button(
-                "Open the full report", f"/session/drift-reports/{check.check_id}", icon=":material/open_in_new:", key="open-report"
+                f"Last full report, {_when(report.at)}",
+                f"/session/drift-reports/{report.check_id}",
+                icon=":material/open_in_new:",
+                key="open-report",
             )
+
+
+def _when(at: datetime) -> str:
+    """The time of day, with the date if it is another one than today's."""
+    at = at.astimezone(UTC)
+    return f"{at:%H:%M} UTC" if at.date() == datetime.now(UTC).date() else moment(at)
 
 
 def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:

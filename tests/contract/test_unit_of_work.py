@@ -13,7 +13,7 @@ import pytest
 from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
 from data.stubs import MemoryDatabase, MemoryRouteSource
-from trajops.contracts.drift import DriftCheckOut, DriftColumn
+from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftReportOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, NotFound, StaleVersion
@@ -512,14 +512,18 @@ def test_only_the_holder_renews_and_releases(database: Any) -> None:
 def test_drift_checks_come_back_newest_first(database: Any) -> None:
     with database.unit_of_work() as uow:
         assert uow.drift_checks.latest() is None
+        assert uow.drift_checks.last_report() is None
+        uow.drift_checks.add(check("c0", later(-1)), "drift/c0.html")
         uow.drift_checks.add(check("c1", AT), "drift/c1.html")
         uow.drift_checks.add(check("c2", later(1)))
     with database.unit_of_work(read_only=True) as uow:
         assert uow.drift_checks.latest() == check("c2", later(1))
+        assert uow.drift_checks.last_report() == DriftReportOut(check_id="c1", at=AT, verdict="drift")
         history = uow.drift_checks.history()
         assert [(row.check_id, row.has_report, row.columns[0].score, row.columns[0].bins) for row in history] == [
             ("c2", False, 0.2, []),
             ("c1", True, 0.2, []),
+            ("c0", True, 0.2, []),
         ]
         assert uow.drift_checks.history(limit=1) == history[:1]
         assert uow.drift_checks.report_path("c1") == "drift/c1.html"

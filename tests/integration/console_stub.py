@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
-from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut
+from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut
 from trajops.contracts.jobs import JobOut, JobRunOut, JobsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformancePoint, PerformanceRow
@@ -339,14 +339,18 @@ class StubApi:
             reference_agents=1840,
             current_agents=12 if little else 312,
             columns=[] if little else columns,
-            has_report=not little,
+            has_report=i == 3,  # few checks have one
         )
 
     def drift(self, **_: Any) -> DriftOut:
         return (
             DriftOut(latest=None, history=[])
             if self.is_empty
-            else DriftOut(latest=self.check(0), history=[self.check(i) for i in range(20)])
+            else DriftOut(
+                latest=self.check(0),
+                history=[self.check(i) for i in range(20)],
+                last_report=DriftReportOut(check_id="check-17", at=self.check(3).at, verdict=self.check(3).verdict),
+            )
         )
 
     # What it changes

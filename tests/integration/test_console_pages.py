@@ -1,5 +1,6 @@
 """Every page of the console in Streamlit's own test harness: gate, roles, backend away, empty states, changes."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -380,7 +381,8 @@ def test_drift_shows_verdict_columns_and_report(server: StubServer) -> None:
     table = next(d.value for d in app.dataframe if "Share of threshold" in d.value.columns)
     assert tuple(table.iloc[0][["Column", "Raw name"]]) == ("ADE (m)", "ade_m")
     assert len(app.get("plotly_chart")) == 2
-    assert app.link_button[0].url == "/session/drift-reports/check-20"
+    assert app.link_button[0].url == "/session/drift-reports/check-17", "the newest check with a report, not the newest check"
+    assert re.fullmatch(r"Last full report, (\d{4}-\d\d-\d\d )?\d\d:\d\d UTC", app.link_button[0].label)
 
 
 def test_too_little_data_is_explained_and_never_called_stable(api: StubApi, server: StubServer) -> None:

@@ -204,7 +204,7 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
     ),
     "prediction": (lambda c: c.prediction("p/1"), "GET", "/v1/predictions/p%2F1", None, REMEMBERED),
     "agents": (lambda c: c.agents("s"), "GET", "/v1/agents?scene_id=s", None, {"agents": []}),
-    "drift": (lambda c: c.drift(), "GET", "/v1/drift", None, {"latest": None, "history": []}),
+    "drift": (lambda c: c.drift(), "GET", "/v1/drift", None, {"latest": None, "history": [], "last_report": None}),
     "jobs": (lambda c: c.jobs(), "GET", "/v1/jobs", None, {"jobs": []}),
     "run_job": (lambda c: c.run_job("check_drift"), "POST", "/v1/jobs/check_drift/run", None, RUN),
     "status": (lambda c: c.status(), "GET", "/v1/status", None, STATUS),

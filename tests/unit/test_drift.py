@@ -363,6 +363,53 @@ def test_a_broken_detector_costs_the_report_and_not_the_verdict(tmp_path: Path) 
     assert (check.verdict, check.has_report) == ("stable", False)
 
 
+class WritingDetector:
+    """A detector that writes a report when it is asked for one, except where it is told not to."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.failures = failures
+
+    def warm_up(self) -> None:
+        return None
+
+    def compare(self, _reference: object, _current: object, report: Path | None, _timeout_s: float) -> dict[str, list[object]]:
+        self.failures -= 1
+        if self.failures >= 0:
+            raise Unavailable("still being imported")
+        if report is not None:
+            report.write_text("<p>report</p>")
+        return {}
+
+
+@pytest.mark.parametrize(
+    ("agents", "gains", "failures", "reported"),
+    [
+        pytest.param([40, 110, 110], [1, 1, 1], 0, [False, True, False], id="too-little-data-uses-up-none"),
+        pytest.param([110, 110, 110], [1, 1, 1], 1, [False, True, False], id="due-until-it-is-written"),
+        pytest.param([110, 110, 110, 110, 110], [1, 2, 2, 2, 1], 0, [True, True, True, False, False], id="one-for-each-new-alarm"),
+        pytest.param([110, 110, 110, 110], [2, 2, 2, 2], 2, [False, False, True, False], id="an-alarm-goes-on-until-it-has-one"),
+        pytest.param([110] * 14, [1] * 14, 0, [True, *[False] * 11, True, False], id="once-an-hour"),
+    ],
+)
+def test_a_report_is_written_when_it_is_due(
+    tmp_path: Path, agents: list[int], gains: list[float], failures: int, reported: list[bool]
+) -> None:
+    database = MemoryDatabase()
+    source = FixedSource({"backfill": wandering(600, span_s=3600, seed=0, start_s=START_S - 100_000)})
+    clock = SecondsClock()
+    watch = DriftMonitor(source, database.unit_of_work, RULES, tmp_path, clock, detector=WritingDetector(failures))
+    checks = []
+    for number, (count, gain) in enumerate(zip(agents, gains, strict=True)):
+        source.by_source["live"] = wandering(count, span_s=300, seed=number, gain=gain, start_s=START_S + 300 * number)
+        clock.at_s = START_S + 300 * (number + 1)
+        checks.append(watch.check())
+    assert [check.has_report for check in checks] == reported
+    newest = next(check for check in reversed(checks) if check.has_report)
+    last_report = overview(database.unit_of_work).last_report
+    assert last_report is not None
+    assert (last_report.check_id, (tmp_path / f"{newest.check_id}.html").is_file()) == (newest.check_id, True)
+
+
 class RecordingDetector:
     """A detector that keeps what it is shown."""
 

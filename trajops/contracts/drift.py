@@ -87,11 +87,20 @@ class DriftCheckOut(Wire):
     has_report: bool = Field(description="The full Evidently report can be opened.")
 
 
+class DriftReportOut(Wire):
+    """The check that a full report was written with."""
+
+    check_id: str
+    at: AwareDatetime
+    verdict: Verdict
+
+
 class DriftOut(Wire):
     """The newest check in full, and the verdicts before it."""
 
     latest: DriftCheckOut | None
     history: list[DriftCheckOut] = Field(description="Newest first, without columns' histograms.")
+    last_report: DriftReportOut | None = Field(None, description="Newest check with a full report; it may be older than the history.")
 
 
 def without_histograms(check: DriftCheckOut) -> DriftCheckOut:

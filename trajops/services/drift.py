@@ -10,7 +10,7 @@ from uuid import uuid4
 import numpy as np
 
 from trajops.clock import now
-from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, DriftOut, Verdict, column_words
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, DriftOut, DriftReportOut, Verdict, column_words
 from trajops.drift import Rows, decile_edges, judge, missing_column, score_column, unit_column
 from trajops.drift_rules import ColumnRule, DriftRules
 from trajops.drift_thresholds import calibrate
@@ -90,6 +90,7 @@ class DriftMonitor:
         reference = self._reference(at)
         with self._unit_of_work(read_only=True) as work:
             history = work.drift_checks.history(8 * self._rules.confirm.of)
+            last_report = work.drift_checks.last_report()
         columns, verdict, sentence = self._decide(reference, current, self._earlier(history, at))
         check = DriftCheckOut(
             check_id=uuid4().hex,
@@ -106,8 +107,9 @@ class DriftMonitor:
             has_report=False,
         )
         report = None
-        if reference is not None and columns:
-            check, report = self._with_opinions(check, reference.rows, current, history)
+        if reference is not None and verdict != "insufficient_data":
+            wanted = self._reports_dir / f"{check.check_id}.html" if self._is_report_due(check, last_report, history) else None
+            check, report = self._with_opinions(check, reference.rows, current, wanted)
         elif self._detector is not None:
             self._detector.warm_up()
         self._store(check, report, history)
@@ -201,8 +203,9 @@ class DriftMonitor:
         return kept
 
     def _with_opinions(
-        self, check: DriftCheckOut, reference: Rows, current: Rows, history: Sequence[DriftCheckOut]
+        self, check: DriftCheckOut, reference: Rows, current: Rows, report: Path | None
     ) -> tuple[DriftCheckOut, Path | None]:
+        """The check with what the detector says, and the report if it was written."""
         if self._detector is None:
             return check, None
         rule = self._rules.report
@@ -212,14 +215,14 @@ class DriftMonitor:
             self._values(rows, version)
             for rows in (reference.one_per_agent(rng, rule.reference_rows), current.one_per_agent(rng, rule.current_rows))
         ]
-        report = self._reports_dir / f"{check.check_id}.html" if self._is_report_due(check, history) else None
         try:
             opinions = self._detector.compare(sides[0], sides[1], report, rule.timeout_s)
         except Unavailable as error:
             logger.warning("the drift report is missing from a check", extra={"check_id": check.check_id, "reason": error.message})
             return check, None
         columns = [column.model_copy(update={"opinions": list(opinions.get(column.column, []))}) for column in check.columns]
-        return check.model_copy(update={"columns": columns, "has_report": report is not None}), report
+        written = report if report is not None and report.is_file() else None
+        return check.model_copy(update={"columns": columns, "has_report": written is not None}), written
 
     def _values(self, rows: Rows, version: int) -> dict[str, FloatArray]:
         """Columns of the rules as they are scored: what a model says counts where it is the version that answers now."""
@@ -231,12 +234,12 @@ class DriftMonitor:
             if rule.column in rows.values
         }
 
-    def _is_report_due(self, check: DriftCheckOut, history: Sequence[DriftCheckOut]) -> bool:
-        """On an alarm that is new, on the first check, and else at most once in `every_s`."""
-        newest = max((file.stat().st_mtime for file in self._reports_dir.glob("*.html")), default=None)
-        if newest is None or check.at.timestamp() - newest >= self._rules.report.every_s:
+    def _is_report_due(self, check: DriftCheckOut, last: DriftReportOut | None, history: Sequence[DriftCheckOut]) -> bool:
+        """For an alarm that has none yet, for the first check, and else at most once in `every_s`."""
+        if last is None or check.at - last.at >= timedelta(seconds=self._rules.report.every_s):
             return True
-        return check.verdict in ALARMS and (not history or history[0].verdict != check.verdict)
+        verdicts = {last.verdict, *(past.verdict for past in history if past.at > last.at)}
+        return check.verdict in ALARMS and verdicts != {check.verdict}
 
     def _store(self, check: DriftCheckOut, report: Path | None, history: Sequence[DriftCheckOut]) -> None:
         before = next((past.verdict for past in history if past.verdict != "insufficient_data"), None)
@@ -261,7 +264,8 @@ class DriftMonitor:
 def overview(unit_of_work: UnitOfWorkFactory, limit: int = 50) -> DriftOut:
     """The newest check in full, and the verdicts before it, newest first."""
     with unit_of_work(read_only=True) as work:
-        return DriftOut(latest=work.drift_checks.latest(), history=work.drift_checks.history(limit))
+        checks = work.drift_checks
+        return DriftOut(latest=checks.latest(), history=checks.history(limit), last_report=checks.last_report())
 
 
 def _answering_version(rows: Rows, newest_s: float) -> int:

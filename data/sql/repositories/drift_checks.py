@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import Connection, insert, select
 
 from data.sql.tables import drift_checks
-from trajops.contracts.drift import DriftCheckOut, without_histograms
+from trajops.contracts.drift import DriftCheckOut, DriftReportOut, without_histograms
 from trajops.errors import NotFound
 
 
@@ -28,6 +28,13 @@ class SqlDriftChecks:
     def history(self, limit: int = 50) -> list[DriftCheckOut]:
         """Newest first, with columns that carry no histogram."""
         return [without_histograms(check) for check in self._newest(limit)]
+
+    def last_report(self) -> DriftReportOut | None:
+        """Newest check with a full report."""
+        table = drift_checks.c
+        found = select(table.check_id, table.at, table.verdict).where(table.report_path.is_not(None))
+        row = self._connection.execute(found.order_by(table.at.desc(), table.check_id).limit(1)).mappings().first()
+        return None if row is None else DriftReportOut(**row)
 
     def report_path(self, check_id: str) -> str:
         """Where the full report lies; NotFound if there is no such check, or it has no report."""

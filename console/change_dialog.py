@@ -24,6 +24,7 @@ from console.changes import (
 )
 from console.client import ApiProblem, ApiUnavailable
 from console.conflicts import Standing, conflict_sentence, last_release_change
+from console.measured import dataset_words, is_comparable
 from console.wording import clock, share
 from trajops.contracts.deployments import ChangeOut, RouteOut
 from trajops.contracts.models import ModelsOut, ModelVersionOut
@@ -142,8 +143,12 @@ def comparison(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
         if pending.action == "stop":
             st.caption(f"The canary enrols {share(route.coverage, 0)} of agents at the moment.")
     by_version: dict[int, ModelVersionOut] = {v.model_version: v for v in models.versions}
-    validation = differences(validation_figures(by_version.get(version)), validation_figures(by_version.get(champion)))
-    difference_table(validation, "Validation", champion, version)
+    candidate, baseline = by_version.get(version), by_version.get(champion)
+    if candidate is not None and baseline is not None and not is_comparable(candidate, baseline):
+        of = {v.model_version: frame.plain(dataset_words(v, models.versions)) for v in (candidate, baseline)}
+        st.markdown(f"**Validation: not comparable**, because v{version} was measured on {of[version]}, v{champion} on {of[champion]}.")
+        return
+    difference_table(differences(validation_figures(candidate), validation_figures(baseline)), "Validation", champion, version)
 
 
 def difference_table(rows: list[Difference], source: str, champion: int, version: int) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from console.measured import dataset_words, is_comparable
 from console.names import family_words, method_words, result_words
 from console.wording import DASH, Tone, ago, clock, count, drift_mark, metres, moment, seconds, share, state_mark
 from trajops.contracts.deployments import RouteOut
@@ -131,13 +132,15 @@ def accuracy_sentence(performance: PerformanceOut, route: RouteOut) -> str:
 # Tables
 
 
-def version_rows(versions: Sequence[ModelVersionOut]) -> list[dict[str, Any]]:
+def version_rows(versions: Sequence[ModelVersionOut], champion: ModelVersionOut | None) -> list[dict[str, Any]]:
     """Rows of the full table of versions, to sort, compare and download."""
     return [
         {
             "Version": v.model_version,
             "Family": family_words(v.family),
             "State": state_mark(v.state).word,
+            "Measured on": dataset_words(v, versions),
+            "Comparable": None if champion is None else v is champion or is_comparable(v, champion),
             "Aliases": ", ".join(v.aliases),
             "Warm": v.is_warm,
             "ADE (m)": v.metrics.get("val_ade_m"),
@@ -148,7 +151,7 @@ def version_rows(versions: Sequence[ModelVersionOut]) -> list[dict[str, Any]]:
             "Time of one forecast (ms)": v.metrics.get("val_latency_ms"),
             "Created (UTC)": v.created_at.astimezone(UTC).replace(tzinfo=None),
             "Run": v.run_url,
-            "Data": v.params.get("data_fingerprint", ""),
+            "Data fingerprint": v.params.get("data_fingerprint", ""),
             "Commit": v.params.get("git_commit", "")[:10],
         }
         for v in versions

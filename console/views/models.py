@@ -17,6 +17,7 @@ from console.changes import (
     rollback_action,
 )
 from console.conflicts import Standing
+from console.measured import dataset_words, is_comparable
 from console.names import family_words
 from console.viewmodels import RANGES, live_spans, merged_row, version_rows
 from console.wording import ago, count, metres, milliseconds, number, share, state_mark
@@ -25,7 +26,8 @@ from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
 
 PER_PAGE = 10
-WIDTHS = [2.7, 2.0, 0.95, 0.95, 1.3, 2.6]
+WIDTHS = [2.5, 1.8, 0.9, 0.9, 1.1, 1.9, 2.6]
+OTHER_TRACKS = "not the champion's data, so not comparable"
 ROLES = (("champion", "Champion"), ("challenger", "Challenger"), ("previous", "Previous champion"))
 
 
@@ -44,6 +46,7 @@ def strip() -> None:
     if st.session_state.get("drawn", present) != present and PENDING not in st.session_state:
         st.rerun()
     by_version = {v.model_version: v for v in models.value.versions}
+    champion = champion_of(models.value, route)
     rows = performance.value.rows if performance.value is not None else []
     with st.grid(3, min_column_width=260) as grid:
         for name, title in ROLES:
@@ -54,7 +57,15 @@ def strip() -> None:
                     st.markdown("None")
                     st.caption(_absent(name))
                 else:
-                    card(name, title, by_version.get(ref.model_version), ref, route, merged_row(rows, ref.model_version))
+                    version = by_version.get(ref.model_version)
+                    card(name, title, version, ref, route, merged_row(rows, ref.model_version))
+                    if version is not None and not (version is champion or is_comparable(version, champion)):
+                        st.caption(f"Validation: on {frame.plain(dataset_words(version, models.value.versions))}, {OTHER_TRACKS}.")
+
+
+def champion_of(models: ModelsOut, route: RouteOut) -> ModelVersionOut | None:
+    """The version that is champion now."""
+    return next((v for v in models.versions if route.champion is not None and v.model_version == route.champion.model_version), None)
 
 
 def listed(models: ModelsOut, route: RouteOut) -> tuple[object, ...]:
@@ -175,20 +186,23 @@ def versions_table(models: ModelsOut, route: RouteOut) -> None:
     page = st.pagination(pages, key="versions-page") if pages > 1 else 1
     with st.container(border=True, gap="xsmall"):
         heads = st.columns(WIDTHS, vertical_alignment="bottom", gap="xsmall")
-        for column, text in zip(heads, ("Version", "State", "ADE (m)", "FDE (m)", "Coverage", "Actions"), strict=True):
+        for column, text in zip(heads, ("Version", "State", "ADE (m)", "FDE (m)", "Coverage", "Measured on", "Actions"), strict=True):
             column.caption(f"**{text}**")
         for version in models.versions[(page - 1) * PER_PAGE : page * PER_PAGE]:
-            version_line(version, route)
+            version_line(version, models, route)
     details = st.expander("All figures, to sort and download", on_change="rerun", key="all-figures")
     if details.open:
         with details:
             st.dataframe(
-                pd.DataFrame(version_rows(models.versions)),
+                pd.DataFrame(version_rows(models.versions, champion_of(models, route))),
                 hide_index=True,
                 alt="All versions with validation metrics",
                 column_config={
                     "Run": st.column_config.LinkColumn(display_text="open run"),
                     "Created (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+                    "Comparable": st.column_config.CheckboxColumn(
+                        help="Measured on the same windows of the same tracks as the champion; figures of other tracks compare with nothing"
+                    ),
                     "Time of one forecast (ms)": st.column_config.NumberColumn(
                         format="%.3f", help="Median, without the API around it, on the machine that trained or adopted the version"
                     ),
@@ -213,8 +227,10 @@ def adoptions(found: list[AdoptionOut]) -> None:
             st.caption(adoption_help(one))
 
 
-def version_line(version: ModelVersionOut, route: RouteOut) -> None:
-    """One version as a row."""
+def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut) -> None:
+    """One version as a row; figures that do not compare with the champion's are muted, and the row says why."""
+    champion = champion_of(models, route)
+    is_apart = champion is not None and version is not champion and not is_comparable(version, champion)
     with st.container(key=f"version-{version.model_version}"):
         cells = st.columns(WIDTHS, vertical_alignment="center", gap="xsmall")
         run = f" [:material/open_in_new:]({version.run_url} 'Training run')" if version.run_url else ""
@@ -233,8 +249,10 @@ def version_line(version: ModelVersionOut, route: RouteOut) -> None:
             ),
             strict=True,
         ):
-            cell.markdown(frame.unbroken(text))
-        with cells[5], st.container(horizontal=True, gap="xsmall"):
+            cell.markdown(f":gray[{frame.unbroken(text)}]" if is_apart else frame.unbroken(text))
+        told = f"  \n:gray[:small[:material/compare_arrows: {OTHER_TRACKS}]]" if is_apart else ""
+        cells[5].markdown(f":small[{frame.plain(dataset_words(version, models.versions))}]{told}")
+        with cells[6], st.container(horizontal=True, gap="xsmall"):
             offered = actions(version, route, session.role())
             for action in offered:
                 button(

@@ -24,6 +24,12 @@ from trajops.contracts.session import Me, TokenOut
 from trajops.contracts.status import Liveness, Readiness, ServiceOut, StatusOut, TrafficPoint
 
 DT = 0.4
+MATCH = {"data_fingerprint": "sha256:9f1c"}
+TRACKS = {
+    **{v: {**MATCH, "dataset": "match first half"} for v in (1, 2, 3)},
+    4: MATCH,  # adopted
+    5: {"data_fingerprint": "sha256:77aa", "dataset": "my_tracks.csv"},
+}
 USERS = {"ada": ("operator", "correct horse"), "vera": ("viewer", "battery staple")}
 
 
@@ -120,7 +126,7 @@ class StubApi:
                         "val_coverage_90": 0.86 + 0.012 * v,
                         "val_latency_ms": 0.08 + 0.06 * v,
                     },
-                    params={"data_fingerprint": "sha256:9f1c", "git_commit": "f67ad56d0c"},
+                    params={**TRACKS[v], "git_commit": "f67ad56d0c"},
                     deployment_id=None if s == "registered" else f"dep-{v}",
                     state=s,
                     version=None if s == "registered" else self.versions[v],

@@ -193,6 +193,24 @@ def test_models_offers_what_each_state_allows(server: StubServer) -> None:
     assert "Latency" not in app.container(key="champion-card").markdown[2].value, "the API's time is not comparable with a model's alone"
 
 
+def test_figures_of_other_tracks_are_muted_and_named(server: StubServer) -> None:
+    app = opened("Models")
+    shown = {v: [m.value for m in app.container(key=f"version-{v}").markdown] for v in (2, 4, 5)}
+    assert shown[5][2] == ":gray[0.395]"
+    assert "my\\_tracks.csv" in shown[5][5]
+    assert "not comparable" in shown[5][5]
+    for version, figure in ((2, "0.530"), (4, "0.440")):
+        assert shown[version][2] == figure
+        assert shown[version][5] == ":small[match first half]", "an adopted version is named by its windows' fingerprint"
+
+
+def test_a_promotion_is_not_argued_for_with_figures_of_other_tracks(server: StubServer) -> None:
+    shown = text(models_with(Pending("d1", "promote", 5, "dep-5", 3)))
+    assert "Validation: not comparable" in shown
+    assert "v2 on match first half" in shown
+    assert "better" not in shown.partition("Validation: not comparable")[2][:200]
+
+
 def test_viewer_sees_every_change_disabled_with_the_reason(server: StubServer) -> None:
     app = opened("Models", user="vera")
     changing = [b for b in app.button if b.key and b.key.split("-")[0] in {"stage", "canary", "promote", "stop", "rollback"}]

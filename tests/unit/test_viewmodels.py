@@ -121,6 +121,19 @@ def test_too_little_data_and_no_check_are_never_called_stable() -> None:
     assert wording.drift_mark("stable").tone == "ok"
 
 
+# Versions
+
+
+def test_figures_compare_only_on_the_same_windows() -> None:
+    match = {"dataset": "match", "data_fingerprint": "sha256:9f"}
+    given = [match, {"data_fingerprint": "9f"}, {"dataset": "mine.csv", "data_fingerprint": "77"}, {"data_fingerprint": "5" * 64}, {}]
+    versions = [version("staged", 1 + n).model_copy(update={"params": params}) for n, params in enumerate(given)]
+    rows = viewmodels.version_rows(versions, versions[0])
+    assert [row["Measured on"] for row in rows] == ["match", "match", "mine.csv", "tracks 55555555", "unknown tracks"]
+    assert [row["Comparable"] for row in rows] == [True, True, False, False, False]
+    assert {row["Comparable"] for row in viewmodels.version_rows(versions, None)} == {None}
+
+
 # Performance
 
 

@@ -12,9 +12,9 @@ import msgspec
 from trajops.contracts.predictions import T_OBS
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-Finite = Annotated[float, msgspec.Meta(ge=-1e7, le=1e7)]
+Coordinate = Annotated[float, msgspec.Meta(ge=-1e7, le=1e7)]
 EpochSeconds = Annotated[float, msgspec.Meta(ge=0, le=1e11)]
-Point = tuple[Finite, Finite]
+Point = tuple[Coordinate, Coordinate]
 Source = Literal["live", "replay"]
 Version = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Alias = Literal["champion", "challenger", "previous_champion"]

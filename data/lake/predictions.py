@@ -1,5 +1,6 @@
 """Remembered predictions as the API shows them: with what happened since."""
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -39,10 +40,14 @@ _OUTCOMES = f"""
     SELECT prediction_id, {", ".join(OutcomeOut.model_fields)} FROM outcomes WHERE list_contains($prediction_ids, prediction_id)
     {BEST_OUTCOME}
 """  # noqa: S608 - names of a wire model
+# What a row raises that nobody should have written: of the wrong shape, with a NULL in it, or out of range.
+_UNREADABLE = (ValueError, TypeError, OverflowError)
+
+_log = logging.getLogger(__name__)
 
 
 def with_truth(lake: "LakeReader", rows: Sequence[dict[str, Any]]) -> list[PredictionOut]:
-    """Add outcome and observed positions to rows of `COLUMNS`.
+    """Add outcome and observed positions to rows of `COLUMNS`. A row that cannot be shown is left out, and the log names it.
 
     Raises:
         Unavailable: if the lake cannot be read.
@@ -54,7 +59,7 @@ def with_truth(lake: "LakeReader", rows: Sequence[dict[str, Any]]) -> list[Predi
 
     def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[dict[str, OutcomeOut], Samples, list[int]]:
         found = cursor.execute(prefix + _OUTCOMES, {"prediction_ids": [row["prediction_id"] for row in rows]}).fetchall()
-        outcomes = {row[0]: OutcomeOut(**dict(zip(OutcomeOut.model_fields, row[1:], strict=True))) for row in found}
+        outcomes = {row[0]: outcome for row in found if (outcome := _outcome(row)) is not None}
         wanted = {"scenes": [key[0] for key in keys], "agents": [key[1] for key in keys]}
         samples = samples_of(cursor, prefix, SAMPLES.format(condition="scene_id IN $scenes AND agent_id IN $agents"), wanted)
         hashes = cursor.execute("SELECT hash(s, a) FROM (SELECT unnest($scenes) AS s, unnest($agents) AS a)", wanted).fetchall()
@@ -64,7 +69,22 @@ def with_truth(lake: "LakeReader", rows: Sequence[dict[str, Any]]) -> list[Predi
         ("predictions", "observations", "outcomes"), work, since_ns=min(times_ns) - BEFORE_NS, until_ns=max(times_ns) + AFTER_NS
     )
     agents = dict(zip(keys, hashes, strict=True))
-    return [_shown(row, outcomes.get(row["prediction_id"]), samples, agents[row["scene_id"], row["agent_id"]]) for row in rows]
+    shown = []
+    for row in rows:
+        try:
+            shown.append(_shown(row, outcomes.get(row["prediction_id"]), samples, agents[row["scene_id"], row["agent_id"]]))
+        except _UNREADABLE as error:
+            _log.error("prediction %s is left out, because its row in the lake cannot be read: %s", row["prediction_id"], error)
+    return shown
+
+
+def _outcome(row: tuple[Any, ...]) -> OutcomeOut | None:
+    """An outcome from its id and columns; None where it cannot be read."""
+    try:
+        return OutcomeOut(**dict(zip(OutcomeOut.model_fields, row[1:], strict=True)))
+    except _UNREADABLE as error:
+        _log.error("the outcome of prediction %s is left out, because its row in the lake cannot be read: %s", row[0], error)
+        return None
 
 
 def _shown(row: dict[str, Any], outcome: OutcomeOut | None, samples: Samples, agent: int) -> PredictionOut:

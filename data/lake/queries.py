@@ -160,6 +160,8 @@ class Lake(LakeReader):
     def recent_predictions(self, limit: int = 50, scene_id: str | None = None, agent_id: str | None = None) -> list[PredictionOut]:
         """Newest answered predictions first, with the truth that has arrived; of one scene or agent, where it is given.
 
+        A row that cannot be read is left out.
+
         Raises:
             Unavailable: if the lake cannot be read.
         """
@@ -171,12 +173,12 @@ class Lake(LakeReader):
         """One prediction of any source, with the truth that has arrived.
 
         Raises:
-            NotFound: if the lake has none with that id.
+            NotFound: if the lake has none with that id that can be read.
             Unavailable: if the lake cannot be read.
         """
         found = self._find("prediction_id = $prediction_id", {"prediction_id": prediction_id}, 1)
         if not found:
-            raise NotFound(f"the lake holds no prediction {prediction_id}; take the id from an answer of /predict")
+            raise NotFound(f"the lake holds no prediction {prediction_id} that can be read; take the id from an answer of /predict")
         return found[0]
 
     def drift_rows(self, since: datetime, until: datetime, sources: Sequence[str] = get_args(Source), agent_share: float = 1.0) -> pa.Table:
@@ -222,6 +224,7 @@ class Lake(LakeReader):
 
     def _newest(self, condition: str, parameters: dict[str, Any], limit: int, since_ns: int | None) -> list[dict[str, Any]]:
         columns = ", ".join(predictions.COLUMNS)
+        condition += " AND scene_id IS NOT NULL AND agent_id IS NOT NULL"
         query = f"SELECT {columns} FROM predictions WHERE {condition} ORDER BY received_ns DESC, prediction_id LIMIT {int(limit)}"  # noqa: S608
 
         def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import NoModelReady, NotFound, TrajOpsError, WindowTooShort
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Forecaster
+from trajops.services.bulk import Bulk
 from trajops.services.predict import Answer, PredictService, Snapshot
 from trajops.track_buffer import TrackBuffer
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast
@@ -63,6 +64,14 @@ class TurnsCovarianceOver(Stands):
     def forecast(self, history_m: FloatArray) -> Forecast:
         answer = super().forecast(history_m)
         return Forecast(answer.mean_m, -answer.covariance_m2, answer.weights)
+
+
+class RunsOver(Stands):
+    """Answers with covariances that single precision, in which they are recorded, cannot hold."""
+
+    def forecast(self, history_m: FloatArray) -> Forecast:
+        answer = super().forecast(history_m)
+        return Forecast(answer.mean_m, answer.covariance_m2 * 1e41, answer.weights)
 
 
 class AnswersForAnother(Stands):
@@ -178,8 +187,8 @@ def test_without_a_champion_nobody_answers() -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [Raises(), SpoilsFast(), TurnsCovarianceOver(), AnswersForAnother()],
-    ids=["raises", "not-finite", "indefinite", "wrong-shape"],
+    [Raises(), SpoilsFast(), TurnsCovarianceOver(), RunsOver(), AnswersForAnother()],
+    ids=["raises", "not-finite", "indefinite", "too-large", "wrong-shape"],
 )
 def test_a_failing_model_is_replaced_by_the_baseline_and_charged(model: Forecaster, caplog: pytest.LogCaptureFixture) -> None:
     service = a_service({CHAMPION: ConstantVelocity(), CHALLENGER: model}, challenger=CHALLENGER, coverage=1.0, seed="x")
@@ -242,6 +251,16 @@ def test_a_bad_item_spoils_only_itself() -> None:
     codes = [one.body["model_name"] if isinstance(one, Answer) else one.code for one in found]
     assert codes == ["trajectory", "not_found", "baseline", "no_model_ready", "trajectory"]
     assert service.failures == {CHAMPION: 1}
+
+
+def test_many_covariances_that_cannot_be_recorded_are_replaced_too() -> None:
+    service = a_service({CHAMPION: RunsOver()})
+    found = service.predict_many([a_query(f"a{n}") for n in range(5)], CALLER)
+    assert [one.event.model_name for one in found if isinstance(one, Answer)] == ["baseline"] * 5
+    bulk = Bulk(service, "trajectory", ConstantVelocity(), SystemClock())
+    forecast = bulk.forecast(bulk.choose(None), a_history(5))
+    assert forecast.is_baseline.all()
+    assert np.isfinite(forecast.covariance_m2).all()
 
 
 def test_an_empty_batch_is_an_empty_answer() -> None:

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from trajops.contracts.wire import EpochSeconds, Finite, Name, Point, Wire
+from trajops.contracts.wire import EpochSeconds, Finite, Name, Point, Position, Wire
 
 T_OBS, T_PRED = 8, 12
 History = Annotated[list[Point], Field(min_length=T_OBS, max_length=T_OBS)]
@@ -29,7 +29,7 @@ class Mode(Wire):
     """One possible future."""
 
     weight: float = Field(description="Probability of this mode.")
-    positions: list[Point] = Field(description="12 positions in metres, 0.4 s apart.")
+    positions: list[Position] = Field(description="12 positions in metres, 0.4 s apart.")
     covariance: list[tuple[Finite, Finite, Finite]] = Field(description="xx, xy, yy of each step, square metres.")
 
 
@@ -88,7 +88,7 @@ class BatchColumnsOut(Wire):
     variant: list[Literal["control", "treatment", "champion", "direct"] | None]
     prediction_id: list[str | None] | None = Field(description="Null where no agents were named: nothing was recorded.")
     weights: list[list[float] | None] = Field(description="Probability of each mode, likeliest first.")
-    positions: list[list[list[Point]] | None] = Field(description="(K, 12, 2) metres for each row.")
+    positions: list[list[list[Position]] | None] = Field(description="(K, 12, 2) metres for each row.")
     covariance: list[list[list[tuple[Finite, Finite, Finite]]] | None] = Field(description="(K, 12, 3): xx, xy, yy, square metres.")
     errors: list[BatchRowError]
 
@@ -148,8 +148,8 @@ class PredictionOut(Wire):
 
     prediction: PredictOut
     received_at: AwareDatetime
-    history: list[Point]
-    truth: list[Point | None] = Field(description="Observed positions at the 12 predicted times; null where none arrived yet.")
+    history: list[Position]
+    truth: list[Position | None] = Field(description="Observed positions at the 12 predicted times; null where none arrived yet.")
     outcome: OutcomeOut | None
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from trajops.deployments.routing import Assignment, ModelRef, RouteTable
 from trajops.errors import NoModelReady, NotFound, ShapeError
 from trajops.ports import Clock, Forecaster
-from trajops.services.predict import PredictService
+from trajops.services.predict import LARGEST_M2, UNUSABLE, PredictService
 from trajops.trajectories import DEFAULT_WINDOW, BoolArray, FloatArray, Forecast, WindowSpec
 
 Asked = int | Literal["champion", "challenger", "previous_champion"]
@@ -140,8 +140,7 @@ class Bulk:
             self._service.count_failure(choice.model, f"{type(error).__name__}: {error}")
             return self._baseline.forecast(history_m), np.ones(agents, dtype=np.bool_)
         if unusable.any():
-            cause = "it answered with a number that is not finite, or a covariance that is not positive definite"
-            self._service.count_failure(choice.model, cause)
+            self._service.count_failure(choice.model, UNUSABLE)
             forecast = _patched(forecast, unusable, self._baseline.forecast(history_m[unusable]))
         return forecast, unusable
 
@@ -186,14 +185,14 @@ class _Blocks:
 
 
 def _unusable(forecast: Forecast) -> BoolArray:
-    """(A,) whether a row cannot be scored: a number is not finite, or a covariance is not positive definite."""
+    """(A,) whether a row cannot be scored: a number is not finite, or a covariance is not positive definite or too large."""
     agents = len(forecast.weights)
     covariance_m2 = forecast.covariance_m2
     if covariance_m2.strides[0] == 0:
         covariance_m2 = covariance_m2[:1]
     xx, xy, yy = covariance_m2[..., 0, 0], covariance_m2[..., 0, 1], covariance_m2[..., 1, 1]
     # Each comparison is false where a number is not one; the sums of a block cannot run over, its positions are bounded.
-    is_definite = (xx > 0.0) & (xx * yy * _DEFINITE > xy * xy) & (xx < np.inf) & (yy < np.inf)
+    is_definite = (xx > 0.0) & (xx * yy * _DEFINITE > xy * xy) & (xx <= LARGEST_M2) & (yy <= LARGEST_M2)
     if is_definite.all() and np.isfinite(forecast.mean_m.sum() + forecast.weights.sum()):
         return np.zeros(agents, dtype=np.bool_)
     is_finite = np.isfinite(forecast.mean_m).all(axis=(1, 2, 3)) & np.isfinite(forecast.weights).all(axis=1)

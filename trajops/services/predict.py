@@ -1,7 +1,7 @@
 """Predict: the hot path's use case. Synchronous and without I/O: the caller records the event before the answer leaves.
 
-A model that raises, or answers with a number that is not finite or a covariance that is not positive definite, is replaced
-by the baseline for that answer. The answer
+A model that raises, or answers with a number that is not finite or a covariance that is not positive definite or too large
+to be recorded, is replaced by the baseline for that answer. The answer
 says so (`model_name` is `baseline`, `model_version` 0) and keeps the assigned variant, so that a failing arm is charged
 with its failures.
 """
@@ -29,8 +29,10 @@ BASELINE = ModelRef("baseline", 0)
 
 # Positions leave in tenths of a millimetre, covariances in their square: shorter than any tracker resolves, and short to write.
 _PER_M, _PER_M2 = 1e4, 1e8
-# The lake keeps covariances in single precision: they must be definite by more than its rounding.
+# The lake keeps covariances in single precision: they must be definite by more than its rounding, and not run over.
 _DEFINITE = 1.0 - 1e-5
+LARGEST_M2 = float(np.finfo(np.float32).max)
+UNUSABLE = "it answered with a number that is not finite, or a covariance that is not positive definite or cannot be recorded"
 _XX_XY_YY = np.array([0, 1, 3])
 
 logger = logging.getLogger(__name__)
@@ -134,11 +136,11 @@ class _Rows(NamedTuple):
     is_sound: bool
 
     def is_usable(self, row: int) -> bool:
-        """Whether a row can be scored: its numbers are finite and, as rounded, its covariances positive definite."""
+        """Whether a row can be recorded and scored: its numbers are finite and, as rounded, its covariances positive definite."""
         numbers, weights = self.numbers[row], self.weights[row]
-        if not isfinite(sum(numbers) + sum(weights)):
-            return False
         cov_m2 = numbers[len(numbers) * 2 // 5 :]
+        if not isfinite(sum(numbers) + sum(weights)) or max(cov_m2) > LARGEST_M2:
+            return False
         ellipses = zip(cov_m2[::3], cov_m2[1::3], cov_m2[2::3], strict=True)
         return all(xx > 0.0 and xx * yy * _DEFINITE > xy * xy for xx, xy, yy in ellipses)
 
@@ -149,7 +151,8 @@ def _are_sound(weights: FloatArray, numbers: FloatArray, means: int) -> bool:
     surplus = xx * yy
     surplus *= _DEFINITE
     surplus -= xy * xy
-    return bool(surplus.min() > 0.0 and xx.min() > 0.0 and isfinite(numbers.sum() + weights.sum()))
+    is_definite = surplus.min() > 0.0 and xx.min() > 0.0
+    return bool(is_definite and numbers[:, means:].max() <= LARGEST_M2 and isfinite(numbers.sum() + weights.sum()))
 
 
 @cache
@@ -307,7 +310,7 @@ class PredictService:
             answering, source, at = model, rows, row
             if source is None or not (source.is_sound or source.is_usable(at)):
                 if source is not None:
-                    self.count_failure(model, "it answered with a number that is not finite, or a covariance that is not positive definite")
+                    self.count_failure(model, UNUSABLE)
                 answering, at = BASELINE, 0
                 source = _rows(self._baseline.forecast(history_m[row : row + 1]), 1, window)
             results[item.place] = self._answer(epoch, answering, item, source.weights[at], source.numbers[at], model_ms)

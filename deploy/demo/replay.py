@@ -2,7 +2,7 @@
 
 An agent is one continuous track. Most agents are clients that send their whole history; every fifth only reports
 positions to `/observations` and asks for a forecast by its id. Both ways carry the truth of earlier predictions.
-What passes while nobody plays who could be predicted is cut (docs/decisions/0009).
+What passes while nobody plays who could be predicted is cut (docs/decisions/0011).
 """
 
 import asyncio

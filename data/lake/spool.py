@@ -35,6 +35,7 @@ from trajops.telemetry import TABLES, Event
 CLOSED, OPEN, NEW = ".ndjson", ".ndjson.open", ".ndjson.new"
 ROTATE_BYTES = 64 * 1024 * 1024
 _COPY_BYTES = 1024 * 1024
+_FOLDER_ATTEMPTS = 5
 
 _log = logging.getLogger(__name__)
 # Readable, because a deleted segment can only be read through the descriptor it was written with.
@@ -206,6 +207,17 @@ class Spool:
         return segment
 
     def _create(self, table: str) -> _Segment:
+        """A new, locked segment.
+
+        Raises:
+            OSError: if it cannot be made; a folder that vanishes between two steps is made again.
+        """
+        for _ in range(_FOLDER_ATTEMPTS - 1):
+            with suppress(FileNotFoundError):
+                return self._create_once(table)
+        return self._create_once(table)
+
+    def _create_once(self, table: str) -> _Segment:
         self.folder.mkdir(parents=True, exist_ok=True)
         while True:
             stem = f"{table}.{self.writer_id}.{self._sequence:06d}"

@@ -272,6 +272,21 @@ def test_a_segment_deleted_under_the_writer_is_written_again_before_the_next_wri
     assert names(writer) == [f"predictions.{writer.writer_id}.000001.ndjson"]
 
 
+def test_a_folder_that_vanishes_while_a_segment_is_made_is_made_again(writer: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, vanished = os.open, []
+
+    def open_after_it_vanished(path: Any, flags: int, mode: int = 0o777, **options: Any) -> int:
+        if flags & os.O_CREAT and len(vanished) < 2:
+            vanished.append(path)
+            shutil.rmtree(writer.folder)
+        return real(path, flags, mode, **options)
+
+    monkeypatch.setattr(spool.os, "open", open_after_it_vanished)
+    writer.write("predictions", [a_prediction_event("p1")])
+    assert len(vanished) == 2
+    assert [row["prediction_id"] for row in rows(writer)] == ["p1"]
+
+
 def test_a_deleted_segment_is_written_again_though_nothing_more_is_written(writer: Spool) -> None:
     writer.write("predictions", [a_prediction_event("p1")])
     writer.write("observations", [an_observation_event()])

@@ -2,7 +2,9 @@
 
 One background thread looks for a new epoch and publishes it as soon as every version that may answer in it is warm; loads run
 beside it, so that a slow one delays no switch between warm versions. When something cannot be loaded, or the database is away,
-the last good snapshot goes on answering and readiness says why.
+the last good snapshot goes on answering and readiness says why. A process that has no good one yet, because it has just been
+started, does not answer nobody for that: the champion if it is the challenger that cannot be loaded, the previous champion, or
+the baseline stands in, under its own name and in no epoch, until the routes can answer.
 """
 
 import logging
@@ -12,12 +14,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
 
-from api.model_loads import Loader, LoadState, ModelLoads, Work, on_a_thread
+from api.model_loads import Loader, ModelLoads, Work, on_a_thread
 from trajops.contracts.status import Readiness
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import TrajOpsError, Unavailable
 from trajops.ports import Forecaster, RouteSource
-from trajops.services.predict import PredictService, Snapshot
+from trajops.services.predict import BASELINE, PredictService
+from trajops.services.snapshot import NOTHING_DEPLOYED, Snapshot
 
 # Versions that clients have asked for and that wait to be loaded, and how many of them are loaded at once: each costs the
 # processor that answers the others.
@@ -112,43 +115,36 @@ class ModelHost:
 
     @property
     def epoch(self) -> int:
-        """The epoch that is answering."""
+        """The epoch that is answering; 0: none."""
         return self._service.snapshot.table.epoch
 
     def readiness(self) -> Readiness:
-        """Ready when there is a champion and every version that may answer is warm, in the newest known epoch."""
+        """Ready when there is a champion and every version that may answer is warm, or somebody stands in."""
         snapshot, wanted = self._service.snapshot, self._wanted
         missing = [ref for ref in wanted.table.models() if ref not in snapshot.models]
-        is_ready = snapshot.table.champion is not None and all(ref in snapshot.models for ref in _answering(snapshot.table))
         return Readiness(
-            status="ready" if is_ready else "not_ready",
+            status="not_ready" if snapshot.leader is None else "ready",
             epoch=snapshot.table.epoch,
             warm=sorted(map(str, snapshot.models)),
             missing=sorted(map(str, missing)),
-            detail=self._detail(snapshot.table, wanted),
+            stand_in=None if snapshot.stand_in is None else str(snapshot.stand_in),
+            detail=_detail(snapshot, wanted),
         )
 
     def poll(self) -> None:
         """One round: look at the epoch, begin the loads it needs, publish what is warm. The thread calls this; tests may."""
         with self._round:
-            table, trouble = self._newest()
+            table, away = self._newest()
             states = {ref: self._loads.want(ref) for ref in table.models() if ref not in self.warm}
             self._load_asked()
             loaded = self._loads.take()
-            self._publish(table, {**self.warm, **loaded})
+            models = {**self.warm, **loaded}
+            failed = {ref: state.error for ref, state in states.items() if state.error is not None and ref not in models}
+            self._publish(table, models, failed, away)
             self._answer_asked(loaded.keys() | self.warm.keys())
-            self._wanted = _Wanted(table, trouble or self._trouble(table, states))
+            self._wanted = _Wanted(table, self._trouble(table, failed, away))
             if self._wanted.trouble is not None or self.epoch == table.epoch:
                 self._settled.set()
-
-    def _detail(self, table: RouteTable, wanted: _Wanted) -> str:
-        if wanted.trouble is not None:
-            return wanted.trouble
-        if wanted.table.champion is None:
-            return "no model has been deployed yet; stage a registered version and promote it"
-        if wanted.table.epoch != table.epoch:
-            return f"epoch {wanted.table.epoch} is known and its models are being loaded; epoch {table.epoch} answers meanwhile"
-        return f"epoch {table.epoch} answers"
 
     def _run(self) -> None:
         while not self._is_stopping:
@@ -166,12 +162,15 @@ class ModelHost:
             epoch = self._source.epoch()
             return (known if epoch == known.epoch else self._source.table()), None
         except TrajOpsError as error:
-            return known, f"epoch {self.epoch} answers; the newest one is not known: {error.message}"
+            return known, error.message
 
-    def _trouble(self, table: RouteTable, states: Mapping[ModelRef, LoadState]) -> str | None:
-        causes = "; ".join(f"{ref}: {state.error}" for ref, state in states.items() if state.error is not None and ref not in self.warm)
+    def _trouble(self, table: RouteTable, failed: Mapping[ModelRef, Exception], away: str | None) -> str | None:
+        answers = _answers(self._service.snapshot)
+        if away is not None:
+            return f"{answers}; the newest epoch is not known: {away}"
+        causes = "; ".join(f"{ref}: {error}" for ref, error in failed.items())
         if causes and self.epoch != table.epoch:
-            return f"epoch {self.epoch} answers; epoch {table.epoch} must wait for {causes}"
+            return f"{answers}; epoch {table.epoch} must wait for {causes}"
         return causes or None
 
     def _load_asked(self) -> None:
@@ -204,7 +203,9 @@ class ModelHost:
         else:
             future.set_exception(error)
 
-    def _publish(self, table: RouteTable, models: dict[ModelRef, Forecaster]) -> None:
+    def _publish(
+        self, table: RouteTable, models: dict[ModelRef, Forecaster], failed: Mapping[ModelRef, Exception], away: str | None
+    ) -> None:
         """Swap table and models as one pointer, the table when its versions are warm; give up the versions that nobody asks for."""
         before = self._service.snapshot
         answering = table if all(ref in models for ref in _answering(table)) else before.table
@@ -217,11 +218,45 @@ class ModelHost:
             del models[ref]
             self._service.asked_ns.pop(ref, None)
             logger.info("version %s is let go: %d versions are kept warm", ref, self._slots)
-        if answering == before.table and models.keys() == before.models.keys():
+        after = Snapshot(answering, models) if answering.champion is not None else _without_routes(answering, table, models, failed, away)
+        if after == before:
             return
-        self._service.snapshot = Snapshot(answering, models)
+        self._service.snapshot = after
+        if after.stand_in != before.stand_in and after.stand_in is not None:
+            logger.error("%s stands in for epoch %d, a version of which cannot be loaded", after.stand_in, table.epoch)
         if answering.epoch != before.table.epoch:
             logger.info("epoch %d answers now", answering.epoch)
+
+
+def _without_routes(
+    answering: RouteTable, table: RouteTable, models: dict[ModelRef, Forecaster], failed: Mapping[ModelRef, Exception], away: str | None
+) -> Snapshot:
+    """The snapshot of a process in which no routes answer yet: with a stand-in as soon as waiting for them may be in vain."""
+    if table.champion is None:
+        return Snapshot(answering, models, absence=NOTHING_DEPLOYED if away is None else f"the routes are not known: {away}")
+    if failed.keys().isdisjoint(_answering(table)):
+        missing = ", ".join(str(ref) for ref in _answering(table) if ref not in models)
+        absence = f"{table.champion} is champion and cannot answer yet: {missing} is being loaded; try again in a second"
+        return Snapshot(answering, models, table, absence=absence)
+    stand_in = next((ref for ref in (table.champion, table.previous) if ref is not None and ref in models), BASELINE)
+    return Snapshot(answering, models, table, stand_in)
+
+
+def _answers(snapshot: Snapshot) -> str:
+    """Who answers, in words."""
+    if snapshot.table.champion is not None:
+        return f"epoch {snapshot.table.epoch} answers"
+    return "nothing answers" if snapshot.stand_in is None else f"{snapshot.stand_in} stands in and answers everybody"
+
+
+def _detail(snapshot: Snapshot, wanted: _Wanted) -> str:
+    if wanted.trouble is not None:
+        return wanted.trouble
+    if wanted.table.champion is None:
+        return NOTHING_DEPLOYED
+    if wanted.table.epoch != snapshot.table.epoch:
+        return f"epoch {wanted.table.epoch} is known and its models are being loaded; {_answers(snapshot)} meanwhile"
+    return _answers(snapshot)
 
 
 def _answering(table: RouteTable) -> tuple[ModelRef, ...]:

@@ -158,6 +158,8 @@ def _api(parts: Parts) -> ServiceOut:
     readiness = parts.host.readiness()
     if readiness.status == "not_ready":
         return ServiceOut(service="api", health="warn", detail=f"not ready: {readiness.detail}")
+    if readiness.stand_in is not None:
+        return ServiceOut(service="api", health="bad", detail=readiness.detail)
     failures = sum(parts.service.failures.get(ref, 0) for ref in parts.service.snapshot.table.models())
     if failures:
         detail = f"a routed model failed and the baseline answered, {failures:,} times since the start; see the API's log"

@@ -14,6 +14,7 @@ from api.model_host import ModelHost
 from api.model_loads import Loader
 from api.quota_sync import QuotaSync
 from api.rate_limits import Limiter
+from api.readying import Readying
 from api.turn import Turn
 from api.warm_up import WarmUp
 from data.identity.external_tokens import external_tokens
@@ -147,7 +148,7 @@ class Parts:
     @cached_property
     def deployments(self) -> Deployments:
         """Changes of what is live."""
-        return Deployments(self.unit_of_work, model_name=self.settings.model_name)
+        return Deployments(self.unit_of_work, model_name=self.settings.model_name, make_ready=Readying(lambda: self.host))
 
     @cached_property
     def is_prepared(self) -> bool:

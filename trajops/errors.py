@@ -9,7 +9,8 @@ TrajOpsError
 ├── NotFound                the named thing does not exist
 ├── Conflict                the thing changed meanwhile, or its state forbids the step
 │   ├── StaleVersion
-│   └── IllegalTransition
+│   ├── IllegalTransition
+│   └── ModelNotLoadable
 ├── Unauthenticated         no valid credentials
 ├── Forbidden               valid credentials, but not for this
 │   └── OutOfScope          the role would do, but the key is restricted to less
@@ -91,6 +92,12 @@ class IllegalTransition(Conflict):
     """The transition table has no such step."""
 
     code = "illegal_transition"
+
+
+class ModelNotLoadable(Conflict):
+    """The version cannot be made ready to answer, so it may not take traffic; nothing was changed."""
+
+    code = "model_not_loadable"
 
 
 class Unauthenticated(TrajOpsError):

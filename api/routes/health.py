@@ -21,7 +21,7 @@ async def healthz() -> Liveness:
 async def readyz(parts: PartsOf, response: Response) -> Readiness:
     """200 while it can. 503 before there is a champion and every version that may answer is warm, and when the process is about to end.
 
-    Says what is missing, and why.
+    Says what is missing, and why; and as `stand_in` who answers where a routed version cannot be loaded and nothing answered before.
     """
     readiness = parts.host.readiness()
     if parts.drain.is_draining:

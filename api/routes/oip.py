@@ -147,8 +147,7 @@ async def model_metadata(name: Name, parts: PartsOf, _client: DoorReader, versio
 async def model_ready(name: Name, parts: PartsOf, _client: DoorReader, response: Response, version: str | None = None) -> IsModelReady:
     """200 when it is warm, 400 otherwise. A version that is not warm is loaded when an inference asks for it."""
     _check_name(parts.bulk, name)
-    ref = parts.service.snapshot.table.champion if version is None else _ref(parts, version)
-    is_ready = ref in parts.host.warm
+    is_ready = parts.service.snapshot.leader is not None if version is None else _ref(parts, version) in parts.host.warm
     response.status_code = 200 if is_ready else 400
     return IsModelReady(name=name, ready=is_ready)
 
@@ -160,10 +159,7 @@ def _check_name(doors: BulkDoors, name: str) -> None:
 
 def _ref(parts: Parts, version: str) -> ModelRef:
     asked = version_asked(version)
-    ref = ModelRef(parts.bulk.bulk.model_name, asked) if isinstance(asked, int) else parts.service.snapshot.table.alias(asked)
-    if ref is None:
-        raise NotFound(f"the alias {version!r} points at no version")
-    return ref
+    return parts.service.snapshot.direct(parts.bulk.bulk.model_name, asked).model
 
 
 class Infer:

@@ -81,7 +81,10 @@ def stage(body: StageIn, parts: PartsOf, client: Operator, key: IdempotencyKey =
 
 @router.post("/deployments/{deployment_id}/canary", summary="Start a canary", responses=CHANGES)
 def start_canary(deployment_id: str, body: CanaryIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ChangeOut:
-    """Compare a staged deployment with the champion on a share of the agents; half of them get the challenger."""
+    """Compare a staged deployment with the champion on a share of the agents; half of them get the challenger.
+
+    Its version is made warm first: one that this API cannot load is refused (`model_not_loadable`).
+    """
     change = parts.deployments.start_canary(
         deployment_id, body.expected_version, body.coverage, actor=client.client_id, reason=body.reason, idempotency_key=key
     )
@@ -99,7 +102,10 @@ def stop_canary(deployment_id: str, body: TransitionIn, parts: PartsOf, client: 
 
 @router.post("/deployments/{deployment_id}/promote", summary="Promote", responses=CHANGES)
 def promote(deployment_id: str, body: TransitionIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ChangeOut:
-    """Make a deployment the champion; the champion so far is kept warm for a rollback."""
+    """Make a deployment the champion; the champion so far is kept warm for a rollback.
+
+    Its version is made warm first: one that this API cannot load is refused (`model_not_loadable`).
+    """
     change = parts.deployments.promote(
         deployment_id, body.expected_version, actor=client.client_id, reason=body.reason, idempotency_key=key
     )

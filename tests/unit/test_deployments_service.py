@@ -15,7 +15,7 @@ from data.stubs import MemoryDatabase, SetClock
 from trajops.contracts.deployments import ChangeOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef
-from trajops.errors import Conflict, IllegalTransition, InvalidInput, NotFound, StaleVersion, TrajOpsError
+from trajops.errors import Conflict, IllegalTransition, InvalidInput, ModelNotLoadable, NotFound, StaleVersion, TrajOpsError
 from trajops.records import ModelVersion
 from trajops.services.deployments import Deployments
 
@@ -65,6 +65,61 @@ def route(database: MemoryDatabase) -> tuple[int | None, int | None, int | None,
 def seed(database: MemoryDatabase) -> str:
     with database.unit_of_work(read_only=True) as uow:
         return uow.routes.table().seed
+
+
+# Readiness of what may take traffic
+
+
+class Ready:
+    """A check that remembers what it was asked, and refuses the versions in `broken`."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self.asked: list[int] = []
+        self.broken: set[int] = set()
+        self.database = database
+
+    def __call__(self, ref: ModelRef) -> None:
+        self.asked.append(ref.version)
+        with self.database.unit_of_work():  # it may take seconds: no transaction is held meanwhile
+            pass
+        if ref.version in self.broken:
+            raise ModelNotLoadable(f"{ref} cannot be loaded")
+
+
+def test_a_version_that_cannot_be_made_ready_gets_no_traffic(database: MemoryDatabase) -> None:
+    ready = Ready(database)
+    service = Deployments(database.unit_of_work, make_ready=ready, clock=SetClock())
+    live(service, 1)
+    ready.broken.add(2)
+    staged = service.stage(2, **WHO).deployment
+    for change in (service.promote, lambda *args, **options: service.start_canary(*args, 0.1, **options)):
+        for key in (None, f"key-{change}"):
+            with pytest.raises(ModelNotLoadable):
+                change(staged.deployment_id, staged.version, **WHO, idempotency_key=key)
+    assert ready.asked == [1, 2, 2, 2, 2]
+    assert route(database) == (1, None, None, 0.0)
+    assert states(service) == {1: State.LIVE, 2: State.STAGED}
+    ready.broken.clear()
+    assert service.promote(staged.deployment_id, staged.version, **WHO).deployment.state == State.LIVE
+
+
+def test_what_would_be_refused_or_is_done_already_is_not_made_ready(database: MemoryDatabase) -> None:
+    ready = Ready(database)
+    service = Deployments(database.unit_of_work, make_ready=ready, clock=SetClock())
+    live(service, 1)
+    staged = service.stage(2, **WHO).deployment
+    done = service.start_canary(staged.deployment_id, staged.version, 0.1, **WHO, idempotency_key="k")
+    assert ready.asked == [1, 2]
+    ready.broken.add(2)
+    assert service.start_canary(staged.deployment_id, staged.version, 0.1, **WHO, idempotency_key="k") == done
+    wider = service.start_canary(staged.deployment_id, done.deployment.version, 0.5, **WHO)
+    with pytest.raises(StaleVersion):
+        service.promote(staged.deployment_id, staged.version, **WHO)
+    with pytest.raises(NotFound):
+        service.promote("nowhere", 1, **WHO)
+    service.stop_canary(staged.deployment_id, wider.deployment.version, **WHO)
+    service.rollback(live(service, 3).route.epoch, **WHO)
+    assert ready.asked == [1, 2, 3]
 
 
 # Stage

@@ -10,7 +10,7 @@ import pytest
 from api.model_host import MAX_ASKED_AT_ONCE, MAX_WAITING, ModelHost
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef, RouteTable
-from trajops.errors import NotFound, RegistryUnavailable, Unavailable
+from trajops.errors import NoModelReady, NotFound, RegistryUnavailable, Unavailable, UnsafeModel
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Forecaster
 from trajops.services.predict import PredictService
@@ -185,6 +185,67 @@ def test_a_previous_champion_that_is_gone_does_not_hold_up_a_release(host: Model
     assert "there is no version 1" in readiness.detail
 
 
+@pytest.mark.parametrize(
+    ("route", "broken", "stand_in"),
+    [
+        ({"champion": 2, "previous": 1}, [2], "trajectory/1"),
+        ({"champion": 2}, [2], "baseline/0"),
+        ({"champion": 2, "previous": 1}, [1, 2], "baseline/0"),
+        ({"champion": 2, "challenger": 3, "previous": 1}, [3], "trajectory/2"),
+    ],
+    ids=["previous", "baseline", "baseline-where-previous-fails-too", "champion-for-a-broken-challenger"],
+)
+def test_at_a_cold_start_somebody_stands_in_for_what_cannot_be_loaded(
+    host: ModelHost, routes: Routes, loads: Loads, route: dict[str, int], broken: list[int], stand_in: str
+) -> None:
+    routes.route(**route)
+    loads.broken = {version: UnsafeModel(f"version {version} runs code") for version in broken}
+    host.poll()
+    readiness = host.readiness()
+    assert (readiness.status, readiness.epoch, readiness.stand_in) == ("ready", 0, stand_in)
+    assert set(readiness.missing) == {f"trajectory/{version}" for version in broken}
+    assert readiness.detail.startswith(f"{stand_in} stands in and answers everybody; epoch 1 must wait for trajectory/")
+    assert "runs code" in readiness.detail
+    assert host._service.snapshot.table.champion is None
+    assert host.wait_until_settled(0)
+
+
+def test_a_stand_in_leaves_when_the_routes_can_answer(
+    host: ModelHost, routes: Routes, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes.route(2, previous=1)
+    loads.broken[2] = RegistryUnavailable("away")
+    host.poll()
+    assert host.readiness().stand_in == "trajectory/1"
+    loads.broken.clear()
+    monkeypatch.setattr("api.model_loads.time.monotonic", lambda: time.time() + 1e9)
+    host.poll()
+    host.poll()
+    assert (host.epoch, host.readiness().stand_in, host.readiness().detail) == (1, None, "epoch 1 answers")
+
+
+def test_a_champion_that_is_being_loaded_is_waited_for_and_said_so(threaded: ModelHost, routes: Routes, slow: SlowLoads) -> None:
+    slow.hold(1)
+    routes.route(1)
+    wait_until(lambda: slow.loaded == [1] and threaded.readiness().missing == ["trajectory/1"])
+    snapshot = threaded._service.snapshot
+    assert snapshot.leader is None
+    with pytest.raises(NoModelReady, match=r"trajectory/1 is champion and cannot answer yet: trajectory/1 is being loaded"):
+        snapshot.assign("s/a")
+    assert threaded.readiness().detail == "epoch 1 is known and its models are being loaded; nothing answers meanwhile"
+    slow.go_on()
+    wait_until(lambda: threaded.epoch == 1)
+
+
+def test_routes_that_cannot_be_read_at_a_cold_start_are_not_said_to_be_empty(host: ModelHost, routes: Routes) -> None:
+    routes.route(1)
+    routes.is_away = True
+    host.poll()
+    with pytest.raises(NoModelReady, match="the routes are not known: the database does not answer"):
+        host._service.snapshot.lead()
+    assert host.readiness().detail == "nothing answers; the newest epoch is not known: the database does not answer"
+
+
 def test_without_the_database_the_last_epoch_answers(host: ModelHost, routes: Routes) -> None:
     routes.route(1)
     host.poll()
@@ -268,7 +329,7 @@ def test_slow_loads_do_not_delay_a_rollback_between_warm_versions(threaded: Mode
     asked = [threaded.ask(ref(version)) for version in (11, 12, 13)]
     routes.route(1, challenger=10)
     wait_until(lambda: 10 in slow.loaded and 12 in slow.loaded)
-    assert threaded.readiness().detail == "epoch 2 is known and its models are being loaded; epoch 1 answers meanwhile"
+    wait_until(lambda: threaded.readiness().detail == "epoch 2 is known and its models are being loaded; epoch 1 answers meanwhile")
     routes.route(2, previous=1)
     wait_until(lambda: threaded.epoch == 3)
     assert not any(future.done() for future in asked)

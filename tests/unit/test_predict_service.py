@@ -16,7 +16,8 @@ from trajops.errors import NoModelReady, NotFound, TrajOpsError, WindowTooShort
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Forecaster
 from trajops.services.bulk import Bulk
-from trajops.services.predict import Answer, PredictService, Snapshot
+from trajops.services.predict import BASELINE, Answer, PredictService
+from trajops.services.snapshot import Snapshot
 from trajops.track_buffer import TrackBuffer
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast
 
@@ -261,6 +262,29 @@ def test_many_covariances_that_cannot_be_recorded_are_replaced_too() -> None:
     forecast = bulk.forecast(bulk.choose(None), a_history(5))
     assert forecast.is_baseline.all()
     assert np.isfinite(forecast.covariance_m2).all()
+
+
+@pytest.mark.parametrize("stand_in", [CHAMPION, BASELINE], ids=str)
+def test_a_stand_in_answers_under_its_own_name_and_in_no_epoch(stand_in: ModelRef) -> None:
+    service = a_service()
+    awaited = RouteTable(9, CHALLENGER, challenger=ModelRef("trajectory", 3), previous=CHAMPION, coverage=1.0, seed="x")
+    service.snapshot = Snapshot(models={CHAMPION: Stands()}, awaited=awaited, stand_in=stand_in)
+    for n in range(8):
+        answer = service.predict(a_query(f"a{n}"), CALLER)
+        assert (answer.body["model_name"], answer.body["model_version"]) == stand_in
+        assert (answer.event.epoch, answer.event.variant) == (0, "champion")
+    choice = Bulk(service, "trajectory", ConstantVelocity(), SystemClock()).choose(None)
+    assert (choice.model, choice.epoch) == (stand_in, 0)
+    assert service.predict(a_query(model_version="previous_champion"), CALLER).body["model_version"] == CHAMPION.version
+    with pytest.raises(NoModelReady) as refused:
+        service.predict(a_query(model_version="champion"), CALLER)
+    assert refused.value.details["model"] == CHALLENGER
+
+
+def test_before_the_routes_are_read_nothing_is_said_of_them() -> None:
+    service = PredictService("trajectory", ConstantVelocity(), TrackBuffer(SystemClock()), SystemClock())
+    with pytest.raises(NoModelReady, match="the routes have not been read yet"):
+        service.predict(a_query(), CALLER)
 
 
 def test_an_empty_batch_is_an_empty_answer() -> None:

@@ -44,7 +44,7 @@ class PredictOut(Wire):
     model_name: str
     model_version: int
     variant: Literal["control", "treatment", "champion", "direct"]
-    epoch: int = Field(description="Routing epoch in which the answer was made.")
+    epoch: int = Field(description="Routing epoch in which the answer was made; 0: a stand-in made it, for routes that cannot answer yet.")
     modes: list[Mode] = Field(description="Likeliest first.")
     model_ms: float = Field(description="Time inside the model, milliseconds.")
 

@@ -53,10 +53,11 @@ class Liveness(Wire):
 
 
 class Readiness(Wire):
-    """Readiness: every routed model is warm."""
+    """Readiness: every version that may answer is warm, or somebody stands in."""
 
     status: Literal["ready", "not_ready"]
     epoch: int
     warm: list[str]
     missing: list[str]
+    stand_in: str | None = Field(None, description="Answers everybody, because a routed version cannot be loaded. Null: nobody has to.")
     detail: str

@@ -10,10 +10,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trajops.deployments.routing import Assignment, ModelRef, RouteTable
-from trajops.errors import NoModelReady, NotFound, ShapeError
+from trajops.deployments.routing import Assignment, ModelRef
+from trajops.errors import NoModelReady, ShapeError
 from trajops.ports import Clock, Forecaster
-from trajops.services.predict import LARGEST_M2, UNUSABLE, PredictService
+from trajops.services.predict import BASELINE, LARGEST_M2, UNUSABLE, PredictService
 from trajops.trajectories import DEFAULT_WINDOW, BoolArray, FloatArray, Forecast, WindowSpec
 
 Asked = int | Literal["champion", "challenger", "previous_champion"]
@@ -88,15 +88,15 @@ class Bulk:
         self._clock = clock
 
     def choose(self, asked: Asked | None) -> Choice:
-        """The champion, or the version or alias that is asked for.
+        """The champion, or who stands in for it, or the version or alias that is asked for.
 
         Raises:
             NotFound: if an alias points nowhere.
-            NoModelReady: if there is no champion, or the version is not warm (`model` in the details).
+            NoModelReady: if nobody answers, or the version is not warm (`model` in the details).
         """
         snapshot = self._service.snapshot
-        assignment = self._assign(snapshot.table, asked)
-        forecaster = snapshot.models.get(assignment.model)
+        assignment = snapshot.lead() if asked is None else snapshot.direct(self.model_name, asked)
+        forecaster = self._baseline if assignment.model == BASELINE else snapshot.models.get(assignment.model)
         if forecaster is None:
             raise NoModelReady(f"version {assignment.model} is not warm yet; try again in a second", model=assignment.model)
         if assignment.variant == "direct":
@@ -117,16 +117,6 @@ class Bulk:
             block_m = np.asarray(history_m[first : first + BLOCK], dtype=np.float64)
             blocks.put(first, *self._block(choice, block_m))
         return blocks.whole()
-
-    def _assign(self, table: RouteTable, asked: Asked | None) -> Assignment:
-        if asked is None:
-            if table.champion is None:
-                raise NoModelReady("no model has been deployed yet; stage a registered version and promote it")
-            return Assignment(table.champion, "champion")
-        ref = ModelRef(self.model_name, asked) if isinstance(asked, int) else table.alias(asked)
-        if ref is None:
-            raise NotFound(f"the alias {asked!r} points at no version in epoch {table.epoch}; ask for a number, or leave it out")
-        return Assignment(ref, "direct")
 
     def _block(self, choice: Choice, history_m: FloatArray) -> tuple[Forecast, BoolArray]:
         """A forecast whose every row can be scored, and which rows of it are the baseline's."""

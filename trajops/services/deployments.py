@@ -23,11 +23,26 @@ class Deployments:
 
     Every change names its actor and reason. With an idempotency key, the same request of the same actor is answered
     as it was the first time; a different request under that key is a Conflict. A request that fails leaves no trace.
+
+    Args:
+        unit_of_work: opens transactions of the control state.
+        model_name: the registered model.
+        make_ready: called with a version before it may take traffic, outside of any transaction, because it may take seconds; what
+            it raises refuses the change. None: every version is taken to be ready.
+        clock: stamps the changes.
     """
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, *, model_name: str = "trajectory", clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        *,
+        model_name: str = "trajectory",
+        make_ready: Callable[[ModelRef], None] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._model_name = model_name
+        self._make_ready = make_ready
         self._clock: Clock = clock or SystemClock()
 
     def deployments(self) -> DeploymentsOut:
@@ -72,6 +87,7 @@ class Deployments:
             NotFound, StaleVersion: as the deployment is gone or has changed.
             Conflict: if there is no champion, or another challenger.
             IllegalTransition: if the deployment is not staged.
+            TrajOpsError: as `make_ready` raises, for a version that is not the challenger yet.
         """
         if not 0 < coverage <= 1:
             raise InvalidInput(f"coverage must be above 0 and at most 1, not {coverage}")
@@ -95,6 +111,7 @@ class Deployments:
             actor,
             idempotency_key,
             "start_canary",
+            prepare=lambda: self._prepare(deployment_id, expected_version, State.CANARY),
             deployment_id=deployment_id,
             expected_version=expected_version,
             coverage=coverage,
@@ -139,6 +156,7 @@ class Deployments:
         Raises:
             NotFound, StaleVersion: as the deployment is gone or has changed.
             IllegalTransition: if it is live already, or was never staged.
+            TrajOpsError: as `make_ready` raises.
         """
 
         def change(uow: UnitOfWork) -> ChangeOut:
@@ -158,6 +176,7 @@ class Deployments:
             actor,
             idempotency_key,
             "promote",
+            prepare=lambda: self._prepare(deployment_id, expected_version, State.LIVE),
             deployment_id=deployment_id,
             expected_version=expected_version,
             reason=reason,
@@ -189,14 +208,44 @@ class Deployments:
 
         return self._once(change, actor, idempotency_key, "rollback", expected_epoch=expected_epoch, reason=reason)
 
+    def _prepare(self, deployment_id: str, expected_version: int, state: State) -> None:
+        """Make the version of a deployment ready for its next state, where it is not in that already.
+
+        Raises:
+            NotFound, StaleVersion, IllegalTransition: as the change itself would; nobody waits for a model only to be told so.
+        """
+        if self._make_ready is None:
+            return
+        with self._unit_of_work(read_only=True) as uow:
+            deployment = _expected(uow, deployment_id, expected_version)
+        if deployment.state != state:
+            check_transition(deployment.state, state)
+            self._make_ready(ModelRef(deployment.model_name, deployment.model_version))
+
     def _once(
-        self, change: Callable[[UnitOfWork], ChangeOut], actor: str, idempotency_key: str | None, action: str, **payload: Any
+        self,
+        change: Callable[[UnitOfWork], ChangeOut],
+        actor: str,
+        idempotency_key: str | None,
+        action: str,
+        *,
+        prepare: Callable[[], None] | None = None,
+        **payload: Any,
     ) -> ChangeOut:
+        """Do a change, after `prepare`; or answer as before, where the same request was answered under its key."""
         if idempotency_key is None:
+            if prepare is not None:
+                prepare()
             with self._unit_of_work() as uow:
                 return change(uow)
         asked = hashlib.sha256(json.dumps([action, payload], sort_keys=True).encode()).hexdigest()
         try:
+            if prepare is not None:
+                with self._unit_of_work(read_only=True) as uow:
+                    known = uow.idempotency.find(actor, idempotency_key)
+                if known is not None:
+                    return _answer_again(known, asked, idempotency_key)
+                prepare()
             with self._unit_of_work() as uow:
                 known = uow.idempotency.find(actor, idempotency_key)
                 if known is not None:
@@ -228,13 +277,7 @@ class _Step:
 
     def expect(self, deployment_id: str, version: int) -> tuple[DeploymentOut, ModelRef]:
         """The deployment that the caller has seen, or StaleVersion."""
-        deployment = self._uow.deployments.get(deployment_id)
-        if deployment.version != version:
-            raise StaleVersion(
-                f"deployment {deployment_id} has version {deployment.version}, not {version}: "
-                "somebody changed it; read it again and repeat",
-                present_version=deployment.version,
-            )
+        deployment = _expected(self._uow, deployment_id, version)
         return deployment, ModelRef(deployment.model_name, deployment.model_version)
 
     def reroute(self, **changes: Any) -> None:
@@ -269,6 +312,17 @@ class _Step:
             after={"route": self._new_route.to_json(), "states": self._after},
         )
         return ChangeOut(deployment=deployment, route=self._shown, audit_id=entry.audit_id)
+
+
+def _expected(uow: UnitOfWork, deployment_id: str, version: int) -> DeploymentOut:
+    """The deployment that the caller has seen, or StaleVersion."""
+    deployment = uow.deployments.get(deployment_id)
+    if deployment.version != version:
+        raise StaleVersion(
+            f"deployment {deployment_id} has version {deployment.version}, not {version}: somebody changed it; read it again and repeat",
+            present_version=deployment.version,
+        )
+    return deployment
 
 
 def _answer_again(known: Remembered, asked: str, idempotency_key: str) -> ChangeOut:

@@ -9,8 +9,7 @@ with its failures.
 import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import cache
 from itertools import chain, count
 from math import isfinite
@@ -18,9 +17,10 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from trajops.deployments.routing import Assignment, ModelRef, RouteTable
-from trajops.errors import NoModelReady, NotFound, ShapeError, TrajOpsError
+from trajops.deployments.routing import Assignment, ModelRef
+from trajops.errors import NoModelReady, ShapeError, TrajOpsError
 from trajops.ports import Clock, Forecaster
+from trajops.services.snapshot import NOT_READ, Snapshot
 from trajops.telemetry import PredictionEvent
 from trajops.track_buffer import TrackBuffer
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast, WindowSpec
@@ -86,14 +86,6 @@ class Answer(NamedTuple):
 
     body: dict[str, Any]
     event: PredictionEvent
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Everything that decides an answer, swapped as one pointer: the route table and the warm models."""
-
-    table: RouteTable = field(default_factory=lambda: RouteTable(0))
-    models: Mapping[ModelRef, Forecaster] = field(default_factory=dict)
 
 
 class Ask(NamedTuple):
@@ -213,7 +205,7 @@ class PredictService:
     def __init__(
         self, model_name: str, baseline: Forecaster, buffer: TrackBuffer, clock: Clock, *, window: WindowSpec = DEFAULT_WINDOW
     ) -> None:
-        self.snapshot = Snapshot()
+        self.snapshot = Snapshot(absence=NOT_READ)
         self.failures: dict[ModelRef, int] = {}
         self.asked_ns: dict[ModelRef, int] = {}
         self._model_name = model_name
@@ -234,7 +226,7 @@ class PredictService:
 
         Raises:
             NotFound: if an alias points nowhere, or the agent is not in the track buffer.
-            NoModelReady: if there is no champion, or the version asked for is not warm (`model` in the details).
+            NoModelReady: if nobody answers for the routes, or the version asked for is not warm (`model` in the details).
             WindowTooShort: if the track buffer does not span the observation window.
         """
         [result] = self.answer([self.received(query, caller, request_id)])
@@ -270,10 +262,10 @@ class PredictService:
 
     def _prepare(self, snapshot: Snapshot, ask: Ask, index: int) -> _Item:
         query = ask.query
-        assignment = self._assign(snapshot.table, query)
+        assignment = self._assign(snapshot, query)
         forecaster = snapshot.models.get(assignment.model)
         if forecaster is None:
-            raise NoModelReady(f"version {assignment.model} is not warm yet; try again in a second", model=assignment.model)
+            forecaster = self._unlisted(assignment.model)
         if assignment.variant == "direct":
             self.asked_ns[assignment.model] = ask.received_ns
         history = query.history
@@ -286,17 +278,17 @@ class PredictService:
         self._buffer.extend(query.scene_id, query.agent_id, observed_at_s, flat_m)
         return _Item(ask, index, assignment, forecaster, observed_at_s, flat_m)
 
-    def _assign(self, table: RouteTable, query: PredictQuery) -> Assignment:
+    def _assign(self, snapshot: Snapshot, query: PredictQuery) -> Assignment:
         asked = query.model_version
         if asked is None:
-            assignment = table.assign(f"{query.scene_id}/{query.agent_id}")
-            if assignment is None:
-                raise NoModelReady("no model has been deployed yet; stage a registered version and promote it")
-            return assignment
-        ref = ModelRef(self._model_name, asked) if isinstance(asked, int) else table.alias(asked)
-        if ref is None:
-            raise NotFound(f"the alias {asked!r} points at no version in epoch {table.epoch}; ask for a number, or leave model_version out")
-        return Assignment(ref, "direct")
+            return snapshot.assign(f"{query.scene_id}/{query.agent_id}")
+        return snapshot.direct(self._model_name, asked)
+
+    def _unlisted(self, model: ModelRef) -> Forecaster:
+        """The model of a version that is not among the warm ones: the baseline is always ready."""
+        if model != BASELINE:
+            raise NoModelReady(f"version {model} is not warm yet; try again in a second", model=model)
+        return self._baseline
 
     def _answer_group(self, epoch: int, model: ModelRef, items: Sequence[_Item], results: "list[Answer | TrajOpsError | None]") -> None:
         """Answer items that share one model, each in its place of `results`."""

@@ -8,7 +8,7 @@ from trajops.errors import ModelNotLoadable, TrajOpsError, Unavailable
 
 # How long a promotion or canary waits for its version, seconds; loading goes on after that. With the wait for a locked database
 # it stays below what the console waits for an answer.
-READY_S = 6.0
+READY_S = 4.0
 RETRY_AFTER_S = 2
 
 

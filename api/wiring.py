@@ -1,6 +1,7 @@
 """The API's real parts, made from the settings, each when it is first needed."""
 
 import os
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
 
@@ -44,6 +45,8 @@ from trajops.track_buffer import TrackBuffer
 
 # A process takes connections when its models are warm, or after this, seconds: who asks then is told what is missing.
 SETTLE_S = 10.0
+# How long a request waits for a locked database, seconds: the answer that says so must come before its client has given up.
+DATABASE_WAIT_S = 3.0
 
 
 class Parts:
@@ -72,7 +75,7 @@ class Parts:
     @cached_property
     def database(self) -> Database:
         """The control state."""
-        return Database(self.settings.sql_url)
+        return Database(self.settings.sql_url, busy_timeout_s=DATABASE_WAIT_S)
 
     @cached_property
     def unit_of_work(self) -> UnitOfWorkFactory:
@@ -157,7 +160,9 @@ class Parts:
         Raises:
             EnvironmentProblem: if they cannot be used.
         """
-        self.database.migrate()
+        # Nobody waits for an answer yet: a start bears a lock for longer than a request does.
+        with closing(Database(self.settings.sql_url)) as patient:
+            patient.migrate()
         return self.identity is not None and (self.settings.redis_url is None or self.quota is not None)
 
     def open(self) -> None:

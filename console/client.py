@@ -43,6 +43,8 @@ from trajops.contracts.session import Me, TokenOut
 from trajops.contracts.status import Liveness, Readiness, StatusOut
 
 Answer = TypeVar("Answer", bound=BaseModel)
+# Longer than the API waits for what may hold it up, so that its own words arrive and not a time-out.
+READ_S = 15.0
 RETRIED_STATUSES = frozenset({502, 503, 504})
 
 
@@ -81,7 +83,9 @@ class TrajOpsClient:
         attempts: tries of a safe or idempotent call before ApiUnavailable.
     """
 
-    def __init__(self, base_url: str, token: str | None = None, *, connect_s: float = 2.0, read_s: float = 15.0, attempts: int = 3) -> None:
+    def __init__(
+        self, base_url: str, token: str | None = None, *, connect_s: float = 2.0, read_s: float = READ_S, attempts: int = 3
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout_s = (connect_s, read_s)
         self._attempts = attempts

@@ -20,6 +20,8 @@ from trajops.contracts.session import Me, Role
 COOKIE = "trajops_session"
 TOKEN_KEY = "session_token"
 MAX_KNOWN = 64
+# A page must show its stale values quickly; but the API is waited for until it says itself what holds it up.
+READ_S = 10.0
 Value = TypeVar("Value")
 
 
@@ -75,8 +77,8 @@ def client() -> TrajOpsClient:
     if held is None or held[0] != (api_url, bearer):
         if held is not None:
             held[1].close()
-        # Two tries and short waits: a page must show its stale values quickly, and refreshes by itself anyway.
-        held = ((api_url, bearer), TrajOpsClient(api_url, bearer, connect_s=1.0, read_s=10.0, attempts=2))
+        # Two tries and short waits, because a page refreshes by itself anyway.
+        held = ((api_url, bearer), TrajOpsClient(api_url, bearer, connect_s=1.0, read_s=READ_S, attempts=2))
         st.session_state["api_client"] = held
     made: TrajOpsClient = held[1]
     return made

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from data.sql.unit_of_work import SqlUnitOfWork
 from trajops.errors import Conflict, EnvironmentProblem, TrajOpsError, Unavailable
 
-BUSY_TIMEOUT_S = 15.0
+BUSY_TIMEOUT_S = 15.0  # of those whom nobody waits for
 _MIGRATION_LOCK = 0x7472616A6F7073  # "trajops": the advisory lock that PostgreSQL keeps during an upgrade
 _SERIALISATION_FAILURES = frozenset({"40001", "40P01"})
 
@@ -26,17 +27,21 @@ class Database:
     Transactions begun on `engine` may write: on SQLite they take the write lock at once (BEGIN IMMEDIATE), so that what
     they have read stays true until they commit. Those of `reader` only read and wait for nobody.
 
+    Args:
+        url: SQLAlchemy URL.
+        busy_timeout_s: longest wait for the write lock of SQLite; a process that answers somebody waits for less than they do.
+
     Raises:
         EnvironmentProblem: if the URL cannot be used, or the folder of an SQLite file cannot be made or written.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         try:
             self.url = make_url(url)
             self.is_sqlite = self.url.get_backend_name() == "sqlite"
             self.file = self._usable_file() if self.is_sqlite else None
             if self.is_sqlite:
-                self.engine = create_engine(self.url, connect_args={"isolation_level": None, "timeout": BUSY_TIMEOUT_S})
+                self.engine = create_engine(self.url, connect_args={"isolation_level": None, "timeout": busy_timeout_s})
             else:
                 self.engine = create_engine(self.url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
         except (ArgumentError, NoSuchModuleError, ImportError) as error:
@@ -45,7 +50,7 @@ class Database:
                 "and install the `postgres` extra for the latter"
             ) from error
         if self.is_sqlite:
-            event.listen(self.engine, "connect", _prepare_sqlite)
+            event.listen(self.engine, "connect", partial(_prepare_sqlite, busy_timeout_s))
             event.listen(self.engine, "begin", _begin_sqlite)
         self.reader: Engine = self.engine.execution_options(read_only=True, **({} if self.is_sqlite else {"postgresql_readonly": True}))
 
@@ -148,20 +153,20 @@ class Database:
             raise Unavailable(f"all connections to the database {self} are in use; try again") from error
 
 
-def _prepare_sqlite(dbapi_connection: Any, _record: Any) -> None:
+def _prepare_sqlite(busy_timeout_s: float, dbapi_connection: Any, _record: Any) -> None:
     cursor = dbapi_connection.cursor()
     try:
-        cursor.execute(f"PRAGMA busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}")
-        _enter_wal(cursor)
+        cursor.execute(f"PRAGMA busy_timeout = {int(busy_timeout_s * 1000)}")
+        _enter_wal(cursor, busy_timeout_s)
         cursor.execute("PRAGMA synchronous = NORMAL")
         cursor.execute("PRAGMA foreign_keys = ON")
     finally:
         cursor.close()
 
 
-def _enter_wal(cursor: sqlite3.Cursor) -> None:
+def _enter_wal(cursor: sqlite3.Cursor, busy_timeout_s: float) -> None:
     # SQLite does not wait (busy_timeout) while another process switches the same fresh file to WAL.
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    deadline = time.monotonic() + busy_timeout_s
     while True:
         try:
             cursor.execute("PRAGMA journal_mode = WAL")

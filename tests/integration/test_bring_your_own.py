@@ -15,7 +15,7 @@ from data.sql.engine import Database
 from tests.builders import a_crowd, a_history
 from tests.mlflow_models import staying_graph
 from trajops.deployments.routing import ModelRef
-from trajops.errors import SignatureMismatch, UnsafeModel
+from trajops.errors import Conflict, SignatureMismatch, UnsafeModel
 from trajops.settings import Settings
 from workers.training.adopt import adopt
 
@@ -120,6 +120,10 @@ def test_a_graph_is_adopted_and_served_without_any_consent(settings: Settings, r
     assert GOLDEN_TAG in registry.describe(ref).tags
     spread_m2 = np.linalg.det(forecast.covariance_m2[0, 0])
     assert (np.diff(spread_m2) > 0).all()
+    with pytest.raises(Conflict, match=f"{ref} is already known: it was adopted on"):
+        adopt(settings, ref.version, SCENES, database=database, registry=registry)
+    with database.unit_of_work(read_only=True) as unit_of_work:
+        assert unit_of_work.model_versions.get(ref) == row
 
 
 def test_a_class_never_seen_is_refused_until_somebody_consents_and_then_audited(

@@ -25,7 +25,7 @@ from trajops.windows import Windows
 from workers.compute import Inline
 from workers.training.evaluate import evaluate
 from workers.training.partitions import Cutting, split
-from workers.training.run import TrainedVersion, mirror
+from workers.training.run import TrainedVersion, check_unknown, mirror
 
 ACTOR = "workers.training"
 logger = logging.getLogger(__name__)
@@ -59,6 +59,7 @@ def adopt(
         progress: told each step in one line.
 
     Raises:
+        Conflict: if the version is known already, because it was trained here or adopted before; nothing is changed then.
         NotFound: if there is no such version.
         SignatureMismatch: if the model does not honour the tensor signature; the sentence says what was found and what is wanted.
         UnsafeModel: if it is a pyfunc and `allow_pickled_models` is off.
@@ -67,6 +68,8 @@ def adopt(
         with closing(MlflowRegistry(settings.registry_url)) as opened:
             return adopt(settings, version, scenes, database=database, registry=opened, compute=compute, cutting=cutting, progress=progress)
     ref = ModelRef(settings.model_name, version)
+    with database.unit_of_work(read_only=True) as unit_of_work:
+        check_unknown(unit_of_work, ref)
     loader = ModelLoader(
         registry,
         settings.models_dir,
@@ -92,7 +95,8 @@ def adopt(
     evaluation = evaluate(ready, data.validation, miss_threshold_m=settings.miss_threshold_m)
     adopted = TrainedVersion(ref, ready.family, cached.info.run_id, digest, evaluation.metrics)
     params = {"origin": "adopted", "data_fingerprint": data.fingerprint, "source": cached.info.source}
-    mirror(database, adopted, {**params, "covariance": "measured" if residual_m2 is not None else "its own"})
+    params["covariance"] = "measured" if residual_m2 is not None else "its own"
+    mirror(database, adopted, params, replaces=False)
     progress(f"adopted {ref} ({ready.family}): ADE {evaluation.metrics['val_ade_m']:.2f} m")
     return adopted
 

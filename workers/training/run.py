@@ -16,10 +16,11 @@ from data.models.package import LoggedVersion, Package, RunRecord
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from trajops.deployments.routing import ModelRef
-from trajops.errors import InvalidInput
+from trajops.errors import Conflict, InvalidInput, NotFound
 from trajops.ports import Compute
 from trajops.records import ModelVersion
 from trajops.settings import Settings
+from trajops.stores import UnitOfWork
 from trajops.trajectories import Scene
 from workers.compute import compute_from
 from workers.training.candidates import FAMILIES, Candidate, Fitted, fit_candidate
@@ -107,8 +108,12 @@ def train(
     return versions
 
 
-def mirror(database: Database, version: TrainedVersion, params: Mapping[str, str]) -> None:
-    """Write the version's row into the control state, so that nobody waits for MLflow to show it."""
+def mirror(database: Database, version: TrainedVersion, params: Mapping[str, str], *, replaces: bool = True) -> None:
+    """Write the version's row into the control state, so that nobody waits for MLflow to show it.
+
+    Raises:
+        Conflict: if there is a row already and it is not to be replaced; it stays as it is.
+    """
     row = ModelVersion(
         model_name=version.ref.name,
         model_version=version.ref.version,
@@ -120,7 +125,19 @@ def mirror(database: Database, version: TrainedVersion, params: Mapping[str, str
         created_at=datetime.now(UTC),
     )
     with database.unit_of_work() as unit_of_work:
+        if not replaces:
+            check_unknown(unit_of_work, version.ref)
         unit_of_work.model_versions.put(row)
+
+
+def check_unknown(unit_of_work: UnitOfWork, ref: ModelRef) -> None:
+    """Raise Conflict if a version has a row in the control state."""
+    try:
+        known = unit_of_work.model_versions.get(ref)
+    except NotFound:
+        return
+    origin = "adopted" if known.params.get("origin") == "adopted" else "trained here"
+    raise Conflict(f"{ref} is already known: it was {origin} on {known.created_at:%Y-%m-%d} ({known.family}); nothing was changed")
 
 
 def git_commit(folder: Path = Path(__file__).parent) -> str | None:

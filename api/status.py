@@ -7,12 +7,14 @@ from api.wiring import Parts
 from trajops.clock import now
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import RouteOut
+from trajops.contracts.figures import grouped
 from trajops.contracts.jobs import JobOut, job_title
 from trajops.contracts.performance import PerformanceRow
-from trajops.contracts.status import Health, ServiceOut, StatusOut, TrafficPoint
+from trajops.contracts.status import Health, ServiceOut, StatusOut, TrafficPoint, service_title
 from trajops.errors import TrajOpsError
 
-WINDOW = timedelta(minutes=15)
+MINUTES = 15
+WINDOW = timedelta(minutes=MINUTES)
 RECENT_CHANGES = 10
 PROBE_S = 1.0
 SILENT_INTERVALS = 3
@@ -60,18 +62,17 @@ def sentence(
     for health in WORST_FIRST[:2]:
         for service in services:
             if service.health == health:
-                return f"{service.service}: {service.detail}"
+                return f"{service_title(service.service)}: {service.detail}"
     if route.champion is None:
         return "No model is deployed yet: stage a registered version and promote it."
-    champion = f"{route.champion.model_name}/{route.champion.model_version}"
     answered = sum(row.predictions for row in rows)
-    text = f"{champion} is champion; {grouped(answered)} predictions of all versions in the last {WINDOW.seconds // 60} minutes"
+    text = f"v{route.champion.model_version} is champion; {grouped(answered)} predictions of all versions in the last {MINUTES} minutes"
     mine = [row for row in rows if row.model_version == route.champion.model_version and row.complete]
     ade_m, cv_ade_m = (_mean([(value, row.complete) for row in mine if (value := getattr(row, name)) is not None]) for name in ADES)
     if ade_m is not None and cv_ade_m is not None:
         text += f"; its ADE is {ade_m:.2f} m, that of constant velocity {cv_ade_m:.2f} m"
     if route.challenger is not None:
-        text += f"; {100 * route.coverage:.0f} % of the agents are enrolled, half of them get version {route.challenger.model_version}"
+        text += f"; {100 * route.coverage:.0f} % of the agents are enrolled, half of them get v{route.challenger.model_version}"
     silence = _silence(traffic)
     if silence == WINDOW:
         text += "; no traffic in all that time"
@@ -86,11 +87,6 @@ def _silence(traffic: Sequence[TrafficPoint]) -> timedelta:
         return timedelta(0)
     empty = next((number for number, point in enumerate(reversed(traffic)) if point.predictions), len(traffic))
     return empty * (WINDOW / len(traffic))
-
-
-def grouped(number: int) -> str:
-    """A count with its thousands set apart by a thin space, as the console writes it."""
-    return f"{number:,}".replace(",", "\u2009")
 
 
 def _mean(pairs: Sequence[tuple[float, int]]) -> float | None:
@@ -139,7 +135,7 @@ class _Telemetry:
             self.service = ServiceOut(service="lake", health="bad", detail=cause)
             return
         predictions, scored = sum(row.predictions for row in self.rows), sum(row.scored for row in self.rows)
-        detail = f"{grouped(predictions)} predictions in the last {WINDOW.seconds // 60} minutes, {grouped(scored)} of them scored by truth"
+        detail = f"{grouped(predictions)} predictions in the last {MINUTES} minutes, {grouped(scored)} of them scored by truth"
         self.service = ServiceOut(service="lake", health="ok", detail=detail)
 
 
@@ -162,10 +158,15 @@ def _api(parts: Parts) -> ServiceOut:
         return ServiceOut(service="api", health="bad", detail=readiness.detail)
     failures = sum(parts.service.failures.get(ref, 0) for ref in parts.service.snapshot.table.models())
     if failures:
-        detail = f"a routed model failed and the baseline answered, {failures:,} times since the start; see the API's log"
+        detail = f"a routed model failed and the baseline answered, {grouped(failures)} times since the start; see the API's log"
         return ServiceOut(service="api", health="warn", detail=detail)
     health: Health = "warn" if readiness.missing else "ok"
-    return ServiceOut(service="api", health=health, detail=f"{readiness.detail}; warm: {', '.join(readiness.warm)}")
+    return ServiceOut(service="api", health=health, detail=f"{readiness.detail}; warm: {_versions(readiness.warm)}")
+
+
+def _versions(refs: Sequence[str]) -> str:
+    """`trajectory/2` as it is called on every page: v2."""
+    return ", ".join(f"v{ref.rpartition('/')[2]}" for ref in refs)
 
 
 def _mlflow(parts: Parts) -> ServiceOut:

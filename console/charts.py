@@ -20,11 +20,13 @@ from console.palette import Palette
 from console.viewmodels import LiveSpan, drift_share
 from console.wording import drift_mark
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, column_title
+from trajops.contracts.figures import THIN_SPACE
 from trajops.contracts.performance import PerformancePoint
 from trajops.contracts.predictions import PredictOut
 from trajops.contracts.status import TrafficPoint
 
 MAX_POINTS = 2_000
+LEAST_SPAN = timedelta(minutes=1)
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star")
 CHI2_2_90 = 4.605170185988092  # 90 % quantile of χ² with two degrees of freedom: −2 ln(1 − 0.9)
@@ -81,7 +83,7 @@ def accuracy_over_time(
                 mode="lines+markers" if len(keep) <= 30 else "lines",
                 line={"color": _of(palette.series, i), "dash": _of(DASHES, i), "width": 2},
                 marker={"symbol": _of(SYMBOLS, i), "size": 6},
-                hovertemplate=f"v{version} · %{{y:.2f}} {'%' if metric == 'coverage' else 'm'} · %{{customdata}} scored<extra></extra>",
+                hovertemplate=f"v{version} · %{{y:.2f}} {'%' if metric == 'coverage' else 'm'} · %{{customdata:,d}} scored<extra></extra>",
             )
         )
     if metric == "coverage" and nominal_coverage is not None:
@@ -92,6 +94,7 @@ def accuracy_over_time(
             annotation_position="top left",
         )
     _time_axis(figure)
+    _at_least_a_minute(figure, [p.at for p in points if getattr(p, metric) is not None])
     figure.update_yaxes(title_text=_METRIC_TITLES[metric], rangemode="normal" if metric == "coverage" else "tozero")
     return _finished(figure, palette, height=280, unified=True)
 
@@ -108,7 +111,7 @@ def traffic_over_time(points: Sequence[TrafficPoint], palette: Palette) -> go.Fi
             name="Predictions",
             marker={"color": palette.series[0]},
             showlegend=False,
-            hovertemplate="%{y} predictions<extra></extra>",
+            hovertemplate="%{y:,d} predictions<extra></extra>",
         ),
         row=1,
         col=1,
@@ -128,7 +131,7 @@ def traffic_over_time(points: Sequence[TrafficPoint], palette: Palette) -> go.Fi
         )
     _time_axis(figure)
     figure.update_xaxes(title_text=None, row=1, col=1)
-    figure.update_yaxes(title_text="Predictions", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title_text="Predictions", rangemode="tozero", tickformat=",d", row=1, col=1)
     figure.update_yaxes(title_text="Latency (ms)", rangemode="tozero", row=2, col=1)
     return _finished(figure, palette, height=300, unified=True)
 
@@ -406,6 +409,13 @@ def _time_axis(figure: go.Figure) -> None:
     figure.update_xaxes(type="date", hoverformat="%Y-%m-%d %H:%M:%S UTC", title_text="Time (UTC)")
 
 
+def _at_least_a_minute(figure: go.Figure, times: Sequence[datetime]) -> None:
+    """Widen the axis around the first points, which Plotly would otherwise label in fractions of a second."""
+    if times and max(times) - min(times) < LEAST_SPAN:
+        middle = min(times) + (max(times) - min(times)) / 2
+        figure.update_xaxes(range=[_utc(middle - LEAST_SPAN / 2), _utc(middle + LEAST_SPAN / 2)], tickformat="%H:%M:%S")
+
+
 def _finished(figure: go.Figure, palette: Palette, *, height: int, unified: bool = False) -> go.Figure:
     """Margins, legend and grid that every figure shares."""
     options: dict[str, Any] = {"hovermode": "x unified"} if unified else {"hovermode": "closest"}
@@ -417,6 +427,7 @@ def _finished(figure: go.Figure, palette: Palette, *, height: int, unified: bool
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": palette.muted, "family": "Inter, system-ui, sans-serif", "size": 12},
         uirevision="keep",
+        separators=f".{THIN_SPACE}",
         **options,
     )
     ink = {"color": palette.muted, "size": 12}

@@ -1,18 +1,19 @@
 """What surrounds every page: top bar, marks, freshness, empty states and problems, always in the same form."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from console import session
 from console.palette import DARK, LIGHT, Palette
 from console.viewmodels import RANGES, REFRESHES
-from console.wording import Mark, Tone, clock
+from console.wording import DASH, Mark, Tone, clock, count
 from trajops.contracts.session import Me
 
 COLOURS: dict[Tone, Any] = {"ok": "green", "warn": "orange", "bad": "red", "info": "blue", "unknown": "gray"}
@@ -42,15 +43,16 @@ def unbroken(text: str) -> str:
 
 
 def top_bar(me: session.Fetched[Me], *, is_ranged: bool) -> None:
-    """Chips for environment, DEMO and role on the left; time range and refresh on the right, both in the URL."""
+    """Chips for environment and role on the left; time range and refresh on the right, both in the URL."""
     with st.container(horizontal=True, vertical_alignment="center", key="top-bar"):
         who = me.value
         if who is None:
             st.badge("environment unknown", icon=":material/help:", color="gray")
         else:
-            st.badge(who.environment, icon=":material/dns:", color="blue")
             if who.environment == "demo":
                 st.badge("DEMO", icon=":material/science:", color="orange", help="Replayed tracks, not a live sensor.")
+            else:
+                st.badge(who.environment, icon=":material/dns:", color="blue")
             st.badge(who.role, icon=":material/badge:", color="gray", help=f"Signed in as {who.username}")
         st.space("stretch")
         if is_ranged:
@@ -135,6 +137,13 @@ def empty(sentence: str, action: str, *, page: str | None = None, icon: str = "i
             st.caption(action, width="content")
         else:
             st.page_link(page, label=action, icon=":material/arrow_forward:")
+
+
+def table(rows: Sequence[Mapping[str, Any]], *, alt: str, column_config: Mapping[str, Any] | None = None) -> None:
+    """Rows as a table: a dash where there is no value, whole numbers as everywhere else; columns still sort as numbers."""
+    data = pd.DataFrame(rows)
+    counts = dict.fromkeys(data.select_dtypes("integer").columns, count)
+    st.dataframe(data.style.format(counts) if counts else data, hide_index=True, alt=alt, placeholder=DASH, column_config=column_config)
 
 
 def chart(figure: go.Figure, *, key: str, alt: str) -> None:

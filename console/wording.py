@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from trajops.contracts.figures import grouped
+
 Tone = Literal["ok", "warn", "bad", "info", "unknown"]
 DASH = "–"
 
@@ -97,8 +99,8 @@ def number(value: float | None, digits: int = 2) -> str:
 
 
 def count(value: int | None) -> str:
-    """A whole number with thin spaces between thousands."""
-    return DASH if value is None else f"{value:,}".replace(",", "\u2009")
+    """A whole number with its thousands set apart."""
+    return DASH if value is None else grouped(value)
 
 
 def seconds(value: float | None) -> str:

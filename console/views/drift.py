@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-import pandas as pd
 import streamlit as st
 
 from console import charts, frame, session
@@ -98,9 +97,8 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
             frame.empty("This check kept no histograms.", "Open the full report above, or wait for the next check.")
     st.header("Columns of the newest check")
     rows = drift_rows(latest.columns)
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
+    frame.table(
+        rows,
         alt="Compared columns with score, threshold and means",
         column_config={
             "Score": st.column_config.NumberColumn(format="%.3f", help="In the unit that “Method” names"),
@@ -122,9 +120,8 @@ def history(checks: list[DriftCheckOut]) -> None:
     """Past checks, newest first."""
     st.header("Past checks")
     rows = check_rows(checks[:200])
-    st.dataframe(
-        pd.DataFrame(rows),
-        hide_index=True,
+    frame.table(
+        rows,
         alt="Past drift checks, newest first",
         column_config={
             "Checked (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),

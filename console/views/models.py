@@ -3,7 +3,6 @@
 import uuid
 from datetime import UTC, datetime
 
-import pandas as pd
 import streamlit as st
 
 from console import charts, frame, session
@@ -26,7 +25,7 @@ from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
 
 PER_PAGE = 10
-WIDTHS = [2.5, 1.8, 0.9, 0.9, 1.1, 1.9, 2.6]
+WIDTHS = [2.7, 2.0, 0.95, 0.95, 1.3, 2.6]
 OTHER_TRACKS = "not the champion's data, so not comparable"
 ROLES = (("champion", "Champion"), ("challenger", "Challenger"), ("previous", "Previous champion"))
 
@@ -48,10 +47,10 @@ def strip() -> None:
     by_version = {v.model_version: v for v in models.value.versions}
     champion = champion_of(models.value, route)
     rows = performance.value.rows if performance.value is not None else []
-    with st.grid(3, min_column_width=260) as grid:
+    with st.grid(3, min_column_width=260, border=True) as grid:
         for name, title in ROLES:
             ref: ModelRefOut | None = getattr(route, name)
-            with grid.cell(), st.container(border=True, key=f"{name}-card", height="stretch", gap="xsmall"):
+            with grid.cell(), st.container(key=f"{name}-card", gap="xsmall"):
                 if ref is None:
                     st.markdown(f"**{title}**")
                     st.markdown("None")
@@ -186,16 +185,15 @@ def versions_table(models: ModelsOut, route: RouteOut) -> None:
     page = st.pagination(pages, key="versions-page") if pages > 1 else 1
     with st.container(border=True, gap="xsmall"):
         heads = st.columns(WIDTHS, vertical_alignment="bottom", gap="xsmall")
-        for column, text in zip(heads, ("Version", "State", "ADE (m)", "FDE (m)", "Coverage", "Measured on", "Actions"), strict=True):
+        for column, text in zip(heads, ("Version", "State", "ADE (m)", "FDE (m)", "Coverage", "Actions"), strict=True):
             column.caption(f"**{text}**")
         for version in models.versions[(page - 1) * PER_PAGE : page * PER_PAGE]:
             version_line(version, models, route)
     details = st.expander("All figures, to sort and download", on_change="rerun", key="all-figures")
     if details.open:
         with details:
-            st.dataframe(
-                pd.DataFrame(version_rows(models.versions, champion_of(models, route))),
-                hide_index=True,
+            frame.table(
+                version_rows(models.versions, champion_of(models, route)),
                 alt="All versions with validation metrics",
                 column_config={
                     "Run": st.column_config.LinkColumn(display_text="open run"),
@@ -235,8 +233,10 @@ def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut) -
         cells = st.columns(WIDTHS, vertical_alignment="center", gap="xsmall")
         run = f" [:material/open_in_new:]({version.run_url} 'Training run')" if version.run_url else ""
         created = frame.unbroken(version.created_at.astimezone(UTC).strftime("%d %b %H:%M UTC"))
+        measured = f"on {frame.plain(dataset_words(version, models.versions))}" + (f", {OTHER_TRACKS}" if is_apart else "")
         cells[0].markdown(
-            f"**v{version.model_version}** {frame.plain(family_words(version.family))}{run}  \n:gray[:small[{frame.plain(created)}]]"
+            f"**v{version.model_version}** {frame.plain(family_words(version.family))}{run}  \n"
+            f":gray[:small[{frame.plain(created)}]]  \n:gray[:small[{measured}]]"
         )
         warm = "  \n:gray[:small[:material/local_fire_department:\u00a0warm]]" if version.is_warm else ""
         cells[1].markdown(f"{frame.badge(state_mark(version.state))}{warm}")
@@ -250,9 +250,7 @@ def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut) -
             strict=True,
         ):
             cell.markdown(f":gray[{frame.unbroken(text)}]" if is_apart else frame.unbroken(text))
-        told = f"  \n:gray[:small[:material/compare_arrows: {OTHER_TRACKS}]]" if is_apart else ""
-        cells[5].markdown(f":small[{frame.plain(dataset_words(version, models.versions))}]{told}")
-        with cells[6], st.container(horizontal=True, gap="xsmall"):
+        with cells[5], st.container(horizontal=True, gap="xsmall"):
             offered = actions(version, route, session.role())
             for action in offered:
                 button(
@@ -294,9 +292,8 @@ def timeline(history: RouteHistoryOut) -> None:
         for r in history.history[:100]
     ]
     if rows:
-        st.dataframe(
-            pd.DataFrame(rows),
-            hide_index=True,
+        frame.table(
+            rows,
             alt="Routing epochs, newest first",
             column_config={
                 "Since (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),

@@ -2,7 +2,6 @@
 
 from datetime import UTC, datetime
 
-import pandas as pd
 import streamlit as st
 
 from console import charts, frame, session
@@ -17,7 +16,7 @@ from console.viewmodels import (
 )
 from console.wording import ago, count, drift_mark, health_mark, metres, milliseconds, moment, share
 from trajops.contracts.performance import PerformanceOut
-from trajops.contracts.status import StatusOut
+from trajops.contracts.status import StatusOut, service_title
 
 METRICS: dict[str, charts.Metric] = {"ADE": "ade_m", "FDE": "fde_m", "Coverage": "coverage"}
 
@@ -79,7 +78,7 @@ def figures(status: StatusOut, performance: PerformanceOut | None) -> None:
             "Share of steps whose truth lies inside the ellipse"
             + (f"; nominal {share(performance.nominal_coverage, 0)}." if performance else "."),
         ),
-        ("Predictions", count(row.predictions) if row else "–", "Answers of the champion in the time range."),
+        ("Predictions", count(row.predictions if row else None), "Answers of the champion in the time range."),
         ("Time to answer, p95", milliseconds(row.latency_p95_ms if row else None), "Time in the API for 95 % of the answers."),
     ]
     with st.grid(5, min_column_width=150):
@@ -104,10 +103,10 @@ def services(status: StatusOut) -> None:
     if not status.services:
         frame.empty("No service has reported yet.", "Start the workers with `make demo`, then refresh.")
         return
-    with st.grid("auto", min_column_width=150) as grid:
+    with st.grid(len(status.services), min_column_width=150, border=True) as grid:  # the frame of a cell is as high as its row
         for service in status.services:
-            with grid.cell(), st.container(border=True, height="stretch", gap="xsmall"):
-                st.markdown(f"**{frame.plain(service.service)}** &nbsp;{frame.badge(health_mark(service.health))}")
+            with grid.cell(), st.container(gap="xsmall"):
+                st.markdown(f"**{frame.plain(service_title(service.service))}** &nbsp;{frame.badge(health_mark(service.health))}")
                 st.caption(frame.plain(service.detail))
 
 
@@ -126,14 +125,10 @@ def accuracy(performance: PerformanceOut | None) -> None:
         else:
             frame.empty("No prediction has been scored yet.", "Send positions to `/predict`; truth is scored about 5 s later.")
         return
-    st.dataframe(
-        pd.DataFrame(performance_rows(performance.rows)),
-        hide_index=True,
+    frame.table(
+        performance_rows(performance.rows),
         alt="Live accuracy by model version and variant",
         column_config={
-            "Predictions": st.column_config.NumberColumn(format="localized"),
-            "Scored": st.column_config.NumberColumn(format="localized"),
-            "Agents": st.column_config.NumberColumn(format="localized"),
             "Joined": st.column_config.NumberColumn(format="%.0f %%", help="Share of predictions old enough for truth that have any"),
             "ADE (m)": st.column_config.NumberColumn(format="%.3f"),
             "FDE (m)": st.column_config.NumberColumn(format="%.3f"),
@@ -195,9 +190,8 @@ def jobs(status: StatusOut, now: datetime) -> None:
     if not status.jobs:
         frame.empty("No job is known.", "Start the workers with `python -m workers`.")
         return
-    st.dataframe(
-        pd.DataFrame(job_rows(status.jobs, now)),
-        hide_index=True,
+    frame.table(
+        job_rows(status.jobs, now),
         alt="Background jobs with last run, duration and result",
         column_config={
             "Result": st.column_config.TextColumn(width="large"),

@@ -243,7 +243,7 @@ def test_status_names_what_is_wrong_or_who_answers(api: Api) -> None:
     assert sum(row.predictions for row in promoted.performance) == 1
     assert promoted.changes[0].action == "deployment.promote"
     assert sum(point.predictions for point in promoted.traffic) == 1
-    assert promoted.sentence.startswith("mlflow: http://127.0.0.1:9 does not answer")
+    assert promoted.sentence.startswith("MLflow: http://127.0.0.1:9 does not answer")
 
 
 def test_status_stands_while_the_database_and_the_lake_are_away(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,6 +92,14 @@ def test_one_line_a_version_in_time_order_without_gaps_of_none() -> None:
     assert figure.data[0].line.dash != figure.data[1].line.dash
 
 
+def test_the_first_points_stand_on_an_axis_of_whole_seconds() -> None:
+    axis = charts.accuracy_over_time([point(0)], "ade_m", LIGHT).layout.xaxis
+    assert axis.range[1] - axis.range[0] == timedelta(minutes=1)
+    assert axis.tickformat == "%H:%M:%S"
+    axis = charts.accuracy_over_time([point(0), point(5)], "ade_m", LIGHT).layout.xaxis
+    assert (axis.range, axis.tickformat) == (None, None), "a longer time finds its own ticks"
+
+
 def test_coverage_is_in_per_cent_with_the_nominal_line() -> None:
     figure = charts.accuracy_over_time([point(0), point(1)], "coverage", LIGHT, nominal_coverage=0.9)
     assert list(figure.data[0].y) == pytest.approx([90.0, 90.0])

@@ -8,7 +8,7 @@ import pytest
 from api.status import sentence
 from trajops.contracts.deployments import ModelRefOut, RouteOut
 from trajops.contracts.performance import PerformanceRow
-from trajops.contracts.status import ServiceOut, TrafficPoint
+from trajops.contracts.status import ServiceOut, TrafficPoint, service_title
 
 FINE = [ServiceOut(service="api", health="ok", detail="epoch 2 answers")]
 
@@ -50,9 +50,9 @@ def test_the_champions_variants_are_one_figure() -> None:
     text = sentence(
         FINE, a_route(challenger=ModelRefOut(model_name="trajectory", model_version=3), coverage=0.5), rows, "stable", a_traffic(10)
     )
-    assert "trajectory/2 is champion; 3\u2009000 predictions of all versions" in text
+    assert "v2 is champion; 3\u202f000 predictions of all versions" in text
     assert "its ADE is 5.00 m, that of constant velocity 10.00 m" in text
-    assert "50 % of the agents are enrolled, half of them get version 3" in text
+    assert "50 % of the agents are enrolled, half of them get v3" in text
     assert "drift" not in text
     assert "no traffic" not in text
 
@@ -67,6 +67,10 @@ def test_silence_is_said_once_it_is_longer_than_a_pause(counts: list[int], words
     assert words is None or text.endswith(words)
 
 
+def test_parts_are_called_as_in_the_console() -> None:
+    assert [service_title(name) for name in ("api", "mlflow", "workers")] == ["Prediction API", "MLflow", "Workers"]
+
+
 def test_a_window_without_any_traffic_is_silent_in_all_that_time() -> None:
     assert sentence(FINE, a_route(), [], None, a_traffic()).endswith("in the last 15 minutes; no traffic in all that time.")
 
@@ -76,12 +80,12 @@ def test_a_window_without_any_traffic_is_silent_in_all_that_time() -> None:
     [
         (FINE, a_route(champion=None), None, "stage a registered version"),
         (FINE, a_route(), "warning", "drift: warning."),
-        ([*FINE, ServiceOut(service="lake", health="bad", detail="the disk is full")], a_route(), None, "lake: the disk is full"),
+        ([*FINE, ServiceOut(service="lake", health="bad", detail="the disk is full")], a_route(), None, "Lake: the disk is full"),
         (
             [ServiceOut(service="mlflow", health="warn", detail="away"), ServiceOut(service="lake", health="bad", detail="full")],
             a_route(),
             None,
-            "lake: full",
+            "Lake: full",
         ),
     ],
     ids=["no-champion", "drift", "a-bad-service", "the-worst-first"],

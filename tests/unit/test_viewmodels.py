@@ -90,7 +90,7 @@ def version(state: str, number: int = 3) -> ModelVersionOut:
         (wording.share(0.1, 0), "10 %"),
         (wording.milliseconds(3.9), "3.90 ms"),
         (wording.milliseconds(123.4), "123 ms"),
-        (wording.count(48211), "48\u2009211"),
+        (wording.count(48211), "48\u202f211"),
         (wording.seconds(0.31), "310 ms"),
         (wording.seconds(9.94), "9.9 s"),
         (wording.seconds(119), "119 s"),
@@ -322,10 +322,10 @@ def job(state: str | None, *, is_late: bool = False, error: str | None = None) -
 @pytest.mark.parametrize(
     ("given", "state", "result"),
     [
-        (job("succeeded"), "● Succeeded", "predictions scored: 4, waited for truth: 1\u2009100"),
+        (job("succeeded"), "● Succeeded", "predictions scored: 4, waited for truth: 1\u202f100"),
         (job("failed", is_late=True, error="no space left"), "✕ Failed", "no space left"),
-        (job("succeeded", is_late=True), "▲ Late", "predictions scored: 4, waited for truth: 1\u2009100"),
-        (job("running"), "◌ Running", "predictions scored: 4, waited for truth: 1\u2009100"),
+        (job("succeeded", is_late=True), "▲ Late", "predictions scored: 4, waited for truth: 1\u202f100"),
+        (job("running"), "◌ Running", "predictions scored: 4, waited for truth: 1\u202f100"),
         (job(None), "○ Not run yet", "Scores predictions"),
     ],
     ids=["succeeded", "failed", "late", "running", "never"],

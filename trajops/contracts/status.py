@@ -11,6 +11,12 @@ from trajops.contracts.performance import PerformanceRow
 from trajops.contracts.wire import Wire
 
 Health = Literal["ok", "warn", "bad", "unknown"]
+_TITLES = {"api": "Prediction API", "mlflow": "MLflow"}
+
+
+def service_title(service: str) -> str:
+    """What a part of the product is called where a person reads of it."""
+    return _TITLES.get(service) or service.replace("_", " ").capitalize()
 
 
 class ServiceOut(Wire):

@@ -9,11 +9,12 @@ from tests.builders import a_crowd
 from trajops.errors import EnvironmentProblem
 from trajops.ports import Compute
 from workers.compute import DaskCompute, Inline
-from workers.training.candidates import Candidate, fit_candidate
+from workers.training.candidates import FAMILIES, Candidate, fit_candidate
 from workers.training.partitions import Cutting, cut_partition, partitioned, split
 
 pytestmark = pytest.mark.slow
 SCENES = [a_crowd("north", 1), a_crowd("south", 2)]
+CROWDED = [a_crowd("north", 1, agents=200), a_crowd("south", 2, agents=200)]  # one batch of the network at the least
 
 
 def worker_of(item: int) -> tuple[int, int]:
@@ -57,19 +58,20 @@ def test_the_first_error_is_raised(place: str, dask: Compute) -> None:
         (Inline() if place == "inline" else dask).map(fails_at_two, range(4))
 
 
-def test_training_gives_the_same_model_inline_and_on_two_processes(dask: Compute) -> None:
-    assert sum(len(partitioned(scene, 8)) for scene in SCENES) == 16
-    here, there = split(SCENES, Inline()), split(SCENES, dask)
+def test_training_gives_the_same_models_inline_and_on_two_processes(dask: Compute) -> None:
+    """Of every family, the learned ones with their random numbers too, byte by byte."""
+    assert sum(len(partitioned(scene, 8)) for scene in CROWDED) == 16
+    here, there = split(CROWDED, Inline()), split(CROWDED, dask)
     assert here.fingerprint == there.fingerprint
     for role in ("fit", "calibration", "validation"):
         one, other = getattr(here, role), getattr(there, role)
         assert one.agent_ids == other.agent_ids
         assert np.array_equal(one.positions_m, other.positions_m)
-    families = ("constant_velocity", "kalman")
     fitted = [
-        compute.map(fit_candidate, [Candidate(family, data, 3, 2.0) for family in families])
+        compute.map(fit_candidate, [Candidate(family, data, 3, 2.0) for family in FAMILIES])
         for compute, data in ((Inline(), here), (dask, there))
     ]
+    assert {"gaussian_mlp", "gradient_boosting"} <= {one.package.family for one in fitted[0]}
     for one, other in zip(*fitted, strict=True):
         assert one.package.files == other.package.files
         assert one.package.graph == other.package.graph

@@ -140,7 +140,9 @@ def test_after_a_restart_somebody_stands_in_for_a_champion_that_cannot_be_loaded
         assert UNSAFE in readiness.detail
         status = StatusOut.model_validate_json(api.get("/v1/status").content)
         assert (status.verdict, {one.service: one.health for one in status.services}["api"]) == ("bad", "bad")
-        assert status.sentence.startswith(f"api: {name} stands in and answers everybody; epoch {2 if previous else 1} must wait for")
+        assert status.sentence.startswith(
+            f"Prediction API: {name} stands in and answers everybody; epoch {2 if previous else 1} must wait for"
+        )
         assert api.client.get("/v2/models/trajectory/ready").status_code == 401
         assert api.get("/v2/models/trajectory/ready").json()["ready"] is True
 

@@ -181,8 +181,8 @@ def test_no_acknowledged_prediction_is_lost_by_kill_9(settings: Settings, key: s
 def test_sigterm_lets_requests_finish_and_ends_cleanly(settings: Settings, key: str) -> None:
     with served(settings, [sys.executable, "-m", "api"]) as process:
         wait_for(settings, "/healthz", 200, process)
-        not_ready = wait_for(settings, "/readyz", 503, process)
-        assert not_ready.json()["missing"] == ["trajectory/1"]
+        ready = wait_for(settings, "/readyz", 200, process).json()
+        assert (ready["missing"], ready["stand_in"]) == (["trajectory/1"], "baseline/0")
         process.terminate()
         assert process.wait(20) == -signal.SIGTERM  # uvicorn hands the signal on once everything has ended
         lines = (settings.var_dir / "server.log").read_text().splitlines()

@@ -13,6 +13,8 @@ from trajops.settings import Settings
 
 # What is being answered when the door closes has so long to be finished, seconds.
 GRACE_S = 10
+# A process that starts, or does not say that it lives, is given so long before it is given up, seconds: busy machines are slow.
+PATIENCE_S = 30
 
 
 def application(parts: Parts | None = None) -> FastApi:
@@ -56,6 +58,7 @@ def serve(parts: Parts, workers: int) -> bool:
         access_log=False,
         log_config=None,
         timeout_graceful_shutdown=GRACE_S,
+        timeout_worker_healthcheck=PATIENCE_S,
         server_header=False,
     )
     if workers == 1:

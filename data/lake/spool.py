@@ -154,6 +154,8 @@ class Spool:
                 if not segment.synced_size:
                     _sync_folder(self.folder)  # a new file's name is not covered by its own sync
                 segment.synced_size = size
+            except FileNotFoundError:
+                pass  # the folder was deleted this moment: the next write or round finds that out and writes the rows again
             except OSError:
                 _log.exception("segment %s could not be forced to the device; a new one is begun", segment.path)
                 segment.is_broken = True

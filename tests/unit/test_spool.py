@@ -287,6 +287,24 @@ def test_a_folder_that_vanishes_while_a_segment_is_made_is_made_again(writer: Sp
     assert [row["prediction_id"] for row in rows(writer)] == ["p1"]
 
 
+def test_a_folder_that_vanishes_while_it_is_synced_is_written_again_and_no_fault(
+    writer: Spool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real = spool._sync_folder
+
+    def vanish(folder: Path) -> None:
+        shutil.rmtree(folder)
+        monkeypatch.setattr(spool, "_sync_folder", real)
+        real(folder)
+
+    writer.write("predictions", [a_prediction_event("p1")])
+    monkeypatch.setattr(spool, "_sync_folder", vanish)
+    writer.sync()
+    assert "could not be forced" not in caplog.text
+    writer.write("predictions", [a_prediction_event("p2")])
+    assert [row["prediction_id"] for row in rows(writer)] == ["p1", "p2"]
+
+
 def test_a_deleted_segment_is_written_again_though_nothing_more_is_written(writer: Spool) -> None:
     writer.write("predictions", [a_prediction_event("p1")])
     writer.write("observations", [an_observation_event()])

@@ -20,6 +20,7 @@ from data.models.package import Package
 from data.sql.engine import Database
 from trajops.deployments.routing import ModelRef
 from trajops.rate_limits import Limit
+from trajops.services.deployments import Deployments
 from trajops.settings import Settings
 from workers.compute import Inline
 from workers.training.candidates import Candidate, fit_candidate
@@ -67,8 +68,10 @@ def prepare(var_dir: Path, family: str = CHAMPION) -> Product:
     publish(settings.models_dir, info, lambda folder: _save(folder, package))
     mirror(Database(settings.sql_url), TrainedVersion(ref, family, None, "benchmark", {}), {})
     who = {"actor": "benchmark", "reason": "the model under test"}
-    staged = parts.deployments.stage(1, **who).deployment
-    parts.deployments.promote(staged.deployment_id, staged.version, **who)
+    # Not the process's own deployments: those first make the version warm, and nothing is served here.
+    deployments = Deployments(parts.unit_of_work, model_name=settings.model_name)
+    staged = deployments.stage(1, **who).deployment
+    deployments.promote(staged.deployment_id, staged.version, **who)
     # Limited like everybody, but by more than any machine can answer.
     api_key, _ = parts.identity.create_api_key("benchmark", "viewer", limit=Limit(1e9, 10**12), **who)
     parts.database.close()

@@ -21,10 +21,11 @@ from starlette.types import Receive, Scope, Send
 
 from api.auth import Gate
 from api.errors import Rendered
-from api.fast_route import BEARER, Call, ClientGone, checked_request_id, new_request_id
+from api.fast_route import BEARER, Call, checked_request_id, new_request_id
 from api.metrics import RouteMeter
 from api.rate_limits import ClientBucket
-from trajops.errors import InvalidInput, TooLarge, TrajOpsError
+from api.request_body import ClientGone, read_body, too_large
+from trajops.errors import InvalidInput, TrajOpsError
 
 Part = bytes | bytearray | memoryview
 # zlib's window sizes: with a gzip header, or with zlib's own.
@@ -101,10 +102,7 @@ class BulkEndpoint:
             client = await self._gate.admit(bearer(headers.get(b"authorization")))
             client.require_scope("predict")
             bucket = client.bucket
-            length = headers.get(b"content-length", b"0")
-            if len(length) > 3 and int(length) > self._max_body_bytes:
-                raise self._too_large()
-            body = await self._read(receive)
+            body = await read_body(receive, self._max_body_bytes, headers.get(b"content-length"))
             encoding = headers.get(b"content-encoding", b"identity")
             if encoding != b"identity":
                 body = await asyncio.to_thread(self._uncompressed, body, encoding)
@@ -166,20 +164,6 @@ class BulkEndpoint:
         await send({"type": "http.response.body", "body": rendered.content})
         return rendered.status
 
-    async def _read(self, receive: Receive) -> bytes:
-        parts: list[bytes] = []
-        size, is_more = 0, True
-        while is_more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_body_bytes:
-                raise self._too_large()
-            is_more = message.get("more_body", False)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
     def _uncompressed(self, body: bytes, encoding: bytes) -> bytes:
         bits = _WINDOW_BITS.get(encoding)
         if bits is None:
@@ -190,13 +174,10 @@ class BulkEndpoint:
         except zlib.error as error:
             raise InvalidInput(f"the body is not what its Content-Encoding says: {error}") from error
         if inflate.unconsumed_tail:
-            raise self._too_large()
+            raise too_large(self._max_body_bytes)
         if not inflate.eof:
             raise InvalidInput("the compressed body ends too early")
         return whole
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body is larger than {self._max_body_bytes} bytes; send it in parts, or raise TRAJOPS_MAX_BODY_BYTES")
 
 
 class BulkRoute(APIRoute):

@@ -25,8 +25,9 @@ from api.auth import Gate
 from api.errors import DOCUMENTED, Rendered, as_problems, render, render_invalid, render_unexpected
 from api.metrics import RouteMeter
 from api.rate_limits import Admitted, ClientBucket
+from api.request_body import ClientGone, read_body
 from trajops.contracts.session import Scope
-from trajops.errors import TooLarge, TrajOpsError
+from trajops.errors import TrajOpsError
 
 BEARER = HTTPBearer(description="A token of /v1/token, or an API key.", auto_error=False)
 MAX_REQUEST_ID = 128
@@ -45,10 +46,6 @@ Use = Callable[[Any, Call], Awaitable[bytes]]
 Decode = Callable[[bytes], Any]
 # What a fast decoder raises on a body that the documented model has to judge.
 REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
-
-
-class ClientGone(Exception):
-    """The client has hung up before its request was complete."""
 
 
 class FastEndpoint:
@@ -104,7 +101,7 @@ class FastEndpoint:
             bucket = client.bucket
             if bucket is not None and not bucket.take(1, started_s):
                 raise bucket.refusal(1)
-            query = self._judge(await self._read(receive, length))
+            query = self._judge(await read_body(receive, self._max_body_bytes, length))
             content = await self.use(query, Call(client, request_id))
         except ClientGone:
             return
@@ -122,36 +119,11 @@ class FastEndpoint:
         await send({"type": "http.response.body", "body": content})
         self._meter.observe(status, time.perf_counter() - started_s)
 
-    async def _read(self, receive: Receive, length: bytes | None) -> bytes:
-        if length is not None and len(length) > 3 and int(length) > self._max_body_bytes:
-            raise self._too_large()
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False) and len(body) <= self._max_body_bytes:
-            return body
-        parts, size = [body], len(body)
-        while message.get("more_body", False):
-            if size > self._max_body_bytes:
-                raise self._too_large()
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-        if size > self._max_body_bytes:
-            raise self._too_large()
-        return b"".join(parts)
-
     def _judge(self, body: bytes) -> Any:
         try:
             return self._decode(body)
         except REFUSALS:
             return self.model.model_validate_json(body)
-
-    def _too_large(self) -> TooLarge:
-        return TooLarge(f"the body is larger than {self._max_body_bytes} bytes; send it in parts, or raise TRAJOPS_MAX_BODY_BYTES")
 
     def _problem(self, error: Exception, path: str, request_id: str) -> Rendered:
         if isinstance(error, ValidationError):

@@ -45,6 +45,20 @@ class BulkDoors:
         self._warm_up = warm_up
         self._meters = meters
 
+    async def answer(self, call: Call, asked: Asked | None, history_m: FloatArray, door: str) -> tuple[Choice, BulkForecast]:
+        """Let rows in, forecast them with the model that was asked for, and count them: all that a translating door needs.
+
+        Raises:
+            TooLarge, RateLimited: as `admit` raises.
+            NotFound, NoModelReady: as `choose` raises.
+            InvalidInput: naming the rows that cannot be used.
+        """
+        self.admit(call, len(history_m))
+        choice = await self.choose(asked)
+        forecast = await self.forecast(choice, history_m)
+        self.count(choice, forecast.is_baseline, door)
+        return choice, forecast
+
     async def choose(self, asked: Asked | None) -> Choice:
         """The champion, or the version asked for, loaded while the client waits.
 

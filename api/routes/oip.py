@@ -180,10 +180,7 @@ class Infer:
         model_version = None if version is None else version_asked(version)
         request, history_m = await self._read(asked)
         wanted = request.wanted()
-        doors.admit(asked.call, len(history_m))
-        choice = await doors.choose(model_version)
-        forecast = await doors.forecast(choice, history_m)
-        doors.count(choice, forecast.is_baseline, DOOR)
+        choice, forecast = await doors.answer(asked.call, model_version, history_m, DOOR)
         outputs = oip.tensors(forecast)
         head = _head(request, choice, forecast)
         if any(wanted.values()):

@@ -1,6 +1,5 @@
 """Forecasts that are one matrix product: each predicted position is a fixed mixture of the observed ones."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
@@ -11,7 +10,7 @@ from trajops.forecasters.frames import checked_history, frozen
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast, WindowSpec, checked
 
 
-class LinearForecaster(ABC):
+class LinearForecaster:
     """Mean = weights @ history, and one isotropic variance per step.
 
     Rows of the weights sum to one and both axes share them: that makes the forecast equivariant to translation and rotation.
@@ -68,6 +67,6 @@ class LinearForecaster(ABC):
         return {"variance_m2": self.variance_m2}
 
     @classmethod
-    @abstractmethod
     def from_arrays(cls, window: WindowSpec, arrays: Mapping[str, FloatArray]) -> Self:
         """Build the model from what `arrays` returned."""
+        raise NotImplementedError

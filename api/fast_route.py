@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from api.auth import Gate
+from api.direct import Door
 from api.errors import DOCUMENTED, Rendered, as_problems, render, render_invalid, render_unexpected
 from api.metrics import RouteMeter
 from api.rate_limits import Admitted, ClientBucket
@@ -74,11 +75,11 @@ class FastEndpoint:
     ) -> None:
         self.use = use
         self.model = model
-        self._decode = decode
-        self._gate = gate
-        self._meter = meter
+        self.decode = decode
+        self.gate = gate
+        self.meter = meter
         self._max_body_bytes = max_body_bytes
-        self._scope: Scope = scope
+        self.scope: Scope = scope
         self._logged_s: dict[str, float] = {}
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
@@ -95,9 +96,9 @@ class FastEndpoint:
         request_id = None if given_id is None else checked_request_id(given_id)
         status, headers, bucket, left = 200, [(b"content-type", b"application/json")], None, None
         try:
-            client = self._gate.known(authorization) or await self._gate.admit(authorization)
-            if self._scope not in client.may:
-                client.require_scope(self._scope)
+            client = self.gate.known(authorization) or await self.gate.admit(authorization)
+            if self.scope not in client.may:
+                client.require_scope(self.scope)
             bucket = client.bucket
             if bucket is not None and not bucket.take(1, started_s):
                 raise bucket.refusal(1)
@@ -107,7 +108,7 @@ class FastEndpoint:
             return
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             request_id = request_id or new_request_id()
-            status, shown, content = self._problem(error, scope["path"], request_id)
+            status, shown, content = self.problem(error, scope["path"], request_id)
             headers = encoded(shown)
             left = bucket and bucket.remaining_after_refusal(error)
         if bucket is not None:
@@ -117,15 +118,16 @@ class FastEndpoint:
         headers.append((b"content-length", b"%d" % len(content)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
-        self._meter.observe(status, time.perf_counter() - started_s)
+        self.meter.observe(status, time.perf_counter() - started_s)
 
     def _judge(self, body: bytes) -> Any:
         try:
-            return self._decode(body)
+            return self.decode(body)
         except REFUSALS:
             return self.model.model_validate_json(body)
 
-    def _problem(self, error: Exception, path: str, request_id: str) -> Rendered:
+    def problem(self, error: Exception, path: str, request_id: str) -> Rendered:
+        """The answer to a request that failed."""
         if isinstance(error, ValidationError):
             found = [{**detail, "loc": ("body", *detail["loc"])} for detail in error.errors(include_url=False)]
             return render_invalid(found, request_id)
@@ -167,12 +169,14 @@ class FastApi(FastAPI):
     """FastAPI with a short way to its hot routes.
 
     Attributes:
+        doors: what the server itself may ask, by request target.
         rest: answers everything else; starts as FastAPI itself, and may be wrapped.
     """
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self._short: dict[str, ASGIApp] = {}
+        self.doors: dict[bytes, Door] = {}
         self._patterns: list[tuple[re.Pattern[str], ASGIApp]] = []
         self.rest: ASGIApp = super().__call__
 

@@ -9,6 +9,7 @@ from starlette.concurrency import run_in_threadpool
 
 import trajops
 from api import errors
+from api.direct import DOORS
 from api.fast_route import FastApi
 from api.observed import Observed
 from api.routes import batch, documentation, drift, health, jobs, keys, mlflow_scoring, oip, predict, predictions, releases, session, status
@@ -36,12 +37,12 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
     parts = parts or Parts(settings or Settings())
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_app: FastAPI) -> AsyncIterator[dict[str, Any]]:
         await run_in_threadpool(parts.open)
         on_open()
         try:
             async with parts.quota_sync or nullcontext():
-                yield
+                yield {DOORS: app.doors}
         finally:
             await run_in_threadpool(parts.close)
 

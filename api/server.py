@@ -1,10 +1,12 @@
 """The API as one process or several: uvicorn with what stands after the start-up left out of garbage collection."""
 
 import gc
+from typing import Any
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
+from api.direct import DirectProtocol
 from api.fast_route import FastApi
 from api.main import create_app
 from api.wiring import Parts
@@ -15,6 +17,17 @@ from trajops.settings import Settings
 GRACE_S = 10
 # A process that starts, or does not say that it lives, is given so long before it is given up, seconds: busy machines are slow.
 PATIENCE_S = 30
+
+# How uvicorn serves the API.
+OPTIONS: dict[str, Any] = {
+    "loop": "uvloop",
+    "http": DirectProtocol,
+    "interface": "asgi3",
+    "access_log": False,
+    "log_config": None,
+    "timeout_graceful_shutdown": GRACE_S,
+    "server_header": False,
+}
 
 
 def application(parts: Parts | None = None) -> FastApi:
@@ -52,14 +65,8 @@ def serve(parts: Parts, workers: int) -> bool:
         workers=workers,
         host=settings.host,
         port=settings.api_port,
-        loop="uvloop",
-        http="httptools",
-        interface="asgi3",
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=GRACE_S,
         timeout_worker_healthcheck=PATIENCE_S,
-        server_header=False,
+        **OPTIONS,
     )
     if workers == 1:
         server = uvicorn.Server(config)

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import orjson
 
 from api.metrics import Meters
-from trajops.errors import Overloaded, TrajOpsError, Unavailable
+from trajops.errors import Overloaded, Unavailable
 from trajops.services.predict import Answer, Ask, PredictService
 
 # So many are always let in: the cost of one turn says little about the next.
@@ -29,9 +29,38 @@ class LineSink(Protocol):
         ...
 
 
+class Receiver(Protocol):
+    """Who waits for an answer."""
+
+    def give(self, content: bytes) -> None:
+        """Take the answer as JSON; it is recorded."""
+        ...
+
+    def refuse(self, error: Exception) -> None:
+        """Take the reason why there is none."""
+        ...
+
+
+class _Future:
+    """Waits as a coroutine does; one that was cancelled meanwhile is left alone."""
+
+    __slots__ = ("answered",)
+
+    def __init__(self, answered: "asyncio.Future[bytes]") -> None:
+        self.answered = answered
+
+    def give(self, content: bytes) -> None:
+        if not self.answered.done():
+            self.answered.set_result(content)
+
+    def refuse(self, error: Exception) -> None:
+        if not self.answered.done():
+            self.answered.set_exception(error)
+
+
 class _Waiting(NamedTuple):
     ask: Ask
-    answered: "asyncio.Future[bytes]"
+    receiver: Receiver
 
 
 class Turn:
@@ -63,6 +92,16 @@ class Turn:
         Raises (by the future):
             TrajOpsError: as `PredictService.predict` raises, or Unavailable if the answer cannot be recorded.
         """
+        answered: asyncio.Future[bytes] = self._running_loop().create_future()
+        self.put(ask, _Future(answered))
+        return answered
+
+    def put(self, ask: Ask, receiver: Receiver) -> None:
+        """The same for a receiver, which has the answer or the error at the end of this turn.
+
+        Raises:
+            Overloaded: if it would wait too long.
+        """
         before = len(self._waiting)
         if before >= ALWAYS_ADMITTED:
             wait_s = (ask.started_ns - self._waiting[0].ask.started_ns) / 1e9 + before * self._cost_s
@@ -71,14 +110,14 @@ class Turn:
                 raise Overloaded(
                     f"{before} predictions wait already, and one more would wait for about {wait_s * 1e3:.0f} ms; try again in a second"
                 )
-        loop = self._loop
-        if loop is None:  # looked up once: with Python 3.11 each look-up is a system call
-            loop = self._loop = asyncio.get_running_loop()
-        answered: asyncio.Future[bytes] = loop.create_future()
-        if not self._waiting:
-            loop.call_soon(self._flush)
-        self._waiting.append(_Waiting(ask, answered))
-        return answered
+        if not before:
+            self._running_loop().call_soon(self._flush)
+        self._waiting.append(_Waiting(ask, receiver))
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:  # looked up once: with Python 3.11 each look-up is a system call
+            self._loop = asyncio.get_running_loop()
+        return self._loop
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -89,7 +128,7 @@ class Turn:
                 self._answer(batch)
             except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to those who wait
                 for one in batch:
-                    _refuse(one.answered, error)
+                    one.receiver.refuse(error)
         self._learn((time.perf_counter() - started_s) / len(waiting))
 
     def _learn(self, cost_s: float) -> None:
@@ -108,16 +147,10 @@ class Turn:
                 refusal = error
         for one, result in zip(batch, results, strict=True):
             if not isinstance(result, Answer):
-                _refuse(one.answered, result)
+                one.receiver.refuse(result)
             elif refusal is not None:
                 self._meters.spool_errors += 1
-                _refuse(one.answered, refusal)
+                one.receiver.refuse(refusal)
             else:
                 self._meters.count_prediction(result.event)
-                if not one.answered.done():
-                    one.answered.set_result(dumps(result.body))
-
-
-def _refuse(answered: "asyncio.Future[bytes]", error: Exception | TrajOpsError) -> None:
-    if not answered.done():
-        answered.set_exception(error)
+                one.receiver.give(dumps(result.body))

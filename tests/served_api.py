@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 
 from api.main import create_app
+from api.server import OPTIONS
 from api.wiring import Parts
 from tests.running_api import Api, MemoryLoader
 from trajops.settings import Settings
@@ -41,7 +42,7 @@ def served_api(folder: Path, **settings: Any) -> Iterator[Served]:
     parts.loader = MemoryLoader()
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(configured, parts), log_config=None, access_log=False))
+        server = uvicorn.Server(uvicorn.Config(create_app(configured, parts), **OPTIONS))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

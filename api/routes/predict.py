@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from api.fast_bodies import FastObservations, FastPredict, decoder
 from api.fast_route import Call, Decode, FastApi, FastEndpoint, Use
+from api.predict_door import PredictDoor
 from api.wiring import Parts
 from data.lake.spool import lines_of
 from trajops.contracts.predictions import (
@@ -93,10 +94,12 @@ def install(app: FastApi, parts: Parts) -> None:
     """Register the hot routes."""
     hot = HotRoutes(parts)
 
-    def add(path: str, use: Use, decode: Decode, takes: type[Wire], gives: type[Wire], *, scope: Scope = "predict") -> None:
+    def add(path: str, use: Use, decode: Decode, takes: type[Wire], gives: type[Wire], *, scope: Scope = "predict") -> FastEndpoint:
         meter, limit = parts.meters.route(path), parts.settings.max_body_bytes
         endpoint = FastEndpoint(use, decode, takes, parts.gate, meter, limit, scope=scope)
         app.add_fast_route(path, endpoint, gives, "predict")
+        return endpoint
 
-    add("/predict", hot.predict, decoder(FastPredict), PredictIn, PredictOut)
+    predict = add("/predict", hot.predict, decoder(FastPredict), PredictIn, PredictOut)
     add("/observations", hot.observations, decoder(FastObservations), ObservationsIn, ObservationsOut, scope="observe")
+    app.doors[b"/predict"] = PredictDoor(predict, parts.service, parts.turn, "/predict")

@@ -1,0 +1,227 @@
+"""The short way inside the server: a request that can be answered at once takes no task, no scope and no messages.
+
+`DirectProtocol` is uvicorn's protocol. It collects the body of a POST to a path that has a door, and hands it over. Whatever the
+door cannot answer at once (a credential that has to be looked up, a body that the documented model has to judge, a client over its
+limit) and whatever is unusual in a request becomes an ordinary request, answered through ASGI as if nothing had been tried.
+"""
+
+import asyncio
+import time
+from collections.abc import Collection
+from typing import Any, Protocol
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+# Where the application's lifespan state has its doors: a dictionary of `Door` by request target.
+DOORS = "trajops.doors"
+# A larger body is read by the ordinary way, which can tell the client to wait.
+LARGEST_BYTES = 64 * 1024
+
+Header = tuple[bytes, bytes]
+
+
+class Door(Protocol):
+    """Answers the requests to one path."""
+
+    def begin(self, exchange: "Exchange") -> bool:
+        """Take a whole request, and have it answered by `exchange.answer` now or soon; False: it has to go the ordinary way."""
+        ...
+
+
+class _Unread:
+    """Stands for the event by which uvicorn wakes who reads a request's body: nobody does here."""
+
+    def set(self) -> None:
+        """Nothing to wake."""
+
+
+class Exchange:
+    """A request that is answered directly; it stands where uvicorn keeps its own request and response.
+
+    Attributes:
+        headers: names in lower case, and values.
+        body: all of it, once the door sees it.
+        started_s: when its head was complete, monotonic clock.
+    """
+
+    __slots__ = ("_protocol", "body", "disconnected", "door", "headers", "keep_alive", "response_complete", "started_s")
+    message_event = _Unread()
+
+    def __init__(self, protocol: "DirectProtocol", door: Door, headers: list[Header], keep_alive: bool) -> None:
+        self._protocol = protocol
+        self.door = door
+        self.headers = headers
+        self.body = b""
+        self.started_s = time.perf_counter()
+        self.keep_alive = keep_alive
+        self.disconnected = False
+        self.response_complete = False
+
+    def elapsed_s(self) -> float:
+        """Seconds since its head was complete."""
+        return time.perf_counter() - self.started_s
+
+    def answer(self, status: int, fields: bytes, content: bytes) -> None:
+        """Send the whole answer; does nothing where there was one already, or the client has hung up.
+
+        Args:
+            status: of the answer.
+            fields: further header lines, each ended by CR LF; without Content-Length.
+            content: the body.
+        """
+        if self.response_complete:
+            return
+        self.response_complete = True
+        self._protocol.finish(self, status, fields, content)
+
+
+class _Flow(FlowControl):
+    """Reads no further while requests of the connection wait for their turn, so that who never hears an answer fills no memory."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Collection[object]) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Read on, if nothing that was read already has to wait."""
+        if not self._waiting:
+            super().resume_reading()
+
+
+class DirectProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with doors. One connection; the arguments are uvicorn's."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        is_plain = not self.root_path and self.limit_concurrency is None
+        self._doors: dict[bytes, Door] = self.app_state.get(DOORS, {}) if is_plain else {}
+        self._receiving: Exchange | None = None
+        # The timer of an idle connection is set once and looks again, instead of being set and cancelled for each request.
+        self._idle_since_s: float | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
+
+    # What the parser calls
+
+    def on_message_begin(self) -> None:
+        """Put off what only an ordinary request needs."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_headers_complete(self) -> None:
+        """Choose the way."""
+        door, parser, cycle = self._doors.get(self.url), self.parser, self.cycle
+        if (
+            door is None
+            or parser.get_method() != b"POST"
+            or (cycle is not None and not cycle.response_complete)
+            or self.expect_100_continue
+            or self.flow.write_paused
+            or parser.should_upgrade()
+            or parser.get_http_version() != "1.1"
+        ):
+            self._go_on_ordinarily()
+            return
+        self._receiving = Exchange(self, door, self.headers, parser.should_keep_alive())
+        self.cycle = self._receiving  # type: ignore[assignment]
+
+    def on_body(self, body: bytes) -> None:
+        """Collect a part."""
+        exchange = self._receiving
+        if exchange is None:
+            super().on_body(body)
+            return
+        exchange.body = exchange.body + body if exchange.body else body
+        if len(exchange.body) > LARGEST_BYTES:
+            self._turn_back(exchange)
+
+    def on_message_complete(self) -> None:
+        """Hand the request over."""
+        exchange = self._receiving
+        if exchange is None:
+            super().on_message_complete()
+            return
+        self._receiving = None
+        if not exchange.door.begin(exchange):
+            self._turn_back(exchange)
+            super().on_message_complete()
+
+    def _turn_back(self, exchange: Exchange) -> None:
+        """Make an ordinary request of what has come in of one."""
+        self._receiving = self.cycle = None  # type: ignore[assignment]
+        self._go_on_ordinarily()
+        super().on_body(exchange.body)
+
+    def _go_on_ordinarily(self) -> None:
+        """What uvicorn does from a message's begin to the end of its head, with what the parser has said since."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
+        super().on_headers_complete()
+
+    # What ends a request
+
+    def finish(self, exchange: Exchange, status: int, fields: bytes, content: bytes) -> None:
+        """Write an answer, and go on with the connection."""
+        transport = self.transport
+        if not exchange.disconnected and not transport.is_closing():
+            close = b"" if exchange.keep_alive else b"connection: close\r\n"
+            length = b"content-length: %d\r\n\r\n" % len(content)
+            transport.write(b"".join((STATUS_LINE[status], self._default_lines(), fields, close, length, content)))
+            if not exchange.keep_alive:
+                transport.close()
+        self.on_response_complete()
+
+    def _default_lines(self) -> bytes:
+        """The header lines of every answer; made anew when the server has made them anew, which is once a second."""
+        global _defaults  # noqa: PLW0603 - one for all connections
+        headers = self.server_state.default_headers
+        if headers is not _defaults[0]:
+            _defaults = (headers, b"".join([b"%s: %s\r\n" % (name, value) for name, value in headers]))
+        return _defaults[1]
+
+    def on_response_complete(self) -> None:
+        """Go on with a request that waits, or wait for one."""
+        if self.pipeline:
+            super().on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        self._idle_since_s = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_since_s = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that has been idle for so long."""
+        self.timeout_keep_alive_task = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            return  # the end of that request sets the timer again
+        now_s = self.loop.time()
+        if self._idle_since_s is None:
+            self._idle_since_s = now_s  # something came that is not a whole head, or the rest of a body that was refused
+        left_s = self._idle_since_s + self.timeout_keep_alive - now_s
+        if left_s > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        super().connection_lost(exc)
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+
+_defaults: tuple[list[Header] | None, bytes] = (None, b"")

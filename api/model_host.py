@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from threading import Event, Lock, Thread
 
 from api.model_loads import Loader, ModelLoads, Work, on_a_thread
+from api.warm_bounds import WarmBounds
 from trajops.contracts.status import Readiness
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import TrajOpsError, Unavailable
@@ -45,7 +46,7 @@ class ModelHost:
         source: where the newest table is read.
         loader: makes versions warm; called from several threads at once.
         service: gets each new snapshot.
-        slots: most versions kept warm; routed ones always stay, of the others the least recently asked for goes first.
+        bounds: what is kept warm beside the routed versions.
         poll_s: pause between two looks at the epoch, seconds.
         run: how a load is run.
     """
@@ -56,13 +57,15 @@ class ModelHost:
         loader: Loader,
         service: PredictService,
         *,
-        slots: int,
+        bounds: WarmBounds,
         poll_s: float,
         run: Callable[[Work], None] = on_a_thread,
     ) -> None:
         self._source = source
         self._service = service
-        self._slots = slots
+        self._bounds = bounds
+        self._loader = loader
+        self._sizes: dict[ModelRef, int] = {}
         self._poll_s = poll_s
         self._wanted = _Wanted(RouteTable(0))
         self._asked: dict[ModelRef, Future[None]] = {}
@@ -112,6 +115,11 @@ class ModelHost:
     def warm(self) -> Mapping[ModelRef, Forecaster]:
         """The models that can answer now."""
         return self._service.snapshot.models
+
+    @property
+    def warm_bytes(self) -> int:
+        """Bytes of the artefacts of the models that can answer now."""
+        return sum(self._sizes.values())
 
     @property
     def epoch(self) -> int:
@@ -213,11 +221,12 @@ class ModelHost:
         for ref in models.keys() - before.models.keys():
             self._service.asked_ns.setdefault(ref, now_ns)
         kept = {*table.models(), *answering.models()}
-        spare = sorted(models.keys() - kept, key=lambda ref: self._service.asked_ns.get(ref, 0))
-        for ref in spare[: max(0, len(models) - self._slots)]:
-            del models[ref]
+        self._sizes = {ref: self._sizes.get(ref) or self._loader.size_bytes(ref) for ref in models}
+        spare_ns = {ref: self._service.asked_ns.get(ref, 0) for ref in models.keys() - kept}
+        for ref, why in self._bounds.let_go(self._sizes, spare_ns, now_ns).items():
+            del models[ref], self._sizes[ref]
             self._service.asked_ns.pop(ref, None)
-            logger.info("version %s is let go: %d versions are kept warm", ref, self._slots)
+            logger.info("version %s is unloaded: %s", ref, why)
         after = Snapshot(answering, models) if answering.champion is not None else _without_routes(answering, table, models, failed, away)
         if after == before:
             return

@@ -29,6 +29,10 @@ class Loader(Protocol):
         """Bring a version into memory, ready to answer."""
         ...
 
+    def size_bytes(self, ref: ModelRef) -> int:
+        """Bytes of the artefact of a version that was loaded."""
+        ...
+
 
 class _Failure(NamedTuple):
     error: Exception

@@ -17,6 +17,7 @@ from api.quota_sync import QuotaSync
 from api.rate_limits import Limiter
 from api.readying import Readying
 from api.turn import Turn
+from api.warm_bounds import WarmBounds
 from api.warm_up import WarmUp
 from data.identity.external_tokens import external_tokens
 from data.identity.passwords import Argon2Hasher
@@ -102,7 +103,9 @@ class Parts:
     @cached_property
     def host(self) -> ModelHost:
         """Follows the routes."""
-        return ModelHost(self.route_source, self.loader, self.service, slots=self.settings.model_slots, poll_s=self.settings.epoch_poll_s)
+        settings = self.settings
+        bounds = WarmBounds(settings.model_slots, settings.model_memory_mb * 2**20, settings.model_idle_s)
+        return ModelHost(self.route_source, self.loader, self.service, bounds=bounds, poll_s=settings.epoch_poll_s)
 
     @cached_property
     def spool(self) -> Spool:

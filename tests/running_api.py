@@ -36,6 +36,9 @@ class MemoryLoader:
             raise NotFound(f"there is no version {ref}")
         return self.models[ref.version]()
 
+    def size_bytes(self, ref: ModelRef) -> int:
+        return 1_000
+
 
 class Client:
     """Sends requests to an application on the event loop of another thread."""

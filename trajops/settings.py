@@ -43,6 +43,14 @@ class Settings(BaseSettings):
     track_ttl_s: float = Field(60.0, gt=0, description="How long an agent without new observations stays in the track buffer, seconds.")
     track_capacity: int = Field(100_000, ge=1, description="Most agents that one process keeps in its track buffer.")
     model_slots: int = Field(8, ge=2, description="Most model versions kept warm in one API process; the least recently used goes first.")
+    model_memory_mb: int = Field(
+        2048,
+        ge=1,
+        description="Most megabytes of artefacts of the versions kept warm in one API process; routed versions stay in any case.",
+    )
+    model_idle_s: float = Field(
+        3600.0, gt=0, description="A version that is not routed and that nobody has asked for so long is unloaded, seconds."
+    )
     miss_threshold_m: float = Field(2.0, gt=0, description="A final displacement above this is a miss, metres.")
     coverage_level: float = Field(0.9, gt=0, lt=1, description="Nominal probability of the uncertainty ellipse.")
     truth_wait_s: float = Field(120.0, gt=0, description="How long a prediction waits for late truth before it is left as it is, seconds.")

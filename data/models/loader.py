@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from data.models.cache import CachedVersion, find
+from data.models.cache import MODEL_FOLDER, CachedVersion, find, version_dir
 from data.models.package import GOLDEN_TAG
 from data.models.pyfunc_model import PyfuncModel, Run
 from data.models.signature import MEAN, OUR_FLAVOUR, ModelFile, check_declared, read_model_file
@@ -71,6 +71,10 @@ class ModelLoader:
             except SignatureMismatch as error:
                 raise SignatureMismatch(f"{ref}: {error.message}", check="golden_replay") from error
         return forecaster
+
+    def size_bytes(self, ref: ModelRef) -> int:
+        """Bytes of the files of a version in the cache; 0 where it is not there."""
+        return sum(path.stat().st_size for path in (version_dir(self._cache_dir, ref) / MODEL_FOLDER).rglob("*") if path.is_file())
 
     def open(self, ref: ModelRef, *, stand_in_m2: FloatArray | None = None) -> Forecaster:
         """`load` without the warm-up.

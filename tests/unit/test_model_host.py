@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from threading import Event
 
 import pytest
 
 from api.model_host import MAX_ASKED_AT_ONCE, MAX_WAITING, ModelHost
+from api.warm_bounds import WarmBounds
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import NoModelReady, NotFound, RegistryUnavailable, Unavailable, UnsafeModel
@@ -15,6 +17,8 @@ from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Forecaster
 from trajops.services.predict import PredictService
 from trajops.track_buffer import TrackBuffer
+
+BOUNDS = WarmBounds(versions=3, size_bytes=1_000, idle_s=3600)
 
 
 def ref(version: int) -> ModelRef:
@@ -53,6 +57,9 @@ class Loads:
         if ref.version in self.broken:
             raise self.broken[ref.version]
         return ConstantVelocity()
+
+    def size_bytes(self, ref: ModelRef) -> int:
+        return 10
 
 
 class SlowLoads(Loads):
@@ -94,14 +101,14 @@ def loads() -> Loads:
 @pytest.fixture
 def host(routes: Routes, loads: Loads) -> ModelHost:
     service = PredictService("trajectory", ConstantVelocity(), TrackBuffer(SystemClock()), SystemClock())
-    return ModelHost(routes, loads, service, slots=3, poll_s=60, run=lambda work: work())
+    return ModelHost(routes, loads, service, bounds=BOUNDS, poll_s=60, run=lambda work: work())
 
 
 @pytest.fixture
 def threaded(routes: Routes, slow: "SlowLoads") -> Iterator[ModelHost]:
     """A host that follows on its thread and loads on others, as in production."""
     service = PredictService("trajectory", ConstantVelocity(), TrackBuffer(SystemClock()), SystemClock())
-    host = ModelHost(routes, slow, service, slots=3, poll_s=0.01)
+    host = ModelHost(routes, slow, service, bounds=BOUNDS, poll_s=0.01)
     host.start()
     yield host
     slow.go_on()
@@ -302,7 +309,7 @@ def test_of_the_versions_that_are_not_routed_the_least_recently_asked_for_goes(h
 
 
 def test_routed_versions_stay_even_above_the_bound(host: ModelHost, routes: Routes) -> None:
-    host._slots = 2
+    host._bounds = replace(BOUNDS, versions=2)
     routes.route(1, challenger=2, previous=3)
     host.poll()
     assert versions(host) == {1, 2, 3}
@@ -311,8 +318,32 @@ def test_routed_versions_stay_even_above_the_bound(host: ModelHost, routes: Rout
     assert versions(host) == {1, 4}
 
 
+def test_the_bytes_of_warm_versions_are_bounded(host: ModelHost, routes: Routes) -> None:
+    host._bounds = replace(BOUNDS, versions=10, size_bytes=35)
+    routes.route(1)
+    for version in (2, 3, 4):
+        host.ask(ref(version))
+        host.poll()
+    assert versions(host) == {1, 3, 4}
+    assert host.warm_bytes == 30
+
+
+def test_a_version_that_nobody_asks_for_is_unloaded_and_a_routed_one_is_not(host: ModelHost, routes: Routes) -> None:
+    routes.route(1)
+    for version in (2, 3):
+        host.ask(ref(version))
+        host.poll()
+    host._service.asked_ns[ref(2)] -= int(3601e9)
+    host._service.asked_ns[ref(1)] = 0
+    host.poll()
+    assert versions(host) == {1, 3}
+    host.ask(ref(2))
+    host.poll()
+    assert versions(host) == {1, 2, 3}, "it comes back when somebody asks"
+
+
 def test_a_version_for_which_there_is_no_room_is_not_loaded_for_ever(host: ModelHost, routes: Routes, loads: Loads) -> None:
-    host._slots = 1
+    host._bounds = replace(BOUNDS, versions=1)
     routes.route(1)
     host.poll()
     future = host.ask(ref(5))
@@ -363,7 +394,7 @@ def test_stopping_does_not_wait_for_a_slow_load(routes: Routes, slow: SlowLoads,
 
 def test_it_is_settled_when_the_newest_epoch_answers_or_it_is_known_why_not(threaded: ModelHost, routes: Routes, slow: SlowLoads) -> None:
     slow.hold(1)
-    fresh = ModelHost(routes, slow, threaded._service, slots=3, poll_s=0.01)
+    fresh = ModelHost(routes, slow, threaded._service, bounds=BOUNDS, poll_s=0.01)
     routes.route(1)
     fresh.start()
     try:

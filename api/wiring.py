@@ -16,6 +16,7 @@ from api.model_loads import Loader
 from api.quota_sync import QuotaSync
 from api.rate_limits import Limiter
 from api.readying import Readying
+from api.sign_ins import SignIns
 from api.turn import Turn
 from api.warm_bounds import WarmBounds
 from api.warm_up import WarmUp
@@ -66,6 +67,7 @@ class Parts:
         limit = Limit(settings.rate_limit_per_s, settings.rate_limit_burst)
         self.limiter = Limiter(limit, processes=settings.limit_processes, is_shared=settings.redis_url is not None)
         self.gate = Gate(self._authenticate, limiter=self.limiter)
+        self.sign_ins = SignIns()
         self.buffer = TrackBuffer(self.clock, ttl_s=settings.track_ttl_s, capacity=settings.track_capacity, max_gap_s=settings.truth_gap_s)
         self.service = PredictService(settings.model_name, ConstantVelocity(), self.buffer, self.clock)
         self.warm_up = WarmUp(self.service, lambda: self.host)

@@ -39,6 +39,20 @@ def test_sign_in_gives_a_token_that_says_who_one_is(api: Api) -> None:
     assert (me.username, me.role, me.environment) == ("op", "operator", "test")
 
 
+def test_who_fails_too_often_is_refused_before_anything_is_checked(api: Api) -> None:
+    api.parts.identity.create_user("op", PASSWORD, "operator", actor="test", reason=REASON)
+    api.parts.identity.create_user("other", PASSWORD, "operator", actor="test", reason=REASON)
+
+    def ask(username: str, password: str) -> Any:
+        return api.client.post("/v1/token", json={"username": username, "password": password})
+
+    assert [ask("op", "wrong horse").status_code for _ in range(10)] == [401] * 10
+    refused = ask("op", PASSWORD)
+    assert (refused.status_code, refused.json()["code"]) == (429, "rate_limited")
+    assert 1 <= int(refused.headers["retry-after"]) <= 10
+    assert ask("other", PASSWORD).status_code == 200, "only for that name"
+
+
 def test_a_disabled_operator_changes_nothing_with_an_old_token(api: Api) -> None:
     api.parts.identity.create_user("op", PASSWORD, "operator", actor="test", reason=REASON)
     api.register(1)

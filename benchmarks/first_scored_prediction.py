@@ -11,8 +11,8 @@ from pathlib import Path
 
 from benchmarks.product import ROOT, free_port
 from benchmarks.record import Measurement
-from console.client import ApiProblem, ApiUnavailable, TrajOpsClient
 from deploy.demo.memory import Memory
+from trajops.client import ApiProblem, ApiUnavailable, TrajOpsClient
 
 TIMEOUT_S = 240.0
 

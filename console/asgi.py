@@ -28,10 +28,10 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from console import signin
-from console.client import ApiProblem, ApiUnavailable, TrajOpsClient
 from console.session import COOKIE
 from console.settings import ConsoleSettings
 from trajops import logs
+from trajops.client import ApiProblem, ApiUnavailable, TrajOpsClient
 from trajops.contracts.session import TokenOut
 
 log = logging.getLogger("console")

@@ -22,10 +22,10 @@ from console.changes import (
     reason_problem,
     validation_figures,
 )
-from console.client import ApiProblem, ApiUnavailable
 from console.conflicts import Standing, conflict_sentence, last_release_change
 from console.measured import dataset_words, is_comparable
 from console.wording import clock, share
+from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.deployments import ChangeOut, RouteOut
 from trajops.contracts.models import ModelsOut, ModelVersionOut
 

@@ -13,8 +13,8 @@ from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
-from console.client import ApiProblem, ApiUnavailable, TrajOpsClient
 from console.settings import ConsoleSettings
+from trajops.client import ApiProblem, ApiUnavailable, TrajOpsClient
 from trajops.contracts.session import Me, Role
 
 COOKIE = "trajops_session"
@@ -22,6 +22,8 @@ TOKEN_KEY = "session_token"
 MAX_KNOWN = 64
 # A page must show its stale values quickly; but the API is waited for until it says itself what holds it up.
 READ_S = 10.0
+# An API that asks to be left alone for longer is shown as it is: stale values, and the reason. The page comes back by itself.
+LONGEST_WAIT_S = 0.5
 Value = TypeVar("Value")
 
 
@@ -78,10 +80,11 @@ def client() -> TrajOpsClient:
         if held is not None:
             held[1].close()
         # Two tries and short waits, because a page refreshes by itself anyway.
-        held = ((api_url, bearer), TrajOpsClient(api_url, bearer, connect_s=1.0, read_s=READ_S, attempts=2))
+        made = TrajOpsClient(api_url, bearer, connect_s=1.0, read_s=READ_S, attempts=2, longest_wait_s=LONGEST_WAIT_S)
+        held = ((api_url, bearer), made)
         st.session_state["api_client"] = held
-    made: TrajOpsClient = held[1]
-    return made
+    session_client: TrajOpsClient = held[1]
+    return session_client
 
 
 def fetch(key: str, call: Callable[[TrajOpsClient], Value], *, max_age_s: float = 1.0) -> Fetched[Value]:
@@ -127,7 +130,7 @@ def expire() -> None:
 
 def user() -> Fetched[Me]:
     """Who is signed in."""
-    return fetch("me", TrajOpsClient.me, max_age_s=30.0)
+    return fetch("me", lambda c: c.me(), max_age_s=30.0)
 
 
 def role() -> Role:

@@ -6,9 +6,9 @@ import streamlit as st
 
 from console import charts, frame, session
 from console.changes import role_refusal
-from console.client import ApiProblem, ApiUnavailable
 from console.viewmodels import RANGES, check_rows, drift_rows
 from console.wording import ago, count, drift_mark, moment
+from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut, column_title, column_words
 
 TOO_LITTLE = (

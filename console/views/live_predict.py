@@ -7,10 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from console import charts, frame, session
-from console.client import ApiProblem, ApiUnavailable
 from console.settings import ConsoleSettings
 from console.viewmodels import SCRATCH_SCENE, agent_label, curl, live_agents, prediction_label
 from console.wording import clock, metres, milliseconds, number, share
+from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.predictions import T_OBS, T_PRED, PredictIn, PredictionOut, PredictOut
 
 SOURCES = ("Agent", "Prediction", "Own points")

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 
-from console.client import ApiProblem, ApiUnavailable, TrajOpsClient
+from trajops.client import ApiProblem, ApiUnavailable, TrajOpsClient
 from trajops.contracts.performance import PerformanceOut
 from trajops.settings import Settings
 

@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from console.client import ApiProblem, ApiUnavailable, TrajOpsClient
 from data.datasets import skillcorner
 from deploy.demo.backfill import backfill
 from deploy.demo.health import Health
 from deploy.demo.memory import Memory
 from deploy.demo.replay import Replay
 from deploy.demo.training import first_models
+from trajops.client import ApiProblem, ApiUnavailable, TrajOpsClient
 from trajops.deployments.lifecycle import State
 from trajops.errors import TrajOpsError
 from trajops.settings import Settings

@@ -4,11 +4,17 @@ import ast
 import inspect
 import json
 import re
+from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from trajops import errors
+from trajops.client import TrajOpsClient
+from trajops.client.call import Call
+from trajops.client.retries import Retry
 from trajops.contracts.predictions import ObservationIn, PredictIn
 from trajops.settings import Settings
 
@@ -58,34 +64,42 @@ def test_committed_openapi_equals_the_generated_one() -> None:
 FOREIGN_TAGS = {"open inference protocol", "mlflow scoring"}
 
 
-def test_every_public_route_has_a_client_method(monkeypatch: pytest.MonkeyPatch) -> None:
-    from console.client import TrajOpsClient
+def test_every_public_route_has_a_client_method_with_all_that_it_takes() -> None:
+    sent: dict[tuple[str, str], list[Call[Any]]] = defaultdict(list)
 
-    sent: set[tuple[str, str]] = set()
+    class Recorder(TrajOpsClient):
+        """Notes calls instead of sending them."""
 
-    class Sent(Exception):
-        """Stops a call once its address is known."""
+        def send(self, call: Call[Any]) -> Any:
+            sent[(call.method.lower(), re.sub(r"(?<=/)ID(?=/|$)", "{}", call.path))].append(call)
 
-    def record(self: TrajOpsClient, method: str, path: str, **_: object) -> None:
-        sent.add((method.lower(), path))
-        raise Sent
-
-    monkeypatch.setattr(TrajOpsClient, "_send", record)
-    client = TrajOpsClient("http://127.0.0.1:1")
     samples = {"limit": 1, "expected_version": 1, "expected_epoch": 1, "model_version": 1, "coverage": 0.5, "reason": "a reason of length"}
-    samples |= {"body": PredictIn(agent_id="a"), "items": [PredictIn(agent_id="a")], "observations": [], "username": "u", "password": "p"}
-    samples["observations"] = [ObservationIn(agent_id="a", observed_at_s=1.0, position=(0.0, 0.0))]
-    samples["overlap_s"] = 60.0
-    for name, method in inspect.getmembers(client, inspect.ismethod):
-        if not name.startswith("_") and name != "close":
+    samples |= {"body": PredictIn(agent_id="a"), "items": [PredictIn(agent_id="a")], "username": "u", "password": "p", "overlap_s": 60.0}
+    samples |= {
+        "observations": [ObservationIn(agent_id="a", observed_at_s=1.0, position=(0.0, 0.0))],
+        "table": pa.table({"history": [0.0]}),
+    }
+    for name, method in inspect.getmembers(Recorder("http://127.0.0.1:1"), inspect.ismethod):
+        if not name.startswith("_") and name not in {"send", "close", "within"}:
             parameters = inspect.signature(method).parameters.values()
-            arguments = {p.name: samples.get(p.name, "ID") for p in parameters if p.default is p.empty}
-            with pytest.raises(Sent):
-                method(**arguments)
+            method(**{p.name: samples.get(p.name, "ID") for p in parameters if p.default is p.empty})
 
     paths = json.loads((ROOT / "docs/openapi.json").read_text())["paths"]
     foreign = {path for path, operations in paths.items() if all(FOREIGN_TAGS & set(one["tags"]) for one in operations.values())}
     assert foreign == {path for path in paths if path.startswith("/v2")} | {"/invocations", "/ping", "/health", "/version"}
-    routes = {(method, path) for path, operations in paths.items() for method in operations if path not in foreign}
-    covered = {(verb, re.sub(r"(?<=/)ID(?=/|$)", "{}", path)) for verb, path in sent}
-    assert {(verb, re.sub(r"{\w+}", "{}", path)) for verb, path in routes} - covered == set()
+    routes = {
+        (method, re.sub(r"{\w+}", "{}", path)): operation
+        for path, operations in paths.items()
+        if path not in foreign
+        for method, operation in operations.items()
+    }
+    assert routes.keys() == sent.keys()
+    for route, operation in routes.items():
+        takes = {(p["in"], p["name"]) for p in operation.get("parameters", ())}
+        bodies = operation.get("requestBody", {}).get("content", {})
+        for call in sent[route]:
+            assert {name for place, name in takes if place == "query"} == call.query.keys(), route
+            assert (("header", "Idempotency-Key") in takes) == (call.retry is Retry.KEYED), route
+            assert call.content is None or call.content_type in bodies, route
+            assert call.accept in {kind.partition(";")[0] for kind in operation["responses"]["200"]["content"]}, route
+        assert {call.content_type for call in sent[route] if call.content is not None} == bodies.keys(), route

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from console.client import TrajOpsClient
 from tests.e2e.demo_process import Demo, Running
+from trajops.client import TrajOpsClient
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(900)]
 REASON = "end-to-end test of a release"

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from console.client import TrajOpsClient
 from tests.builders import a_prediction_event, an_outcome_event
 from tests.running_api import Api, a_body
 from tests.served_api import Served, served_api
+from trajops.client import TrajOpsClient
 from trajops.contracts.predictions import (
     BatchColumnsIn,
     BatchColumnsOut,

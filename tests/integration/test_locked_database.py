@@ -10,10 +10,12 @@ import pytest
 
 from api.readying import READY_S
 from api.wiring import DATABASE_WAIT_S
-from console import client, session
+from console import session
 from data.sql.engine import BUSY_TIMEOUT_S, Database
 from tests.running_api import PASSWORD, REASON
 from tests.served_api import Served, served_api
+from trajops import client
+from trajops.client.routes import READ_S
 from trajops.errors import Unavailable
 
 
@@ -24,7 +26,7 @@ def served(tmp_path: Path) -> Iterator[Served]:
         yield served
 
 
-@pytest.mark.parametrize("read_s", [session.READ_S, client.READ_S], ids=["page", "client"])
+@pytest.mark.parametrize("read_s", [session.READ_S, READ_S], ids=["page", "client"])
 def test_the_api_gives_up_before_who_asks_it(read_s: float) -> None:
     """A promotion may wait for its model and then for the database; two seconds stay for everything else."""
     assert read_s > READY_S + DATABASE_WAIT_S + 2

@@ -1,0 +1,79 @@
+"""The client that is awaited, on httpx."""
+
+import asyncio
+import ssl
+from types import TracebackType
+from typing import Self, TypeVar
+
+import httpx
+
+from trajops.client.call import Call, SendsAwaiting
+from trajops.client.exchange import Broken, Exchange, Options, Reply, Waits
+from trajops.client.routes import Routes
+
+A = TypeVar("A")
+
+
+class AsyncTrajOpsClient(Routes, SendsAwaiting):
+    """Talks to one API with one token, from one asyncio event loop. Any number of tasks may use it at once.
+
+    The options are those of `Routes`. Tasks that find all connections taken wait for one within their deadlines.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Use the client as a context that closes its connections."""
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Close the connections."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; the client cannot be used after this."""
+        await self._http.aclose()
+
+    async def send(self, call: Call[A]) -> A:
+        """Send a call, again where that is safe and may help, and return its answer.
+
+        Raises:
+            ApiProblem: the API answered, and the answer is a problem.
+            ApiUnavailable: it cannot be reached, or does not answer in time.
+        """
+        exchange = Exchange(call, self._options)
+        while True:
+            outcome = await self._try(exchange, exchange.waits())
+            pause_s = exchange.pause_after(outcome)
+            if pause_s is None:
+                assert isinstance(outcome, Reply)
+                return exchange.answer(outcome)
+            await asyncio.sleep(pause_s)
+
+    def _open(self, options: Options) -> None:
+        trust: ssl.SSLContext | bool = options.base_url.startswith("https://")  # without TLS, loading certificates is time lost
+        if options.ca_file is not None:
+            trust = ssl.create_default_context(cafile=options.ca_file)
+        limits = httpx.Limits(max_connections=options.connections, max_keepalive_connections=options.connections)
+        self._http = httpx.AsyncClient(verify=trust, limits=limits, trust_env=False)
+
+    async def _try(self, exchange: Exchange[A], waits: Waits) -> Reply | Broken:
+        # Who waits for a connection in vain gives up just before the deadline, and so knows that nothing was sent.
+        timeout = httpx.Timeout(waits.read_s, connect=waits.connect_s, pool=0.9 * waits.left_s)
+        try:
+            async with asyncio.timeout(waits.left_s):
+                response = await self._http.request(
+                    exchange.method, exchange.url, headers=exchange.headers, content=exchange.content, timeout=timeout
+                )
+        except (httpx.RequestError, TimeoutError) as error:
+            return _broken(error)
+        return Reply(response.status_code, response.reason_phrase, response.headers, response.content)
+
+
+def _broken(error: httpx.RequestError | TimeoutError) -> Broken:
+    is_unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
+    if isinstance(error, httpx.PoolTimeout):
+        return Broken(error, is_unsent, "timed out waiting for one of its connections")
+    if isinstance(error, httpx.TimeoutException | TimeoutError):
+        return Broken(error, is_unsent, "timed out")
+    if isinstance(error.__cause__, ssl.SSLError) or isinstance(getattr(error.__cause__, "__cause__", None), ssl.SSLError):
+        return Broken(error, is_unsent, f"no trusted connection: {error}")
+    return Broken(error, is_unsent, "connection refused" if is_unsent else "connection broken")

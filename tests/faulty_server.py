@@ -9,6 +9,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import httpx
+
 
 class Received(NamedTuple):
     """One request as it came in."""
@@ -180,3 +182,16 @@ def faulty_server(*script: Step, is_listening: bool = True) -> Iterator[FaultySe
 def headers_of(received: list[Received], name: str) -> list[str | None]:
     """One header of each request."""
     return [request.headers.get(name) for request in received]
+
+
+def relayed(api_url: str, *, is_lost: bool = False) -> Step:
+    """Hand the request to an API and its answer back; or lose the answer on the way."""
+
+    def step(server: FaultyServer, connection: socket.socket) -> bool:
+        request = server.received[-1]
+        headers = {name: value for name, value in request.headers.items() if name not in {"host", "content-length", "connection"}}
+        body = None if request.body is None else json.dumps(request.body)
+        answered = httpx.request(request.method, api_url + request.path, headers=headers, content=body, timeout=20, trust_env=False)
+        return False if is_lost else answer(answered.status_code, answered.content)(server, connection)
+
+    return step

@@ -8,16 +8,19 @@ What passes while nobody plays who could be predicted is cut (docs/decisions/001
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
-import httpx
-
+from trajops.client import ApiProblem, ApiUnavailable, AsyncTrajOpsClient
+from trajops.contracts.predictions import ObservationIn, PredictIn
 from trajops.trajectories import DEFAULT_WINDOW, Scene, Track, WindowSpec
 
 IN_FLIGHT = 32
 PAUSE_S = 2.0
+# Traffic goes on: what is not answered by then is lost, and is not sent again, because the next position is there already.
+PATIENCE_S = 5.0
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -74,13 +77,11 @@ class Replay:
         self.tally = Tally()
         self._url, self._api_key, self._scene = url, api_key, scene
         self._scene_id, self._label, self._speed = scene_id, label, speed
-        self._slots = asyncio.Semaphore(IN_FLIGHT)
 
     async def run(self) -> None:
         """Play the scene once."""
         dt_s, t_obs = DEFAULT_WINDOW.dt_s, DEFAULT_WINDOW.t_obs
-        headers = {"Authorization": f"Bearer {self._api_key}"}
-        async with httpx.AsyncClient(base_url=self._url, headers=headers, timeout=5.0, trust_env=False) as client:
+        async with AsyncTrajOpsClient(self._url, self._api_key, deadline_s=PATIENCE_S, attempts=1, connections=IN_FLIGHT) as client:
             played = list(ticks(self._scene, DEFAULT_WINDOW))
             began = time.time() - min(float(track.times_s[index]) for track, index in played[0].states)
             start = time.perf_counter()
@@ -104,41 +105,34 @@ class Replay:
     def _agent_id(self, track: Track) -> str:
         return f"{self._label}-{track.agent_id}"
 
-    async def _predict(self, client: httpx.AsyncClient, epoch: float, track: Track, index: int) -> None:
-        body: dict[str, Any] = {"agent_id": self._agent_id(track), "scene_id": self._scene_id, "source": "replay"}
+    async def _predict(self, client: AsyncTrajOpsClient, epoch: float, track: Track, index: int) -> None:
+        known: dict[str, Any] = {}
         if not self._reports(track):
             history = track.positions_m[index - DEFAULT_WINDOW.t_obs + 1 : index + 1]
-            body |= {"history": history.round(3).tolist(), "observed_at_s": epoch + float(track.times_s[index])}
-        answer = await self._send(client, "/predict", body)
+            known = {"history": history.round(3).tolist(), "observed_at_s": epoch + float(track.times_s[index])}
+        body = PredictIn(agent_id=self._agent_id(track), scene_id=self._scene_id, source="replay", **known)
+        answer = await self._answered(client.predict(body))
         if answer is not None:
             self.tally.predictions += 1
-            self.tally.versions[answer["model_version"]] += 1
+            self.tally.versions[answer.model_version] += 1
 
-    async def _observe(self, client: httpx.AsyncClient, epoch: float, states: list[tuple[Track, int]]) -> None:
+    async def _observe(self, client: AsyncTrajOpsClient, epoch: float, states: list[tuple[Track, int]]) -> None:
         observations = [
-            {
-                "agent_id": self._agent_id(track),
-                "scene_id": self._scene_id,
-                "observed_at_s": epoch + float(track.times_s[index]),
-                "position": track.positions_m[index].round(3).tolist(),
-            }
+            ObservationIn(
+                agent_id=self._agent_id(track),
+                scene_id=self._scene_id,
+                observed_at_s=epoch + float(track.times_s[index]),
+                position=track.positions_m[index].round(3).tolist(),
+            )
             for track, index in states
         ]
-        if await self._send(client, "/observations", {"observations": observations, "source": "replay"}) is not None:
+        if await self._answered(client.observe(observations, source="replay")) is not None:
             self.tally.observations += len(observations)
 
-    async def _send(self, client: httpx.AsyncClient, path: str, body: dict[str, Any]) -> dict[str, Any] | None:
-        async with self._slots:
-            try:
-                answer = await client.post(path, json=body)
-                answer.raise_for_status()
-            except httpx.HTTPStatusError as error:
-                self.tally.failures += 1
-                self.tally.last_failure = error.response.text[:300]
-                return None
-            except httpx.HTTPError as error:  # The API may be restarting: traffic goes on.
-                self.tally.failures += 1
-                self.tally.last_failure = f"{type(error).__name__}: {error}"
-                return None
-        result: dict[str, Any] = answer.json()
-        return result
+    async def _answered(self, answer: Awaitable[Answer]) -> Answer | None:
+        try:
+            return await answer
+        except (ApiProblem, ApiUnavailable) as error:  # The API may be restarting: traffic goes on.
+            self.tally.failures += 1
+            self.tally.last_failure = str(error)[:300]
+            return None

@@ -25,10 +25,9 @@ def waited_for(client: TrajOpsClient, body: PredictIn) -> None:
 
 async def awaited(client: AsyncTrajOpsClient, body: PredictIn) -> None:
     assert_type(await client.predict(body), PredictOut)
-    coming = client.within(1.0).me()
-    assert_type(coming, Coroutine[Any, Any, Me])
+    coming: Coroutine[Any, Any, Me] = client.within(1.0).me()
     assert_type(await coming, Me)
     assert_type(await client.metrics(), str)
     assert_type(await client.promote("d", 3, "a reason", idempotency_key="k"), ChangeOut)
     await client.predict()  # type: ignore[call-arg]
-    client.predict(body).modes  # type: ignore[attr-defined, unused-coroutine]  # noqa: B018 - not awaited
+    client.predict(body).modes  # type: ignore[attr-defined]  # noqa: B018 - not awaited

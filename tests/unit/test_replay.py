@@ -1,6 +1,7 @@
 """The demo's traffic: what nobody could be predicted in is cut, and what is played keeps its own pace."""
 
 import asyncio
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,8 @@ from data.datasets import skillcorner
 from deploy.demo import replay
 from deploy.demo.replay import PAUSE_S, Replay, Tick, ticks
 from tests.builders import a_scene, a_track
+from trajops.client import ApiProblem, AsyncTrajOpsClient
+from trajops.client.call import Call
 from trajops.trajectories import DEFAULT_WINDOW, Scene
 
 DT_S, T_OBS = DEFAULT_WINDOW.dt_s, DEFAULT_WINDOW.t_obs
@@ -76,14 +79,19 @@ def test_observed_times_are_those_at_which_positions_are_sent(monkeypatch: pytes
     async def sleep(delay_s: float) -> None:
         now_s[0] += delay_s
 
-    async def send(_self: Replay, _client: object, _path: str, body: dict[str, Any]) -> None:
+    async def send(_self: AsyncTrajOpsClient, call: Call[Any]) -> None:
+        body = json.loads(call.content or b"")
         times_s = [one["observed_at_s"] for one in body.get("observations", [body]) if "observed_at_s" in one]
         seen_s.extend(times_s)
         np.testing.assert_allclose(times_s, now_s[0], atol=1e-6)
+        raise ApiProblem(503, "overloaded", "nothing is answered here")
 
     monkeypatch.setattr(replay.time, "time", lambda: now_s[0])
     monkeypatch.setattr(replay.time, "perf_counter", lambda: now_s[0])
     monkeypatch.setattr(replay.asyncio, "sleep", sleep)
-    monkeypatch.setattr(Replay, "_send", send)
-    asyncio.run(Replay("http://127.0.0.1:1", "key", a_match(), "s", "r1", speed=1.0).run())
+    monkeypatch.setattr(AsyncTrajOpsClient, "send", send)
+    played = Replay("http://127.0.0.1:1", "key", a_match(), "s", "r1", speed=1.0)
+    asyncio.run(played.run())
     assert len(seen_s) >= 22
+    assert played.tally.failures >= 22
+    assert "overloaded" in played.tally.last_failure

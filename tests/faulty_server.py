@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -34,9 +35,11 @@ class FaultyServer:
         script: what is done.
         received: the requests, in the order in which they came.
         connections: how many were accepted.
+        tls: of an https server.
     """
 
     script: list[Step] = field(default_factory=list)
+    tls: ssl.SSLContext | None = None
     received: list[Received] = field(default_factory=list)
     connections: int = 0
     is_over: threading.Event = field(default_factory=threading.Event)
@@ -46,7 +49,7 @@ class FaultyServer:
     def __post_init__(self) -> None:
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"{'http' if self.tls is None else 'https'}://127.0.0.1:{self._listener.getsockname()[1]}"
 
     def listen(self) -> None:
         """Accept connections; before this they are refused."""
@@ -76,6 +79,11 @@ class FaultyServer:
             self._start(self._serve, connection, self.connections)
 
     def _serve(self, connection: socket.socket, number: int) -> None:
+        if self.tls is not None:
+            try:
+                connection = self.tls.wrap_socket(connection, server_side=True)
+            except OSError:
+                return
         connection.settimeout(0.05)
         with connection, suppress(ConnectionError):
             while (request := self._read(connection, number)) is not None:
@@ -168,9 +176,9 @@ def trickle(server: FaultyServer, connection: socket.socket) -> bool:
 
 
 @contextmanager
-def faulty_server(*script: Step, is_listening: bool = True) -> Iterator[FaultyServer]:
+def faulty_server(*script: Step, is_listening: bool = True, tls: ssl.SSLContext | None = None) -> Iterator[FaultyServer]:
     """A server until the end of the block."""
-    server = FaultyServer(list(script))
+    server = FaultyServer(list(script), tls)
     if is_listening:
         server.listen()
     try:

@@ -1,12 +1,20 @@
 """Both clients against a server that fails in every way a server can: what is tried again, what never, and how long it may take."""
 
+import ipaddress
+import ssl
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.both_clients import KINDS, Kind, a_client
 from tests.client_calls import CHANGE, PREDICTION, REASON
@@ -244,3 +252,36 @@ def test_tasks_wait_for_a_connection_no_longer_than_their_deadline() -> None:
             client.within(0.2).health()
         assert caught.value.is_unsent
         holder.join()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for 127.0.0.1 that vouches for itself, with its key."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now - timedelta(days=1), now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path = tmp_path_factory.mktemp("tls") / "certificate.pem"
+    path.write_bytes(private + made.public_bytes(Encoding.PEM))
+    return path
+
+
+def test_an_api_is_trusted_by_its_own_certificates_only(kind: Kind, certificate: Path) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with faulty_server(ALIVE, tls=context) as server:
+        with a_client(kind, server.url, "secret", ca_file=certificate) as client:
+            assert client.health().status == "alive"
+        with (
+            a_client(kind, server.url, "secret", attempts=1) as client,
+            pytest.raises(ApiUnavailable, match="no trusted connection") as caught,
+        ):
+            client.predict(BODY)
+        assert caught.value.is_unsent
+        assert len(server.received) == 1, "nothing was told to who is not trusted"

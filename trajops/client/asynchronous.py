@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -74,6 +75,14 @@ def _broken(error: httpx.RequestError | TimeoutError) -> Broken:
         return Broken(error, is_unsent, "timed out waiting for one of its connections")
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return Broken(error, is_unsent, "timed out")
-    if isinstance(error.__cause__, ssl.SSLError) or isinstance(getattr(error.__cause__, "__cause__", None), ssl.SSLError):
+    if is_unsent and any(isinstance(one, ssl.SSLError) for one in _causes(error)):
         return Broken(error, is_unsent, f"no trusted connection: {error}")
     return Broken(error, is_unsent, "connection refused" if is_unsent else "connection broken")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__

@@ -1,6 +1,8 @@
 """Each method of both clients: the route that it calls, what it sends, and what it makes of the answer."""
 
 import inspect
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -143,6 +145,16 @@ def test_not_ready_is_an_answer(kind: Kind) -> None:
 def test_options_that_can_never_work_are_refused(client: type, url: str, options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"http://|must be"):
         client(url, **options)
+
+
+@pytest.mark.parametrize(
+    ("client", "transport", "other"), [("TrajOpsClient", "requests", "httpx"), ("AsyncTrajOpsClient", "httpx", "requests")]
+)
+def test_a_client_is_imported_with_its_own_transport_and_nothing_heavy(client: str, transport: str, other: str) -> None:
+    code = f"import sys; from trajops.client import {client}; print(*sys.modules)"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert transport in loaded
+    assert not loaded & {other, "numpy", "scipy", "pandas", "pyarrow", "yaml", "sqlalchemy"}
 
 
 @pytest.mark.parametrize("client", [TrajOpsClient, AsyncTrajOpsClient])

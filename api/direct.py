@@ -6,6 +6,7 @@ limit) and whatever is unusual in a request becomes an ordinary request, answere
 """
 
 import asyncio
+import select
 import time
 from collections.abc import Collection
 from typing import Any, Protocol
@@ -17,6 +18,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 DOORS = "trajops.doors"
 # A larger body is read by the ordinary way, which can tell the client to wait.
 LARGEST_BYTES = 64 * 1024
+# How soon a connection with a request that is not wholly read is looked at again when the server leaves, seconds.
+_AGAIN_S = 0.01
 
 Header = tuple[bytes, bytes]
 
@@ -215,6 +218,22 @@ class DirectProtocol(HttpToolsProtocol):
             self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
         else:
             super().timeout_keep_alive_handler()
+
+    # What ends a connection
+
+    def shutdown(self) -> None:
+        """Close it now if nothing is asked on it; uvicorn would also close it on a request that has come in, in whole or in part."""
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        has_begun = self.headers is not None and self._idle_since_s is None
+        if not self.transport.is_closing() and not is_answering and (has_begun or self._has_unread()):
+            self.loop.call_later(_AGAIN_S, self.shutdown)
+            return
+        super().shutdown()
+
+    def _has_unread(self) -> bool:
+        poll = select.poll()
+        poll.register(self.transport.get_extra_info("socket"), select.POLLIN)
+        return bool(poll.poll(0))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""

@@ -4,17 +4,20 @@ import gc
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors import Multiprocess
 
 from api.direct import DirectProtocol
 from api.fast_route import FastApi
 from api.main import create_app
+from api.processes import Processes
 from api.wiring import Parts
 from trajops import logs
 from trajops.settings import Settings
 
 # What is being answered when the door closes has so long to be finished, seconds.
 GRACE_S = 10
+# An idle connection is kept for so long, seconds: longer than balancers and clients keep one, so that it is they who close it, and
+# never on a request that is on its way.
+KEEP_ALIVE_S = 75
 # A process that starts, or does not say that it lives, is given so long before it is given up, seconds: busy machines are slow.
 PATIENCE_S = 30
 
@@ -25,6 +28,7 @@ OPTIONS: dict[str, Any] = {
     "interface": "asgi3",
     "access_log": False,
     "log_config": None,
+    "timeout_keep_alive": KEEP_ALIVE_S,
     "timeout_graceful_shutdown": GRACE_S,
     "server_header": False,
 }
@@ -39,13 +43,14 @@ def application(parts: Parts | None = None) -> FastApi:
     drain = parts.drain
 
     def settle() -> None:
-        drain.install()
+        drain.install(app.doors)
         gc.collect()
         gc.freeze()
         # A request makes some hundred short-lived objects and no cycle: look for cycles after ten thousand, not after seven hundred.
         gc.set_threshold(10_000, 20, 20)
 
-    return create_app(parts.settings, parts, on_open=settle)
+    app = create_app(parts.settings, parts, on_open=settle)
+    return app
 
 
 def serve(parts: Parts, workers: int) -> bool:
@@ -72,5 +77,5 @@ def serve(parts: Parts, workers: int) -> bool:
         server = uvicorn.Server(config)
         server.run()
         return server.started
-    Multiprocess(config, sockets=[config.bind_socket()]).run()
+    Processes(config, sockets=[config.bind_socket()]).run()
     return True

@@ -170,6 +170,11 @@ class Parts:
             patient.migrate()
         return self.identity is not None and (self.settings.redis_url is None or self.quota is not None)
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether balancers should ask this process: it can answer, and is not about to end."""
+        return self.host.readiness().status == "ready" and not self.drain.is_draining
+
     def open(self) -> None:
         """Prepare what the first request needs, and follow the routes.
 

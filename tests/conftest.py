@@ -1,5 +1,6 @@
-"""A real PostgreSQL and a real Redis for the tests that need one: skipped where it is not installed, failed where CI=true."""
+"""A real PostgreSQL, Redis and HAProxy for the tests that need one: skipped where it is not installed, failed where CI=true."""
 
+import csv
 import os
 import shutil
 import signal
@@ -7,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NoReturn
 from uuid import uuid4
@@ -131,3 +132,67 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.kill()
+
+
+class Haproxy:
+    """HAProxy with the configuration that users get, in front of API servers on ports of this machine.
+
+    Args:
+        folder: for its socket and log.
+        ports: of one or two servers.
+    """
+
+    CONFIGURATION = Path(__file__).resolve().parents[1] / "deploy/haproxy/haproxy.cfg"
+
+    def __init__(self, folder: Path, *ports: int) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._socket, self.log = folder / "haproxy.sock", folder / "haproxy.log"
+        first, second = (*ports, free_port())[:2]
+        own = {"BIND": self.url.removeprefix("http://"), "SOCKET": str(self._socket)}
+        variables = {f"TRAJOPS_HAPROXY_{name}": value for name, value in own.items()}
+        variables |= {"TRAJOPS_API_1": f"127.0.0.1:{first}", "TRAJOPS_API_2": f"127.0.0.1:{second}"}
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                ["haproxy", "-W", "-db", "-f", self.CONFIGURATION], env={**os.environ, **variables}, stdout=log, stderr=log
+            )
+
+    def wait_until(self, **statuses: str) -> None:
+        """Return once servers have the statuses that are given by their name: `api1="UP"`."""
+        deadline = time.monotonic() + 60
+        while not all(self.counters(name)["status"].startswith(status) for name, status in statuses.items()):
+            assert self._process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, (statuses, self.log.read_text())
+            time.sleep(0.05)
+
+    def counters(self, server: str = "BACKEND") -> dict[str, str]:
+        """What HAProxy says of one server, or of all: `show stat`."""
+        with socket.socket(socket.AF_UNIX) as asked:
+            while asked.connect_ex(str(self._socket)):
+                assert self._process.poll() is None, self.log.read_text()
+                time.sleep(0.02)
+            asked.sendall(b"show stat\n")
+            text = b"".join(iter(lambda: asked.recv(65536), b"")).decode()
+        rows = csv.DictReader(text.removeprefix("# ").splitlines())
+        return next(row for row in rows if row["pxname"] == "api" and row["svname"] == server)
+
+    def stop(self) -> None:
+        """End it at once."""
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@pytest.fixture
+def haproxy(tmp_path: Path) -> Iterator[Callable[..., Haproxy]]:
+    """Starts HAProxy in front of the servers on some ports."""
+    if shutil.which("haproxy") is None:
+        _miss("HAProxy", "haproxy")
+    running: list[Haproxy] = []
+
+    def start(*ports: int) -> Haproxy:
+        running.append(Haproxy(tmp_path, *ports))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.stop()

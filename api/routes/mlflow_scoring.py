@@ -64,7 +64,7 @@ def render(error: TrajOpsError | None, _request_id: str) -> Rendered:
 @router.get("/health", name="scoring_health", summary="The same as /ping", response_class=PlainTextResponse)
 async def ping(parts: PartsOf) -> Response:
     """200 once `/readyz` says so; 503 before."""
-    is_ready = parts.host.readiness().status == "ready"
+    is_ready = parts.is_ready
     return PlainTextResponse("\n" if is_ready else "not ready\n", 200 if is_ready else 503)
 
 

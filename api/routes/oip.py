@@ -109,7 +109,7 @@ async def server_live() -> IsLive:
 @router.get("/health/ready", summary="Can it answer?", responses=NOT_READY)
 async def server_ready(parts: PartsOf, response: Response) -> IsReady:
     """200 once `/readyz` says so; 400 before, as the protocol wants it."""
-    is_ready = parts.host.readiness().status == "ready"
+    is_ready = parts.is_ready
     response.status_code = 200 if is_ready else 400
     return IsReady(ready=is_ready)
 

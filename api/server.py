@@ -4,9 +4,9 @@ import gc
 from typing import Any
 
 import uvicorn
+from starlette.types import ASGIApp
 
 from api.direct import DirectProtocol
-from api.fast_route import FastApi
 from api.main import create_app
 from api.processes import Processes
 from api.wiring import Parts
@@ -34,7 +34,7 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def application(parts: Parts | None = None) -> FastApi:
+def application(parts: Parts | None = None) -> ASGIApp:
     """The application of one process; one of several is started with this, and reads its settings from the environment."""
     if parts is None:
         settings = Settings()
@@ -50,7 +50,7 @@ def application(parts: Parts | None = None) -> FastApi:
         gc.set_threshold(10_000, 20, 20)
 
     app = create_app(parts.settings, parts, on_open=settle)
-    return app
+    return app if parts.tracing is None else parts.tracing.application(app)
 
 
 def serve(parts: Parts, workers: int) -> bool:

@@ -4,6 +4,7 @@ import os
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from api.auth import Gate
 from api.bulk import BulkDoors
@@ -34,6 +35,7 @@ from data.sql.route_source import SqlRouteSource
 from trajops.clients import Client
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
+from trajops.errors import EnvironmentProblem
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Clock, RouteSource, TelemetryLake
 from trajops.rate_limits import Limit
@@ -44,6 +46,9 @@ from trajops.services.predict import PredictService
 from trajops.settings import Settings
 from trajops.stores import UnitOfWorkFactory
 from trajops.track_buffer import TrackBuffer
+
+if TYPE_CHECKING:
+    from api.tracing import Tracing
 
 # A process takes connections when its models are warm, or after this, seconds: who asks then is told what is missing.
 SETTLE_S = 10.0
@@ -122,7 +127,26 @@ class Parts:
     @cached_property
     def turn(self) -> Turn:
         """One forecast and one write for the predictions of one turn of the event loop."""
-        return Turn(self.service, self.spool, self.meters, largest=self.settings.turn_batch, max_wait_s=self.settings.max_wait_s)
+        make = Turn if self.tracing is None else self.tracing.turn
+        return make(self.service, self.spool, self.meters, largest=self.settings.turn_batch, max_wait_s=self.settings.max_wait_s)
+
+    @cached_property
+    def tracing(self) -> "Tracing | None":
+        """Makes spans for a collector; None where none is set.
+
+        Raises:
+            EnvironmentProblem: if OpenTelemetry is not installed.
+        """
+        if self.settings.otlp_url is None:
+            return None
+        try:
+            from api.tracing import Tracing  # noqa: PLC0415 - not everybody has it, and who does not use it need not load it
+        except ModuleNotFoundError as error:
+            raise EnvironmentProblem(
+                f"TRAJOPS_OTLP_URL is set, but {error.name} is not installed; install what the extra `otel` of pyproject.toml names "
+                "(python -m pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http), or unset it"
+            ) from error
+        return Tracing(self.settings, self.meters)
 
     @cached_property
     def drain(self) -> Drain:
@@ -163,12 +187,14 @@ class Parts:
         """Whether the database and the token secret stand; asking brings them up to date.
 
         Raises:
-            EnvironmentProblem: if they cannot be used.
+            EnvironmentProblem: if they cannot be used, or what a setting asks for is not installed.
         """
         # Nobody waits for an answer yet: a start bears a lock for longer than a request does.
         with closing(Database(self.settings.sql_url)) as patient:
             patient.migrate()
-        return self.identity is not None and (self.settings.redis_url is None or self.quota is not None)
+        is_shared = self.settings.redis_url is None or self.quota is not None
+        is_traced = self.settings.otlp_url is None or self.tracing is not None
+        return self.identity is not None and is_shared and is_traced
 
     @property
     def is_ready(self) -> bool:
@@ -182,6 +208,8 @@ class Parts:
             EnvironmentProblem: if the database or the token secret cannot be used.
         """
         assert self.is_prepared
+        if self.tracing is not None:
+            self.tracing.open()
         self.meters.gauge("trajops_epoch", "Routing epoch that answers.", lambda: self.host.epoch)
         self.meters.gauge("trajops_warm_models", "Model versions kept warm.", lambda: len(self.host.warm))
         self.meters.gauge("trajops_buffered_agents", "Agents in the track buffer.", lambda: len(self.buffer))
@@ -204,6 +232,8 @@ class Parts:
         self.database.close()
         if self.quota is not None:
             self.quota.close()
+        if self.tracing is not None:
+            self.tracing.close()
 
     def _authenticate(self, credential: str) -> Client:
         # Through `self`, so that making the gate does not open the database. A token alone does not tell of a disabled user.

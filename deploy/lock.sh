@@ -7,5 +7,8 @@ compile() { "$uv" pip compile pyproject.toml --generate-hashes --python-version 
 compile --extra dev -o requirements-dev.lock
 compile --extra demo -c requirements-dev.lock -o requirements.lock
 for target in api workers console; do
-  compile --extra "$target" --extra postgres -c requirements-dev.lock -o "deploy/locks/$target.lock"
+  # Whoever runs the API's image can have traces without building another one.
+  extras=(--extra "$target" --extra postgres)
+  [ "$target" != api ] || extras+=(--extra otel)
+  compile "${extras[@]}" -c requirements-dev.lock -o "deploy/locks/$target.lock"
 done

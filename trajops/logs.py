@@ -13,8 +13,10 @@ from typing import Any, TextIO
 import orjson
 
 ECS_VERSION = "8.17.0"
+# Attribute of a record with further fields that have ECS names of their own, such as `trace.id`.
+ECS = "ecs"
 # `color_message` is uvicorn's coloured copy of the message.
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message", ECS}
 # Libraries that put handlers of their own on their loggers.
 SERVERS = ("uvicorn", "streamlit", "websockets")
 _OPTIONS = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
@@ -37,6 +39,7 @@ class JsonFormatter(logging.Formatter):
             "log.logger": record.name,
             "process.pid": record.process,
             "ecs.version": ECS_VERSION,
+            **getattr(record, ECS, {}),
         }
         fields = {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if fields:

@@ -92,6 +92,14 @@ class Settings(BaseSettings):
     redis_url: SecretStr | None = Field(
         None, description="Redis in which API processes share quotas (`redis://HOST:PORT/DATABASE`). Default: each gives out its own share."
     )
+    otlp_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="OpenTelemetry collector that gets traces by OTLP over HTTP, for example `http://127.0.0.1:4318`. Default: no traces.",
+    )
+    otlp_ratio: float = Field(
+        0.1, ge=0, le=1, description="Share of requests that are traced, of those whose caller has not decided it in `traceparent`."
+    )
     issuer: str | None = Field(None, description="External issuer whose RS256 tokens are accepted beside ours: the exact `iss`.")
     issuer_jwks_url: str | None = Field(None, description="Where the external issuer publishes its keys (JWKS); needed with `issuer`.")
     issuer_audience: str = Field("trajops", min_length=1, description="What `aud` of an external token must contain.")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from trajops.logs import configure
+from trajops.logs import ECS, configure
 
 
 @pytest.fixture
@@ -37,6 +37,12 @@ def test_a_line_has_ecs_names_and_the_caller_s_fields(stream: io.StringIO) -> No
     at = datetime.fromisoformat(str(line["@timestamp"]))
     assert at.tzinfo is not None
     assert line["log.logger"] == "workers.runner"
+
+
+def test_a_record_may_have_further_ecs_names(stream: io.StringIO) -> None:
+    logging.getLogger("x").info("said", extra={ECS: {"trace.id": "1f"}, "job": "prune"})
+    [line] = lines(stream)
+    assert (line["trace.id"], line["trajops"]) == ("1f", {"job": "prune"})
 
 
 def test_an_exception_is_one_line_with_its_stack(stream: io.StringIO) -> None:

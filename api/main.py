@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
         await run_in_threadpool(parts.open)
         on_open()
         try:
-            async with parts.quota_sync or nullcontext():
+            async with parts.quota_sync or nullcontext(), parts.track_sync or nullcontext():
                 yield {DOORS: app.doors}
         finally:
             await run_in_threadpool(parts.close)

@@ -13,6 +13,7 @@ from api.batch_bodies import Batch, at
 from api.fast_route import Call
 from api.metrics import Meters
 from api.model_host import ModelHost
+from api.track_sync import TrackSync
 from data.lake.spool import Spool
 from trajops.deployments.routing import ModelRef
 from trajops.errors import InvalidInput, NoModelReady, TrajOpsError, Unavailable
@@ -51,10 +52,13 @@ class NamedRows:
         spool: gets the events before any of their answers leaves.
         meters: count the answers.
         host: gives what begins to load versions that were asked for and are not warm.
+        tracks: what other processes were told of agents; None: this one has to know.
     """
 
-    def __init__(self, service: PredictService, spool: Spool, meters: Meters, host: Callable[[], ModelHost]) -> None:
-        self._service, self._spool, self._meters, self._host = service, spool, meters, host
+    def __init__(
+        self, service: PredictService, spool: Spool, meters: Meters, host: Callable[[], ModelHost], tracks: TrackSync | None = None
+    ) -> None:
+        self._service, self._spool, self._meters, self._host, self._tracks = service, spool, meters, host, tracks
 
     async def answered(self, batch: Batch, history_m: FloatArray, call: Call, form: Form[Piece]) -> AsyncIterator[list[Piece]]:
         """Pieces of the answer, some at a time and in order; what they tell is recorded.
@@ -65,6 +69,8 @@ class NamedRows:
         for row in set(bad_rows(history_m).tolist()) - batch.errors.keys():
             batch.errors[row] = BEYOND
         unseen = frozenset(batch.unseen)
+        if unseen and self._tracks is not None and batch.agent_id is not None:
+            await self._tracks.fetch([(at(batch.scene_id, row), batch.agent_id[row]) for row in unseen])
 
         def part(rows: range) -> list[Piece]:
             slices = (range(first, min(first + SLICE, rows.stop)) for first in range(rows.start, rows.stop, SLICE))

@@ -16,13 +16,15 @@ class PredictDoor:
         endpoint: the route that it stands for, and that answers what it cannot.
         service: stamps the asks.
         turn: answers them.
+        is_sharing: whether other processes may know agents that this one does not.
     """
 
-    def __init__(self, endpoint: FastEndpoint, service: PredictService, turn: Turn, path: str) -> None:
+    def __init__(self, endpoint: FastEndpoint, service: PredictService, turn: Turn, path: str, *, is_sharing: bool = False) -> None:
         self.endpoint = endpoint
         self.path = path
         self._service = service
         self._turn = turn
+        self._is_sharing = is_sharing
 
     def begin(self, exchange: Exchange) -> bool:
         """Take a request; False, and nothing counted or charged, where it cannot be answered at once."""
@@ -40,8 +42,8 @@ class PredictDoor:
             query = endpoint.decode(exchange.body)
         except REFUSALS:
             return False
-        # A version that is asked for may have to be made warm first.
-        if query.model_version is not None:
+        # A version that is asked for may have to be made warm first, and an agent without a history be asked of the others.
+        if query.model_version is not None or (self._is_sharing and query.history is None):
             return False
         bucket = client.bucket
         if bucket is not None and not bucket.take(1, exchange.started_s):

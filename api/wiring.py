@@ -18,6 +18,7 @@ from api.quota_sync import QuotaSync
 from api.rate_limits import Limiter
 from api.readying import Readying
 from api.sign_ins import SignIns
+from api.track_sync import TrackSync
 from api.turn import Turn
 from api.warm_bounds import WarmBounds
 from api.warm_up import WarmUp
@@ -32,6 +33,7 @@ from data.models.loader import ModelLoader
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
+from data.tracks.redis_tracks import RedisTracks
 from trajops.clients import Client
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
@@ -171,6 +173,16 @@ class Parts:
         return None if self.quota is None else QuotaSync(self.limiter, self.quota)
 
     @cached_property
+    def shared_tracks(self) -> RedisTracks | None:
+        """What all API processes know of agents; None where each knows only what it was told itself."""
+        return None if self.settings.redis_url is None else RedisTracks(self.settings.redis_url.get_secret_value(), self.buffer.rules)
+
+    @cached_property
+    def track_sync(self) -> TrackSync | None:
+        """Keeps the track buffer in step with the shared tracks."""
+        return None if self.shared_tracks is None else TrackSync(self.buffer, self.shared_tracks)
+
+    @cached_property
     def identity(self) -> Identity:
         """Users, tokens and API keys."""
         tokens = JwtTokens(token_secret(self.settings))
@@ -217,6 +229,13 @@ class Parts:
         sync = self.quota_sync
         if sync is not None:
             self.meters.gauge("trajops_shared_quota_up", "Whether quotas are shared with the other processes.", lambda: sync.is_up)
+        tracks = self.track_sync
+        if tracks is not None:
+            self.meters.gauge("trajops_shared_tracks_up", "Whether tracks are shared with the other processes.", lambda: tracks.is_up)
+            self.meters.gauge("trajops_shared_tracks_dropped", "Positions that other processes never heard of.", lambda: tracks.dropped)
+            self.meters.gauge(
+                "trajops_shared_tracks_alone", "Agents asked for by name and answered from what this process knew.", lambda: tracks.alone
+            )
         self.meters.count_by_model(
             "trajops_model_failures", "Answers that the baseline gave because a model failed.", self.service.failures.copy
         )
@@ -230,10 +249,9 @@ class Parts:
         self.json_workers.close()
         self.spool.close()
         self.database.close()
-        if self.quota is not None:
-            self.quota.close()
-        if self.tracing is not None:
-            self.tracing.close()
+        for shared in (self.quota, self.shared_tracks, self.tracing):
+            if shared is not None:
+                shared.close()
 
     def _authenticate(self, credential: str) -> Client:
         # Through `self`, so that making the gate does not open the database. A token alone does not tell of a disabled user.

@@ -21,6 +21,7 @@ from trajops.errors import Conflict, NotFound, RegistryUnavailable, StaleVersion
 from trajops.jobs import job_out
 from trajops.rate_limits import Report, Settled, booked
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
+from trajops.shared_tracks import AgentKey, News, Rules, SharedTrack, followed, in_runs
 from trajops.telemetry import Event
 
 K = TypeVar("K")
@@ -492,6 +493,48 @@ class MemoryQuota:
         settled = booked(level, now_s - at_s, report)
         self._levels[report.limit_id] = (settled.level, now_s)
         return settled
+
+
+class MemoryTracks:
+    """Implements `trajops.shared_tracks.SharedTracks`; `is_away` makes it an outage.
+
+    Args:
+        rules: what is kept.
+        clock_s: seconds of a clock that only goes forward.
+    """
+
+    def __init__(self, rules: Rules, clock_s: Callable[[], float]) -> None:
+        self.is_away = False
+        self._rules, self._clock_s = rules, clock_s
+        self._tracks: dict[AgentKey, tuple[float, SharedTrack]] = {}
+        self._lock = Lock()
+
+    def exchange(self, news: Sequence[News], asked: Sequence[AgentKey]) -> list[SharedTrack | None]:
+        """Book the news, then answer what is known of the agents asked for."""
+        with self._lock:
+            now_s = self._reached_at_s()
+            for run in in_runs(news, self._rules):
+                self._tracks[run.key] = (now_s, followed(self._known(run.key, now_s), run, self._rules))
+            return [self._known(key, now_s) for key in asked]
+
+    def agents(self, scene_id: str | None, limit: int) -> list[tuple[AgentKey, SharedTrack]]:
+        """Agents told of lately, the one told of last first."""
+        with self._lock:
+            now_s = self._reached_at_s()
+            known = [(key, track) for key in self._tracks if scene_id in {None, key[0]} and (track := self._known(key, now_s))]
+        return sorted(known, key=lambda one: one[1].seen_s, reverse=True)[:limit]
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def _reached_at_s(self) -> float:
+        if self.is_away:
+            raise Unavailable("the shared tracks are away")
+        return self._clock_s()
+
+    def _known(self, key: AgentKey, now_s: float) -> SharedTrack | None:
+        at_s, track = self._tracks.get(key, (0.0, None))
+        return track if now_s - at_s < self._rules.ttl_s else None
 
 
 class MemoryRegistry:

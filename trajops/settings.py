@@ -90,7 +90,9 @@ class Settings(BaseSettings):
         "Default: `api_workers`.",
     )
     redis_url: SecretStr | None = Field(
-        None, description="Redis in which API processes share quotas (`redis://HOST:PORT/DATABASE`). Default: each gives out its own share."
+        None,
+        description="Redis in which API processes share quotas and tracks (`redis://HOST:PORT/DATABASE`). Default: each gives out its own "
+        "share, and knows only the agents that it was told of.",
     )
     otlp_url: str | None = Field(
         None,

@@ -4,6 +4,7 @@ Histories come out through `trajops.windows.latest_history`, the interpolation t
 """
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -13,6 +14,7 @@ import numpy as np
 
 from trajops.errors import NotFound, WindowTooShort
 from trajops.ports import Clock
+from trajops.shared_tracks import News, Rules, SharedTrack
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, WindowSpec
 from trajops.windows import TIME_TOLERANCE_S, latest_history
 
@@ -35,6 +37,7 @@ class _Track:
     """Sorted times and positions of one agent, and the newest whole history that is not yet merged into them."""
 
     seen_ns: int
+    restarts: int = 0  # of the shared track that was taken over last
     times_s: list[float] = field(default_factory=list)
     positions_m: list[tuple[float, float]] = field(default_factory=list)
     pending: tuple[float, Sequence[float]] | None = None
@@ -87,6 +90,10 @@ class TrackBuffer:
         capacity: most agents kept; the one mentioned least recently goes first.
         max_gap_s: widest gap between two observations that a history is interpolated over, seconds.
         window: what a history consists of.
+
+    Attributes:
+        outbox: where what is told to this buffer is put down for others; None: nobody asks for it.
+        rules: what of a track is kept.
     """
 
     def __init__(
@@ -99,6 +106,8 @@ class TrackBuffer:
         self._max_gap_s = max_gap_s
         self._window = window
         self._keep_s = (window.t_obs - 1) * window.dt_s + max_gap_s + TIME_TOLERANCE_S
+        self.outbox: deque[News] | None = None
+        self.rules = Rules(ttl_s, self._keep_s, MAX_OBSERVATIONS, window)
         # In order of the last mention, so that the oldest is always the first.
         self._tracks: dict[tuple[str, str], _Track] = {}
         self._lock = Lock()
@@ -120,6 +129,8 @@ class TrackBuffer:
             track.merge(self._window)
             track.insert(observed_at_s, position_m)
             track.trim(self._keep_s)
+            if self.outbox is not None:
+                self.outbox.append(News(scene_id, agent_id, track.seen_ns, observed_at_s, position_m))
 
     def extend(self, scene_id: str, agent_id: str, observed_at_s: float, flat_m: Sequence[float]) -> None:
         """Remember a whole history, in constant time: it is merged only when somebody asks.
@@ -135,6 +146,39 @@ class TrackBuffer:
             # The newest history spans the window by itself, so an older one has nothing to add.
             if track.pending is None or track.pending[0] <= observed_at_s:
                 track.pending = (observed_at_s, flat_m)
+            if self.outbox is not None:
+                self.outbox.append(News(scene_id, agent_id, track.seen_ns, observed_at_s, flat_m))
+
+    def take_over(self, scene_id: str, agent_id: str, shared: SharedTrack) -> None:
+        """Add what all processes know of an agent; that does not count as a mention.
+
+        Where the agent's clock was set back since, what was known here is of the old clock. Where the two are further apart than the
+        time to live, the one told of last is right.
+        """
+        key, shared_ns = (scene_id, agent_id), round(shared.seen_s * 1e9)
+        with self._lock:
+            now_ns = self._clock.now_ns()
+            if not shared.points or now_ns - shared_ns > self._ttl_ns:
+                return
+            track = self._tracks.get(key)
+            if track is None:
+                self._drop_stale(now_ns)
+                track = self._tracks[key] = _Track(shared_ns)
+            elif now_ns - track.seen_ns > self._ttl_ns or shared.restarts != track.restarts:
+                track.restart()
+            elif abs(shared.newest_s - track.newest_s()) > self._ttl_s:
+                if shared_ns < track.seen_ns:
+                    return
+                track.restart()
+            track.seen_ns, track.restarts = max(track.seen_ns, shared_ns), shared.restarts
+            track.merge(self._window)
+            for time_s, x_m, y_m in shared.points:
+                track.insert(time_s, (x_m, y_m))
+            track.trim(self._keep_s)
+
+    def emptied(self) -> "TrackBuffer":
+        """A buffer with the same rules, and nothing in it."""
+        return TrackBuffer(self._clock, ttl_s=self._ttl_s, capacity=self._capacity, max_gap_s=self._max_gap_s, window=self._window)
 
     def history(self, scene_id: str, agent_id: str, until_s: float | None = None) -> tuple[float, FloatArray]:
         """Newest position's time, and the observation window that ends there.

@@ -30,7 +30,7 @@ class HotRoutes:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._service, self._meters, self._buffer, self._turn = parts.service, parts.meters, parts.buffer, parts.turn
-        self._warm_up = parts.warm_up
+        self._warm_up, self._tracks = parts.warm_up, parts.track_sync
 
     async def predict(self, query: PredictQuery, call: Call) -> bytes:
         """Forecast one agent from its last 8 positions.
@@ -38,6 +38,8 @@ class HotRoutes:
         The answer is recorded before it leaves. Without `history`, the positions sent to `/observations` are used. A failing
         model is replaced by the baseline for that answer: `model_name` is then `baseline` and `model_version` 0.
         """
+        if query.history is None and self._tracks is not None:
+            await self._tracks.fetch([(query.scene_id, query.agent_id)])
         ask = self._service.received(query, call.client, call.request_id)
         try:
             return await self._turn.answer(ask)
@@ -56,6 +58,8 @@ class HotRoutes:
             self._remember(body)
         else:
             await asyncio.to_thread(self._keep_all, body)
+        if self._tracks is not None:
+            await self._tracks.sent()
         self._meters.observations += count
         return b'{"accepted":%d}' % count
 
@@ -102,4 +106,4 @@ def install(app: FastApi, parts: Parts) -> None:
 
     predict = add("/predict", hot.predict, decoder(FastPredict), PredictIn, PredictOut)
     add("/observations", hot.observations, decoder(FastObservations), ObservationsIn, ObservationsOut, scope="observe")
-    app.doors[b"/predict"] = PredictDoor(predict, parts.service, parts.turn, "/predict")
+    app.doors[b"/predict"] = PredictDoor(predict, parts.service, parts.turn, "/predict", is_sharing=parts.track_sync is not None)

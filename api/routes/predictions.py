@@ -57,5 +57,6 @@ def prediction(prediction_id: Annotated[str, Path(min_length=1, max_length=64)],
 
 @router.get("/agents", summary="Agents seen lately")
 def agents(parts: PartsOf, _client: Reader, scene_id: Id = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 200) -> AgentsOut:
-    """Agents in the track buffer of the process that answers, the one heard of last first."""
-    return AgentsOut(agents=[AgentOut(**agent._asdict()) for agent in parts.buffer.agents(scene_id, limit)])
+    """Agents in the track buffer, the one heard of last first: of all processes that share a Redis, else of the one that answers."""
+    known = parts.track_sync or parts.buffer
+    return AgentsOut(agents=[AgentOut(**agent._asdict()) for agent in known.agents(scene_id, limit)])

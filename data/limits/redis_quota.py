@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from trajops.errors import EnvironmentProblem, Unavailable
+from data.redis_client import connect
+from trajops.errors import Unavailable
 from trajops.rate_limits import Report, Settled
 
-TIMEOUT_S = 0.5
 AT_ONCE = 500  # clients in one script: Redis does nothing else meanwhile
 PREFIX = "trajops:quota:"
 
@@ -44,20 +44,7 @@ class RedisQuota:
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            import redis  # noqa: PLC0415 - only who shares quotas needs it
-            from redis.backoff import NoBackoff  # noqa: PLC0415
-            from redis.retry import Retry  # noqa: PLC0415
-
-            # Nothing is tried again here: the next report comes in a moment anyway.
-            self._client = redis.Redis.from_url(
-                url, socket_timeout=TIMEOUT_S, socket_connect_timeout=TIMEOUT_S, retry=Retry(NoBackoff(), 0)
-            )
-        except ImportError as error:
-            raise EnvironmentProblem("TRAJOPS_REDIS_URL is set, but `redis` is not installed; install the extra `api`") from error
-        except ValueError as error:
-            raise EnvironmentProblem(f"TRAJOPS_REDIS_URL cannot be used ({error}); write redis://HOST:PORT/DATABASE") from error
-        self._away: tuple[type[Exception], ...] = (redis.RedisError, OSError)
+        self._client, self._away = connect(url)
         self._script: Any = self._client.register_script(_SCRIPT)
 
     def settle(self, reports: Sequence[Report]) -> list[Settled]:

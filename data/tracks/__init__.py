@@ -1,0 +1,1 @@
+"""Positions of agents that all API processes share."""

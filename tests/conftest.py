@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 from uuid import uuid4
@@ -123,15 +124,24 @@ class RedisServer:
             self._process = None
 
 
+@contextmanager
+def a_redis(folder: Path) -> Iterator[RedisServer]:
+    """A running, empty Redis, until the end of the block."""
+    if shutil.which("redis-server") is None:
+        _miss("Redis", "redis-server")
+    server = RedisServer(folder)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.kill()
+
+
 @pytest.fixture
 def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """A running, empty Redis."""
-    if shutil.which("redis-server") is None:
-        _miss("Redis", "redis-server")
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+    with a_redis(tmp_path) as server:
+        yield server
 
 
 class Haproxy:

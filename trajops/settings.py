@@ -91,8 +91,8 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(
         None,
-        description="Redis in which API processes share quotas and tracks (`redis://HOST:PORT/DATABASE`). Default: each gives out its own "
-        "share, and knows only the agents that it was told of.",
+        description="Redis in which API processes share quotas and tracks (`redis://HOST:PORT/DATABASE`). Default: each gives out its "
+        "own share, and knows only the agents that it was told of.",
     )
     otlp_url: str | None = Field(
         None,

@@ -38,6 +38,7 @@ from trajops.clients import Client
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
 from trajops.errors import EnvironmentProblem
+from trajops.forecasters.cached import CachedForecaster
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Clock, RouteSource, TelemetryLake
 from trajops.rate_limits import Limit
@@ -106,7 +107,11 @@ class Parts:
     def loader(self) -> Loader:
         """Makes model versions warm."""
         return ModelLoader(
-            self.registry, self.settings.models_dir, allow_pickled=self.settings.allow_pickled_models, on_unsafe=self._audit_unsafe
+            self.registry,
+            self.settings.models_dir,
+            allow_pickled=self.settings.allow_pickled_models,
+            on_unsafe=self._audit_unsafe,
+            remembered=self.settings.forecast_cache,
         )
 
     @cached_property
@@ -229,6 +234,16 @@ class Parts:
         sync = self.quota_sync
         if sync is not None:
             self.meters.gauge("trajops_shared_quota_up", "Whether quotas are shared with the other processes.", lambda: sync.is_up)
+        self.meters.count_by_model(
+            "trajops_forecast_cache_hits",
+            "Forecasts that a version remembered; it has a cache where that pays.",
+            lambda: {ref: cache.hits for ref, cache in self._caches().items()},
+        )
+        self.meters.count_by_model(
+            "trajops_forecast_cache_misses",
+            "Forecasts that a version with a cache did not remember.",
+            lambda: {ref: cache.misses for ref, cache in self._caches().items()},
+        )
         tracks = self.track_sync
         if tracks is not None:
             self.meters.gauge("trajops_shared_tracks_up", "Whether tracks are shared with the other processes.", lambda: tracks.is_up)
@@ -252,6 +267,9 @@ class Parts:
         for shared in (self.quota, self.shared_tracks, self.tracing):
             if shared is not None:
                 shared.close()
+
+    def _caches(self) -> dict[ModelRef, CachedForecaster]:
+        return {ref: model for ref, model in self.host.warm.items() if isinstance(model, CachedForecaster)}
 
     def _authenticate(self, credential: str) -> Client:
         # Through `self`, so that making the gate does not open the database. A token alone does not tell of a disabled user.

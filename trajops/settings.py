@@ -51,6 +51,13 @@ class Settings(BaseSettings):
     model_idle_s: float = Field(
         3600.0, gt=0, description="A version that is not routed and that nobody has asked for so long is unloaded, seconds."
     )
+    forecast_cache: int = Field(
+        4096,
+        ge=0,
+        le=10**7,
+        description="Forecasts that each version remembers for identical histories (about 1 kB each), if its model is slow enough for that "
+        "to pay; 0: none.",
+    )
     miss_threshold_m: float = Field(2.0, gt=0, description="A final displacement above this is a miss, metres.")
     coverage_level: float = Field(0.9, gt=0, lt=1, description="Nominal probability of the uncertainty ellipse.")
     truth_wait_s: float = Field(120.0, gt=0, description="How long a prediction waits for late truth before it is left as it is, seconds.")

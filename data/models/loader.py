@@ -17,6 +17,7 @@ from data.models.signature import MEAN, OUR_FLAVOUR, ModelFile, check_declared, 
 from trajops.deployments.routing import ModelRef
 from trajops.errors import EnvironmentProblem, RegistryUnavailable, SignatureMismatch, TrajOpsError, UnsafeModel
 from trajops.forecasters import artifact, checks, golden
+from trajops.forecasters.cached import where_it_pays
 from trajops.forecasters.onnx_model import OnnxModel
 from trajops.ports import Forecaster, ModelRegistry
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, checked
@@ -46,11 +47,21 @@ class ModelLoader:
         cache_dir: local folder; what it holds is served also while the registry is away.
         allow_pickled: consent to models that run code when they are loaded.
         on_unsafe: told about each such load, before it happens: the audit trail.
+        remembered: forecasts that a slow version remembers; 0: none.
     """
 
-    def __init__(self, registry: ModelRegistry, cache_dir: Path, *, allow_pickled: bool = False, on_unsafe: OnUnsafe | None = None) -> None:
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        cache_dir: Path,
+        *,
+        allow_pickled: bool = False,
+        on_unsafe: OnUnsafe | None = None,
+        remembered: int = 0,
+    ) -> None:
         self._registry, self._cache_dir = registry, cache_dir
         self._allow_pickled, self._on_unsafe = allow_pickled, on_unsafe
+        self._remembered = remembered
 
     def load(self, ref: ModelRef) -> Forecaster:
         """Bring a version into memory, run it, and check what it answers, also against what it answered when it was registered.
@@ -70,7 +81,8 @@ class ModelLoader:
                 golden.replay(forecaster, recorded)
             except SignatureMismatch as error:
                 raise SignatureMismatch(f"{ref}: {error.message}", check="golden_replay") from error
-        return forecaster
+        # Last, so that what was checked is the model and not its memory. A version's answers are remembered and forgotten with it.
+        return where_it_pays(forecaster, self._remembered)
 
     def size_bytes(self, ref: ModelRef) -> int:
         """Bytes of the files of a version in the cache; 0 where it is not there."""

@@ -44,12 +44,15 @@ class Shared(Server):
 def shared(tmp_path: Path, redis_server: RedisServer) -> Iterator[Shared]:
     server = Shared(tmp_path, "--workers", "2", TRAJOPS_REDIS_URL=redis_server.url)
     try:
-        server.wait_until(200)
+        server.wait_until(200, timeout_s=180)
         server.everybody(2)
         yield server
     finally:
-        if server.process.poll() is None:
-            assert server.stop() == 0, server.log.read_text()
+        try:
+            assert server.process.poll() is not None or server.stop() == 0, server.log.read_text()
+        finally:
+            server.process.kill()
+            server.process.wait()
 
 
 def a_position(agent_id: str, at_s: float, x_m: float) -> dict[str, Any]:

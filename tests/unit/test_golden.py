@@ -11,7 +11,7 @@ from data.stubs import MemoryRegistry
 from tests.mlflow_models import our_model
 from trajops.deployments.routing import ModelRef
 from trajops.errors import SignatureMismatch
-from trajops.forecasters import golden
+from trajops.forecasters import cached, golden
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.trajectories import FloatArray, Forecast
 
@@ -63,3 +63,19 @@ def test_a_version_that_answers_otherwise_takes_no_traffic(tmp_path: Path) -> No
     with pytest.raises(SignatureMismatch, match="trajectory/1: it does not answer as it did") as caught:
         loader.load(REF)
     assert caught.value.details["check"] == "golden_replay"
+
+
+def test_the_model_is_checked_and_not_its_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cached, "WORTH", 0.0)
+    registry = MemoryRegistry()
+    registry.add(REF, our_model(tmp_path / "m", ConstantVelocity()), tags={GOLDEN_TAG: golden.record(ConstantVelocity())})
+    asked = []
+    monkeypatch.setattr(golden, "replay", lambda forecaster, _: asked.append(type(forecaster)))
+    loader = ModelLoader(registry, tmp_path / "cache", remembered=5)
+    first, again = loader.load(REF), loader.load(REF)
+    assert asked == [ConstantVelocity] * 2
+    for loaded in (first, again):
+        assert isinstance(loaded, cached.CachedForecaster)
+        assert (len(loaded), loaded.hits, loaded.misses) == (0, 0, 0)
+    assert first is not again, "a version that was let go and comes back remembers nothing"
+    assert type(ModelLoader(registry, tmp_path / "cache").load(REF)) is ConstantVelocity

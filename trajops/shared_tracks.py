@@ -6,6 +6,7 @@ A shared track is a log of positions in the order in which they were told, cut w
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import inf
 from typing import NamedTuple, Protocol
 
@@ -56,13 +57,19 @@ class Run(NamedTuple):
         key: scene and agent.
         seen_s: when the last of it was told, seconds since the epoch.
         is_history: whether the points are one history.
-        points: (time, x, y) in the order in which they were told; seconds of the agents' clock, metres.
+        numbers: time, x and y of each position in turn, in the order in which they were told; seconds of the agents' clock, metres.
     """
 
     key: AgentKey
     seen_s: float
     is_history: bool
-    points: Sequence[Point]
+    numbers: list[float]
+
+    @property
+    def points(self) -> list[Point]:
+        """The same as triples."""
+        numbers = self.numbers
+        return list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +111,20 @@ class SharedTracks(Protocol):
         ...
 
 
-def points_of(news: News, window: WindowSpec) -> list[Point]:
-    """(time, x, y) of each position, oldest first: the times that `TrackBuffer` gives them."""
+def numbers_of(news: News, window: WindowSpec) -> list[float]:
+    """Time, x and y of each position in turn, oldest first: the times that `TrackBuffer` gives them."""
     flat_m, observed_at_s = news.flat_m, news.observed_at_s
-    last = len(flat_m) // 2 - 1
-    return [(observed_at_s - (last - step) * window.dt_s, flat_m[2 * step], flat_m[2 * step + 1]) for step in range(last + 1)]
+    count = len(flat_m) // 2
+    numbers = [0.0] * (3 * count)
+    numbers[::3] = [observed_at_s - before_s for before_s in _before_s(count, window.dt_s)]
+    numbers[1::3], numbers[2::3] = flat_m[::2], flat_m[1::2]
+    return numbers
+
+
+@cache
+def _before_s(count: int, dt_s: float) -> list[float]:
+    """How long before the last of so many positions each was, seconds."""
+    return [(count - 1 - step) * dt_s for step in range(count)]
 
 
 def in_runs(news: Iterable[News], rules: Rules) -> list[Run]:
@@ -126,7 +142,7 @@ def in_runs(news: Iterable[News], rules: Rules) -> list[Run]:
         else:
             mine.append((True, [one]))
     return [
-        Run(key, told[-1].seen_ns / 1e9, is_history, [point for one in told for point in points_of(one, rules.window)])
+        Run(key, told[-1].seen_ns / 1e9, is_history, [number for one in told for number in numbers_of(one, rules.window)])
         for key, mine in runs.items()
         for is_history, told in mine
     ]
@@ -144,14 +160,15 @@ def followed(kept: SharedTrack | None, run: Run, rules: Rules) -> SharedTrack:
     if kept is not None:
         seen_s, newest_s, points, history_s, restarts = kept.seen_s, kept.newest_s, list(kept.points), kept.history_s, kept.restarts
     if run.is_history:
-        at_s = run.points[-1][0]
+        at_s = run.numbers[-3]
         if at_s < newest_s - rules.ttl_s:
             newest_s, points, history_s, restarts = -inf, [], -inf, restarts + 1
         # A later history spans the window by itself, so that one which nothing followed has nothing to add.
         if at_s >= history_s:
+            whole = run.points
             if history_s > -inf:
-                del points[-len(run.points) :]
-            points += run.points
+                del points[-len(whole) :]
+            points += whole
             history_s = at_s
         newest_s = max(newest_s, at_s)
     else:

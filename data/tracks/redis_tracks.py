@@ -13,7 +13,7 @@ from data.redis_client import connect
 from trajops.errors import Unavailable
 from trajops.shared_tracks import AgentKey, News, Rules, Run, SharedTrack, in_runs
 
-AT_ONCE = 500  # runs in one script: Redis does nothing else meanwhile
+AT_ONCE = 100  # runs in one script: Redis does nothing else meanwhile
 # With another layout of the values comes another number: processes of both releases may run at once.
 PREFIX = b"trajops:tracks:1:"
 AGENT, SCENE, ALL = PREFIX + b"agent:", PREFIX + b"scene:", PREFIX + b"agents"
@@ -151,8 +151,7 @@ def _key(member: bytes) -> AgentKey:
 
 
 def _packed(run: Run) -> bytes:
-    numbers = [number for point in run.points for number in point]
-    return pack(f"<{len(numbers) + 2}d", run.seen_s, run.is_history, *numbers)
+    return pack(f"<{len(run.numbers) + 2}d", run.seen_s, run.is_history, *run.numbers)
 
 
 def _unpacked(value: bytes) -> SharedTrack:

@@ -131,7 +131,7 @@ def costs_s(model: Forecaster, rows: int = ROWS) -> tuple[float, float]:
     questions = probes[numbers % len(probes)] + numbers[:, None, None]
     cache = CachedForecaster(model, rows)
     cache.forecast(questions)
-    new_s, remembered_s = [], []
+    new_s, remembered_s = list[float](), list[float]()
     began_s = time.perf_counter()
     while not new_s or (len(new_s) < TRIES and time.perf_counter() < began_s + ENOUGH_S):
         new_s.append(_taken_s(model, questions))

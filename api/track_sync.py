@@ -25,7 +25,7 @@ AWAY_EVERY_S = 0.5
 # How long a request waits, seconds; and how much longer for each agent of a batch.
 WAIT_S, WAIT_PER_AGENT_S = 0.05, 1e-4
 # News that are sent at once, and that are kept while the shared tracks are away.
-AT_ONCE, MAX_OUTBOX = 2_000, 20_000
+AT_ONCE, MAX_OUTBOX = 500, 20_000
 
 logger = logging.getLogger(__name__)
 

@@ -11,6 +11,8 @@ from api.cached import Cached
 from api.drain import Drain
 from api.json_workers import JsonWorkers
 from api.metrics import Meters
+from api.metrics_export import Exposition
+from api.metrics_sources import Sources
 from api.model_host import ModelHost
 from api.model_loads import Loader
 from api.quota_sync import QuotaSync
@@ -130,6 +132,22 @@ class Parts:
         return Drain(self.settings.drain_s)
 
     @cached_property
+    def exposition(self) -> Exposition:
+        """The metrics of all processes of this machine."""
+        sources = Sources(
+            service=self.service,
+            buffer=self.buffer,
+            host=self.host,
+            turn=self.turn,
+            spool=self.spool,
+            gate=self.gate,
+            limiter=self.limiter,
+            quota_sync=self.quota_sync,
+            drain=self.drain,
+        )
+        return Exposition(self.settings.metrics_dir, self.meters, sources)
+
+    @cached_property
     def lake(self) -> TelemetryLake:
         """Reads predictions and outcomes. DuckDB is imported here, and not when the API starts."""
         from data.lake.queries import Lake  # noqa: PLC0415
@@ -177,25 +195,17 @@ class Parts:
             EnvironmentProblem: if the database or the token secret cannot be used.
         """
         assert self.is_prepared
-        self.meters.gauge("trajops_epoch", "Routing epoch that answers.", lambda: self.host.epoch)
-        self.meters.gauge("trajops_warm_models", "Model versions kept warm.", lambda: len(self.host.warm))
-        self.meters.gauge("trajops_buffered_agents", "Agents in the track buffer.", lambda: len(self.buffer))
-        self.meters.gauge("trajops_limited_clients", "Clients with a token bucket.", lambda: len(self.limiter.buckets))
-        sync = self.quota_sync
-        if sync is not None:
-            self.meters.gauge("trajops_shared_quota_up", "Whether quotas are shared with the other processes.", lambda: sync.is_up)
-        self.meters.count_by_model(
-            "trajops_model_failures", "Answers that the baseline gave because a model failed.", self.service.failures.copy
-        )
         self.host.start()
         # Several processes share a socket: one that is not warm would take requests from those that are.
         self.host.wait_until_settled(SETTLE_S)
+        self.exposition.open()
 
     def close(self) -> None:
         """End what `open` began; every recorded event is on the device then."""
         self.host.stop()
         self.json_workers.close()
         self.spool.close()
+        self.exposition.close()
         self.database.close()
         if self.quota is not None:
             self.quota.close()

@@ -1,11 +1,12 @@
 """Adding up what several processes counted: pure functions over plain numbers.
 
-Counts are rows of numbers by family and label values. A counter's row is one number; a histogram's its ranges and its sum. What
-adds up row by row is associative and commutative, so that it does not matter in which order processes came, went and were read.
+Counts are rows of numbers by family and label values. A counter's row is one number; a histogram's its ranges and its sum. Sums are
+rounded once, so that they do not depend on the order of their terms and never fall while no term does: one that fell by the last
+digit would be taken for a counter that began anew.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from operator import add
+from math import fsum
 from typing import Literal, NamedTuple
 
 Rows = dict[tuple[str, ...], list[float]]
@@ -38,19 +39,17 @@ def added(parts: Iterable[Counts]) -> Counts:
     Raises:
         ValueError: if rows of one family differ in length.
     """
-    total: Counts = {}
+    found: dict[str, dict[tuple[str, ...], list[list[float]]]] = {}
     for part in parts:
         for family, rows in part.items():
-            into = total.setdefault(family, {})
+            into = found.setdefault(family, {})
             for labels, numbers in rows.items():
-                known = into.get(labels)
-                if known is None:
-                    into[labels] = list(numbers)
-                elif len(known) != len(numbers):
-                    raise ValueError(f"{family} has rows of {len(known)} and {len(numbers)} numbers")
-                else:
-                    into[labels] = list(map(add, known, numbers))
-    return total
+                into.setdefault(labels, []).append(numbers)
+    return {family: {labels: _sum(same) for labels, same in rows.items()} for family, rows in found.items()}
+
+
+def _sum(rows: Sequence[list[float]]) -> list[float]:
+    return list(rows[0]) if len(rows) == 1 else list(map(fsum, zip(*rows, strict=True)))
 
 
 def combined(parts: Sequence[Counts], how: Mapping[str, Combine]) -> Counts:

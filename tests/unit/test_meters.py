@@ -21,7 +21,7 @@ from trajops.deployments.routing import ModelRef
 from trajops.histogram import Histogram
 from trajops.settings import Settings
 
-PLACEHOLDER = "\\ \"quoted\"\nnew line"
+PLACEHOLDER = '\\ "quoted"\nnew line'
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ class Sources:
             "trajops_epoch": self.host.epoch,
             "trajops_newest_epoch": self.host.newest_epoch,
             "trajops_warm_models": len(self.host.warm),
+            "trajops_warm_model_bytes": self.host.warm_bytes,
             "trajops_remembered_credentials": len(self.gate),
             "trajops_limited_clients": len(self.limiter.buckets),
             "trajops_buffered_agents": len(self.buffer),

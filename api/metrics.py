@@ -93,6 +93,8 @@ class Meters:
             "trajops_request_seconds": {(path,): [*meter.buckets, meter.total_s] for path, meter in routes},
             "trajops_predictions": {(name, str(version), variant): [meter.count] for (name, version, variant), meter in models},
             "trajops_prediction_seconds": {(name, str(version), variant): meter.numbers() for (name, version, variant), meter in models},
+            # Each arm has this one from its first answer on, so that a share of it can be told before anything fails.
+            "trajops_prediction_errors": {(name, str(version), variant): [0] for (name, version, variant), _ in models},
             "trajops_bulk_predictions": {(name, str(version), door): [count] for (name, version, door), count in list(self.bulk.items())},
             "trajops_turn_predictions": {(): self.batches.numbers()},
             "trajops_observations": alone(self.observations),

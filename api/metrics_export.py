@@ -70,6 +70,7 @@ FAMILIES = (
     Family("trajops_unexpected_errors", "Requests to `/v1` and health routes that failed for a reason nobody foresaw."),
     Family("trajops_predictions", "Answered predictions. Model `baseline`: the variant's own model failed, or it stands in.", ARM),
     _histogram("trajops_prediction_seconds", "From a decoded query to its prediction, before it is recorded.", ARM),
+    Family("trajops_prediction_errors", "Predictions that this model failed to give; the baseline answered under the same variant.", ARM),
     Family("trajops_model_failures", "How often a model failed and the baseline answered; a turn that fails as a whole is one.", MODEL),
     Family("trajops_bulk_predictions", "Answered trajectories that named no agent.", ("model", "version", "door")),
     Family("trajops_observations", "Positions stored."),
@@ -144,7 +145,7 @@ class Exposition:
 
     def _read(self) -> Snapshot:
         own = {"trajops_process_starts": alone(1), "trajops_metrics_failed_snapshots": alone(self._slot.failures)}
-        counts = _keyed(self._meters.counts() | self._sources.counts() | own)
+        counts = _keyed(added([self._meters.counts(), self._sources.counts(), own]))
         return Snapshot(counts, _keyed(self._sources.gauges() | {"trajops_api_processes": alone(1)}))
 
 

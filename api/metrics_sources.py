@@ -40,6 +40,9 @@ class Sources:
         tables = [((table,), meter) for table, meter in self.spool.meters.items()]
         return {
             "trajops_model_failures": {(ref.name, str(ref.version)): [count] for ref, count in self.service.failures.copy().items()},
+            "trajops_prediction_errors": {
+                (ref.name, str(ref.version), variant): [count] for (ref, variant), count in self.service.replaced.copy().items()
+            },
             "trajops_spool_written_bytes": {key: [meter.written_bytes] for key, meter in tables},
             "trajops_spool_written_lines": {key: [meter.lines] for key, meter in tables},
             "trajops_spool_write_seconds": {key: meter.seconds.numbers() for key, meter in tables},

@@ -82,6 +82,7 @@ def test_every_family_is_exported_and_what_is_exported_can_be_read(parts: Parts)
     meters.batches.observe(5)
     meters.observations += 2
     parts.service.failures[ModelRef("m", 3)] = 4
+    parts.service.replaced[ModelRef("m", 3), "control"] = 6
     parts.spool.write_lines("predictions", b'{"a":1}\n{"a":2}\n')
     parts.exposition.open()
     text = parts.exposition.text().decode()
@@ -102,6 +103,8 @@ def test_every_family_is_exported_and_what_is_exported_can_be_read(parts: Parts)
     assert found["trajops_request_seconds_sum", (("route", "/predict"),)] == pytest.approx(20.004)
     arm = (("model", "m"), ("variant", "treatment"), ("version", "3"))
     assert found["trajops_predictions_total", arm] == found["trajops_prediction_seconds_count", arm] == 1
+    errors = {dict(labels)["variant"]: value for (name, labels), value in found.items() if name == "trajops_prediction_errors_total"}
+    assert errors == {"treatment": 0, "control": 6}
     assert found["trajops_bulk_predictions_total", (("door", "oip"), ("model", "m"), ("version", "3"))] == 7
     assert found["trajops_model_failures_total", (("model", "m"), ("version", "3"))] == 4
     assert found["trajops_turn_predictions_bucket", (("le", "4.0"),)] == 0

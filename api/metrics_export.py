@@ -79,7 +79,6 @@ FAMILIES = (
     _histogram("trajops_turn_predictions", "Predictions forecast and recorded together.", bounds=BATCH_SIZES),
     Family("trajops_spool_errors", "Answers withheld because they could not be recorded."),
     Family("trajops_spool_written_bytes", "Bytes written to the spool.", ("table",)),
-    Family("trajops_spool_written_lines", "Events written to the spool.", ("table",)),
     _histogram("trajops_spool_write_seconds", "One write to the spool; answers wait for it.", ("table",)),
     Family("trajops_spool_failed_writes", "Writes to the spool that failed.", ("table",)),
     _histogram("trajops_spool_sync_seconds", "Forcing a segment to the device; no answer waits for it."),

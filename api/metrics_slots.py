@@ -23,7 +23,7 @@ from api.metrics_merge import Counts, Snapshot, added
 EVERY_S = 1.0
 # Rows of numbers that a start with nobody else about goes on from. Versions that have long been retired leave theirs behind, and
 # a counter that begins anew is what every reader of counters understands.
-MAX_ROWS = 5_000
+MAX_ROWS = 2_000
 LOCK, STORED = ".lock", ".json"
 
 logger = logging.getLogger(__name__)

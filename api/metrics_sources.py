@@ -44,7 +44,6 @@ class Sources:
                 (ref.name, str(ref.version), variant): [count] for (ref, variant), count in self.service.replaced.copy().items()
             },
             "trajops_spool_written_bytes": {key: [meter.written_bytes] for key, meter in tables},
-            "trajops_spool_written_lines": {key: [meter.lines] for key, meter in tables},
             "trajops_spool_write_seconds": {key: meter.seconds.numbers() for key, meter in tables},
             "trajops_spool_failed_writes": {key: [meter.failures] for key, meter in tables},
             "trajops_spool_sync_seconds": {(): self.spool.sync_seconds.numbers()},

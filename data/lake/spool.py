@@ -61,7 +61,6 @@ class WriteMeter:
     """What was written to one table, how long each write took, and how many failed."""
 
     written_bytes: int = 0
-    lines: int = 0
     failures: int = 0
     seconds: Histogram = field(default_factory=Histogram)
 
@@ -145,7 +144,6 @@ class Spool:
                 raise self._unavailable(error) from error
             meter.seconds.observe(time.perf_counter() - started_s)
             meter.written_bytes += len(lines)
-            meter.lines += lines.count(b"\n")
 
     def sync(self) -> None:
         """Force what was written to the device, and close segments that are old or big enough.

@@ -59,6 +59,7 @@ class Traffic:
             self.post("/predict", a_body(), key="wrong")
             self.post("/observations", OBSERVATIONS)
             self.post("/batch_predict", {"items": [a_body("d"), a_body("e")]})
+        assert self.unanswered == 0
 
     def counted(self) -> dict[Series, float]:
         """What the counters must say about what was answered."""
@@ -74,8 +75,8 @@ class Traffic:
             + 2 * self.answered["/batch_predict", 200],
             series("trajops_prediction_seconds_count", model="trajectory", version="1", variant="direct"): direct,
             series("trajops_observations_total"): 3 * self.answered["/observations", 200],
-            series("trajops_spool_written_lines_total", table="predictions"): right + 2 * self.answered["/batch_predict", 200],
-            series("trajops_spool_written_lines_total", table="observations"): 3 * self.answered["/observations", 200],
+            series("trajops_spool_write_seconds_count", table="observations"): self.answered["/observations", 200],
+            series("trajops_spool_write_seconds_count", table="predictions"): right + self.answered["/batch_predict", 200],
             series("trajops_turn_predictions_sum"): right,
         }
 
@@ -256,6 +257,7 @@ def test_two_servers_of_one_folder_add_up(two: Server, tmp_path: Path) -> None:
     try:
         wait_for(two, lambda: {series("trajops_api_processes"): 3}, lambda: scrape(two))
         two.url = f"http://127.0.0.1:{port}"
+        two.wait_until(200)
         traffic.mix(1)
         wait_for(two, traffic.counted, lambda: scrape(two))
         two.url = url

@@ -111,7 +111,6 @@ def test_every_family_is_exported_and_what_is_exported_can_be_read(parts: Parts)
     assert found["trajops_turn_predictions_bucket", (("le", "8.0"),)] == 1
     assert found["trajops_observations_total", ()] == 2
     assert found["trajops_spool_written_bytes_total", (("table", "predictions"),)] == 16
-    assert found["trajops_spool_written_lines_total", (("table", "predictions"),)] == 2
     assert found["trajops_spool_write_seconds_count", (("table", "predictions"),)] == 1
     assert (found["trajops_spool_pending_bytes", ()], found["trajops_spool_pending_segments", ()]) == (16, 1)
     assert found["trajops_api_processes", ()] == found["trajops_process_starts_total", ()] == 1

@@ -32,6 +32,10 @@ class Gate:
         keep_s: longest time that a check is remembered, seconds.
         capacity: most credentials remembered; the oldest check goes first.
         limiter: gives each client the bucket that it takes its predictions from. Default: nobody is limited.
+
+    Attributes:
+        hits: credentials that were remembered.
+        misses: credentials that had to be checked.
     """
 
     def __init__(
@@ -42,11 +46,18 @@ class Gate:
         self._keep_s = keep_s
         self._capacity = capacity
         self._known: dict[bytes, _Known] = {}
+        self.hits = self.misses = 0
+
+    def __len__(self) -> int:
+        return len(self._known)
 
     def known(self, authorization: bytes | None) -> Admitted | None:
         """The client behind a header that was accepted lately; None: ask `admit`."""
         found = self._known.get(authorization) if authorization is not None else None
-        return found.client if found is not None and time.monotonic() < found.until_s else None
+        if found is None or time.monotonic() >= found.until_s:
+            return None
+        self.hits += 1
+        return found.client
 
     async def admit(self, authorization: bytes | None) -> Admitted:
         """The client behind a header.
@@ -59,6 +70,7 @@ class Gate:
         if known is not None:
             return known
         credential = _credential(authorization)
+        self.misses += 1
         try:
             client = self._limiter.admitted(await run_in_threadpool(self._authenticate, credential))
         except Unavailable as error:

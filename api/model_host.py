@@ -49,6 +49,10 @@ class ModelHost:
         bounds: what is kept warm beside the routed versions.
         poll_s: pause between two looks at the epoch, seconds.
         run: how a load is run.
+
+    Attributes:
+        loads: the loads in progress, and counts of those that ended.
+        evictions: versions unloaded because others needed their place, or nobody asked for them.
     """
 
     def __init__(
@@ -74,7 +78,8 @@ class ModelHost:
         self._wake = Event()
         self._settled = Event()
         self._is_stopping = False
-        self._loads = ModelLoads(loader, self.wake, run=run)
+        self.loads = ModelLoads(loader, self.wake, run=run)
+        self.evictions = 0
         self._thread = Thread(target=self._run, name="model-host", daemon=True)
 
     def start(self) -> None:
@@ -126,6 +131,11 @@ class ModelHost:
         """The epoch that is answering; 0: none."""
         return self._service.snapshot.table.epoch
 
+    @property
+    def newest_epoch(self) -> int:
+        """The newest epoch that is known, whether it is answering already or not."""
+        return self._wanted.table.epoch
+
     def readiness(self) -> Readiness:
         """Ready when there is a champion and every version that may answer is warm, or somebody stands in."""
         snapshot, wanted = self._service.snapshot, self._wanted
@@ -143,9 +153,9 @@ class ModelHost:
         """One round: look at the epoch, begin the loads it needs, publish what is warm. The thread calls this; tests may."""
         with self._round:
             table, away = self._newest()
-            states = {ref: self._loads.want(ref) for ref in table.models() if ref not in self.warm}
+            states = {ref: self.loads.want(ref) for ref in table.models() if ref not in self.warm}
             self._load_asked()
-            loaded = self._loads.take()
+            loaded = self.loads.take()
             models = {**self.warm, **loaded}
             failed = {ref: state.error for ref, state in states.items() if state.error is not None and ref not in models}
             self._publish(table, models, failed, away)
@@ -185,13 +195,13 @@ class ModelHost:
         """Begin to load versions that clients have asked for, few at a time."""
         with self._lock:
             asked = [ref for ref in self._asked if ref not in self.warm]
-        going_on = sum(map(self._loads.is_loading, asked))
+        going_on = sum(map(self.loads.is_loading, asked))
         for ref in asked:
             if going_on >= MAX_ASKED_AT_ONCE:
                 return
-            if self._loads.is_loading(ref):
+            if self.loads.is_loading(ref):
                 continue
-            state = self._loads.want(ref)
+            state = self.loads.want(ref)
             if state.is_loading:
                 going_on += 1
             elif state.error is not None:
@@ -226,6 +236,7 @@ class ModelHost:
         for ref, why in self._bounds.let_go(self._sizes, spare_ns, now_ns).items():
             del models[ref], self._sizes[ref]
             self._service.asked_ns.pop(ref, None)
+            self.evictions += 1
             logger.info("version %s is unloaded: %s", ref, why)
         after = Snapshot(answering, models) if answering.champion is not None else _without_routes(answering, table, models, failed, away)
         if after == before:

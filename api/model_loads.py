@@ -11,12 +11,15 @@ from threading import Lock, Thread
 from typing import NamedTuple, Protocol
 
 from trajops.deployments.routing import ModelRef
+from trajops.histogram import Histogram
 from trajops.ports import Forecaster
 
 # A failed load is tried again after 1, 2, 4 … seconds, at most this many.
 LONGEST_PAUSE_S = 30.0
 # Failures that are remembered; the oldest goes first.
 MAX_FAILURES = 64
+# Upper ends of the ranges that loads are counted in, seconds.
+LOADS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 
 Work = Callable[[], None]
 logger = logging.getLogger(__name__)
@@ -60,6 +63,10 @@ class ModelLoads:
         loader: makes versions warm; called from several threads at once.
         on_done: called after each load, from its thread.
         run: how a load is run.
+
+    Attributes:
+        ended: loads by version and outcome, `warm` or `failed`.
+        seconds: what the loads took whose version became warm.
     """
 
     def __init__(self, loader: Loader, on_done: Callable[[], None], *, run: Callable[[Work], None] = on_a_thread) -> None:
@@ -68,6 +75,8 @@ class ModelLoads:
         self._loading: set[ModelRef] = set()
         self._done: dict[ModelRef, Forecaster] = {}
         self._failures: dict[ModelRef, _Failure] = {}
+        self.ended: dict[tuple[ModelRef, str], int] = {}
+        self.seconds = Histogram(LOADS_S)
 
     def want(self, ref: ModelRef) -> LoadState:
         """Begin to load a version, unless that is going on already or has just failed."""
@@ -103,7 +112,10 @@ class ModelLoads:
                 self._loading.discard(ref)
                 self._failures.pop(ref, None)
                 self._done[ref] = forecaster
-            logger.info("version %s is warm after %.0f ms", ref, (time.monotonic() - started_s) * 1e3)
+                self._count(ref, "warm")
+            elapsed_s = time.monotonic() - started_s
+            self.seconds.observe(elapsed_s)
+            logger.info("version %s is warm after %.0f ms", ref, elapsed_s * 1e3)
         self._on_done()
 
     def _fail(self, ref: ModelRef, error: Exception) -> None:
@@ -115,4 +127,8 @@ class ModelLoads:
             while len(self._failures) > MAX_FAILURES:
                 del self._failures[next(iter(self._failures))]
             self._loading.discard(ref)
+            self._count(ref, "failed")
         logger.warning("version %s cannot be loaded (attempt %d, next in %g s): %s", ref, attempts, pause_s, error)
+
+    def _count(self, ref: ModelRef, outcome: str) -> None:
+        self.ended[ref, outcome] = self.ended.get((ref, outcome), 0) + 1

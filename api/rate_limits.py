@@ -16,19 +16,36 @@ from trajops.rate_limits import Bucket, Limit
 Header = tuple[bytes, bytes]
 
 
+@dataclass(slots=True)
+class Refused:
+    """What was asked for by clients that had used up their limits."""
+
+    requests: int = 0
+    predictions: int = 0
+
+
 class ClientBucket(Bucket):
     """A bucket with its header fields: the policy is rendered once, what is left when it is another than last time.
 
     A client that stays well below its rate finds its bucket full each time, so that nothing is formatted for it.
     """
 
-    __slots__ = ("_rendered", "_rendered_tokens", "policy")
+    __slots__ = ("_counted", "_rendered", "_rendered_tokens", "policy")
 
-    def __init__(self, limit_id: str, limit: Limit, now_s: float, *, processes: int = 1, is_shared: bool = False) -> None:
+    def __init__(
+        self, limit_id: str, limit: Limit, now_s: float, *, processes: int = 1, is_shared: bool = False, counted: Refused | None = None
+    ) -> None:
         super().__init__(limit_id, limit, now_s, processes=processes, is_shared=is_shared)
+        self._counted = counted or Refused()
         window_s = max(1, ceil(limit.burst / limit.rate_per_s))
         self.policy: Header = (b"ratelimit-policy", b'"client";q=%d;w=%d' % (limit.burst, window_s))
         self._rendered, self._rendered_tokens = _rendered(self.tokens, 0), self.tokens
+
+    def refusal(self, count: int) -> RateLimited:
+        """Why tokens were not given just now, which is counted."""
+        self._counted.requests += 1
+        self._counted.predictions += count
+        return super().refusal(count)
 
     def remaining(self) -> Header:
         """What is left, and in how many seconds all of it is back."""
@@ -62,12 +79,17 @@ class Limiter:
         default: limit of clients without one of their own; a rate of 0 limits nobody.
         processes: how many API processes share it.
         is_shared: whether they tell each other what they gave out.
+
+    Attributes:
+        buckets: one for each client that is remembered.
+        refused: what was asked for in vain.
     """
 
     def __init__(self, default: Limit, *, processes: int = 1, is_shared: bool = False) -> None:
         self._default = default
         self._processes = processes
         self._is_shared = is_shared
+        self.refused = Refused()
         # A bucket lives as long as a remembered client holds it, so that the bound on those bounds these.
         self.buckets: WeakValueDictionary[str, ClientBucket] = WeakValueDictionary()
 
@@ -82,6 +104,6 @@ class Limiter:
         bucket = self.buckets.get(client.limit_id)
         if bucket is None or bucket.limit != limit:
             now_s = time.perf_counter()
-            bucket = ClientBucket(client.limit_id, limit, now_s, processes=self._processes, is_shared=self._is_shared)
+            bucket = ClientBucket(client.limit_id, limit, now_s, processes=self._processes, is_shared=self._is_shared, counted=self.refused)
             self.buckets[client.limit_id] = bucket
         return bucket

@@ -69,10 +69,9 @@ class Tracing:
 
     Args:
         settings: where to, and how many.
-        meters: export what could not be sent.
     """
 
-    def __init__(self, settings: Settings, meters: Meters) -> None:
+    def __init__(self, settings: Settings) -> None:
         base = (settings.otlp_url or "").rstrip("/")
         self._url = base if base.endswith("/v1/traces") else f"{base}/v1/traces"
         resource = Resource.create(
@@ -88,17 +87,20 @@ class Tracing:
         self._provider = TracerProvider(ParentBased(ALWAYS_ON), resource, shutdown_on_exit=False)
         self._ratio = settings.otlp_ratio
         self._tracer = self._provider.get_tracer("trajops.api", trajops.__version__)
-        self._meters = meters
+        self._sender = _Sender(self._url)
+
+    @property
+    def unsent(self) -> int:
+        """Spans that the collector has not taken, and that were dropped."""
+        return self._sender.unsent
 
     def open(self) -> None:
         """Begin to send, and to name the trace in the log lines of this process."""
         # It tells of each attempt; `_Sender` tells of the first that fails, and of the first that succeeds again.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-        sender = _Sender(self._url)
-        self._meters.gauge("trajops_unsent_spans", "Spans that the collector has not taken, and that were dropped.", lambda: sender.unsent)
         self._provider.add_span_processor(
             BatchSpanProcessor(
-                sender,
+                self._sender,
                 max_queue_size=QUEUE_SPANS,
                 max_export_batch_size=BATCH_SPANS,
                 schedule_delay_millis=SEND_EVERY_S * 1e3,

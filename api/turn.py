@@ -83,6 +83,11 @@ class Turn:
         self._waiting: list[_Waiting] = []
         self._loop: asyncio.AbstractEventLoop | None = None
 
+    @property
+    def waiting(self) -> int:
+        """Asks that wait for their turn."""
+        return len(self._waiting)
+
     def answer(self, ask: Ask) -> "asyncio.Future[bytes]":
         """The answer as JSON bytes, once it is recorded. Each caller has its own future: one that is cancelled takes nobody with it.
 
@@ -138,6 +143,7 @@ class Turn:
     def _answer(self, batch: list[_Waiting]) -> None:
         results = self._service.answer([one.ask for one in batch])
         dumps, newline = orjson.dumps, orjson.OPT_APPEND_NEWLINE
+        self._meters.batches.observe(len(batch))
         lines = b"".join([dumps(result.event, option=newline) for result in results if type(result) is Answer])
         refusal: Unavailable | None = None
         if lines:

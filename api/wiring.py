@@ -12,6 +12,8 @@ from api.cached import Cached
 from api.drain import Drain
 from api.json_workers import JsonWorkers
 from api.metrics import Meters
+from api.metrics_export import Exposition
+from api.metrics_sources import Sources
 from api.model_host import ModelHost
 from api.model_loads import Loader
 from api.quota_sync import QuotaSync
@@ -38,7 +40,7 @@ from trajops.clients import Client
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
 from trajops.errors import EnvironmentProblem
-from trajops.forecasters.cached import CachedForecaster
+from trajops.forecasters.cached import CacheMeter
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Clock, RouteSource, TelemetryLake
 from trajops.rate_limits import Limit
@@ -76,6 +78,7 @@ class Parts:
         self.limiter = Limiter(limit, processes=settings.limit_processes, is_shared=settings.redis_url is not None)
         self.gate = Gate(self._authenticate, limiter=self.limiter)
         self.sign_ins = SignIns()
+        self.cache_meters: dict[ModelRef, CacheMeter] = {}
         self.buffer = TrackBuffer(self.clock, ttl_s=settings.track_ttl_s, capacity=settings.track_capacity, max_gap_s=settings.truth_gap_s)
         self.service = PredictService(settings.model_name, ConstantVelocity(), self.buffer, self.clock)
         self.warm_up = WarmUp(self.service, lambda: self.host)
@@ -112,6 +115,7 @@ class Parts:
             allow_pickled=self.settings.allow_pickled_models,
             on_unsafe=self._audit_unsafe,
             remembered=self.settings.forecast_cache,
+            cache_meters=self.cache_meters,
         )
 
     @cached_property
@@ -153,12 +157,31 @@ class Parts:
                 f"TRAJOPS_OTLP_URL is set, but {error.name} is not installed; install what the extra `otel` of pyproject.toml names "
                 "(python -m pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http), or unset it"
             ) from error
-        return Tracing(self.settings, self.meters)
+        return Tracing(self.settings)
 
     @cached_property
     def drain(self) -> Drain:
         """How the process leaves."""
         return Drain(self.settings.drain_s)
+
+    @cached_property
+    def exposition(self) -> Exposition:
+        """The metrics of all processes of this machine."""
+        sources = Sources(
+            service=self.service,
+            buffer=self.buffer,
+            host=self.host,
+            turn=self.turn,
+            spool=self.spool,
+            gate=self.gate,
+            limiter=self.limiter,
+            quota_sync=self.quota_sync,
+            drain=self.drain,
+            track_sync=self.track_sync,
+            cache_meters=self.cache_meters,
+            unsent_spans=lambda: 0 if self.tracing is None else self.tracing.unsent,
+        )
+        return Exposition(self.settings.metrics_dir, self.meters, sources)
 
     @cached_property
     def lake(self) -> TelemetryLake:
@@ -227,49 +250,21 @@ class Parts:
         assert self.is_prepared
         if self.tracing is not None:
             self.tracing.open()
-        self.meters.gauge("trajops_epoch", "Routing epoch that answers.", lambda: self.host.epoch)
-        self.meters.gauge("trajops_warm_models", "Model versions kept warm.", lambda: len(self.host.warm))
-        self.meters.gauge("trajops_buffered_agents", "Agents in the track buffer.", lambda: len(self.buffer))
-        self.meters.gauge("trajops_limited_clients", "Clients with a token bucket.", lambda: len(self.limiter.buckets))
-        sync = self.quota_sync
-        if sync is not None:
-            self.meters.gauge("trajops_shared_quota_up", "Whether quotas are shared with the other processes.", lambda: sync.is_up)
-        self.meters.count_by_model(
-            "trajops_forecast_cache_hits",
-            "Forecasts that a version remembered; it has a cache where that pays.",
-            lambda: {ref: cache.hits for ref, cache in self._caches().items()},
-        )
-        self.meters.count_by_model(
-            "trajops_forecast_cache_misses",
-            "Forecasts that a version with a cache did not remember.",
-            lambda: {ref: cache.misses for ref, cache in self._caches().items()},
-        )
-        tracks = self.track_sync
-        if tracks is not None:
-            self.meters.gauge("trajops_shared_tracks_up", "Whether tracks are shared with the other processes.", lambda: tracks.is_up)
-            self.meters.gauge("trajops_shared_tracks_dropped", "Positions that other processes never heard of.", lambda: tracks.dropped)
-            self.meters.gauge(
-                "trajops_shared_tracks_alone", "Agents asked for by name and answered from what this process knew.", lambda: tracks.alone
-            )
-        self.meters.count_by_model(
-            "trajops_model_failures", "Answers that the baseline gave because a model failed.", self.service.failures.copy
-        )
         self.host.start()
         # Several processes share a socket: one that is not warm would take requests from those that are.
         self.host.wait_until_settled(SETTLE_S)
+        self.exposition.open()
 
     def close(self) -> None:
         """End what `open` began; every recorded event is on the device then."""
         self.host.stop()
         self.json_workers.close()
         self.spool.close()
+        self.exposition.close()
         self.database.close()
         for shared in (self.quota, self.shared_tracks, self.tracing):
             if shared is not None:
                 shared.close()
-
-    def _caches(self) -> dict[ModelRef, CachedForecaster]:
-        return {ref: model for ref, model in self.host.warm.items() if isinstance(model, CachedForecaster)}
 
     def _authenticate(self, credential: str) -> Client:
         # Through `self`, so that making the gate does not open the database. A token alone does not tell of a disabled user.

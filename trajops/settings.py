@@ -163,6 +163,11 @@ class Settings(BaseSettings):
         return self.var_dir / "lake"
 
     @property
+    def metrics_dir(self) -> Path:
+        """Folder in which the API processes of this machine add up their metrics."""
+        return self.var_dir / "metrics"
+
+    @property
     def models_dir(self) -> Path:
         """Folder of the local cache of model artefacts."""
         return self.var_dir / "models"

@@ -94,11 +94,13 @@ class TrackBuffer:
     Attributes:
         outbox: where what is told to this buffer is put down for others; None: nobody asks for it.
         rules: what of a track is kept.
+        evictions: agents dropped because the buffer was full.
     """
 
     def __init__(
         self, clock: Clock, *, ttl_s: float = 60.0, capacity: int = 100_000, max_gap_s: float = 1.0, window: WindowSpec = DEFAULT_WINDOW
     ) -> None:
+        self.evictions = 0
         self._clock = clock
         self._ttl_s = ttl_s
         self._ttl_ns = int(ttl_s * 1e9)
@@ -241,8 +243,10 @@ class TrackBuffer:
         """Make room for one: drop who has been silent for too long, and the least recent one of a full buffer."""
         while self._tracks:
             key = next(iter(self._tracks))
-            if len(self._tracks) < self._capacity and now_ns - self._tracks[key].seen_ns <= self._ttl_ns:
+            is_stale = now_ns - self._tracks[key].seen_ns > self._ttl_ns
+            if len(self._tracks) < self._capacity and not is_stale:
                 return
+            self.evictions += not is_stale
             del self._tracks[key]
 
     def _latest(self, agent_id: str, times_s: list[float], positions_m: list[tuple[float, float]]) -> tuple[float, FloatArray]:

@@ -4,6 +4,7 @@ import ipaddress
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.concurrency import run_in_threadpool
 
 from api.deps import PartsOf
 from trajops.contracts.status import Liveness, Readiness
@@ -32,12 +33,15 @@ async def readyz(parts: PartsOf, response: Response) -> Readiness:
 
 @router.get("/metrics", summary="Counters", response_class=Response, responses={200: {"content": {CONTENT_TYPE_PLAIN_0_0_4: {}}}})
 async def metrics(parts: PartsOf, request: Request) -> Response:
-    """Counters in the Prometheus text format. Open to this machine; from elsewhere it takes a bearer credential."""
+    """Metrics of all API processes of this machine in the Prometheus text format, whichever of them is asked.
+
+    Open to this machine; from elsewhere it takes a bearer credential.
+    """
     if not _is_local(request):
         header = request.headers.get("authorization")
         client = await parts.gate.admit(None if header is None else header.encode("latin-1"))
         client.require_scope("read")
-    return Response(parts.meters.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
+    return Response(await run_in_threadpool(parts.exposition.text), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 def _is_local(request: Request) -> bool:

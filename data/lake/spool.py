@@ -21,7 +21,7 @@ import time
 import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
@@ -29,6 +29,7 @@ import orjson
 
 from trajops.clock import SystemClock
 from trajops.errors import InvalidInput, Unavailable
+from trajops.histogram import Histogram
 from trajops.ports import Clock
 from trajops.telemetry import TABLES, Event
 
@@ -55,6 +56,15 @@ class _Segment:
     is_broken: bool = False
 
 
+@dataclass(slots=True)
+class WriteMeter:
+    """What was written to one table, how long each write took, and how many failed."""
+
+    written_bytes: int = 0
+    failures: int = 0
+    seconds: Histogram = field(default_factory=Histogram)
+
+
 class Spool:
     """The segments of one process; a `TelemetrySink`. Safe to call from several threads, and after a fork.
 
@@ -64,6 +74,11 @@ class Spool:
         sync_s: interval of fdatasync, seconds.
         clock: tells a segment's age.
         writer_id: unique name of this writer. Default: host, process id and start time.
+
+    Attributes:
+        meters: what was written, by table.
+        sync_seconds: how long it took to force a segment to the device.
+        sync_failures: segments that could not be.
     """
 
     def __init__(
@@ -71,6 +86,8 @@ class Spool:
     ) -> None:
         self.folder = folder
         self.writer_id = _checked_writer(writer_id) if writer_id else _new_writer_id()
+        self.meters = {table: WriteMeter() for table in TABLES}
+        self.sync_seconds, self.sync_failures = Histogram(), 0
         self._is_named = writer_id is not None
         self._rotate_ns = int(rotate_s * 1e9)
         self._sync_s = sync_s
@@ -113,7 +130,7 @@ class Spool:
             segment = self._segments.get(table)
             if segment is None or segment.is_broken:
                 segment = self._open(table)
-            size = segment.size
+            size, meter, started_s = segment.size, self.meters[table], time.perf_counter()
             try:
                 _write_all(segment.fd, lines)
                 segment.size += len(lines)
@@ -122,8 +139,11 @@ class Spool:
                     segment = self._segments[table] = self._written_again(segment)
             except OSError as error:
                 segment.size = size
+                meter.failures += 1
                 self._take_back(segment)
                 raise self._unavailable(error) from error
+            meter.seconds.observe(time.perf_counter() - started_s)
+            meter.written_bytes += len(lines)
 
     def sync(self) -> None:
         """Force what was written to the device, and close segments that are old or big enough.
@@ -149,16 +169,19 @@ class Spool:
             unsynced = [segment for segment in self._segments.values() if segment.size > segment.synced_size]
             live = [(segment, os.dup(segment.fd), segment.size) for segment in unsynced]
         for segment, fd, size in live:
+            started_s = time.perf_counter()
             try:
                 os.fdatasync(fd)
                 if not segment.synced_size:
                     _sync_folder(self.folder)  # a new file's name is not covered by its own sync
                 segment.synced_size = size
+                self.sync_seconds.observe(time.perf_counter() - started_s)
             except FileNotFoundError:
                 pass  # the folder was deleted this moment: the next write or round finds that out and writes the rows again
             except OSError:
                 _log.exception("segment %s could not be forced to the device; a new one is begun", segment.path)
                 segment.is_broken = True
+                self.sync_failures += 1
             finally:
                 os.close(fd)
         waiting = [segment for segment in retired if not self._seal(segment)]
@@ -201,6 +224,7 @@ class Spool:
         try:
             segment = self._segments[table] = self._create(table)
         except OSError as error:
+            self.meters[table].failures += 1
             raise self._unavailable(error) from error
         if self._thread is None:
             self._stop = threading.Event()

@@ -17,7 +17,7 @@ from data.models.signature import MEAN, OUR_FLAVOUR, ModelFile, check_declared, 
 from trajops.deployments.routing import ModelRef
 from trajops.errors import EnvironmentProblem, RegistryUnavailable, SignatureMismatch, TrajOpsError, UnsafeModel
 from trajops.forecasters import artifact, checks, golden
-from trajops.forecasters.cached import where_it_pays
+from trajops.forecasters.cached import CacheMeter, where_it_pays
 from trajops.forecasters.onnx_model import OnnxModel
 from trajops.ports import Forecaster, ModelRegistry
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, checked
@@ -48,6 +48,7 @@ class ModelLoader:
         allow_pickled: consent to models that run code when they are loaded.
         on_unsafe: told about each such load, before it happens: the audit trail.
         remembered: forecasts that a slow version remembers; 0: none.
+        cache_meters: where what they count is found by version, also after it was unloaded.
     """
 
     def __init__(
@@ -58,10 +59,12 @@ class ModelLoader:
         allow_pickled: bool = False,
         on_unsafe: OnUnsafe | None = None,
         remembered: int = 0,
+        cache_meters: dict[ModelRef, CacheMeter] | None = None,
     ) -> None:
         self._registry, self._cache_dir = registry, cache_dir
         self._allow_pickled, self._on_unsafe = allow_pickled, on_unsafe
         self._remembered = remembered
+        self._cache_meters = {} if cache_meters is None else cache_meters
 
     def load(self, ref: ModelRef) -> Forecaster:
         """Bring a version into memory, run it, and check what it answers, also against what it answered when it was registered.
@@ -82,7 +85,7 @@ class ModelLoader:
             except SignatureMismatch as error:
                 raise SignatureMismatch(f"{ref}: {error.message}", check="golden_replay") from error
         # Last, so that what was checked is the model and not its memory. A version's answers are remembered and forgotten with it.
-        return where_it_pays(forecaster, self._remembered)
+        return where_it_pays(forecaster, self._remembered, self._cache_meters.setdefault(ref, CacheMeter()))
 
     def size_bytes(self, ref: ModelRef) -> int:
         """Bytes of the files of a version in the cache; 0 where it is not there."""

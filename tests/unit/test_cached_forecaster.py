@@ -46,7 +46,7 @@ def test_what_is_remembered_equals_what_was_answered() -> None:
     assert_equal(cache.forecast(histories), Asked().forecast(histories))
     for rows in (slice(None), slice(3, 4), slice(None, None, -1), slice(0, 0), slice(1, 7, 2)):
         assert_equal(cache.forecast(histories[rows]), Asked().forecast(histories[rows]))
-    assert (cache.hits, cache.misses, len(cache)) == (12 + 1 + 12 + 3, 12, 12)
+    assert (cache.meter.hits, cache.meter.misses, len(cache)) == (12 + 1 + 12 + 3, 12, 12)
     assert len(model.questions) == 2, "the first one, and the empty one, which is nothing to remember"
 
 
@@ -57,7 +57,7 @@ def test_only_what_is_new_is_asked() -> None:
     cache.forecast(histories[[2, 5]])
     assert_equal(cache.forecast(histories), Asked().forecast(histories))
     np.testing.assert_array_equal(model.questions[1], histories[[0, 1, 3, 4, *range(6, 12)]])
-    assert (cache.hits, cache.misses) == (2, 12)
+    assert (cache.meter.hits, cache.meter.misses) == (2, 12)
 
 
 def test_one_bit_makes_another_history() -> None:
@@ -68,7 +68,7 @@ def test_one_bit_makes_another_history() -> None:
     moved = history.copy()
     moved[0, 0, 0] = np.nextafter(moved[0, 0, 0], 1.0)
     assert_equal(cache.forecast(moved), Asked().forecast(moved))
-    assert cache.hits == 0
+    assert cache.meter.hits == 0
 
 
 def test_any_layout_and_type_of_the_same_numbers_is_the_same_history() -> None:
@@ -77,7 +77,7 @@ def test_any_layout_and_type_of_the_same_numbers_is_the_same_history() -> None:
     cache.forecast(history)
     assert_equal(cache.forecast(np.asfortranarray(history)), Asked().forecast(history))
     assert_equal(cache.forecast(history[::-1]), Asked().forecast(history[::-1]))
-    assert cache.misses == 3
+    assert cache.meter.misses == 3
 
 
 def test_the_one_asked_about_least_recently_goes_first() -> None:
@@ -85,20 +85,20 @@ def test_the_one_asked_about_least_recently_goes_first() -> None:
     histories = probe_histories(DEFAULT_WINDOW)
     for row in (0, 1, 2, 0, 3):
         cache.forecast(histories[row : row + 1])
-    assert (cache.hits, len(cache)) == (1, 3)
+    assert (cache.meter.hits, len(cache)) == (1, 3)
     cache.forecast(histories[[0]])
-    assert cache.hits == 2
+    assert cache.meter.hits == 2
     cache.forecast(histories[[1]])
-    assert cache.hits == 2
+    assert cache.meter.hits == 2
 
 
 def test_bulk_passes_by() -> None:
     cache = CachedForecaster(Asked(), 1_000)
     many = np.tile(a_history(), (LARGEST + 1, 1, 1))
     cache.forecast(many)
-    assert (cache.hits, cache.misses, len(cache)) == (0, 0, 0)
+    assert (cache.meter.hits, cache.meter.misses, len(cache)) == (0, 0, 0)
     cache.forecast(many[:LARGEST])
-    assert cache.misses == LARGEST
+    assert cache.meter.misses == LARGEST
 
 
 def test_an_answer_cannot_be_spoilt_by_who_gets_it() -> None:
@@ -142,7 +142,7 @@ def test_threads_may_ask_at_once() -> None:
         for done in [pool.submit(ask, seed) for seed in range(4)]:
             done.result()
     assert len(cache) == 5
-    assert cache.hits > 0
+    assert cache.meter.hits > 0
 
 
 def test_it_passes_the_conformance_suite() -> None:

@@ -55,6 +55,7 @@ def test_an_accepted_credential_is_remembered_and_then_checked_again(monkeypatch
     assert gate.known(b"Bearer good") is None
     admit(gate, b"Bearer good")
     assert len(directory.asked) == 3
+    assert (gate.hits, gate.misses, len(gate)) == (2, 3, 2)
 
 
 def test_an_expired_credential_is_not_remembered_beyond_its_expiry(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,8 @@ def test_a_failed_load_is_tried_again_after_a_growing_pause(
     now_s += 30
     host.poll()
     assert host.readiness().status == "ready"
+    assert host.loads.ended == {(ref(1), "failed"): 4, (ref(1), "warm"): 1}
+    assert host.loads.seconds.count == 1
 
 
 def test_a_previous_champion_that_is_gone_does_not_hold_up_a_release(host: ModelHost, routes: Routes, loads: Loads) -> None:
@@ -303,9 +305,12 @@ def test_of_the_versions_that_are_not_routed_the_least_recently_asked_for_goes(h
         host.ask(ref(version))
         host.poll()
     host._service.asked_ns[ref(2)] = time.time_ns() + 1_000  # asked for again since
+    assert host.evictions == 0
     host.ask(ref(4))
     host.poll()
     assert versions(host) == {1, 2, 4}
+    assert host.evictions == 1
+    assert host.loads.ended == {(ref(version), "warm"): 1 for version in (1, 2, 3, 4)}
 
 
 def test_routed_versions_stay_even_above_the_bound(host: ModelHost, routes: Routes) -> None:

@@ -203,6 +203,7 @@ def test_a_failing_model_is_replaced_by_the_baseline_and_charged(model: Forecast
         assert (answer.event.model_name, answer.event.model_version, answer.event.variant) == ("baseline", 0, "treatment")
         assert answer.body["modes"] == wanted
     assert service.failures == {CHALLENGER: 5}
+    assert service.replaced == {(CHALLENGER, "treatment"): 5}
     assert len(caplog.records) == 3  # after 1, 2 and 4 failures
 
 

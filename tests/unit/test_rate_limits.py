@@ -152,6 +152,15 @@ def test_all_credentials_of_a_client_share_a_bucket_and_no_others() -> None:
     assert one.bucket is not other.bucket
 
 
+def test_what_clients_were_refused_is_counted_over_all_of_them() -> None:
+    limiter = Limiter(Limit(1.0, 5))
+    for client_id, count in (("ada", 6), ("ben", 4)):
+        bucket = limiter.admitted(Client(client_id, "viewer")).bucket
+        assert bucket is not None
+        bucket.refusal(count)
+    assert (limiter.refused.requests, limiter.refused.predictions) == (2, 10)
+
+
 def test_a_limit_of_its_own_goes_before_the_default() -> None:
     limiter = Limiter(Limit(1.0, 5), processes=2)
     robot = limiter.admitted(Client("key:robot", "viewer", limit=Limit(100.0, 1_000))).bucket

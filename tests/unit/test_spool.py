@@ -149,6 +149,9 @@ def test_a_full_disk_acknowledges_nothing_and_loses_nothing(writer: Spool, monke
     writer.write("predictions", [a_prediction_event("after")])
     assert [row["prediction_id"] for row in rows(writer)] == ["before", "after"]
     assert len(names(writer)) == 1
+    meter, size = writer.meters["predictions"], sum((writer.folder / name).stat().st_size for name in names(writer))
+    assert (meter.written_bytes, meter.seconds.count, meter.failures) == (size, 2, 1)
+    assert writer.meters["observations"].seconds.count == 0
 
 
 def test_what_cannot_be_taken_back_ends_its_segment(writer: Spool, monkeypatch: pytest.MonkeyPatch) -> None:

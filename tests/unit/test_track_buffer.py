@@ -105,6 +105,7 @@ def test_a_silent_agent_is_forgotten(buffer: TrackBuffer, clock: SetClock) -> No
     assert buffer.agents() == []
     buffer.observe("s", "b", CLOCK_S, (0.0, 0.0))
     assert len(buffer) == 1
+    assert buffer.evictions == 0, "its time was over"
 
 
 def test_a_full_buffer_lets_the_least_recently_mentioned_go(buffer: TrackBuffer) -> None:
@@ -113,6 +114,7 @@ def test_a_full_buffer_lets_the_least_recently_mentioned_go(buffer: TrackBuffer)
     buffer.observe("s", "a", CLOCK_S + 3.0, (3.0, 0.0))
     walk(buffer, "d")
     assert [agent.agent_id for agent in buffer.agents()] == ["d", "a", "c"]
+    assert buffer.evictions == 1
 
 
 def test_a_clock_that_was_set_back_starts_the_track_anew(buffer: TrackBuffer) -> None:

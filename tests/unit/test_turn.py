@@ -67,6 +67,8 @@ def test_what_comes_in_together_is_forecast_once_and_written_once(service: Predi
     assert [(event["agent_id"], event["request_id"]) for event in written] == [("a", "request-a"), ("b", "request-b"), ("c", "request-c")]
     assert [answer["prediction_id"] for answer in found] == [event["prediction_id"] for event in written]
     assert meters.predictions == {("trajectory", 1, "champion"): 3}
+    assert (meters.batches.count, meters.batches.total) == (1, 3)
+    assert 0.0 < meters.model("trajectory", 1, "champion").total < 60.0
 
 
 def test_an_answer_is_written_before_it_is_given(service: PredictService, lines: Lines) -> None:

@@ -4,6 +4,7 @@ For models that are slow. A small network answers sooner than its answer is foun
 """
 
 import time
+from dataclasses import dataclass
 from threading import Lock
 
 import numpy as np
@@ -22,6 +23,14 @@ WORTH = 10.0
 ROWS, TRIES, ENOUGH_S = 16, 7, 0.1
 
 
+@dataclass(slots=True, eq=False)
+class CacheMeter:
+    """What the caches of a version counted, one after another: rows that were remembered, and rows that the model was asked about."""
+
+    hits: int = 0
+    misses: int = 0
+
+
 class CachedForecaster:
     """Remembers what another forecaster answered. Safe to call from several threads.
 
@@ -31,16 +40,16 @@ class CachedForecaster:
     Args:
         inner: the model.
         entries: most rows remembered; the one asked about least recently goes first.
+        meter: counts; it may have counted for the version before.
 
     Attributes:
         inner: the model.
-        hits: rows that were remembered.
-        misses: rows that the model was asked about.
+        meter: counts.
     """
 
-    def __init__(self, inner: Forecaster, entries: int) -> None:
+    def __init__(self, inner: Forecaster, entries: int, meter: CacheMeter | None = None) -> None:
         self.inner = inner
-        self.hits = self.misses = 0
+        self.meter = meter or CacheMeter()
         self._entries = entries
         # In order of the last question; weights, means and covariances of each row as float64.
         self._rows: dict[bytes, bytes] = {}
@@ -87,14 +96,14 @@ class CachedForecaster:
                 kept = rows.pop(key, None)
                 if kept is not None:
                     rows[key] = kept
-                    self.hits += 1
+                    self.meter.hits += 1
                 found.append((key, kept))
         return found
 
     def _keep(self, fresh: list[tuple[bytes, bytes | None]]) -> None:
         """Remember the rows of an answer."""
         with self._lock:
-            self.misses += len(fresh)
+            self.meter.misses += len(fresh)
             for key, packed in fresh:
                 if packed is not None:
                     self._rows[key] = packed
@@ -114,7 +123,7 @@ class CachedForecaster:
         )
 
 
-def where_it_pays(model: Forecaster, entries: int) -> Forecaster:
+def where_it_pays(model: Forecaster, entries: int, meter: CacheMeter | None = None) -> Forecaster:
     """The model with a cache of so many entries, if a remembered answer is so much cheaper than a new one; else the model itself.
 
     Asks the model a few questions; whether its answers are right is for the caller to judge.
@@ -122,7 +131,7 @@ def where_it_pays(model: Forecaster, entries: int) -> Forecaster:
     if entries == 0:
         return model
     new_s, remembered_s = costs_s(model)
-    return CachedForecaster(model, entries) if new_s >= WORTH * remembered_s else model
+    return CachedForecaster(model, entries, meter) if new_s >= WORTH * remembered_s else model
 
 
 def costs_s(model: Forecaster, rows: int = ROWS) -> tuple[float, float]:

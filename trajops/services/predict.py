@@ -199,6 +199,7 @@ class PredictService:
     Attributes:
         snapshot: what decides the answers; replace it as a whole.
         failures: how often each model failed and the baseline answered.
+        replaced: answers that the baseline gave because a model failed, by model and variant.
         asked_ns: when a version was last asked for by number or alias.
     """
 
@@ -207,6 +208,7 @@ class PredictService:
     ) -> None:
         self.snapshot = Snapshot(absence=NOT_READ)
         self.failures: dict[ModelRef, int] = {}
+        self.replaced: dict[tuple[ModelRef, str], int] = {}
         self.asked_ns: dict[ModelRef, int] = {}
         self._model_name = model_name
         self._baseline = baseline
@@ -303,6 +305,8 @@ class PredictService:
             if source is None or not (source.is_sound or source.is_usable(at)):
                 if source is not None:
                     self.count_failure(model, UNUSABLE)
+                arm = (model, item.assignment.variant)
+                self.replaced[arm] = self.replaced.get(arm, 0) + 1
                 answering, at = BASELINE, 0
                 source = _rows(self._baseline.forecast(history_m[row : row + 1]), 1, window)
             results[item.place] = self._answer(epoch, answering, item, source.weights[at], source.numbers[at], model_ms)

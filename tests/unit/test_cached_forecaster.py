@@ -153,6 +153,6 @@ def test_it_is_applied_where_it_pays() -> None:
     slow, fast = Asked(pause_s=0.01), ConstantVelocity()
     cached = where_it_pays(slow, 7)
     assert isinstance(cached, CachedForecaster)
-    assert (cached.inner, cached.family, len(cached), cached.hits, cached.misses) == (slow, "asked", 0, 0, 0)
+    assert (cached.inner, cached.family, len(cached), cached.meter.hits, cached.meter.misses) == (slow, "asked", 0, 0, 0)
     assert where_it_pays(fast, 7) is fast
     assert where_it_pays(slow, 0) is slow

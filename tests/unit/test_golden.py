@@ -76,6 +76,6 @@ def test_the_model_is_checked_and_not_its_memory(tmp_path: Path, monkeypatch: py
     assert asked == [ConstantVelocity] * 2
     for loaded in (first, again):
         assert isinstance(loaded, cached.CachedForecaster)
-        assert (len(loaded), loaded.hits, loaded.misses) == (0, 0, 0)
+        assert (len(loaded), loaded.meter.hits, loaded.meter.misses) == (0, 0, 0)
     assert first is not again, "a version that was let go and comes back remembers nothing"
     assert type(ModelLoader(registry, tmp_path / "cache").load(REF)) is ConstantVelocity

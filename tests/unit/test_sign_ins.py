@@ -68,7 +68,7 @@ def test_memory_is_bounded() -> None:
 
 
 def test_few_are_checked_at_once_few_wait_and_the_rest_is_refused() -> None:
-    go_on, running, most = threading.Event(), 0, 0
+    go_on, all_run, running, most = threading.Event(), threading.Event(), 0, 0
     lock = threading.Lock()
 
     def slow() -> str:
@@ -76,6 +76,8 @@ def test_few_are_checked_at_once_few_wait_and_the_rest_is_refused() -> None:
         with lock:
             running += 1
             most = max(most, running)
+            if running == AT_ONCE:
+                all_run.set()
         assert go_on.wait(20)
         with lock:
             running -= 1
@@ -86,6 +88,7 @@ def test_few_are_checked_at_once_few_wait_and_the_rest_is_refused() -> None:
         asked = [asyncio.create_task(guard.check("a", f"n{n}", slow)) for n in range(AT_ONCE + WAITING + 3)]
         done, _ = await asyncio.wait(asked, return_when=asyncio.FIRST_COMPLETED)
         assert all(isinstance(one.exception(), Overloaded) for one in done)
+        await asyncio.to_thread(all_run.wait, 20)
         go_on.set()
         return await asyncio.gather(*asked, return_exceptions=True)
 

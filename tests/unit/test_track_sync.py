@@ -126,7 +126,9 @@ def test_nobody_waits_long_for_a_place_that_does_not_answer() -> None:
         assert sync.alone == 21
         assert here.history(*A)[0] == CLOCK_S
         shared.let.set()
-        await other.fetch([("s", "b")])
+        async with asyncio.timeout(20):
+            while not there.agents("s"):
+                await other.fetch([("s", "b")])
         assert there.agents("s")[0].agent_id == "b", "and it was sent when it could be"
 
     between_two(body)

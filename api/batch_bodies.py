@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from api.fast_bodies import FastBatch, FastColumns, FastPredict, decoder
 from api.nested_rows import read_rows
 from trajops.contracts.predictions import BatchColumnsIn, BatchPredictIn, PredictIn
+from trajops.contracts.problems import FieldProblem
 from trajops.errors import InvalidInput, ShapeError
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray
 
@@ -167,6 +168,11 @@ def refusal(error: ValidationError) -> InvalidInput:
     fields = _fields(error, "body")
     more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
     return InvalidInput(f"{fields[0].field}: {fields[0].message}{more}", fields=fields)
+
+
+def refused(field: str, message: str, value: Any = None, kind: type[InvalidInput] = InvalidInput) -> InvalidInput:
+    """The refusal of a body for one of its fields."""
+    return kind(f"body.{field}: {message}", fields=[FieldProblem(field=f"body.{field}", message=message, value=value)])
 
 
 def _fields(error: ValidationError, *prefix: str) -> list[Any]:

@@ -30,7 +30,8 @@ def _render(error: TrajOpsError | None, request_id: str) -> Rendered:
 
 def install(app: FastApi, parts: Parts) -> None:
     """Register the route."""
-    batches = Batches(parts.bulk, NamedRows(parts.service, parts.spool, parts.meters, lambda: parts.host, parts.track_sync))
+    named = NamedRows(parts.service, parts.spool, parts.meters, lambda: parts.host, parts.track_sync)
+    batches = Batches(parts.bulk, named, parts.settings.max_body_bytes)
 
     async def use(asked: Asked) -> Reply:
         return await batches(asked)

@@ -73,8 +73,8 @@ class Batches:
 
     async def _read(self, body: bytes) -> tuple[Batch, FloatArray]:
         if len(body) <= INLINE_BYTES:
-            return read(body)
-        meta, [history] = await self._doors.workers.run("read_batch", None, [body])
+            return read(body, self._doors.max_rows)
+        meta, [history] = await self._doors.workers.run("read_batch", {"most_rows": self._doors.max_rows}, [body])
         return msgspec.convert(meta["batch"], Batch), unpacked(meta["history"], history)
 
     async def _arrow(self, asked: Asked) -> Reply:

@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from api.fast_bodies import FastBatch, FastColumns, FastPredict, decoder
 from api.nested_rows import read_rows
+from api.request_body import too_many
 from trajops.contracts.predictions import BatchColumnsIn, BatchPredictIn, PredictIn
 from trajops.contracts.problems import FieldProblem
 from trajops.errors import InvalidInput, ShapeError
@@ -18,6 +19,7 @@ from trajops.trajectories import DEFAULT_WINDOW, FloatArray
 
 Version = int | str | None
 _T_OBS = DEFAULT_WINDOW.t_obs
+FIELDS_SHOWN = 20
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _Value = TypeVar("_Value")
 
@@ -54,10 +56,11 @@ def at(value: "_Value | list[_Value]", row: int) -> _Value:
     return cast("_Value", value[row] if isinstance(value, list) else value)
 
 
-def read(content: bytes) -> tuple[Batch, FloatArray]:
+def read(content: bytes, most_rows: int) -> tuple[Batch, FloatArray]:
     """What a body asks for, and its (N, 8, 2) positions in metres: zeros where a row has none that can be used.
 
     Raises:
+        TooLarge: if it has more than `most_rows`; they are counted before they are judged one by one.
         InvalidInput: if it is not a batch (`fields` in the details).
         ShapeError: if its columns differ in length.
     """
@@ -68,7 +71,7 @@ def read(content: bytes) -> tuple[Batch, FloatArray]:
         content = _with_nulls(content)
         with suppress(*_REFUSALS):
             keys = _decode_keys(content)
-    return _columns(content, keys["history"]) if "history" in keys else _items(content)
+    return _columns(content, keys["history"], most_rows) if "history" in keys else _items(content, most_rows)
 
 
 def _with_nulls(content: bytes) -> bytes:
@@ -79,13 +82,13 @@ def _with_nulls(content: bytes) -> bytes:
         return content
 
 
-def _columns(content: bytes, history: msgspec.Raw) -> tuple[Batch, FloatArray]:
+def _columns(content: bytes, history: msgspec.Raw, most_rows: int) -> tuple[Batch, FloatArray]:
     columns: FastColumns | BatchColumnsIn
     try:
         columns = cast("FastColumns", _decode_columns(content))
     except _REFUSALS:
         columns = _documented(BatchColumnsIn, content)
-    rows = read_rows(history)
+    rows = read_rows(history, most_rows)
     count = len(rows.history_m)
     if not count:
         raise ShapeError("history must have at least one trajectory")
@@ -107,13 +110,15 @@ def _columns(content: bytes, history: msgspec.Raw) -> tuple[Batch, FloatArray]:
     return batch, rows.history_m
 
 
-def _items(content: bytes) -> tuple[Batch, FloatArray]:
+def _items(content: bytes, most_rows: int) -> tuple[Batch, FloatArray]:
     items: list[Any]
     try:
         items = _decode_batch(content).items
     except _REFUSALS:
         items = _documented(BatchPredictIn, content).items
     count = len(items)
+    if count > most_rows:
+        raise too_many(count, most_rows)
     errors: dict[int, str] = {}
     nothing = FastPredict("-")
     queries: list[FastPredict | PredictIn] = []
@@ -132,14 +137,20 @@ def _items(content: bytes) -> tuple[Batch, FloatArray]:
         rows=count,
         is_columns=False,
         agent_id=[query.agent_id for query in queries],
-        scene_id=[query.scene_id for query in queries],
-        observed_at_s=[query.observed_at_s for query in queries],
-        model_version=[query.model_version for query in queries],
-        source=[query.source for query in queries],
+        scene_id=_shared([query.scene_id for query in queries]),
+        observed_at_s=_shared([query.observed_at_s for query in queries]),
+        model_version=_shared([query.model_version for query in queries]),
+        source=_shared([query.source for query in queries]),
         unseen=unseen,
         errors=errors,
     )
     return batch, history_m
+
+
+def _shared(values: list[_Value]) -> "_Value | list[_Value]":
+    """One value where all rows have the same, as they mostly do: a list of ten thousand costs the process that answers a millisecond."""
+    first = values[0]
+    return first if all(value == first for value in values) else values
 
 
 def _item(raw: msgspec.Raw) -> FastPredict | PredictIn:
@@ -164,10 +175,10 @@ def _documented(model: type[_Model], content: bytes) -> _Model:
 
 
 def refusal(error: ValidationError) -> InvalidInput:
-    """The refusal of a whole body, every field named."""
+    """The refusal of a whole body, its first fields named: the others of ten thousand rows will not say more."""
     fields = _fields(error, "body")
     more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
-    return InvalidInput(f"{fields[0].field}: {fields[0].message}{more}", fields=fields)
+    return InvalidInput(f"{fields[0].field}: {fields[0].message}{more}", fields=fields[:FIELDS_SHOWN])
 
 
 def refused(field: str, message: str, value: Any = None, kind: type[InvalidInput] = InvalidInput) -> InvalidInput:

@@ -10,8 +10,9 @@ from api.fast_route import Call, take
 from api.json_tasks import packed
 from api.json_workers import JsonWorkers
 from api.metrics import Meters
+from api.request_body import too_many
 from api.warm_up import WarmUp
-from trajops.errors import InvalidInput, NoModelReady, TooLarge
+from trajops.errors import InvalidInput, NoModelReady
 from trajops.services.bulk import Asked, Bulk, BulkForecast, Choice, bad_rows
 from trajops.services.predict import BASELINE
 from trajops.trajectories import BoolArray, FloatArray
@@ -126,9 +127,7 @@ class BulkDoors:
             TooLarge: saying how many that is.
         """
         if rows > self.max_rows:
-            raise TooLarge(
-                f"one request may carry at most {self.max_rows} trajectories, not {rows}; send them in parts, or raise TRAJOPS_MAX_BATCH"
-            )
+            raise too_many(rows, self.max_rows)
 
     def admit(self, call: Call, rows: int) -> None:
         """Let so many rows in: no more than one request may carry, and no more than the client has predictions left.

@@ -65,11 +65,11 @@ def read_mlflow(_meta: Any, buffers: Sequence[Buffer]) -> Outcome:
     return {"version": version, "history": meta}, [history]
 
 
-def read_batch(_meta: Any, buffers: Sequence[Buffer]) -> Outcome:
-    """The JSON of a batch, as items or as columns → what it asks for, and the array."""
-    asked, history_m = batch_bodies.read(bytes(buffers[0]))
-    meta, history = packed(history_m)
-    return {"batch": msgspec.to_builtins(asked), "history": meta}, [history]
+def read_batch(meta: Any, buffers: Sequence[Buffer]) -> Outcome:
+    """The JSON of a batch, as items or as columns, of at most `most_rows` → what it asks for, and the array."""
+    asked, history_m = batch_bodies.read(bytes(buffers[0]), meta["most_rows"])
+    described, history = packed(history_m)
+    return {"batch": msgspec.to_builtins(asked), "history": described}, [history]
 
 
 def numbers(meta: Any, buffers: Sequence[Buffer]) -> Outcome:

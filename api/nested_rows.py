@@ -7,6 +7,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from api.request_body import too_many
 from trajops.errors import InvalidInput
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray
 
@@ -28,26 +29,29 @@ class Rows(NamedTuple):
     errors: Mapping[int, str]
 
 
-def read_rows(content: bytes | msgspec.Raw) -> Rows:
+def read_rows(content: bytes | msgspec.Raw, most_rows: int | None = None) -> Rows:
     """Read `[[[x, y], …], …]`.
 
     Raises:
         InvalidInput: if it is not a list.
+        TooLarge: if it has more than `most_rows`.
     """
     try:
         rows = _decode(content)
     except msgspec.MsgspecError:
         rows = []
+    _check(len(rows), most_rows)
     if rows and set(map(len, rows)) == {_T_OBS}:
         return Rows(_array(rows), {})
-    return _one_by_one(content)
+    return _one_by_one(content, most_rows)
 
 
-def _one_by_one(content: bytes | msgspec.Raw) -> Rows:
+def _one_by_one(content: bytes | msgspec.Raw, most_rows: int | None) -> Rows:
     try:
         raw_rows = _decode_loosely(content)
     except msgspec.MsgspecError as error:
         raise InvalidInput(f"history must be a list of trajectories: {error}") from error
+    _check(len(raw_rows), most_rows)
     rows: list[Row] = []
     errors: dict[int, str] = {}
     for index, raw in enumerate(raw_rows):
@@ -59,6 +63,11 @@ def _one_by_one(content: bytes | msgspec.Raw) -> Rows:
             errors[index] = f"a trajectory is {_T_OBS} pairs [x, y] of numbers: {error}"
         rows.append([(0.0, 0.0)] * _T_OBS if index in errors else row)
     return Rows(_array(rows), errors)
+
+
+def _check(rows: int, most_rows: int | None) -> None:
+    if most_rows is not None and rows > most_rows:
+        raise too_many(rows, most_rows)
 
 
 def _array(rows: list[Row]) -> FloatArray:

@@ -78,3 +78,8 @@ async def read_body(receive: Receive, max_bytes: int, length: bytes | None = Non
 def too_large(max_bytes: int) -> TooLarge:
     """The refusal of a body that is larger than this."""
     return TooLarge(f"the body is larger than {max_bytes} bytes; send it in parts, or raise TRAJOPS_MAX_BODY_BYTES")
+
+
+def too_many(rows: int, most: int) -> TooLarge:
+    """The refusal of more rows than one request may carry."""
+    return TooLarge(f"one request may carry at most {most} trajectories, not {rows}; send them in parts, or raise TRAJOPS_MAX_BATCH")

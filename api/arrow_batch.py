@@ -54,6 +54,8 @@ def read_stream(body: bytes, max_bytes: int, refuse_rows: Callable[[int], None])
             _check_columns(reader.schema)
             table = reader.read_all()
             table.validate(full=True)  # offsets of a damaged stream may point anywhere
+    except TrajOpsError:
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         raise InvalidInput(f"the body is not an Arrow IPC stream: {error}") from error
     if not table.num_rows:

@@ -57,9 +57,9 @@ def read_stream(body: bytes, max_bytes: int, refuse_rows: Callable[[int], None])
     except TrajOpsError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        raise InvalidInput(f"the body is not an Arrow IPC stream: {error}") from error
+        raise InvalidInput(f"the body is not an Arrow IPC stream: {error}; {_advice(body)}") from error
     if not table.num_rows:
-        raise ShapeError("history must have at least one trajectory, and the stream has no row")
+        raise refused("history", "there must be at least one trajectory, and the stream has no row", 0, ShapeError)
     rows = _history(table.column("history").combine_chunks())
     said = table.schema.metadata or {}
     fields: dict[str, Any] = {name: _values(name, table.column(name)) for name in table.column_names if name != "history"}
@@ -80,6 +80,14 @@ def read_stream(body: bytes, max_bytes: int, refuse_rows: Callable[[int], None])
         errors=dict(rows.errors),
     )
     return batch, rows.history_m
+
+
+def _advice(body: bytes) -> str:
+    if body.startswith(b"ARROW1"):
+        return "it is an Arrow file; write a stream instead (pyarrow.ipc.new_stream)"
+    if body.lstrip()[:1] == b"{":
+        return "it looks like JSON; send it with Content-Type application/json"
+    return "write it with pyarrow.ipc.new_stream or its like, and send it whole"
 
 
 class Writer:

@@ -22,7 +22,7 @@ from api.bulk import BulkDoors
 from api.bulk_endpoint import Asked, Reply
 from api.json_tasks import unpacked
 from api.json_workers import INLINE_BYTES
-from api.named_rows import BEYOND, SLICE, NamedRows
+from api.named_rows import SLICE, NamedRows, beyond
 from trajops.errors import InvalidInput, TrajOpsError
 from trajops.services.bulk import Asked as Version
 from trajops.services.bulk import BulkForecast, Choice, bad_rows
@@ -60,6 +60,7 @@ class Batches:
             choice, forecast, errors = await self._forecast(batch, history_m)
             return await _reply(batch, self._anonymous_columns(choice, forecast, errors))
         if batch.is_columns:
+            await self._await_version(batch)
             parts = [joined(part) async for part in self._named.answered(batch, history_m, asked, batch_pieces.columns)]
             return await _reply(batch, self._named_columns(parts))
         items = self._named.answered(batch, history_m, asked, batch_pieces.items)
@@ -70,6 +71,11 @@ class Batches:
         self._doors.admit(asked.call, batch.rows)
         if batch.rows > SLICE:
             asked.departure.watch()
+
+    async def _await_version(self, batch: Batch) -> None:
+        """Columns ask for one version: it is loaded while the client waits, and where there is none, that is said once."""
+        if batch.model_version is not None:
+            await self._doors.choose(cast("Version", batch.model_version))
 
     async def _read(self, body: bytes) -> tuple[Batch, FloatArray]:
         if len(body) <= INLINE_BYTES:
@@ -89,6 +95,7 @@ class Batches:
             modes = await asyncio.to_thread(doors.bulk.modes, choice.forecaster)
             stream = self._anonymous_arrow(batch, history_m, choice, arrow_batch.Writer(modes, choice.epoch))
             return await _reply(batch, stream, ARROW)
+        await self._await_version(batch)
         modes = await asyncio.to_thread(doors.bulk.most_modes, version)
         parts = self._named.answered(batch, history_m, asked, batch_pieces.columns, modes)
         first = await anext(parts)
@@ -169,7 +176,7 @@ def _made(choice: Choice, forecast: BulkForecast, errors: Mapping[int, TrajOpsEr
 
 def _errors(batch: Batch, history_m: FloatArray) -> dict[int, TrajOpsError]:
     """Why rows cannot be used."""
-    errors: dict[int, TrajOpsError] = {row: InvalidInput(BEYOND) for row in bad_rows(history_m).tolist()}
+    errors: dict[int, TrajOpsError] = {row: InvalidInput(beyond(history_m[row])) for row in bad_rows(history_m).tolist()}
     return errors | {row: InvalidInput(why) for row, why in batch.errors.items()}
 
 

@@ -1,5 +1,6 @@
 """The JSON of `/batch_predict`, as items or as columns, read into one form: columns of names beside one array of positions."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -20,6 +21,10 @@ from trajops.trajectories import DEFAULT_WINDOW, FloatArray
 Version = int | str | None
 _T_OBS = DEFAULT_WINDOW.t_obs
 FIELDS_SHOWN = 20
+# Fields that the error of one item tells of.
+_ITEM_FIELDS = 3
+# An Arrow stream, and an Arrow file.
+_ARROW_BEGINNINGS = (b"\xff\xff\xff\xff", b"ARROW1")
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _Value = TypeVar("_Value")
 
@@ -64,14 +69,28 @@ def read(content: bytes, most_rows: int) -> tuple[Batch, FloatArray]:
         InvalidInput: if it is not a batch (`fields` in the details).
         ShapeError: if its columns differ in length.
     """
-    keys: dict[str, msgspec.Raw] = {}
+    if content.startswith(_ARROW_BEGINNINGS):
+        raise refused("", "this looks like Arrow; send it as a stream with Content-Type application/vnd.apache.arrow.stream")
+    keys: dict[str, msgspec.Raw] | None = None
     try:
         keys = _decode_keys(content)
     except _REFUSALS:
         content = _with_nulls(content)
         with suppress(*_REFUSALS):
             keys = _decode_keys(content)
+    if keys is None:  # no object: the documented model says what it is instead
+        return _items(content, most_rows)
+    if "history" in keys and "items" in keys:
+        raise refused("items", "items (one object a trajectory) and history (one list a field) are two forms of a batch; send one of them")
+    if "history" not in keys and "items" not in keys:
+        only = f"only {_named(keys)}" if keys else "neither"
+        raise refused("items", f"a batch has items (one object a trajectory) or history (one list a field), and this has {only}")
     return _columns(content, keys["history"], most_rows) if "history" in keys else _items(content, most_rows)
+
+
+def _named(keys: Iterable[str]) -> str:
+    text = ", ".join(keys)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _with_nulls(content: bytes) -> bytes:
@@ -91,11 +110,12 @@ def _columns(content: bytes, history: msgspec.Raw, most_rows: int) -> tuple[Batc
     rows = read_rows(history, most_rows)
     count = len(rows.history_m)
     if not count:
-        raise ShapeError("history must have at least one trajectory")
+        raise refused("history", "history must have at least one trajectory; add one", "[]", ShapeError)
     for name in ("agent_id", "scene_id", "observed_at_s"):
         column = getattr(columns, name)
         if isinstance(column, list) and len(column) != count:
-            raise ShapeError(f"{name} has {len(column)} entries and history has {count}; give one for each trajectory")
+            message = f"{name} has {len(column)} entries and history has {count}; give one for each trajectory"
+            raise refused(name, message, len(column), ShapeError)
     batch = Batch(
         rows=count,
         is_columns=True,
@@ -160,7 +180,9 @@ def _item(raw: msgspec.Raw) -> FastPredict | PredictIn:
         return PredictIn.model_validate_json(bytes(raw))
     except ValidationError as error:
         fields = _fields(error)
-        raise InvalidInput("; ".join(f"{found.field}: {found.message}" for found in fields)) from error
+        more = f"; and {len(fields) - _ITEM_FIELDS} more" if len(fields) > _ITEM_FIELDS else ""
+        told = [f"{found.field}: {found.message}{'' if found.value is None else f' (it is {found.value!r})'}" for found in fields]
+        raise InvalidInput("; ".join(told[:_ITEM_FIELDS]) + more) from error
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -183,7 +205,8 @@ def refusal(error: ValidationError) -> InvalidInput:
 
 def refused(field: str, message: str, value: Any = None, kind: type[InvalidInput] = InvalidInput) -> InvalidInput:
     """The refusal of a body for one of its fields."""
-    return kind(f"body.{field}: {message}", fields=[FieldProblem(field=f"body.{field}", message=message, value=value)])
+    path = f"body.{field}" if field else "body"
+    return kind(f"{path}: {message}", fields=[FieldProblem(field=path, message=message, value=value)])
 
 
 def _fields(error: ValidationError, *prefix: str) -> list[Any]:

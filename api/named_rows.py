@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal, NamedTuple, TypeVar, cast
 
+import numpy as np
+
 from api.batch_bodies import Batch, at
 from api.bulk_endpoint import Asked
 from api.fast_route import Call
@@ -18,7 +20,7 @@ from api.track_sync import TrackSync
 from data.lake.spool import Spool
 from trajops.deployments.routing import ModelRef
 from trajops.errors import InvalidInput, NoModelReady, TrajOpsError, Unavailable
-from trajops.services.bulk import bad_rows
+from trajops.services.bulk import LARGEST_M, bad_rows
 from trajops.services.predict import Answer, PredictService
 from trajops.trajectories import FloatArray
 
@@ -26,7 +28,6 @@ from trajops.trajectories import FloatArray
 SLICE = 64
 # Slices between two returns to the event loop.
 SLICES_A_PART = 8
-BEYOND = "history holds a number that is not finite, or beyond ±1e7 m; leave unknown positions out, and send metres of the scene's frame"
 
 Found = Answer | TrajOpsError
 Piece = TypeVar("Piece")
@@ -78,7 +79,7 @@ class NamedRows:
             ClientGone: if the client has hung up.
         """
         for row in set(bad_rows(history_m).tolist()) - batch.errors.keys():
-            batch.errors[row] = BEYOND
+            batch.errors[row] = beyond(history_m[row])
         unseen = frozenset(batch.unseen)
         if unseen and self._tracks is not None and batch.agent_id is not None:
             await self._tracks.fetch([(at(batch.scene_id, row), batch.agent_id[row]) for row in unseen])
@@ -105,7 +106,7 @@ class NamedRows:
         found: list[Found] = [results[row] if row in results else InvalidInput(batch.errors[row]) for row in rows]
         if most_modes is not None:
             found = [_too_wide(one, most_modes) or one for one in found]
-        self._ask_for_cold(found)
+        found = self._ask_for_cold(found)
         answers = [result for result in found if isinstance(result, Answer)]
         try:
             self._spool.write("predictions", [answer.event for answer in answers])
@@ -118,12 +119,29 @@ class NamedRows:
             self._meters.count_prediction(answer.event)
         return found
 
-    def _ask_for_cold(self, found: Sequence[Found]) -> None:
-        """Begin to load the versions that rows asked for in vain; a batch does not wait for them."""
+    def _ask_for_cold(self, found: list[Found]) -> list[Found]:
+        """Begin to load the versions that rows asked for in vain, and say so; a batch does not wait for them."""
         cold: set[ModelRef] = {one.details["model"] for one in found if isinstance(one, NoModelReady) and "model" in one.details}
-        for model in cold.difference(self._service.snapshot.table.models()):
+        cold.difference_update(self._service.snapshot.table.models())
+        for model in cold:
             with suppress(Unavailable):
                 self._host().ask(model)
+        return [_begun(one) if isinstance(one, NoModelReady) and one.details.get("model") in cold else one for one in found]
+
+
+def beyond(row_m: FloatArray) -> str:
+    """Why a (8, 2) history cannot be used, by its first position that cannot."""
+    step = int(np.flatnonzero(~(np.abs(row_m) <= LARGEST_M).all(axis=1))[0])
+    x_m, y_m = row_m[step].tolist()
+    return (
+        f"history.{step} is [{x_m:g}, {y_m:g}], which is not finite, or beyond ±1e7 m; send metres in the scene's frame, and leave a "
+        "trajectory out that has an unknown position"
+    )
+
+
+def _begun(error: NoModelReady) -> NoModelReady:
+    told = f"version {error.details['model']} is not warm yet, and its load has begun; send the row again in a second"
+    return NoModelReady(f"{told}, or ask /predict for it, which waits for it and tells why it cannot be loaded", **error.details)
 
 
 def _too_wide(found: Found, most_modes: int) -> Unavailable | None:

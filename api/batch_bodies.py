@@ -1,5 +1,6 @@
 """The JSON of `/batch_predict`, as items or as columns, read into one form: columns of names beside one array of positions."""
 
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, TypeVar, cast
 
@@ -11,12 +12,19 @@ from pydantic_core import from_json
 
 from api.fast_bodies import FastBatch, FastColumns, FastPredict, decoder
 from api.nested_rows import read_rows
+from api.request_body import too_many
 from trajops.contracts.predictions import BatchColumnsIn, BatchPredictIn, PredictIn
+from trajops.contracts.problems import FieldProblem
 from trajops.errors import InvalidInput, ShapeError
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray
 
 Version = int | str | None
 _T_OBS = DEFAULT_WINDOW.t_obs
+FIELDS_SHOWN = 20
+# Fields that the error of one item tells of.
+_ITEM_FIELDS = 3
+# An Arrow stream, and an Arrow file.
+_ARROW_BEGINNINGS = (b"\xff\xff\xff\xff", b"ARROW1")
 _REFUSALS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 _Value = TypeVar("_Value")
 
@@ -53,21 +61,36 @@ def at(value: "_Value | list[_Value]", row: int) -> _Value:
     return cast("_Value", value[row] if isinstance(value, list) else value)
 
 
-def read(content: bytes) -> tuple[Batch, FloatArray]:
+def read(content: bytes, most_rows: int) -> tuple[Batch, FloatArray]:
     """What a body asks for, and its (N, 8, 2) positions in metres: zeros where a row has none that can be used.
 
     Raises:
+        TooLarge: if it has more than `most_rows`; they are counted before they are judged one by one.
         InvalidInput: if it is not a batch (`fields` in the details).
         ShapeError: if its columns differ in length.
     """
-    keys: dict[str, msgspec.Raw] = {}
+    if content.startswith(_ARROW_BEGINNINGS):
+        raise refused("", "this looks like Arrow; send it as a stream with Content-Type application/vnd.apache.arrow.stream")
+    keys: dict[str, msgspec.Raw] | None = None
     try:
         keys = _decode_keys(content)
     except _REFUSALS:
         content = _with_nulls(content)
         with suppress(*_REFUSALS):
             keys = _decode_keys(content)
-    return _columns(content, keys["history"]) if "history" in keys else _items(content)
+    if keys is None:  # no object: the documented model says what it is instead
+        return _items(content, most_rows)
+    if "history" in keys and "items" in keys:
+        raise refused("items", "items (one object a trajectory) and history (one list a field) are two forms of a batch; send one of them")
+    if "history" not in keys and "items" not in keys:
+        only = f"only {_named(keys)}" if keys else "neither"
+        raise refused("items", f"a batch has items (one object a trajectory) or history (one list a field), and this has {only}")
+    return _columns(content, keys["history"], most_rows) if "history" in keys else _items(content, most_rows)
+
+
+def _named(keys: Iterable[str]) -> str:
+    text = ", ".join(keys)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _with_nulls(content: bytes) -> bytes:
@@ -78,20 +101,21 @@ def _with_nulls(content: bytes) -> bytes:
         return content
 
 
-def _columns(content: bytes, history: msgspec.Raw) -> tuple[Batch, FloatArray]:
+def _columns(content: bytes, history: msgspec.Raw, most_rows: int) -> tuple[Batch, FloatArray]:
     columns: FastColumns | BatchColumnsIn
     try:
         columns = cast("FastColumns", _decode_columns(content))
     except _REFUSALS:
         columns = _documented(BatchColumnsIn, content)
-    rows = read_rows(history)
+    rows = read_rows(history, most_rows)
     count = len(rows.history_m)
     if not count:
-        raise ShapeError("history must have at least one trajectory")
+        raise refused("history", "history must have at least one trajectory; add one", "[]", ShapeError)
     for name in ("agent_id", "scene_id", "observed_at_s"):
         column = getattr(columns, name)
         if isinstance(column, list) and len(column) != count:
-            raise ShapeError(f"{name} has {len(column)} entries and history has {count}; give one for each trajectory")
+            message = f"{name} has {len(column)} entries and history has {count}; give one for each trajectory"
+            raise refused(name, message, len(column), ShapeError)
     batch = Batch(
         rows=count,
         is_columns=True,
@@ -106,13 +130,15 @@ def _columns(content: bytes, history: msgspec.Raw) -> tuple[Batch, FloatArray]:
     return batch, rows.history_m
 
 
-def _items(content: bytes) -> tuple[Batch, FloatArray]:
+def _items(content: bytes, most_rows: int) -> tuple[Batch, FloatArray]:
     items: list[Any]
     try:
         items = _decode_batch(content).items
     except _REFUSALS:
         items = _documented(BatchPredictIn, content).items
     count = len(items)
+    if count > most_rows:
+        raise too_many(count, most_rows)
     errors: dict[int, str] = {}
     nothing = FastPredict("-")
     queries: list[FastPredict | PredictIn] = []
@@ -131,14 +157,20 @@ def _items(content: bytes) -> tuple[Batch, FloatArray]:
         rows=count,
         is_columns=False,
         agent_id=[query.agent_id for query in queries],
-        scene_id=[query.scene_id for query in queries],
-        observed_at_s=[query.observed_at_s for query in queries],
-        model_version=[query.model_version for query in queries],
-        source=[query.source for query in queries],
+        scene_id=_shared([query.scene_id for query in queries]),
+        observed_at_s=_shared([query.observed_at_s for query in queries]),
+        model_version=_shared([query.model_version for query in queries]),
+        source=_shared([query.source for query in queries]),
         unseen=unseen,
         errors=errors,
     )
     return batch, history_m
+
+
+def _shared(values: list[_Value]) -> "_Value | list[_Value]":
+    """One value where all rows have the same, as they mostly do: a list of ten thousand costs the process that answers a millisecond."""
+    first = values[0]
+    return first if all(value == first for value in values) else values
 
 
 def _item(raw: msgspec.Raw) -> FastPredict | PredictIn:
@@ -148,7 +180,9 @@ def _item(raw: msgspec.Raw) -> FastPredict | PredictIn:
         return PredictIn.model_validate_json(bytes(raw))
     except ValidationError as error:
         fields = _fields(error)
-        raise InvalidInput("; ".join(f"{found.field}: {found.message}" for found in fields)) from error
+        more = f"; and {len(fields) - _ITEM_FIELDS} more" if len(fields) > _ITEM_FIELDS else ""
+        told = [f"{found.field}: {found.message}{'' if found.value is None else f' (it is {found.value!r})'}" for found in fields]
+        raise InvalidInput("; ".join(told[:_ITEM_FIELDS]) + more) from error
 
 
 _Model = TypeVar("_Model", bound=BaseModel)
@@ -163,10 +197,16 @@ def _documented(model: type[_Model], content: bytes) -> _Model:
 
 
 def refusal(error: ValidationError) -> InvalidInput:
-    """The refusal of a whole body, every field named."""
+    """The refusal of a whole body, its first fields named: the others of ten thousand rows will not say more."""
     fields = _fields(error, "body")
     more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
-    return InvalidInput(f"{fields[0].field}: {fields[0].message}{more}", fields=fields)
+    return InvalidInput(f"{fields[0].field}: {fields[0].message}{more}", fields=fields[:FIELDS_SHOWN])
+
+
+def refused(field: str, message: str, value: Any = None, kind: type[InvalidInput] = InvalidInput) -> InvalidInput:
+    """The refusal of a body for one of its fields."""
+    path = f"body.{field}" if field else "body"
+    return kind(f"{path}: {message}", fields=[FieldProblem(field=path, message=message, value=value)])
 
 
 def _fields(error: ValidationError, *prefix: str) -> list[Any]:

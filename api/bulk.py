@@ -1,7 +1,7 @@
 """What the bulk doors share: one model chosen, all rows judged and forecast off the event loop, counted by door."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncGenerator, Collection
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ from api.fast_route import Call, take
 from api.json_tasks import packed
 from api.json_workers import JsonWorkers
 from api.metrics import Meters
+from api.request_body import too_many
 from api.warm_up import WarmUp
-from trajops.errors import InvalidInput, NoModelReady, TooLarge
+from trajops.errors import InvalidInput, NoModelReady
 from trajops.services.bulk import Asked, Bulk, BulkForecast, Choice, bad_rows
 from trajops.services.predict import BASELINE
 from trajops.trajectories import BoolArray, FloatArray
@@ -86,7 +87,7 @@ class BulkDoors:
 
     async def written(
         self, task: str, array: FloatArray, *, decimals: int | None = None, without: Collection[int] = ()
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The rows of an array as JSON, some at a time, with commas between them.
 
         Args:
@@ -106,6 +107,28 @@ class BulkDoors:
             _, [part] = await self.workers.run(task, meta, [buffer], size=array.size * JSON_BYTES)
             yield b"," + part if first else bytes(part)
 
+    async def written_rows(self, array: FloatArray, modes: Any) -> bytes:
+        """A few rows as JSON, with commas between them.
+
+        Args:
+            array: (N, K, …).
+            modes: (N,) of the K, so many of each row; it is null where there are none.
+        """
+        meta, buffer = packed(array)
+        if (modes != array.shape[1]).any():
+            meta["modes"] = modes.tolist()
+        _, [part] = await self.workers.run("nested", meta, [buffer], size=array.size * JSON_BYTES)
+        return bytes(part)
+
+    def refuse_rows(self, rows: int) -> None:
+        """Refuse more rows than one request may carry.
+
+        Raises:
+            TooLarge: saying how many that is.
+        """
+        if rows > self.max_rows:
+            raise too_many(rows, self.max_rows)
+
     def admit(self, call: Call, rows: int) -> None:
         """Let so many rows in: no more than one request may carry, and no more than the client has predictions left.
 
@@ -113,10 +136,7 @@ class BulkDoors:
             TooLarge: saying how much one request may carry.
             RateLimited: saying when to try again, or that it can never be.
         """
-        if rows > self.max_rows:
-            raise TooLarge(
-                f"one request may carry at most {self.max_rows} trajectories, not {rows}; send them in parts, or raise TRAJOPS_MAX_BATCH"
-            )
+        self.refuse_rows(rows)
         if call.client.bucket is not None:
             take(call.client.bucket, rows)
 

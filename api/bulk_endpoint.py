@@ -2,7 +2,7 @@
 
 Like `api.fast_route` this is a small ASGI application ahead of the framework, with the same gate, request ids, limits and meters.
 It differs in what it hands to its use: the raw body with the headers of the request. An answer whose length is not known
-streams: each part is made when the one before it has been taken by the client's connection.
+streams: each part is made when the one before it has been taken by the client's connection, and none for a client that has hung up.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ import inspect
 import logging
 import time
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +25,7 @@ from api.errors import Rendered
 from api.fast_route import BEARER, Call, checked_request_id, new_request_id
 from api.metrics import RouteMeter
 from api.rate_limits import ClientBucket
-from api.request_body import ClientGone, read_body, too_large
+from api.request_body import ClientGone, Departure, read_body, too_large
 from trajops.errors import InvalidInput, TrajOpsError
 
 Part = bytes | bytearray | memoryview
@@ -46,12 +47,14 @@ class Asked:
         path: parameters of the path.
         headers: by lower-case name.
         body: all of it.
+        departure: tells when the client hangs up; is watched once an answer streams, or earlier if the use begins to.
     """
 
     call: Call
     path: Mapping[str, str]
     headers: Mapping[bytes, bytes]
     body: bytes
+    departure: Departure
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Reply:
         headers: further ones.
     """
 
-    parts: Iterable[Part] | AsyncIterator[Part]
+    parts: Iterable[Part] | AsyncGenerator[Part, None]
     media_type: bytes = b"application/json"
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
@@ -97,7 +100,7 @@ class BulkEndpoint:
         started_s = time.perf_counter()
         headers = dict(scope["headers"])
         request_id = checked_request_id(headers.get(b"x-request-id", b"")) or new_request_id()
-        bucket = None
+        bucket, departure = None, Departure(receive)
         try:
             client = await self._gate.admit(bearer(headers.get(b"authorization")))
             client.require_scope("predict")
@@ -106,16 +109,23 @@ class BulkEndpoint:
             encoding = headers.get(b"content-encoding", b"identity")
             if encoding != b"identity":
                 body = await asyncio.to_thread(self._uncompressed, body, encoding)
-            reply = await self.use(Asked(Call(client, request_id), scope.get("path_params", {}), headers, body))
+            reply = await self.use(Asked(Call(client, request_id), scope.get("path_params", {}), headers, body, departure))
         except ClientGone:
+            departure.close()
             return
         except Exception as error:  # noqa: BLE001 - every request gets an answer
             status = await self._refuse(error, bucket, scope["path"], request_id, send)
         else:
-            status = await self._send(reply, bucket, request_id, scope["path"], send)
+            try:
+                status = await self._send(reply, bucket, request_id, scope["path"], departure, send)
+            except ClientGone:
+                logger.info("%s: the client has hung up in the middle of its answer", scope["path"], extra={"request_id": request_id})
+                return
+            finally:
+                departure.close()
         self._meter.observe(status, time.perf_counter() - started_s)
 
-    async def _send(self, reply: Reply, bucket: ClientBucket | None, request_id: str, path: str, send: Send) -> int:
+    async def _send(self, reply: Reply, bucket: ClientBucket | None, request_id: str, path: str, departure: Departure, send: Send) -> int:
         parts = reply.parts
         headers = [(b"content-type", reply.media_type), *reply.headers, (b"x-request-id", request_id.encode())]
         if bucket is not None:
@@ -123,10 +133,15 @@ class BulkEndpoint:
         if isinstance(parts, list):
             headers.append((b"content-length", b"%d" % sum(map(len, parts))))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
-        if isinstance(parts, AsyncIterator):
+        if isinstance(parts, AsyncGenerator):
+            departure.watch()
             try:
-                async for part in parts:
-                    await self._send_part(part, send)
+                async with aclosing(parts):
+                    async for part in parts:
+                        await self._send_part(part, send)
+                        departure.check()
+            except ClientGone:
+                raise
             except Exception:
                 # The status has left. A body that ends without its last chunk tells the client that it is not whole.
                 logger.exception("%s failed in the middle of its answer", path, extra={"request_id": request_id})

@@ -42,6 +42,11 @@ MENDING = {
     "finite_number": "leave an unknown position out instead of sending NaN or infinity",
     "json_invalid": "send one JSON document in UTF-8; JSON has no NaN and no infinity",
     "tuple_type": "send a pair [x, y]",
+    "string_type": "send a text, in quotes",
+    "list_type": "send a list",
+    "model_type": "send an object",
+    "model_attributes_type": "send an object",
+    "dict_type": "send an object",
     "string_pattern_mismatch": "leave control characters out",
     "timezone_aware": "add the time zone, for example Z",
 }

@@ -65,11 +65,11 @@ def read_mlflow(_meta: Any, buffers: Sequence[Buffer]) -> Outcome:
     return {"version": version, "history": meta}, [history]
 
 
-def read_batch(_meta: Any, buffers: Sequence[Buffer]) -> Outcome:
-    """The JSON of a batch, as items or as columns → what it asks for, and the array."""
-    asked, history_m = batch_bodies.read(bytes(buffers[0]))
-    meta, history = packed(history_m)
-    return {"batch": msgspec.to_builtins(asked), "history": meta}, [history]
+def read_batch(meta: Any, buffers: Sequence[Buffer]) -> Outcome:
+    """The JSON of a batch, as items or as columns, of at most `most_rows` → what it asks for, and the array."""
+    asked, history_m = batch_bodies.read(bytes(buffers[0]), meta["most_rows"])
+    described, history = packed(history_m)
+    return {"batch": msgspec.to_builtins(asked), "history": described}, [history]
 
 
 def numbers(meta: Any, buffers: Sequence[Buffer]) -> Outcome:
@@ -80,12 +80,15 @@ def numbers(meta: Any, buffers: Sequence[Buffer]) -> Outcome:
 def nested(meta: Any, buffers: Sequence[Buffer]) -> Outcome:
     """An array → its rows as nested lists, with commas between them and without the outer brackets.
 
-    Numbers are rounded to `decimals`, and the rows of `without` are null.
+    Numbers are rounded to `decimals`, and the rows of `without` are null. `modes` says of how many modes each row consists: none, and it
+    is null.
     """
     array = unpacked(meta, buffers[0])
     if "decimals" in meta:
         array = array.round(meta["decimals"])
-    without = meta.get("without")
+    without, modes = meta.get("without"), meta.get("modes")
+    if modes:
+        return None, [orjson.dumps([row[:count] or None for row, count in zip(array.tolist(), modes, strict=True)])[1:-1]]
     if not without:
         return None, [orjson.dumps(array, option=_NUMPY)[1:-1]]
     rows = array.tolist()

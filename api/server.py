@@ -1,6 +1,7 @@
 """The API as one process or several: uvicorn with what stands after the start-up left out of garbage collection."""
 
 import gc
+import sys
 from typing import Any
 
 import uvicorn
@@ -20,6 +21,10 @@ GRACE_S = 10
 KEEP_ALIVE_S = 75
 # A process that starts, or does not say that it lives, is given so long before it is given up, seconds: busy machines are slow.
 PATIENCE_S = 30
+
+# A thread that answers a batch is asked for Python's lock after so long, seconds. With the default of 5 ms the event loop, which needs
+# the lock several times for a prediction, waits for whole slices of the batch.
+SWITCH_S = 0.0005
 
 # How uvicorn serves the API.
 OPTIONS: dict[str, Any] = {
@@ -48,6 +53,7 @@ def application(parts: Parts | None = None) -> ASGIApp:
         gc.freeze()
         # A request makes some hundred short-lived objects and no cycle: look for cycles after ten thousand, not after seven hundred.
         gc.set_threshold(10_000, 20, 20)
+        sys.setswitchinterval(SWITCH_S)
 
     app = create_app(parts.settings, parts, on_open=settle)
     return app if parts.tracing is None else parts.tracing.application(app)

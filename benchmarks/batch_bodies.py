@@ -53,8 +53,37 @@ def columns_json() -> Bulk:
 
 def arrow() -> Bulk:
     """`/batch_predict` as an Arrow IPC stream."""
-    history = pa.FixedSizeListArray.from_arrays(pa.array(walks().ravel()), 16)
-    table = pa.table({"history": history})
+    return _arrow(history=_flat())
+
+
+def items_named() -> Bulk:
+    """`/batch_predict` as items, each of which is recorded."""
+    history = walks().astype(float).round(2).tolist()
+    items = [{"agent_id": name, "history": row} for name, row in zip(_names(), history, strict=True)]
+    return Bulk("/batch_predict", {"Content-Type": "application/json"}, json.dumps({"items": items}).encode())
+
+
+def columns_named() -> Bulk:
+    """Columns with agents."""
+    body = {"history": walks().astype(float).round(2).tolist(), "agent_id": _names()}
+    return Bulk("/batch_predict", {"Content-Type": "application/json"}, json.dumps(body).encode())
+
+
+def arrow_named() -> Bulk:
+    """Arrow with agents."""
+    return _arrow(history=_flat(), agent_id=pa.array(_names()))
+
+
+def _names() -> list[str]:
+    return [f"agent{number}" for number in range(ROWS)]
+
+
+def _flat() -> pa.Array:
+    return pa.FixedSizeListArray.from_arrays(pa.array(walks().ravel()), 16)
+
+
+def _arrow(**columns: pa.Array) -> Bulk:
+    table = pa.table(columns)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
@@ -66,6 +95,12 @@ FORMATS: dict[str, Callable[[], Bulk]] = {
     "arrow": arrow,
     "oip_json": oip_json,
     "columns_json": columns_json,
+}
+# Rows that name an agent: what they cost is assigning, recording and remembering, not their format.
+NAMED: dict[str, Callable[[], Bulk]] = {
+    "items_named": items_named,
+    "columns_named": columns_named,
+    "arrow_named": arrow_named,
 }
 
 
@@ -81,7 +116,7 @@ def send(connection: http.client.HTTPConnection, bulk: Bulk, key: str) -> int:
 
 def main(port: int, key: str, name: str) -> None:
     """Send until the end."""
-    bulk = FORMATS[name]()
+    bulk = (FORMATS | NAMED)[name]()
     connection = http.client.HTTPConnection("127.0.0.1", port)
     for _ in itertools.count():
         send(connection, bulk, key)

@@ -4,7 +4,7 @@
 which the bulk doors take. Rows name no agent: they are counted, not remembered, and a bad row refuses the request.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import orjson
 from fastapi import APIRouter, Response
@@ -103,7 +103,7 @@ class Invocations:
         meta, [history] = await self._doors.workers.run("read_mlflow", None, [body])
         return meta["version"], unpacked(meta["history"], history)
 
-    async def _stream(self, choice: Choice, forecast: BulkForecast) -> AsyncIterator[bytes]:
+    async def _stream(self, choice: Choice, forecast: BulkForecast) -> AsyncGenerator[bytes, None]:
         """The answer in parts, each written when the one before has been sent."""
         opening = b'{"predictions":{'
         for name, array in tensors(forecast).items():

@@ -4,7 +4,7 @@ Rows name no agent here, so the champion answers them (or the version in the pat
 has no place for the error of one row: a bad row refuses the request with a sentence that names it.
 """
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -213,7 +213,9 @@ class Infer:
             return Reply([b"".join([part async for part in stream])])
         return Reply(stream)
 
-    async def _stream(self, head: dict[str, Any], outputs: Mapping[str, FloatArray], wanted: Mapping[str, bool]) -> AsyncIterator[bytes]:
+    async def _stream(
+        self, head: dict[str, Any], outputs: Mapping[str, FloatArray], wanted: Mapping[str, bool]
+    ) -> AsyncGenerator[bytes, None]:
         """The answer in parts, each written when the one before has been sent."""
         opening = orjson.dumps(head)[:-1] + b',"outputs":['
         for entry in oip.described(outputs, wanted):

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajops.deployments.routing import Assignment, ModelRef
-from trajops.errors import NoModelReady, ShapeError
+from trajops.errors import NoModelReady, NotFound, ShapeError
 from trajops.ports import Clock, Forecaster
 from trajops.services.predict import BASELINE, LARGEST_M2, UNUSABLE, PredictService
 from trajops.trajectories import DEFAULT_WINDOW, BoolArray, FloatArray, Forecast, WindowSpec
@@ -103,8 +103,40 @@ class Bulk:
             self._service.asked_ns[assignment.model] = self._clock.now_ns()
         return Choice(assignment, forecaster, snapshot.table.epoch)
 
-    def forecast(self, choice: Choice, history_m: FloatArray, dtype: type = np.float32) -> BulkForecast:
+    def most_modes(self, asked: Asked | None) -> int:
+        """Most modes of the answers to rows that name agents, or to a version asked for: by the models that may be drawn now.
+
+        A model has one number of modes, whatever it is asked (`forecasters.checks.check_shapes`), so that one trajectory tells it.
+        """
+        snapshot = self._service.snapshot
+        if asked is None:
+            table = snapshot.table
+            refs = {snapshot.leader, table.challenger if table.coverage else None}
+        else:
+            try:
+                refs = {snapshot.direct(self.model_name, asked).model}
+            except NotFound:
+                refs = set()
+        forecasters = [snapshot.models[ref] for ref in refs if ref is not None and ref in snapshot.models]
+        return max(map(self.modes, forecasters), default=1)
+
+    def modes(self, forecaster: Forecaster) -> int:
+        """How many modes a model answers with; 1, which is the baseline's, where it fails."""
+        walk_m = np.zeros((1, self.window.t_obs, 2))
+        walk_m[0, :, 0] = np.arange(self.window.t_obs) * self.window.dt_s  # along x at 1 m/s
+        try:
+            return max(1, int(forecaster.forecast(walk_m).weights.shape[1]))
+        except Exception:  # noqa: BLE001 - whatever a model raises is counted where it is asked for an answer
+            return 1
+
+    def forecast(self, choice: Choice, history_m: FloatArray, dtype: type = np.float32, *, most_modes: int | None = None) -> BulkForecast:
         """Forecast (N, t_obs, 2) metres, all finite, into arrays of `dtype`. Lets other threads run.
+
+        Args:
+            choice: the model.
+            history_m: (N, t_obs, 2) metres.
+            dtype: of the forecast.
+            most_modes: most that there is a place for; a model that answers with more has failed.
 
         Raises:
             ShapeError: if there is no row, or they do not have that shape.
@@ -115,16 +147,18 @@ class Bulk:
         blocks = _Blocks(rows, window.t_pred, dtype)
         for first in range(0, rows, BLOCK):
             block_m = np.asarray(history_m[first : first + BLOCK], dtype=np.float64)
-            blocks.put(first, *self._block(choice, block_m))
+            blocks.put(first, *self._block(choice, block_m, most_modes))
         return blocks.whole()
 
-    def _block(self, choice: Choice, history_m: FloatArray) -> tuple[Forecast, BoolArray]:
+    def _block(self, choice: Choice, history_m: FloatArray, most_modes: int | None) -> tuple[Forecast, BoolArray]:
         """A forecast whose every row can be scored, and which rows of it are the baseline's."""
         agents = len(history_m)
         try:
             forecast = choice.forecaster.forecast(history_m)
             if forecast.mean_m.shape[::2] != (agents, self.window.t_pred):
                 raise ShapeError(f"a forecast of shape {forecast.mean_m.shape} does not answer {agents} agents")
+            if most_modes is not None and forecast.mean_m.shape[1] > most_modes:
+                raise ShapeError(f"a forecast of {forecast.mean_m.shape[1]} modes by a model that has {most_modes}")
             unusable = _unusable(forecast)
         except Exception as error:  # noqa: BLE001 - whatever a model raises, the agents need an answer
             self._service.count_failure(choice.model, f"{type(error).__name__}: {error}")

@@ -51,14 +51,11 @@ def budgets() -> dict[str, dict[str, Any]]:
 def judge(name: str, measurement: Measurement) -> Record:
     """Hold a measurement against its budget."""
     budget = budgets()[name]
-    bounds = []
-    ok = True
-    if "at_least" in budget:
-        bounds.append(f"≥ {budget['at_least']:g}")
-        ok = ok and measurement.value >= budget["at_least"]
-    if "at_most" in budget:
-        bounds.append(f"≤ {budget['at_most']:g}")
-        ok = ok and measurement.value <= budget["at_most"]
+    bounds, ok = _held(measurement.value, budget)
+    for key, limit in budget.get("limits", {}).items():
+        more, holds = _held(measurement.details[key], limit)
+        bounds += [f"{key} {bound}" for bound in more]
+        ok = ok and holds
     return Record(
         name=name,
         value=measurement.value,
@@ -69,3 +66,15 @@ def judge(name: str, measurement: Measurement) -> Record:
         date=datetime.now(UTC).isoformat(timespec="seconds"),
         machine=f"{os.cpu_count()} × {platform.machine()}, Python {platform.python_version()}",
     )
+
+
+def _held(value: float, bounds: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """What was asked of a figure, in words, and whether it keeps to it."""
+    words, ok = [], True
+    if "at_least" in bounds:
+        words.append(f"≥ {bounds['at_least']:g}")
+        ok = ok and value >= bounds["at_least"]
+    if "at_most" in bounds:
+        words.append(f"≤ {bounds['at_most']:g}")
+        ok = ok and value <= bounds["at_most"]
+    return words, ok

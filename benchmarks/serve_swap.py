@@ -16,7 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ class Releases:
     """An operator who promotes and rolls back through the API."""
 
     def __init__(self, port: int, product: Product, ledger: SwapLedger) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._port = port
         self._headers = {"Authorization": f"Bearer {product.operator_key}", "Content-Type": "application/json"}
         self._versions, self._ledger = product.versions, ledger
         route = self._ask("GET", "/v1/routes")["current"]
@@ -42,28 +42,30 @@ class Releases:
         staged = {row["model_version"] for row in self._ask("GET", "/v1/deployments")["deployments"]}
         for version in product.versions:
             if version not in staged:
-                self._ask("POST", "/v1/deployments", {"model_version": version, "reason": "to be swapped in"})
+                self._ask("POST", "/v1/deployments", {"model_version": version, "reason": "to be swapped in later"})
         self.count = 0
 
     def swap(self) -> None:
         """Two promotions, then a rollback, and so on; tells the ledger."""
         begun_s = time.perf_counter()
         if self.count % 3 == 2:
-            change = self._ask("POST", "/v1/routes/rollback", {"expected_epoch": self._epoch, "reason": "swap back"})
+            change = self._ask("POST", "/v1/routes/rollback", {"expected_epoch": self._epoch, "reason": "swapped back again"})
         else:
             number = self._champion % len(self._versions) + 1
             rows = self._ask("GET", "/v1/deployments")["deployments"]
             row = next(row for row in rows if row["model_version"] == number)
-            body = {"expected_version": row["version"], "reason": "swap in"}
+            body = {"expected_version": row["version"], "reason": "swapped in by the clock"}
             change = self._ask("POST", f"/v1/deployments/{row['deployment_id']}/promote", body)
         self.count += 1
         self._epoch, self._champion = change["route"]["epoch"], change["route"]["champion"]["model_version"]
         self._ledger.changed(self._epoch, Change(self._champion, begun_s, time.perf_counter()))
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-        self._connection.request(method, path, None if body is None else json.dumps(body), self._headers)
-        answer = self._connection.getresponse()
-        content = answer.read()
+        # The server closes a connection that was idle for some seconds, so each request has its own.
+        with closing(http.client.HTTPConnection("127.0.0.1", self._port, timeout=30)) as connection:
+            connection.request(method, path, None if body is None else json.dumps(body), self._headers)
+            answer = connection.getresponse()
+            content = answer.read()
         if answer.status != 200:
             raise RuntimeError(f"{method} {path} answered {answer.status}: {content[:300].decode(errors='replace')}")
         return json.loads(content)

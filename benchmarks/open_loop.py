@@ -34,7 +34,7 @@ class OpenLoad(Load):
     """One finished open-loop load; latencies count from when a request was due.
 
     Attributes:
-        late_ms: how late each request was sent that found a free connection when it was due.
+        late_ms: how late each request was sent for which a connection was free.
         starved: requests that were due while every connection waited.
         generator_cpu_us: of the generator, for each request.
         processes: how many connections each process of the server holds, most first.
@@ -59,7 +59,8 @@ def open_loop(
     done = subprocess.run(command, cwd=ROOT, input=request, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"the generator failed: {done.stderr[-2000:].decode()}")
-    return OpenLoad(**json.loads(done.stdout))
+    found = json.loads(done.stdout)
+    return OpenLoad(**{name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
 
 
 def due_times_s(rate_per_s: float, requests: int, arrivals: Arrivals) -> list[float]:
@@ -96,20 +97,18 @@ def generate(port: int, request: bytes, rate_per_s: float, requests: int, connec
     cpu_s = time.process_time()
     start = time.perf_counter() + 0.05
     due = [start + at_s for at_s in due_times_s(rate_per_s, requests, arrivals)]
-    found_free = True
+    # Until then every connection waited.
+    blocked_until_s = 0.0
     while ended < requests:
         now = time.perf_counter()
-        while sent < requests and due[sent] <= now:
-            if not free:
-                found_free = False
-                break
+        while free and sent < requests and due[sent] <= now:
             slot = free.popleft()
             slot.due_s = due[sent]
             slot.send()
-            if found_free:
+            if slot.due_s < blocked_until_s:
+                starved += 1
+            else:
                 late_ms.append((slot.sent_s - slot.due_s) * 1e3)
-            starved += not found_free
-            found_free = True
             sent += 1
         wait_s = max(0.0, due[sent] - time.perf_counter()) if sent < requests and free else PATIENCE_S
         # epoll itself counts in whole milliseconds, which is as long as a server takes.
@@ -125,6 +124,8 @@ def generate(port: int, request: bytes, rate_per_s: float, requests: int, connec
             if found == "answers":
                 latencies_ms.append((time.perf_counter() - slot.due_s) * 1e3)
             ended += 1
+            if not free:
+                blocked_until_s = time.perf_counter()
             free.append(slot)
     wall_s = time.perf_counter() - start
     cpu_us = (time.process_time() - cpu_s) / requests * 1e6

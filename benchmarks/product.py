@@ -84,13 +84,13 @@ class Product:
         return artifact.load(self.model_dir(version) / OUR_FLAVOUR)
 
 
-def prepare(var_dir: Path, family: str = CHAMPION, *, versions: int = 1) -> Product:
-    """Fit models on the embedded tracks and deploy the first; they are of one family, the champion's, and differ by their seed."""
+def prepare(var_dir: Path, *families: str) -> Product:
+    """Fit a model of each family on the embedded tracks, the champion network without any, and deploy the first; each has its own seed."""
     settings = Settings(var_dir=var_dir, environment="test")
     parts = Parts(settings)
     parts.database.migrate()
-    numbers = tuple(range(1, versions + 1))
-    for version in numbers:
+    versions = dict(enumerate(families or (CHAMPION,), start=1))
+    for version, family in versions.items():
         _register(settings, ModelRef(settings.model_name, version), family, seed=version - 1)
     who = {"actor": "benchmark", "reason": "the model under test"}
     # Not the process's own deployments: those first make the version warm, and nothing is served here.
@@ -101,7 +101,7 @@ def prepare(var_dir: Path, family: str = CHAMPION, *, versions: int = 1) -> Prod
     api_key, _ = parts.identity.create_api_key("benchmark", "viewer", limit=Limit(1e9, 10**12), **who)
     operator_key, _ = parts.identity.create_api_key("benchmark operator", "operator", **who)
     parts.database.close()
-    return Product(var_dir, api_key, operator_key, numbers)
+    return Product(var_dir, api_key, operator_key, tuple(versions))
 
 
 def _register(settings: Settings, ref: ModelRef, family: str, seed: int) -> None:

@@ -23,11 +23,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks import load
-from benchmarks.product import Product, api, free_port, prepare, process
+from benchmarks.product import CHAMPION, Product, api, free_port, prepare, process
 from benchmarks.record import Measurement
 from benchmarks.swap_ledger import Change, SwapLedger, expected_answers
 
-VERSIONS, CONNECTIONS, PERIOD_S, POLL_S = 3, 16, 1.0, 1.0
+VERSIONS = (CHAMPION, CHAMPION, CHAMPION)
+CONNECTIONS, PERIOD_S, POLL_S = 16, 1.0, 1.0
 
 
 class Releases:
@@ -108,15 +109,24 @@ def requests_of(product: Product, histories: np.ndarray) -> list[bytes]:
     """One `/predict` for each history, of an agent of its own."""
     headers = {"Authorization": f"Bearer {product.api_key}"}
     return [
-        load.post("/predict", json.dumps({"agent_id": f"walker-{n}", "history": history.tolist(), "observed_at_s": 1.7e9}).encode(), headers)
+        load.post(
+            "/predict", json.dumps({"agent_id": f"walker-{n}", "history": history.tolist(), "observed_at_s": 1.7e9}).encode(), headers
+        )
         for n, history in enumerate(histories)
     ]
 
 
-def run(rounds: int = 5, requests: int = 20_000, quiet_requests: int = 10_000, period_s: float = PERIOD_S) -> Measurement:
+def run(
+    families: tuple[str, ...] = VERSIONS,
+    *,
+    rounds: int = 5,
+    requests: int = 20_000,
+    quiet_requests: int = 10_000,
+    period_s: float = PERIOD_S,
+) -> Measurement:
     """Load with and without swaps in turn, and judge every answer."""
     with tempfile.TemporaryDirectory() as folder:
-        product = prepare(Path(folder), versions=VERSIONS)
+        product = prepare(Path(folder), *families)
         histories = histories_m(CONNECTIONS)
         models = {version: product.forecaster(version) for version in product.versions}
         ledger = SwapLedger((1, 1), expected_answers(models, histories), POLL_S)

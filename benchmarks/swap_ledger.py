@@ -85,9 +85,7 @@ class SwapLedger:
 
     def slowest_ms(self) -> float:
         """Longest time from the answer to a release until the last question that was still answered in the epoch before."""
-        late_s = [
-            one.sent_s - self.changes[one.epoch + 1].done_s for one in self.heard if not one.fault and one.epoch + 1 in self.changes
-        ]
+        late_s = [one.sent_s - self.changes[one.epoch + 1].done_s for one in self.heard if not one.fault and one.epoch + 1 in self.changes]
         return max([*late_s, 0.0]) * 1e3
 
     def _fault(self, one: Heard, newest: int) -> str:

@@ -48,8 +48,8 @@ def budgets() -> dict[str, dict[str, Any]]:
     return tomllib.loads(BUDGETS.read_text())
 
 
-def judge(name: str, measurement: Measurement) -> Record:
-    """Hold a measurement against its budget."""
+def judge(name: str, measurement: Measurement, load: float) -> Record:
+    """Hold a measurement against its budget; `load` is the machine's load average when it began: who else wanted the cores."""
     budget = budgets()[name]
     bounds, ok = _held(measurement.value, budget)
     for key, limit in budget.get("limits", {}).items():
@@ -64,7 +64,7 @@ def judge(name: str, measurement: Measurement) -> Record:
         ok=ok,
         details=measurement.details,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=f"{os.cpu_count()} × {platform.machine()}, Python {platform.python_version()}",
+        machine=f"{os.cpu_count()} × {platform.machine()}, Python {platform.python_version()}, load {load:.1f}",
     )
 
 

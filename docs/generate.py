@@ -17,7 +17,7 @@ from trajops.settings import Settings
 DOCS = Path(__file__).parent
 BENCHMARKS_INTRODUCTION = (
     "The last record of each, from `make bench`. Machines are shared and noisy, so a budget is a ratio measured in one run wherever "
-    "that is possible."
+    "that is possible; `load` is what else wanted the cores when it began."
 )
 # Kept beside the page that is made of it, so that the page can be held against it.
 PEERS_RECORD = DOCS / "serve_peers.json"

@@ -19,7 +19,8 @@ from docs.generate import benchmark_table
 def test_a_budget_bounds_value_and_details(monkeypatch: pytest.MonkeyPatch, value: float, p99_ms: float, ok: bool) -> None:
     budget = {"unit": "ratio", "at_least": 0.9, "limits": {"p99_ms": {"at_most": 100}}}
     monkeypatch.setattr(record, "budgets", lambda: {"some": budget})
-    found = judge("some", Measurement(value, {"p99_ms": p99_ms}))
+    found = judge("some", Measurement(value, {"p99_ms": p99_ms}), load=2.5)
+    assert found.machine.endswith("load 2.5")
     assert found.ok is ok
     assert found.budget == "≥ 0.9 and p99_ms ≤ 100"
 

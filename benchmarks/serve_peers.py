@@ -132,6 +132,7 @@ def _row(name: str, found: list[dict[str, Cost]]) -> dict[str, Any]:
         "cpu_us": round(costs.cpu_us, 1),
         "of_the_limit": round(statistics.median(one[LIMIT].cpu_us / one[name].cpu_us for one in found), 3),
         "times_trajops": round(statistics.median(one[name].cpu_us / one[OURS].cpu_us for one in found), 2),
+        "times_rounds": [round(one[name].cpu_us / one[OURS].cpu_us, 1) for one in found],
         "per_s": round(costs.per_s),
         "p50_ms": round(costs.p50_ms, 2),
         "p99_ms": round(costs.p99_ms, 2),

@@ -128,8 +128,8 @@ def peers_page(record: dict[str, Any]) -> str:
         "",
         PEERS_INTRODUCTION.format(date=record["date"][:10], machine=record["machine"], connections=details["connections"]),
         "",
-        "| server | what is on | CPU µs an answer | of the constant body | times TrajOps | required | p50 ms | p99 ms | answers/s |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| server | what is on | CPU µs an answer | of the constant body | times TrajOps | least to most | required | p50 ms | p99 ms | answers/s |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     own = {
         "constant_body": ("constant-body ASGI app", "nothing: it reads the body and answers 1.5 kB"),
@@ -138,7 +138,13 @@ def peers_page(record: dict[str, Any]) -> str:
     for name, row in rows.items():
         title, on = own.get(name) or (row["title"], "the forecast alone")
         required = f"≥ {details['required'][name]:g}" if name in details["required"] else ""
-        figures = [f"{row['cpu_us']:.0f}", f"{row['of_the_limit']:.3f}", f"{row['times_trajops']:.2f}", required]
+        figures = [
+            f"{row['cpu_us']:.0f}",
+            f"{row['of_the_limit']:.3f}",
+            f"{row['times_trajops']:.2f}",
+            _span(row.get("times_rounds", [])),
+            required,
+        ]
         figures += [f"{row['p50_ms']:.1f}", f"{row['p99_ms']:.1f}", str(row["per_s"])]
         lines.append(f"| {' | '.join([title, on, *figures])} |")
     lines += ["", "| server | how it is set up | installed | farthest from our numbers |", "|---|---|---|---|"]
@@ -147,6 +153,10 @@ def peers_page(record: dict[str, Any]) -> str:
             installed = ", ".join(f"{package} {number}" for package, number in row["versions"].items())
             lines.append(f"| {row['title']} | {row['how']} | {installed} | {row['difference_m'] * 1e3:.2g} mm |")
     return "\n".join(lines) + "\n"
+
+
+def _span(values: list[float]) -> str:
+    return f"{min(values):g} – {max(values):g}" if values else ""
 
 
 def generated() -> dict[str, str]:

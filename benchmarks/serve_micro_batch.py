@@ -2,8 +2,9 @@
 
 Three model families, three numbers of connections; both settings run side by side and are loaded in turn, several times. Each
 figure is the median of the paired ratios, alone / together: above one, answering together is cheaper. The value is that of the champion
-network at 16 connections. At one connection both settings run the same code, and the ratio shows how far noise goes. Nobody is refused for having to wait: it is the
-cost that is compared, and 64 who never pause wait for longer than is promised where each is answered alone.
+network at 16 connections. At one connection both settings run the same code, and the ratio shows how far noise goes. Nobody is
+refused for having to wait: it is the cost that is compared, and 64 who never pause wait for longer than is promised where each is
+answered alone.
 """
 
 import statistics

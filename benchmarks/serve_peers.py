@@ -48,7 +48,7 @@ class Cost(NamedTuple):
     p99_ms: float
 
 
-def run(rounds: int = 5, requests: int = 4_000, peer_requests: int = 1_000) -> Measurement:
+def run(rounds: int = 9, requests: int = 4_000, peer_requests: int = 1_000) -> Measurement:
     """Install, start, compare the numbers, measure."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as running:
         product = prepare(Path(folder))

@@ -43,7 +43,7 @@ test-long: environment-dev ## what takes longer: containers; the result is kept 
 bench: environment-dev ## all benchmarks, or one: make bench NAME=serve_hot_path
 	@$(PYTHON) -m benchmarks $(NAME)
 
-docs: environment-dev ## regenerate what is generated: openapi.json, settings and error reference, benchmark table
+docs: environment-dev ## regenerate what is generated: openapi.json, settings and error reference, benchmark table, comparison
 	@$(PYTHON) -m docs.generate
 
 lock: ## resolve the dependencies anew, with hashes

@@ -48,17 +48,14 @@ def budgets() -> dict[str, dict[str, Any]]:
     return tomllib.loads(BUDGETS.read_text())
 
 
-def judge(name: str, measurement: Measurement) -> Record:
-    """Hold a measurement against its budget."""
+def judge(name: str, measurement: Measurement, load: float) -> Record:
+    """Hold a measurement against its budget; `load` is the machine's load average when it began: who else wanted the cores."""
     budget = budgets()[name]
-    bounds = []
-    ok = True
-    if "at_least" in budget:
-        bounds.append(f"≥ {budget['at_least']:g}")
-        ok = ok and measurement.value >= budget["at_least"]
-    if "at_most" in budget:
-        bounds.append(f"≤ {budget['at_most']:g}")
-        ok = ok and measurement.value <= budget["at_most"]
+    bounds, ok = _held(measurement.value, budget)
+    for key, limit in budget.get("limits", {}).items():
+        more, holds = _held(measurement.details[key], limit)
+        bounds += [f"{key} {bound}" for bound in more]
+        ok = ok and holds
     return Record(
         name=name,
         value=measurement.value,
@@ -67,5 +64,17 @@ def judge(name: str, measurement: Measurement) -> Record:
         ok=ok,
         details=measurement.details,
         date=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine=f"{os.cpu_count()} × {platform.machine()}, Python {platform.python_version()}",
+        machine=f"{os.cpu_count()} × {platform.machine()}, Python {platform.python_version()}, load {load:.1f}",
     )
+
+
+def _held(value: float, bounds: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """What was asked of a figure, in words, and whether it keeps to it."""
+    words, ok = [], True
+    if "at_least" in bounds:
+        words.append(f"≥ {bounds['at_least']:g}")
+        ok = ok and value >= bounds["at_least"]
+    if "at_most" in bounds:
+        words.append(f"≤ {bounds['at_most']:g}")
+        ok = ok and value <= bounds["at_most"]
+    return words, ok

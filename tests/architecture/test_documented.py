@@ -60,6 +60,12 @@ def test_committed_openapi_equals_the_generated_one() -> None:
     assert committed == json.loads(document()), "run `make docs`"
 
 
+def test_committed_comparison_equals_the_generated_one() -> None:
+    from docs.generate import PEERS_RECORD, peers_page
+
+    assert (ROOT / "docs/peers.md").read_text() == peers_page(json.loads(PEERS_RECORD.read_text())), "run `make docs`"
+
+
 # Doors for the clients of other protocols, who bring their own: tritonclient and MLflow's are what their tests use.
 FOREIGN_TAGS = {"open inference protocol", "mlflow scoring"}
 

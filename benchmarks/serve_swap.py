@@ -3,7 +3,7 @@
 Three versions of the champion network take turns by the API's own routes, two promotions and then a rollback; the process keeps as few
 warm as it can, so that a promotion loads its version anew while the others are being answered. Each connection is an agent of its own,
 with its own history; its answers are held against what each version says to that history (`swap_ledger`). One wrong or failed
-answer among the 100,000 ends the benchmark with an error.
+answer among them (at least 100,000 while versions are swapped, and 20 swaps) ends the benchmark with an error.
 
 The value is the CPU time of an answer while versions are swapped, over that while none is, in turn and in the same run: loading,
 warming and the releases themselves are in it. Beside it the 99th percentile of both.
@@ -120,7 +120,7 @@ def run(
     families: tuple[str, ...] = VERSIONS,
     *,
     rounds: int = 5,
-    requests: int = 20_000,
+    requests: int = 60_000,
     quiet_requests: int = 10_000,
     period_s: float = PERIOD_S,
 ) -> Measurement:

@@ -195,6 +195,32 @@ def test_a_job_run_is_answered_when_a_worker_has_begun_it(api: Api) -> None:
     assert job.last_run.run_id == run.run_id
 
 
+def test_a_job_that_is_asked_for_again_under_its_key_is_run_once(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.routes.jobs.TAKEN_WITHIN_S", 0.2)
+    with api.parts.unit_of_work() as uow:
+        uow.jobs.describe("compact", "Compact the spool.", 60.0)
+        uow.jobs.describe("other", "Another job.", 60.0)
+
+    def ask(key: str, job: str = "compact") -> Any:
+        return api.post(f"/v1/jobs/{job}/run", {}, "operator", **{"Idempotency-Key": key})
+
+    def work() -> str | None:
+        with api.parts.unit_of_work() as uow:
+            if not uow.jobs.take_request("compact"):
+                return None
+            return uow.jobs.record_start("compact", "worker-1", datetime.now(UTC)).run_id
+
+    assert ask("k1").status_code == 503, "no worker yet; it stays asked for"
+    first = work()
+    assert ask("k1").json()["run_id"] == first
+    assert work() is None, "the same key asks for nothing new"
+    assert ask("k2").status_code == 503
+    second = work()
+    assert second not in {None, first}
+    assert (ask("k1").json()["run_id"], ask("k2").json()["run_id"]) == (first, second)
+    assert ask("k1", "other").status_code == 409
+
+
 def test_a_job_that_no_worker_takes_is_said_so(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("api.routes.jobs.TAKEN_WITHIN_S", 0.2)
     with api.parts.unit_of_work() as uow:

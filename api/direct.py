@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection
 from typing import Any, Protocol
 
+import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -18,6 +19,12 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 DOORS = "trajops.doors"
 # A larger body is read by the ordinary way, which can tell the client to wait.
 LARGEST_BYTES = 64 * 1024
+# The largest head of a request, and how long a client may take for it, and for the next byte of a body that has begun, seconds.
+LARGEST_HEAD_BYTES = 64 * 1024
+HEAD_S, BODY_S = 20.0, 30.0
+# What a client offers to go on with instead of HTTP/1.1; nothing of it is spoken here.
+_OFFERS = {b"upgrade", b"connection", b"http2-settings"}
+_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 # How soon a connection with a request that is not wholly read is looked at again when the server leaves, seconds.
 _AGAIN_S = 0.01
 
@@ -55,7 +62,7 @@ class Exchange:
         self._protocol = protocol
         self.door = door
         self.headers = headers
-        self.body = b""
+        self.body: bytes | bytearray = b""
         self.started_s = time.perf_counter()
         self.keep_alive = keep_alive
         self.disconnected = False
@@ -102,11 +109,75 @@ class DirectProtocol(HttpToolsProtocol):
         self._receiving: Exchange | None = None
         # The timer of an idle connection is set once and looks again, instead of being set and cancelled for each request.
         self._idle_since_s: float | None = None
+        self._heard_s = 0.0
+        # Since when a head is on its way, and its bytes of the parts that did not complete it.
+        self._head_since_s: float | None = None
+        self._heads = self._head_bytes = 0
+        self._is_offering = self._is_half_closed = self._is_broken = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
+        self._idle_since_s = self.loop.time()
+        self.timeout_keep_alive_task = self.loop.call_later(min(HEAD_S, self.timeout_keep_alive), self.timeout_keep_alive_handler)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on."""
+        if self._is_broken:
+            return
+        self._idle_since_s, self._heard_s, heads = None, self.loop.time(), self._heads
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:
+            self._decline(data[offer.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse_rest()
+        if self._head_since_s is not None and self._heads == heads:
+            self._head_bytes += len(data)
+            if self._head_bytes > LARGEST_HEAD_BYTES and not self.transport.is_closing():
+                self.logger.warning("the head of a request is larger than %d bytes", LARGEST_HEAD_BYTES)
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def _decline(self, rest: bytes) -> None:
+        """Go on in HTTP/1.1 with a request that offers to go on in something else: as if it had not, which RFC 9110 7.8 allows."""
+        self._is_offering = False
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse_rest()
+            return
+        fields = [b"%s: %s\r\n" % (name, value) for name, value in self.headers if name not in _OFFERS]
+        if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
+            fields.append(b"connection: close\r\n")
+        version = self.parser.get_http_version().encode()
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"%s %s HTTP/%s\r\n%s\r\n" % (method, self.url, version, b"".join(fields)) + rest)
+
+    def _refuse_rest(self) -> None:
+        """What follows is no HTTP: the request before it is still answered."""
+        self._is_broken, self._head_since_s = True, None
+        if self._is_answering():
+            self.cycle.keep_alive = False
+            self.flow.pause_reading()
+            return
+        message = "Invalid HTTP request received."
+        self.logger.warning(message)
+        self.send_400_response(message)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more: it may still be listening for the answer to what it has sent."""
+        self._is_half_closed = self._is_answering()
+        return self._is_half_closed
+
+    def _is_answering(self) -> bool:
+        """Whether a request has wholly come in, and its answer has not wholly left."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.response_complete and not self._is_receiving()
+
+    def _is_receiving(self) -> bool:
+        """Whether the body of a request is on its way."""
+        return self._receiving is not None or getattr(self.cycle, "more_body", False)
 
     # What the parser calls
 
@@ -115,9 +186,20 @@ class DirectProtocol(HttpToolsProtocol):
         self.url = b""
         self.headers = []
         self.expect_100_continue = False
+        self._head_since_s, self._head_bytes = self._heard_s, 0
+        self._heads += 1
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a field of the head; one that follows a body is nothing that decides anything, and is dropped."""
+        if self._head_since_s is not None:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Choose the way."""
+        self._head_since_s = None
+        if self.parser.should_upgrade():
+            self._is_offering = True
+            return
         door, parser, cycle = self._doors.get(self.url), self.parser, self.cycle
         if (
             door is None
@@ -125,7 +207,6 @@ class DirectProtocol(HttpToolsProtocol):
             or (cycle is not None and not cycle.response_complete)
             or self.expect_100_continue
             or self.flow.write_paused
-            or parser.should_upgrade()
             or parser.get_http_version() != "1.1"
         ):
             self._go_on_ordinarily()
@@ -137,9 +218,15 @@ class DirectProtocol(HttpToolsProtocol):
         """Collect a part."""
         exchange = self._receiving
         if exchange is None:
-            super().on_body(body)
+            if not self._is_offering:
+                super().on_body(body)
             return
-        exchange.body = exchange.body + body if exchange.body else body
+        if exchange.body:
+            if type(exchange.body) is bytes:
+                exchange.body = bytearray(exchange.body)  # so that many small parts are not copied again and again
+            exchange.body += body
+        else:
+            exchange.body = body
         if len(exchange.body) > LARGEST_BYTES:
             self._turn_back(exchange)
 
@@ -147,9 +234,11 @@ class DirectProtocol(HttpToolsProtocol):
         """Hand the request over."""
         exchange = self._receiving
         if exchange is None:
-            super().on_message_complete()
+            if not self._is_offering:
+                super().on_message_complete()
             return
         self._receiving = None
+        exchange.body = bytes(exchange.body)
         if not exchange.door.begin(exchange):
             self._turn_back(exchange)
             super().on_message_complete()
@@ -158,7 +247,7 @@ class DirectProtocol(HttpToolsProtocol):
         """Make an ordinary request of what has come in of one."""
         self._receiving = self.cycle = None  # type: ignore[assignment]
         self._go_on_ordinarily()
-        super().on_body(exchange.body)
+        super().on_body(bytes(exchange.body))
 
     def _go_on_ordinarily(self) -> None:
         """What uvicorn does from a message's begin to the end of its head, with what the parser has said since."""
@@ -166,6 +255,7 @@ class DirectProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.expect_100_continue = url, expects
         self.headers += headers
+        self._head_since_s = None
         super().on_headers_complete()
 
     # What ends a request
@@ -197,6 +287,9 @@ class DirectProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
+        if self._is_half_closed:
+            self.transport.close()
+            return
         self.flow.resume_reading()
         self._idle_since_s = self.loop.time()
         if self.timeout_keep_alive_task is None:
@@ -206,16 +299,23 @@ class DirectProtocol(HttpToolsProtocol):
         self._idle_since_s = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close a connection that has been idle for so long."""
+        """Close a connection whose client owes us something, and has not sent it in time."""
         self.timeout_keep_alive_task = None
-        if self.cycle is not None and not self.cycle.response_complete:
-            return  # the end of that request sets the timer again
+        if self._is_answering() or (self._is_receiving() and self.flow.read_paused):
+            # It is our turn; when the answer has left, the timer is set again.
+            self.timeout_keep_alive_task = self.loop.call_later(HEAD_S, self.timeout_keep_alive_handler)
+            return
         now_s = self.loop.time()
-        if self._idle_since_s is None:
-            self._idle_since_s = now_s  # something came that is not a whole head, or the rest of a body that was refused
-        left_s = self._idle_since_s + self.timeout_keep_alive - now_s
+        if self._is_receiving():
+            left_s = self._heard_s + BODY_S - now_s
+        elif self._head_since_s is not None:
+            left_s = self._head_since_s + HEAD_S - now_s
+        else:
+            if self._idle_since_s is None:
+                self._idle_since_s = now_s  # the rest of a body that was refused
+            left_s = self._idle_since_s + self.timeout_keep_alive - now_s
         if left_s > 0:
-            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+            self.timeout_keep_alive_task = self.loop.call_later(min(left_s, HEAD_S), self.timeout_keep_alive_handler)
         else:
             super().timeout_keep_alive_handler()
 

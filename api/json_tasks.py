@@ -58,11 +58,11 @@ def read_oip(_meta: Any, buffers: Sequence[Buffer]) -> Outcome:
     return {"request": msgspec.to_builtins(request), "history": meta}, [history]
 
 
-def read_mlflow(_meta: Any, buffers: Sequence[Buffer]) -> Outcome:
-    """The JSON of an invocation → the version it asks for, and the array."""
-    version, history_m = mlflow_scoring.read(bytes(buffers[0]))
-    meta, history = packed(history_m)
-    return {"version": version, "history": meta}, [history]
+def read_mlflow(meta: Any, buffers: Sequence[Buffer]) -> Outcome:
+    """The JSON of an invocation of at most `most_rows` → the version it asks for, and the array."""
+    version, history_m = mlflow_scoring.read(bytes(buffers[0]), meta["most_rows"])
+    described, history = packed(history_m)
+    return {"version": version, "history": described}, [history]
 
 
 def read_batch(meta: Any, buffers: Sequence[Buffer]) -> Outcome:

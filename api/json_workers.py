@@ -70,8 +70,14 @@ class JsonWorkers:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call, task, meta, buffers)
 
     def close(self) -> None:
-        """End the processes, when what they are doing is done."""
-        self._threads.shutdown()
+        """End the processes, when what they are doing is done; what takes longer than a moment is given up."""
+        ending = threading.Thread(target=self._threads.shutdown, kwargs={"cancel_futures": True})
+        ending.start()
+        ending.join(_END_S)
+        if ending.is_alive():
+            for process, _ in self._workers:
+                process.kill()
+            ending.join()
         for process, connection in self._workers:
             connection.close()
             try:

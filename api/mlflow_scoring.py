@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from api.nested_rows import Rows, read_rows
+from api.request_body import too_many
 from trajops.errors import InvalidInput, ShapeError
 from trajops.services.bulk import Asked
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray
@@ -41,11 +42,12 @@ class _Invocation(msgspec.Struct, forbid_unknown_fields=True):
     params: _Params | None = None
 
 
-def read(content: bytes) -> tuple[Asked | None, FloatArray]:
+def read(content: bytes, most_rows: int) -> tuple[Asked | None, FloatArray]:
     """The version that an invocation asks for, and its (N, 8, 2) positions in metres.
 
     Raises:
         InvalidInput: if it is not an invocation, or a trajectory in it is malformed.
+        TooLarge: if it has more than `most_rows`; they are counted before they are judged one by one.
     """
     try:
         invocation = msgspec.json.decode(content, type=_Invocation)
@@ -53,7 +55,7 @@ def read(content: bytes) -> tuple[Asked | None, FloatArray]:
         if len(given) != 1:
             raise InvalidInput(f"an invocation has exactly one of {', '.join(FORMS)}")
         [(form, raw)] = given
-        rows = _split(raw) if form == "dataframe_split" else _tensor(raw)
+        rows = _split(raw, most_rows) if form == "dataframe_split" else _tensor(raw, most_rows)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(f"this is not an invocation: {error}") from error
     if rows.errors:
@@ -64,28 +66,32 @@ def read(content: bytes) -> tuple[Asked | None, FloatArray]:
     return (None if invocation.params is None else invocation.params.model_version), rows.history_m
 
 
-def _tensor(raw: msgspec.Raw) -> Rows:
+def _tensor(raw: msgspec.Raw, most_rows: int) -> Rows:
     """A tensor, an object that names it, or a list of objects that each name a row of it."""
     text = bytes(raw).lstrip()
     if text[:1] == b"{":
-        return read_rows(msgspec.json.decode(text, type=_Named).history)
+        return read_rows(msgspec.json.decode(text, type=_Named).history, most_rows)
     if text[1:].lstrip()[:1] == b"{":
-        return _joined([one.history for one in msgspec.json.decode(text, type=list[_Named])])
-    return read_rows(text)
+        return _joined([one.history for one in msgspec.json.decode(text, type=list[_Named])], most_rows)
+    return read_rows(text, most_rows)
 
 
-def _split(raw: msgspec.Raw) -> Rows:
+def _split(raw: msgspec.Raw, most_rows: int) -> Rows:
     frame = msgspec.json.decode(raw, type=_Split)
+    if len(frame.data) > most_rows:
+        raise too_many(len(frame.data), most_rows)
     width = len(frame.columns)
     if any(len(row) != width for row in frame.data):
         raise ShapeError(f"every row of dataframe_split must have {width} cells, one for each column")
     if frame.columns == ["history"]:
-        return _joined([row[0] for row in frame.data])
+        return _joined([row[0] for row in frame.data], most_rows)
     if width != _NUMBERS:
         raise ShapeError(f"dataframe_split must have the column history, or {_NUMBERS} columns of numbers, not {width}")
     numbers = msgspec.json.decode(msgspec.json.encode(frame.data), type=list[list[float]])
     return Rows(np.array(numbers, dtype=np.float64).reshape(-1, _T_OBS, 2), {})
 
 
-def _joined(rows: list[msgspec.Raw]) -> Rows:
-    return read_rows(b"[" + b",".join(map(bytes, rows)) + b"]")
+def _joined(rows: list[msgspec.Raw], most_rows: int) -> Rows:
+    if len(rows) > most_rows:
+        raise too_many(len(rows), most_rows)
+    return read_rows(b"[" + b",".join(map(bytes, rows)) + b"]", most_rows)

@@ -39,7 +39,7 @@ class PredictDoor:
         if client is None or endpoint.scope not in client.may:
             return False
         try:
-            query = endpoint.decode(exchange.body)
+            query = endpoint.decode(bytes(exchange.body))
         except REFUSALS:
             return False
         # A version that is asked for may have to be made warm first, and an agent without a history be asked of the others.

@@ -35,6 +35,12 @@ class Processes(Multiprocess):
             if not self._retire(old):
                 return
 
+    def terminate_all(self) -> None:
+        """Ask all of them to end; the door is theirs alone from now on, so that it is closed when the last of them has closed it."""
+        super().terminate_all()
+        for listener in self.sockets:
+            listener.close()
+
     def join_all(self) -> None:
         """Wait for all of them to end; a second signal is passed on, so that they do not drain any longer."""
         while any(process.exitcode is None for process in self.processes):

@@ -31,6 +31,7 @@ OPTIONS: dict[str, Any] = {
     "loop": "uvloop",
     "http": DirectProtocol,
     "interface": "asgi3",
+    "ws": "none",
     "access_log": False,
     "log_config": None,
     "timeout_keep_alive": KEEP_ALIVE_S,

@@ -166,7 +166,7 @@ class TrackBuffer:
             if track is None:
                 self._drop_stale(now_ns)
                 track = self._tracks[key] = _Track(shared_ns)
-            elif now_ns - track.seen_ns > self._ttl_ns or shared.restarts != track.restarts:
+            elif now_ns - track.seen_ns > self._ttl_ns or shared.restarts > track.restarts:
                 track.restart()
             elif abs(shared.newest_s - track.newest_s()) > self._ttl_s:
                 if shared_ns < track.seen_ns:

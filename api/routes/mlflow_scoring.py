@@ -99,8 +99,8 @@ class Invocations:
 
     async def _read(self, body: bytes) -> tuple[bulk.Asked | None, FloatArray]:
         if len(body) <= INLINE_BYTES:
-            return mlflow_scoring.read(body)
-        meta, [history] = await self._doors.workers.run("read_mlflow", None, [body])
+            return mlflow_scoring.read(body, self._doors.max_rows)
+        meta, [history] = await self._doors.workers.run("read_mlflow", {"most_rows": self._doors.max_rows}, [body])
         return meta["version"], unpacked(meta["history"], history)
 
     async def _stream(self, choice: Choice, forecast: BulkForecast) -> AsyncGenerator[bytes, None]:

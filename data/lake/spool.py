@@ -165,9 +165,8 @@ class Spool:
                         self._segments[table] = self._written_again(segment)
                     except OSError:
                         _log.exception("segment %s was deleted, and its rows cannot be written again yet", segment.path)
-            # The duplicate stays valid even if the segment is closed meanwhile.
             unsynced = [segment for segment in self._segments.values() if segment.size > segment.synced_size]
-            live = [(segment, os.dup(segment.fd), segment.size) for segment in unsynced]
+            live = [(segment, fd, segment.size) for segment in unsynced if (fd := _duplicate(segment)) is not None]
         for segment, fd, size in live:
             started_s = time.perf_counter()
             try:
@@ -342,6 +341,15 @@ def _write_all(fd: int, data: bytes) -> None:
     written = os.write(fd, data)
     while written < len(data):  # a full disk or a signal may cut a write short
         written += os.write(fd, memoryview(data)[written:])
+
+
+def _duplicate(segment: _Segment) -> int | None:
+    """A descriptor that stays valid even if the segment is closed meanwhile; None where the process has none left: the next round."""
+    try:
+        return os.dup(segment.fd)
+    except OSError:
+        _log.exception("segment %s cannot be forced to the device now", segment.path)
+        return None
 
 
 def _is_deleted(segment: _Segment) -> bool:

@@ -126,6 +126,9 @@ def test_other_refusals(served: Served, client: Any) -> None:
         client.invoke(some_histories(2_001).round(1))
     with pytest.raises(Exception, match=r"413.*REQUEST_LIMIT_EXCEEDED.*bytes"):
         client.invoke(some_histories(6_000))
+    for form in ({"inputs": [[]] * 2_001}, {"dataframe_split": {"columns": ["history"], "data": [[1]] * 2_001}}):
+        counted = served.api.post("/invocations", form)
+        assert (counted.status_code, "2000 trajectories" in counted.text) == (413, True), "counted before any is judged"
     csv = served.api.post("/invocations", b"history\n1", **{"Content-Type": "text/csv"})
     assert csv.status_code == 400
 

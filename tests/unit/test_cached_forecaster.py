@@ -127,6 +127,17 @@ def test_a_failure_is_not_remembered() -> None:
         cache.forecast(np.zeros((1, 7, 2)))
 
 
+def test_what_nobody_can_be_answered_with_is_not_remembered() -> None:
+    class Stumbles(Asked):
+        def forecast(self, history_m: FloatArray) -> Forecast:
+            found = super().forecast(history_m)
+            return found if len(self.questions) > 1 else Forecast(found.mean_m * np.nan, found.covariance_m2, found.weights)
+
+    cache = CachedForecaster(Stumbles(), 10)
+    assert np.isnan(cache.forecast(a_history()).mean_m).all()
+    assert_equal(cache.forecast(a_history()), Asked().forecast(a_history()))
+
+
 def test_threads_may_ask_at_once() -> None:
     cache = CachedForecaster(Asked(), 5)
     histories = probe_histories(DEFAULT_WINDOW)

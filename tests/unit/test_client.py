@@ -130,6 +130,21 @@ def test_not_ready_is_an_answer(kind: Kind) -> None:
     assert len(server.received) == 1
 
 
+@pytest.mark.parametrize("token", ["", "tok_secret\n", " tok_secret", "tok sécret", "tok_\x00secret"])
+@pytest.mark.parametrize("client", [TrajOpsClient, AsyncTrajOpsClient])
+def test_a_token_that_can_never_work_is_refused_and_not_shown(client: type, token: str) -> None:
+    with pytest.raises(ValueError, match="the token is empty, or holds") as caught:
+        client("http://127.0.0.1:8000", token)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:99999", "http://a:b", "http://[::1", "http://a?x=1", "http://a#f", "http://"])
+@pytest.mark.parametrize("client", [TrajOpsClient, AsyncTrajOpsClient])
+def test_an_address_that_is_none_is_refused(client: type, url: str) -> None:
+    with pytest.raises(ValueError, match="no address of an API"):
+        client(url)
+
+
 @pytest.mark.parametrize(
     ("url", "options"),
     [

@@ -20,7 +20,7 @@ from data.lake.group_commit import GroupCommit
 from data.lake.spool import Spool, base_name, lines_of, table_of
 from tests.builders import CLOCK_NS, a_prediction_event, an_observation_event, an_outcome_event
 from trajops.errors import InvalidInput, Unavailable
-from trajops.telemetry import TABLES
+from trajops.telemetry import TABLES, ObservationEvent
 
 
 class HandClock:
@@ -185,6 +185,23 @@ def test_wrong_calls_are_refused(writer: Spool) -> None:
         writer.write_lines("predictions", b"{}")
     with pytest.raises(InvalidInput, match="writer id"):
         Spool(writer.folder, writer_id="a.b")
+
+
+def test_without_a_descriptor_left_nothing_is_let_go_of(writer: Spool, clock: HandClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(_fd: int) -> int:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    writer.write("predictions", [a_prediction_event("p1")])
+    clock.ns += int(60e9)
+    # A younger segment of another table, which only needs its rows forced to the device.
+    writer.write("observations", [ObservationEvent(CLOCK_NS, 1.0, "s", "a", 0.0, 0.0)])
+    monkeypatch.setattr("data.lake.spool.os.dup", none_left)
+    writer.sync()
+    monkeypatch.undo()
+    writer.sync()
+    writer.close()
+    assert [name for name in names(writer) if name.endswith(".open")] == []
+    assert len(rows(writer)) == 2
 
 
 def test_a_segment_is_closed_by_age_also_when_idle(writer: Spool, clock: HandClock) -> None:

@@ -2,14 +2,13 @@
 
 import asyncio
 import ssl
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
 import httpx
 
 from trajops.client.call import Call, SendsAwaiting
-from trajops.client.exchange import Broken, Exchange, Options, Reply, Waits
+from trajops.client.exchange import Broken, Exchange, Options, Reply, Waits, causes
 from trajops.client.routes import Routes
 
 A = TypeVar("A")
@@ -64,25 +63,17 @@ class AsyncTrajOpsClient(Routes, SendsAwaiting):
                 response = await self._http.request(
                     exchange.method, exchange.url, headers=exchange.headers, content=exchange.content, timeout=timeout
                 )
-        except (httpx.RequestError, TimeoutError) as error:
+        except (httpx.RequestError, ssl.SSLError, TimeoutError) as error:
             return _broken(error)
         return Reply(response.status_code, response.reason_phrase, response.headers, response.content)
 
 
-def _broken(error: httpx.RequestError | TimeoutError) -> Broken:
+def _broken(error: httpx.RequestError | ssl.SSLError | TimeoutError) -> Broken:
     is_unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
     if isinstance(error, httpx.PoolTimeout):
         return Broken(error, is_unsent, "timed out waiting for one of its connections")
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         return Broken(error, is_unsent, "timed out")
-    if is_unsent and any(isinstance(one, ssl.SSLError) for one in _causes(error)):
-        return Broken(error, is_unsent, f"no trusted connection: {error}")
+    if is_unsent and any(isinstance(one, ssl.SSLError) for one in causes(error)):
+        return Broken(error, is_unsent, f"no trusted connection: {str(error) or type(error).__name__}")
     return Broken(error, is_unsent, "connection refused" if is_unsent else "connection broken")
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it came from."""
-    found: BaseException | None = error
-    while found is not None:
-        yield found
-        found = found.__cause__ or found.__context__

@@ -4,6 +4,7 @@ Calls go through requests' adapter, which is urllib3's pool of connections and s
 Session, which is not, and which costs a fifth more.
 """
 
+import ssl
 import time
 from types import TracebackType
 from typing import Self, TypeVar
@@ -13,7 +14,7 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 from trajops.client.call import Call, SendsBlocking
-from trajops.client.exchange import Broken, Exchange, Options, Reply, Waits
+from trajops.client.exchange import Broken, Exchange, Options, Reply, Waits, causes
 from trajops.client.routes import Routes
 
 A = TypeVar("A")
@@ -93,6 +94,8 @@ def _broken(error: requests.RequestException | urllib3.exceptions.HTTPError) -> 
         return Broken(error, is_unsent=False, words="timed out")
     reason = getattr(error.args[0] if error.args else None, "reason", None)
     if isinstance(error, requests.exceptions.SSLError):
-        return Broken(error, is_unsent=True, words=f"no trusted connection: {reason or error}")
+        # Only where the certificate was not trusted is it certain that nothing was sent: a connection may break later too.
+        is_unsent = any(isinstance(one, ssl.SSLCertVerificationError) for one in causes(reason if reason is not None else error))
+        return Broken(error, is_unsent=is_unsent, words=f"no trusted connection: {reason or error}")
     is_unsent = isinstance(reason, urllib3.exceptions.NewConnectionError)
     return Broken(error, is_unsent=is_unsent, words="connection refused" if is_unsent else "connection broken")

@@ -3,11 +3,11 @@
 import random
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Generic, NamedTuple, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from pydantic import ValidationError
 
@@ -48,8 +48,11 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse at once what could never be called."""
-        if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(f"{self.base_url!r} is no address of an API; it begins with http:// or https://")
+        if not _is_address(self.base_url):
+            raise ValueError(f"{self.base_url!r} is no address of an API; it reads http://HOST:PORT or https://HOST:PORT, without ? and #")
+        if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip() == self.token != ""):
+            # Not shown: it is a secret.
+            raise ValueError("the token is empty, or holds blanks, line ends or other characters that no token has; None means anonymous")
         if min(self.connect_s, self.read_s, self.deadline_s) <= 0 or self.connections < 1:
             raise ValueError("connect_s, read_s and deadline_s must be above 0, connections at least 1")
 
@@ -187,3 +190,20 @@ class Exchange(Generic[A]):
         words = broken.words if self._tries == 1 else f"{broken.words}, tried {self._tries} times"
         said = f"the API at {self._options.base_url} does not answer ({words}); see whether it runs, and whether this is its address"
         return ApiUnavailable(said, cause=broken.cause, request_id=self.request_id, is_unsent=broken.is_unsent, tries=self._tries)
+
+
+def _is_address(base_url: str) -> bool:
+    """Whether an API may answer there."""
+    try:
+        parts = urlsplit(base_url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and not parts.query and not parts.fragment
+    except ValueError:
+        return False
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it came from."""
+    found: BaseException | None = error
+    while found is not None:
+        yield found
+        found = found.__cause__ or found.__context__

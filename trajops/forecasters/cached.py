@@ -105,7 +105,8 @@ class CachedForecaster:
         with self._lock:
             self.meter.misses += len(fresh)
             for key, packed in fresh:
-                if packed is not None:
+                # What no agent could be answered with is asked for again: the model may do better.
+                if packed is not None and np.isfinite(np.frombuffer(packed)).all():
                     self._rows[key] = packed
             while len(self._rows) > self._entries:
                 del self._rows[next(iter(self._rows))]

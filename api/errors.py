@@ -28,8 +28,10 @@ STATUS: dict[type[TrajOpsError], int] = {
     TrajOpsError: 500,
 }
 HTTP_CODES = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds after which the same request may succeed.", "schema": {"type": "integer"}}}
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
+    | ({"headers": _RETRY_AFTER} if status in {429, 503} else {})
     for status in (401, 403, 404, 409, 413, 422, 429, 503)
 }
 

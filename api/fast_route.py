@@ -33,6 +33,16 @@ from trajops.errors import TrajOpsError
 BEARER = HTTPBearer(description="A token of /v1/token, or an API key.", auto_error=False)
 MAX_REQUEST_ID = 128
 
+# What the OpenAPI document says of the header fields of an answer.
+_HEADERS = {
+    name: {"description": meaning, "schema": {"type": "string"}}
+    for name, meaning in {
+        "RateLimit": "What the client may still ask for now; only where it is limited.",
+        "RateLimit-Policy": "What it may ask for in all; only where it is limited.",
+        "X-Request-ID": "The id of the request, if the client gave one.",
+    }.items()
+}
+
 logger = logging.getLogger(__name__)
 
 
@@ -159,7 +169,7 @@ class FastRoute(APIRoute):
             response_model=gives,
             tags=[tag],
             dependencies=[Depends(BEARER)],
-            responses={status: DOCUMENTED[status] for status in (401, 403, 404, 413, 422, 429, 503)},
+            responses={200: {"headers": _HEADERS}, **{status: DOCUMENTED[status] for status in (401, 403, 404, 413, 422, 429, 503)}},
             generate_unique_id_function=lambda route: route.name,
         )
         self.app = endpoint

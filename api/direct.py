@@ -166,8 +166,12 @@ class DirectProtocol(HttpToolsProtocol):
         self.send_400_response(message)
 
     def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more: it may still be listening for the answer to what it has sent."""
-        self._is_half_closed = self._is_answering()
+        """The client sends no more: it may still be listening, or it has left.
+
+        What is answered at the end of this turn still leaves. Whoever waits for longer has left, as for any server: nobody should
+        go on working for it.
+        """
+        self._is_half_closed = hasattr(self.cycle, "door") and self._is_answering()
         return self._is_half_closed
 
     def _is_answering(self) -> bool:

@@ -26,6 +26,9 @@ PATIENCE_S = 30
 # the lock several times for a prediction, waits for whole slices of the batch.
 SWITCH_S = 0.0005
 
+# What comes after that (telling the device, closing the stores) has so long, seconds.
+CLOSE_S = 10
+
 # How uvicorn serves the API.
 OPTIONS: dict[str, Any] = {
     "loop": "uvloop",
@@ -84,5 +87,5 @@ def serve(parts: Parts, workers: int) -> bool:
         server = uvicorn.Server(config)
         server.run()
         return server.started
-    Processes(config, sockets=[config.bind_socket()]).run()
+    Processes(config, [config.bind_socket()], leave_s=settings.drain_s + GRACE_S + CLOSE_S).run()
     return True

@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,26 @@ def test_all_processes_answer_and_one_that_is_killed_is_replaced(two: Server) ->
     after = two.everybody(1, besides=frozenset(before))
     assert len(after - before) == 1
     assert len(two.children()) == 2
+
+
+def test_a_process_that_hangs_keeps_nobody_from_leaving(tmp_path: Path) -> None:
+    server = Server(tmp_path, "--workers", "2")
+    try:
+        server.wait_until(200)
+        hung, other = server.children()
+        os.kill(hung, signal.SIGSTOP)
+        time.sleep(1.0)  # so that it has been asked whether it lives
+        began_s = time.monotonic()
+        server.process.send_signal(signal.SIGTERM)
+        while "State:\tZ" not in Path(f"/proc/{other}/status").read_text():  # ended, and not fetched yet
+            assert time.monotonic() < began_s + 15, "the other one hears of it while the first hangs"
+            time.sleep(0.05)
+        assert server.process.wait(60) == 0
+    finally:
+        for pid in server.children() if server.process.poll() is None else ():
+            os.kill(pid, signal.SIGKILL)
+        server.process.kill()
+        server.process.wait()
 
 
 def test_all_processes_are_replaced_one_after_another(two: Server) -> None:

@@ -277,10 +277,10 @@ def test_a_request_that_offers_another_protocol_is_answered_in_this_one(both: Bo
 
 
 def test_who_sends_no_more_still_hears_the_answer(both: Both) -> None:
-    for request in (post(both, BODY), post(both, a_body(model_version=1)), post(both, OBSERVATIONS, path="/observations")):
-        for _ in range(10):
-            assert exchanged(both.direct, request, ends=True).startswith(b"HTTP/1.1 200")
-        assert exchanged(both.direct, request[:-5], ends=True) == b""
+    request = post(both, BODY)
+    for _ in range(30):
+        assert exchanged(both.direct, request, ends=True).startswith(b"HTTP/1.1 200")
+    assert exchanged(both.direct, request[:-5], ends=True) == b""
 
 
 def test_what_follows_a_body_decides_nothing(both: Both) -> None:

@@ -2,7 +2,9 @@
 
 import math
 import timeit
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Self
 
 import lightgbm
 import numpy as np
@@ -19,6 +21,7 @@ from trajops.forecasters.gaussian_mlp import GaussianMLP
 from trajops.forecasters.kalman import Kalman, KalmanNoise
 from trajops.forecasters.linear import LinearForecaster
 from trajops.ports import Forecaster
+from trajops.trajectories import FloatArray, WindowSpec
 from trajops.windows import Windows
 from workers.training import fit_boosting, fit_constant_velocity, fit_mlp
 from workers.training.export import tree_attributes
@@ -92,9 +95,17 @@ def test_layers_that_do_not_fit_are_refused(weights: list[np.ndarray], biases: l
         GaussianMLP(weights, biases, np.ones(12))
 
 
+class Linear(LinearForecaster):
+    """The family without a member's way to be kept."""
+
+    @classmethod
+    def from_arrays(cls, window: WindowSpec, arrays: Mapping[str, FloatArray]) -> Self:
+        raise AssertionError("nothing is kept here")
+
+
 def test_linear_weights_must_sum_to_one() -> None:
     with pytest.raises(ShapeError, match="sum to one"):
-        LinearForecaster(np.full((12, 8), 0.2), np.ones(12))
+        Linear(np.full((12, 8), 0.2), np.ones(12))
 
 
 def test_fitted_arrays_cannot_be_written_to() -> None:

@@ -1,5 +1,6 @@
 """Forecasts that are one matrix product: each predicted position is a fixed mixture of the observed ones."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import ClassVar, Self
 
@@ -10,7 +11,7 @@ from trajops.forecasters.frames import checked_history, frozen
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast, WindowSpec, checked
 
 
-class LinearForecaster:
+class LinearForecaster(ABC):
     """Mean = weights @ history, and one isotropic variance per step.
 
     Rows of the weights sum to one and both axes share them: that makes the forecast equivariant to translation and rotation.
@@ -67,6 +68,6 @@ class LinearForecaster:
         return {"variance_m2": self.variance_m2}
 
     @classmethod
+    @abstractmethod
     def from_arrays(cls, window: WindowSpec, arrays: Mapping[str, FloatArray]) -> Self:
         """Build the model from what `arrays` returned."""
-        raise NotImplementedError

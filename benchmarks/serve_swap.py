@@ -3,7 +3,8 @@
 Three versions of the champion network take turns by the API's own routes, two promotions and then a rollback; the process keeps as few
 warm as it can, so that a promotion loads its version anew while the others are being answered. Each connection is an agent of its own,
 with its own history; its answers are held against what each version says to that history (`swap_ledger`). One wrong or failed
-answer among them (at least 100,000 while versions are swapped, and 20 swaps) ends the benchmark with an error.
+answer among them (at least 100,000 while versions are swapped, and 20 swaps: rounds are added until there were so many) ends the
+benchmark with an error.
 
 The value is the CPU time of an answer while versions are swapped, over that while none is, in turn and in the same run: loading,
 warming and the releases themselves are in it. Beside it the 99th percentile of both.
@@ -120,11 +121,12 @@ def run(
     families: tuple[str, ...] = VERSIONS,
     *,
     rounds: int = 5,
+    swaps: int = 20,
     requests: int = 60_000,
     quiet_requests: int = 10_000,
     period_s: float = PERIOD_S,
 ) -> Measurement:
-    """Load with and without swaps in turn, and judge every answer."""
+    """Load with and without swaps in turn, for at least so many rounds and swaps, and judge every answer."""
     with tempfile.TemporaryDirectory() as folder:
         product = prepare(Path(folder), *families)
         histories = histories_m(CONNECTIONS)
@@ -135,7 +137,7 @@ def run(
             releases = Releases(port, product, ledger)
             load.closed_loop("127.0.0.1", port, asked, requests=2_000)
             found = []
-            for _ in range(rounds):
+            while len(found) < rounds or releases.count < swaps:
                 quiet = _cost(port, server.pid, asked, quiet_requests, ledger)
                 with swapping(releases, period_s):
                     swapped = _cost(port, server.pid, asked, requests, ledger)
@@ -144,7 +146,7 @@ def run(
     if faults:
         raise RuntimeError(f"of {len(ledger.heard)} answers, {faults.total()} were wrong: {dict(faults)}")
     ratios = [swapped[0] / quiet[0] for quiet, swapped in found]
-    return Measurement(statistics.median(ratios), {"wrong": 0, **_details(found, ratios), **_counts(ledger, releases, rounds * requests)})
+    return Measurement(statistics.median(ratios), {"wrong": 0, **_details(found, ratios), **_counts(ledger, releases, len(found) * requests)})
 
 
 def _cost(port: int, pid: int, asked: list[bytes], requests: int, ledger: SwapLedger) -> tuple[float, load.Load]:

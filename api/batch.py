@@ -23,6 +23,7 @@ from api.bulk_endpoint import Asked, Reply
 from api.json_tasks import unpacked
 from api.json_workers import INLINE_BYTES
 from api.named_rows import SLICE, NamedRows, beyond
+from api.request_body import Departure
 from trajops.errors import InvalidInput, TrajOpsError
 from trajops.services.bulk import Asked as Version
 from trajops.services.bulk import BulkForecast, Choice, bad_rows
@@ -57,7 +58,7 @@ class Batches:
         batch, history_m = await self._read(asked.body)
         self._admit(batch, asked)
         if batch.agent_id is None:
-            choice, forecast, errors = await self._forecast(batch, history_m)
+            choice, forecast, errors = await self._forecast(batch, history_m, asked.departure)
             return await _reply(batch, self._anonymous_columns(choice, forecast, errors))
         if batch.is_columns:
             await self._await_version(batch)
@@ -116,11 +117,13 @@ class Batches:
             yield await asyncio.to_thread(part, first)
         yield writer.end()
 
-    async def _forecast(self, batch: Batch, history_m: FloatArray) -> tuple[Choice, BulkForecast, dict[int, TrajOpsError]]:
+    async def _forecast(
+        self, batch: Batch, history_m: FloatArray, departure: Departure
+    ) -> tuple[Choice, BulkForecast, dict[int, TrajOpsError]]:
         """Forecast rows that name no agent, and count them; rows that cannot be used are forecast as zeros, and have an error."""
         choice = await self._doors.choose(cast("Version | None", batch.model_version))
         errors = _errors(batch, history_m)
-        forecast = await self._doors.forecast(choice, _blanked(history_m, errors), np.float64)
+        forecast = await self._doors.forecast(choice, _blanked(history_m, errors), departure, np.float64)
         self._doors.count(choice, np.delete(forecast.is_baseline, list(errors)), DOOR)
         return choice, forecast, errors
 

@@ -6,14 +6,16 @@ from typing import Any
 
 import numpy as np
 
+from api.bulk_endpoint import Asked
 from api.fast_route import Call, take
 from api.json_tasks import packed
 from api.json_workers import JsonWorkers
 from api.metrics import Meters
-from api.request_body import too_many
+from api.request_body import Departure, too_many
 from api.warm_up import WarmUp
 from trajops.errors import InvalidInput, NoModelReady
-from trajops.services.bulk import Asked, Bulk, BulkForecast, Choice, bad_rows
+from trajops.services.bulk import Asked as Version
+from trajops.services.bulk import Bulk, BulkForecast, Choice, bad_rows
 from trajops.services.predict import BASELINE
 from trajops.trajectories import BoolArray, FloatArray
 
@@ -46,21 +48,22 @@ class BulkDoors:
         self._warm_up = warm_up
         self._meters = meters
 
-    async def answer(self, call: Call, asked: Asked | None, history_m: FloatArray, door: str) -> tuple[Choice, BulkForecast]:
+    async def answer(self, asked: Asked, version: Version | None, history_m: FloatArray, door: str) -> tuple[Choice, BulkForecast]:
         """Let rows in, forecast them with the model that was asked for, and count them: all that a translating door needs.
 
         Raises:
             TooLarge, RateLimited: as `admit` raises.
             NotFound, NoModelReady: as `choose` raises.
             InvalidInput: naming the rows that cannot be used.
+            ClientGone: if the client has hung up.
         """
-        self.admit(call, len(history_m))
-        choice = await self.choose(asked)
-        forecast = await self.forecast(choice, history_m)
+        self.admit(asked.call, len(history_m))
+        choice = await self.choose(version)
+        forecast = await self.forecast(choice, history_m, asked.departure)
         self.count(choice, forecast.is_baseline, door)
         return choice, forecast
 
-    async def choose(self, asked: Asked | None) -> Choice:
+    async def choose(self, version: Version | None) -> Choice:
         """The champion, or the version asked for, loaded while the client waits.
 
         Raises:
@@ -68,16 +71,22 @@ class BulkDoors:
             NoModelReady: if it is not warm in time.
         """
         try:
-            return self.bulk.choose(asked)
+            return self.bulk.choose(version)
         except NoModelReady as error:
             await self._warm_up(error)
-        return self.bulk.choose(asked)
+        return self.bulk.choose(version)
 
-    async def forecast(self, choice: Choice, history_m: FloatArray, dtype: type = np.float32) -> BulkForecast:
-        """Forecast (N, t_obs, 2) metres, all of whose rows must be good, into arrays of `dtype`."""
+    async def forecast(self, choice: Choice, history_m: FloatArray, departure: Departure, dtype: type = np.float32) -> BulkForecast:
+        """Forecast (N, t_obs, 2) metres, all of whose rows must be good, into arrays of `dtype`.
+
+        Raises:
+            InvalidInput: naming the rows that cannot be used.
+            ClientGone: if the client has hung up.
+        """
         if len(history_m) <= INLINE_ROWS:
-            return self._forecast(choice, history_m, dtype)
-        return await asyncio.to_thread(self._forecast, choice, history_m, dtype)
+            return self._forecast(choice, history_m, departure, dtype)
+        departure.watch()
+        return await asyncio.to_thread(self._forecast, choice, history_m, departure, dtype)
 
     def count(self, choice: Choice, is_baseline: BoolArray, door: str) -> None:
         """Count answered rows: those of the model, and those that the baseline answered for it."""
@@ -140,7 +149,7 @@ class BulkDoors:
         if call.client.bucket is not None:
             take(call.client.bucket, rows)
 
-    def _forecast(self, choice: Choice, history_m: FloatArray, dtype: type) -> BulkForecast:
+    def _forecast(self, choice: Choice, history_m: FloatArray, departure: Departure, dtype: type) -> BulkForecast:
         bad = bad_rows(history_m)
         if len(bad):
             named = ", ".join(map(str, bad[:_NAMED_ROWS].tolist()))
@@ -149,7 +158,7 @@ class BulkDoors:
                 f"history holds numbers that are not finite, or beyond ±1e7 m, in row {named}{more} (counted from 0); leave such rows out. "
                 "A tensor has no place for an error of one row: /batch_predict answers the others"
             )
-        return self.bulk.forecast(choice, history_m, dtype)
+        return self.bulk.forecast(choice, history_m, dtype, check=departure.check)
 
 
 def version_asked(text: str) -> Any:

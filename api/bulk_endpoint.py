@@ -100,7 +100,20 @@ class BulkEndpoint:
         started_s = time.perf_counter()
         headers = dict(scope["headers"])
         request_id = checked_request_id(headers.get(b"x-request-id", b"")) or new_request_id()
-        bucket, departure = None, Departure(receive)
+        departure = Departure(receive)
+        try:
+            status = await self._answer(scope, receive, send, headers, request_id, departure)
+        except ClientGone:
+            logger.info("%s: the client has hung up before it had its whole answer", scope["path"], extra={"request_id": request_id})
+            return
+        finally:
+            departure.close()
+        self._meter.observe(status, time.perf_counter() - started_s)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, headers: Mapping[bytes, bytes], request_id: str, departure: Departure
+    ) -> int:
+        bucket, path = None, scope["path"]
         try:
             client = await self._gate.admit(bearer(headers.get(b"authorization")))
             client.require_scope("predict")
@@ -111,19 +124,10 @@ class BulkEndpoint:
                 body = await asyncio.to_thread(self._uncompressed, body, encoding)
             reply = await self.use(Asked(Call(client, request_id), scope.get("path_params", {}), headers, body, departure))
         except ClientGone:
-            departure.close()
-            return
+            raise
         except Exception as error:  # noqa: BLE001 - every request gets an answer
-            status = await self._refuse(error, bucket, scope["path"], request_id, send)
-        else:
-            try:
-                status = await self._send(reply, bucket, request_id, scope["path"], departure, send)
-            except ClientGone:
-                logger.info("%s: the client has hung up in the middle of its answer", scope["path"], extra={"request_id": request_id})
-                return
-            finally:
-                departure.close()
-        self._meter.observe(status, time.perf_counter() - started_s)
+            return await self._refuse(error, bucket, path, request_id, send)
+        return await self._send(reply, bucket, request_id, path, departure, send)
 
     async def _send(self, reply: Reply, bucket: ClientBucket | None, request_id: str, path: str, departure: Departure, send: Send) -> int:
         parts = reply.parts

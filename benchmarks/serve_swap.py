@@ -146,7 +146,8 @@ def run(
     if faults:
         raise RuntimeError(f"of {len(ledger.heard)} answers, {faults.total()} were wrong: {dict(faults)}")
     ratios = [swapped[0] / quiet[0] for quiet, swapped in found]
-    return Measurement(statistics.median(ratios), {"wrong": 0, **_details(found, ratios), **_counts(ledger, releases, len(found) * requests)})
+    counts = _counts(ledger, releases, len(found) * requests)
+    return Measurement(statistics.median(ratios), {"wrong": 0, **_details(found, ratios), **counts})
 
 
 def _cost(port: int, pid: int, asked: list[bytes], requests: int, ledger: SwapLedger) -> tuple[float, load.Load]:

@@ -91,7 +91,7 @@ class Invocations:
             raise InvalidInput("this takes application/json only, not CSV or Parquet: a trajectory is a tensor")
         doors = self._doors
         model_version, history_m = await self._read(asked.body)
-        choice, forecast = await doors.answer(asked.call, model_version, history_m, DOOR)
+        choice, forecast = await doors.answer(asked, model_version, history_m, DOOR)
         stream = self._stream(choice, forecast)
         if len(history_m) * JSON_BYTES_A_ROW <= INLINE_BYTES:
             return Reply([b"".join([part async for part in stream])])

@@ -180,7 +180,7 @@ class Infer:
         model_version = None if version is None else version_asked(version)
         request, history_m = await self._read(asked)
         wanted = request.wanted()
-        choice, forecast = await doors.answer(asked.call, model_version, history_m, DOOR)
+        choice, forecast = await doors.answer(asked, model_version, history_m, DOOR)
         outputs = oip.tensors(forecast)
         head = _head(request, choice, forecast)
         if any(wanted.values()):

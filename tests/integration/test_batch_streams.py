@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,7 @@ from tests.integration.test_oip import FailsOnSome, some_histories
 from tests.served_api import Served, served_api
 from trajops.deployments.routing import ModelRef
 from trajops.forecasters.constant_velocity import ConstantVelocity
+from trajops.services.bulk import BLOCK
 from trajops.trajectories import FloatArray, Forecast
 
 ROWS = 3_000
@@ -80,28 +81,54 @@ def items_body(rows: int, name: str) -> bytes:
 
 
 def columns_body(rows: int, name: str) -> bytes:
-    history = some_histories(rows).astype(float).round(3).tolist()
-    return json.dumps({"history": history, "agent_id": [f"{name}{n}" for n in range(rows)]}).encode()
+    return json.dumps({"history": nested(rows), "agent_id": [f"{name}{n}" for n in range(rows)]}).encode()
 
 
-FORMS: dict[str, tuple[str, Callable[[int], bytes]]] = {
-    "items": (JSON, lambda rows: items_body(rows, "left-items")),
-    "columns": (JSON, lambda rows: columns_body(rows, "left-columns")),
-    "arrow": (ARROW, lambda rows: arrow_body(rows, "left-arrow")),
-    "anonymous-arrow": (ARROW, lambda rows: arrow_body(rows, None)),
+def nested(rows: int) -> list[Any]:
+    rounded: list[Any] = some_histories(rows).astype(float).round(3).tolist()
+    return rounded
+
+
+def oip_body(rows: int) -> bytes:
+    tensor = {"name": "history", "shape": [rows, 8, 2], "datatype": "FP32", "data": nested(rows)}
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+class Form(NamedTuple):
+    """One way to ask for many rows.
+
+    Attributes:
+        body: for so many rows.
+        at_once: rows that are forecast in one go, if none are recorded.
+    """
+
+    body: Callable[[int], bytes]
+    path: str = "/batch_predict"
+    media_type: str = JSON
+    at_once: int | None = None
+
+
+FORMS = {
+    "items": Form(lambda rows: items_body(rows, "left-items")),
+    "columns": Form(lambda rows: columns_body(rows, "left-columns")),
+    "arrow": Form(lambda rows: arrow_body(rows, "left-arrow"), media_type=ARROW),
+    "anonymous-arrow": Form(lambda rows: arrow_body(rows, None), media_type=ARROW, at_once=2_048),
+    "anonymous-columns": Form(lambda rows: json.dumps({"history": nested(rows)}).encode(), at_once=BLOCK),
+    "oip": Form(oip_body, "/v2/models/trajectory/infer", at_once=BLOCK),
+    "mlflow": Form(lambda rows: json.dumps({"inputs": {"history": nested(rows)}}).encode(), "/invocations", at_once=BLOCK),
 }
 
 
-Ask = Callable[[str, bytes], http.client.HTTPConnection]
+Ask = Callable[[Form, int], http.client.HTTPConnection]
 
 
 @pytest.fixture
 def ask(served: Served) -> Iterator[Ask]:
     with ExitStack() as stack:
 
-        def ask(media_type: str, body: bytes) -> http.client.HTTPConnection:
+        def ask(form: Form, rows: int) -> http.client.HTTPConnection:
             connection = stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)))
-            connection.request("POST", "/batch_predict", body, {**served.headers, "Content-Type": media_type})
+            connection.request("POST", form.path, form.body(rows), {**served.headers, "Content-Type": form.media_type})
             return connection
 
         yield ask
@@ -116,7 +143,7 @@ def wait_until(is_so: Callable[[], bool]) -> None:
 
 def test_items_leave_while_later_ones_are_still_answered(ask: Ask, model: Gated) -> None:
     model.begin(PART + 1)
-    connection = ask(JSON, items_body(ROWS, "stream"))
+    connection = ask(Form(lambda rows: items_body(rows, "stream")), ROWS)
     answer = connection.getresponse()
     try:
         assert answer.read(10) == b'{"items":['
@@ -130,7 +157,7 @@ def test_items_leave_while_later_ones_are_still_answered(ask: Ask, model: Gated)
 @pytest.mark.parametrize("name", ["agent", None])
 def test_arrow_leaves_a_record_batch_at_a_time(ask: Ask, model: Gated, name: str | None) -> None:
     model.begin(2_048 + 1 if name is None else PART + 1)
-    answer = ask(ARROW, arrow_body(ROWS, name)).getresponse()
+    answer = ask(Form(lambda rows: arrow_body(rows, name), media_type=ARROW), ROWS).getresponse()
     try:
         assert answer.headers["content-type"] == ARROW
         reader = pa.ipc.open_stream(answer)
@@ -173,14 +200,13 @@ class Watched(Departure):
         self.is_closed = True
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", FORMS)
 def test_a_client_that_hangs_up_is_not_answered_further(
-    served: Served, ask: Ask, model: Gated, form: str, departures: list[Watched]
+    served: Served, ask: Ask, model: Gated, name: str, departures: list[Watched]
 ) -> None:
-    media_type, body = FORMS[form]
-    rows = 10_000
+    form = FORMS[name]
     model.begin(PART + SLICE)
-    connection = ask(media_type, body(rows))
+    connection = ask(form, 10_000)
     try:
         assert model.reached.wait(20)
         [departure] = departures
@@ -190,21 +216,20 @@ def test_a_client_that_hangs_up_is_not_answered_further(
     finally:
         model.gate.set()
     wait_until(lambda: departure.is_closed)
-    # The slice that was being answered is finished, of rows without an agent the part; none is begun after it.
-    assert model.rows == (2_048 if form == "anonymous-arrow" else PART + SLICE)
-    events = [event for event in recorded(served.api) if event["agent_id"].startswith(f"left-{form}")]
-    assert len(events) == (0 if form == "anonymous-arrow" else model.rows)
+    # The slice that was being answered is finished, of rows without an agent the part or block; none is begun after it.
+    assert model.rows == (form.at_once or PART + SLICE)
+    events = [event for event in recorded(served.api) if event["agent_id"].startswith(f"left-{name}")]
+    assert len(events) == (0 if form.at_once else model.rows)
     assert served.api.post("/predict", {"agent_id": "next", "history": [[0, 0]] * 8}).status_code == 200
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_who_stays_is_answered_to_the_end_and_may_go_on(served: Served, model: Gated, form: str, departures: list[Watched]) -> None:
+@pytest.mark.parametrize("form", FORMS.values(), ids=list(FORMS))
+def test_who_stays_is_answered_to_the_end_and_may_go_on(served: Served, model: Gated, form: Form, departures: list[Watched]) -> None:
     """The watch takes nothing from the requests that follow on the same connection."""
-    media_type, body = FORMS[form]
     model.begin(10**9)
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
     for _ in range(3):
-        connection.request("POST", "/batch_predict", body(ROWS), {**served.headers, "Content-Type": media_type})
+        connection.request("POST", form.path, form.body(ROWS), {**served.headers, "Content-Type": form.media_type})
         answer = connection.getresponse()
         assert answer.status == 200
         assert answer.read()
@@ -229,14 +254,14 @@ def test_rows_of_models_with_different_modes_share_one_answer(
     model.begin(10**9)
     mixed(served, monkeypatch)
     rows = 700
-    answer = ask(JSON, columns_body(rows, "mixed")).getresponse()
+    answer = ask(Form(lambda rows: columns_body(rows, "mixed")), rows).getresponse()
     columns = json.loads(answer.read())
     versions = columns["model_version"]
     assert set(versions) == {GATED, TWO_MODES}
     modes = [1 if version == GATED else 2 for version in versions]
     for name in ("weights", "positions", "covariance"):
         assert [len(row) for row in columns[name]] == modes
-    table = pa.ipc.open_stream(ask(ARROW, arrow_body(rows, "mixed")).getresponse().read()).read_all()
+    table = pa.ipc.open_stream(ask(Form(lambda rows: arrow_body(rows, "mixed"), media_type=ARROW), rows).getresponse().read()).read_all()
     assert table.schema.metadata[b"modes"] == b"2"
     assert table.column("model_version").to_pylist() == versions
     weights = np.array(table.column("weights").to_pylist())
@@ -251,7 +276,7 @@ def test_a_model_with_more_modes_that_comes_in_the_middle_has_no_place(
     served: Served, ask: Ask, model: Gated, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model.begin(PART + 1)
-    answer = ask(ARROW, arrow_body(ROWS, "late")).getresponse()
+    answer = ask(Form(lambda rows: arrow_body(rows, "late"), media_type=ARROW), ROWS).getresponse()
     assert model.reached.wait(20)
     mixed(served, monkeypatch)
     model.gate.set()

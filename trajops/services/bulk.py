@@ -4,6 +4,7 @@ Truth arrives for agents. A row without one can never be scored, so it is answer
 a unit there is nothing to assign a variant to, so the champion answers, or the version that is asked for.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -65,6 +66,10 @@ def bad_rows(history_m: FloatArray) -> NDArray[np.intp]:
     if not len(flat_m) or (flat_m.max() <= LARGEST_M and flat_m.min() >= -LARGEST_M):  # false where a number is not one
         return np.empty(0, dtype=np.intp)
     return np.flatnonzero(~(np.abs(flat_m) <= LARGEST_M).all(axis=1))
+
+
+def _go_on() -> None:
+    """Somebody waits."""
 
 
 class Bulk:
@@ -129,7 +134,15 @@ class Bulk:
         except Exception:  # noqa: BLE001 - whatever a model raises is counted where it is asked for an answer
             return 1
 
-    def forecast(self, choice: Choice, history_m: FloatArray, dtype: type = np.float32, *, most_modes: int | None = None) -> BulkForecast:
+    def forecast(
+        self,
+        choice: Choice,
+        history_m: FloatArray,
+        dtype: type = np.float32,
+        *,
+        most_modes: int | None = None,
+        check: Callable[[], None] = _go_on,
+    ) -> BulkForecast:
         """Forecast (N, t_obs, 2) metres, all finite, into arrays of `dtype`. Lets other threads run.
 
         Args:
@@ -137,15 +150,18 @@ class Bulk:
             history_m: (N, t_obs, 2) metres.
             dtype: of the forecast.
             most_modes: most that there is a place for; a model that answers with more has failed.
+            check: is called before each `BLOCK` of rows, and raises if nobody waits for them any more.
 
         Raises:
             ShapeError: if there is no row, or they do not have that shape.
+            Exception: what `check` raises.
         """
         rows, window = len(history_m), self.window
         if not rows or history_m.shape[1:] != (window.t_obs, 2):
             raise ShapeError(f"history must have shape (N, {window.t_obs}, 2) with N ≥ 1, not {history_m.shape}")
         blocks = _Blocks(rows, window.t_pred, dtype)
         for first in range(0, rows, BLOCK):
+            check()
             block_m = np.asarray(history_m[first : first + BLOCK], dtype=np.float64)
             blocks.put(first, *self._block(choice, block_m, most_modes))
         return blocks.whole()

@@ -24,7 +24,7 @@ PATIENCE_S = 30
 
 # A thread that answers a batch is asked for Python's lock after so long, seconds. With the default of 5 ms the event loop, which needs
 # the lock several times for a prediction, waits for whole slices of the batch.
-SWITCH_S = 0.0005
+SWITCH_S = 0.00005
 
 # What comes after that (telling the device, closing the stores) has so long, seconds.
 CLOSE_S = 10

@@ -15,6 +15,8 @@ import httptools
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from api.errors import PROTOCOL_ERRORS, render_protocol
+
 # Where the application's lifespan state has its doors: a dictionary of `Door` by request target.
 DOORS = "trajops.doors"
 # A larger body is read by the ordinary way, which can tell the client to wait.
@@ -24,7 +26,6 @@ LARGEST_HEAD_BYTES = 64 * 1024
 HEAD_S, BODY_S = 20.0, 30.0
 # What a client offers to go on with instead of HTTP/1.1; nothing of it is spoken here.
 _OFFERS = {b"upgrade", b"connection", b"http2-settings"}
-_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 # How soon a connection with a request that is not wholly read is looked at again when the server leaves, seconds.
 _AGAIN_S = 0.01
 
@@ -136,9 +137,7 @@ class DirectProtocol(HttpToolsProtocol):
         if self._head_since_s is not None and self._heads == heads:
             self._head_bytes += len(data)
             if self._head_bytes > LARGEST_HEAD_BYTES and not self.transport.is_closing():
-                self.logger.warning("the head of a request is larger than %d bytes", LARGEST_HEAD_BYTES)
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+                self._refuse_connection(431)
 
     def _decline(self, rest: bytes) -> None:
         """Go on in HTTP/1.1 with a request that offers to go on in something else: as if it had not, which RFC 9110 7.8 allows."""
@@ -161,9 +160,16 @@ class DirectProtocol(HttpToolsProtocol):
             self.cycle.keep_alive = False
             self.flow.pause_reading()
             return
-        message = "Invalid HTTP request received."
-        self.logger.warning(message)
-        self.send_400_response(message)
+        self._refuse_connection(400)
+
+    def _refuse_connection(self, status: int) -> None:
+        """Say why this is no request, and close."""
+        refusal = render_protocol(status)
+        self.logger.warning("%s: %s", refusal.status, PROTOCOL_ERRORS[status][1])
+        fields = b"".join([b"%s: %s\r\n" % (name.lower().encode(), value.encode()) for name, value in refusal.headers.items()])
+        rest = b"connection: close\r\ncontent-length: %d\r\n\r\n" % len(refusal.content)
+        self.transport.write(b"".join((STATUS_LINE[status], self._default_lines(), fields, rest, refusal.content)))
+        self.transport.close()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more: it may still be listening, or it has left.

@@ -28,6 +28,11 @@ STATUS: dict[type[TrajOpsError], int] = {
     TrajOpsError: 500,
 }
 HTTP_CODES = {401: "unauthenticated", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+# What the server itself refuses, before there is a request: status → code, and what to do.
+PROTOCOL_ERRORS = {
+    400: ("malformed_request", "what came in is not HTTP/1.1; send a request line, header fields and a body as RFC 9112 has them"),
+    431: ("head_too_large", "the header fields are larger than 64 KiB; send fewer or shorter ones (credentials are the usual cause)"),
+}
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds after which the same request may succeed.", "schema": {"type": "integer"}}}
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
@@ -101,6 +106,11 @@ def render_invalid(found: Iterable[Mapping[str, Any]], request_id: str | None) -
     fields = field_problems(found)
     more = f" (and {len(fields) - 1} more)" if len(fields) > 1 else ""
     return _rendered(422, "invalid_input", f"{fields[0].field}: {fields[0].message}{more}", request_id, fields=fields)
+
+
+def render_protocol(status: int) -> Rendered:
+    """The problem of what is no request: one of `PROTOCOL_ERRORS`."""
+    return _rendered(status, *PROTOCOL_ERRORS[status], None)
 
 
 def _rendered(

@@ -4,12 +4,13 @@
 """
 
 import json
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from pydantic_core import PydanticUndefined
 
-from api.errors import status_of
+from api.errors import HTTP_CODES, PROTOCOL_ERRORS, status_of
 from api.metrics_export import FAMILIES
 from api.openapi import document
 from trajops import errors
@@ -73,6 +74,13 @@ def error_reference() -> str:
         pending += error.__subclasses__()
         meaning = (error.__doc__ or "").strip().splitlines()[0]
         lines.append(f'| <a id="{error.code}"></a>`{error.code}` | {status_of(error)} | {meaning} |')
+    told = "".join(lines)
+    for status, code in HTTP_CODES.items():
+        if f"`{code}`" in told:
+            continue
+        lines.append(f'| <a id="{code}"></a>`{code}` | {status} | {HTTPStatus(status).phrase}; `detail` says what there is. |')
+    for status, (code, meaning) in PROTOCOL_ERRORS.items():
+        lines.append(f'| <a id="{code}"></a>`{code}` | {status} | {meaning[0].upper()}{meaning[1:]}. |')
     return "\n".join(lines) + "\n"
 
 

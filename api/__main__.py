@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 
 from api.server import serve
@@ -33,7 +34,10 @@ def main() -> int:
     except EnvironmentProblem as problem:
         sys.stderr.write(f"api: {problem.message}\n")
         return 1
-    return 0 if serve(parts, workers) else 1
+    try:
+        return 0 if serve(parts, workers) else 1
+    except KeyboardInterrupt:  # Ctrl-C: the server has ended as it should, and raises it again
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

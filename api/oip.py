@@ -29,8 +29,9 @@ SHAPES: dict[str, list[int]] = {
 
 Parameters = dict[str, str | int | float | bool]
 
-
 NO_DATA = msgspec.Raw(b"null")
+# How much of what a client has sent is said back to it: inputs, and characters of a text.
+_NAMED, _SHOWN_CHARACTERS = 5, 80
 
 
 class InputTensor(msgspec.Struct, gc=False):
@@ -113,15 +114,16 @@ def history_of(request: InferRequest, raw: memoryview) -> FloatArray:
         InvalidInput: if there is not exactly the documented input.
     """
     if len(request.inputs) != 1 or request.inputs[0].name != INPUT:
-        names = ", ".join(tensor.name for tensor in request.inputs)
-        raise InvalidInput(f"the only input is {INPUT!r}, not {names or 'none'}")
+        names = ", ".join(_short(tensor.name) for tensor in request.inputs[:_NAMED])
+        more = f" and {len(request.inputs) - _NAMED} more" if len(request.inputs) > _NAMED else ""
+        raise InvalidInput(f"the only input is {INPUT!r}, not {names or 'none'}{more}")
     [tensor] = request.inputs
     dtype = DTYPES.get(tensor.datatype)
     if dtype is None:
-        raise InvalidInput(f"{INPUT} must be of datatype {' or '.join(DTYPES)}, not {tensor.datatype}")
+        raise InvalidInput(f"{INPUT} must be of datatype {' or '.join(DTYPES)}, not {_short(tensor.datatype)}")
     shape = tuple(tensor.shape)
     if len(shape) != 3 or shape[0] < 1 or shape[1:] != (_T_OBS, 2):
-        raise ShapeError(f"{INPUT} must have shape (N, {_T_OBS}, 2) with N ≥ 1, not {shape}")
+        raise ShapeError(f"{INPUT} must have shape (N, {_T_OBS}, 2) with N ≥ 1, not {_short(str(shape))}")
     size = tensor.parameters.get("binary_data_size")
     if size is None:
         return _from_json(tensor.data, shape, dtype)
@@ -130,6 +132,11 @@ def history_of(request: InferRequest, raw: memoryview) -> FloatArray:
         raise ShapeError(f"{INPUT} of shape {shape} takes {expected} raw bytes; binary_data_size says {size}, and {len(raw)} came")
     history_m: FloatArray = np.frombuffer(raw, dtype=dtype).reshape(shape)
     return history_m
+
+
+def _short(text: str) -> str:
+    """What a client has sent, as far as it is said back."""
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[:_SHOWN_CHARACTERS]}…"
 
 
 def _from_json(data: msgspec.Raw, shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:

@@ -63,6 +63,55 @@ def test_all_processes_are_replaced_one_after_another(two: Server) -> None:
     two.everybody(2, besides=before)
 
 
+def test_a_replacement_that_is_interrupted_leaves_nobody_behind(tmp_path: Path) -> None:
+    server = Server(tmp_path, "--workers", "2", TRAJOPS_DRAIN_S="1")
+    try:
+        server.wait_until(200)
+        before = server.children()
+        server.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 60
+        while len(server.children()) < 3:  # the first replacement starts beside those that serve
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        everybody = {*before, *server.children()}
+        assert server.stop() == 0, server.log.read_text()
+        assert not [pid for pid in everybody if Path(f"/proc/{pid}").exists()]
+    finally:
+        server.kill()
+
+
+def test_a_replacement_that_is_interrupted_while_the_old_process_drains_leaves_nobody_behind(tmp_path: Path) -> None:
+    server = Server(tmp_path, "--workers", "2", TRAJOPS_DRAIN_S="300")
+    try:
+        server.wait_until(200)
+        server.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + 60
+        while "another process takes over" not in server.log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        everybody = server.children()
+        assert len(everybody) == 3
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_until(503)
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(30) == 0, server.log.read_text()
+        assert not [pid for pid in everybody if Path(f"/proc/{pid}").exists()]
+    finally:
+        server.kill()
+
+
+@pytest.mark.parametrize(("workers", "code"), [("1", 128 + signal.SIGINT), ("2", 0)])
+def test_an_interrupted_server_ends_without_a_traceback(tmp_path: Path, workers: str, code: int) -> None:
+    server = Server(tmp_path, "--workers", workers)
+    try:
+        server.wait_until(200)
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == code
+        assert "Traceback" not in server.log.read_text()
+    finally:
+        server.kill()
+
+
 def test_a_process_that_leaves_says_so_and_answers_until_then(tmp_path: Path) -> None:
     server = Server(tmp_path, TRAJOPS_DRAIN_S="2")
     try:

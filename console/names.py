@@ -33,6 +33,11 @@ _COUNTS: dict[str, dict[str, str]] = {
         "adopted": "segments of stopped writers taken over",
         "torn": "broken tails cut off",
         "quarantined": "unreadable lines set aside",
+        "retired": "files past their time",
+    },
+    "roll_up": {
+        "rolled": "hours summed up",
+        "days": "files written",
     },
     "reconcile_aliases": {
         "set": "aliases set",

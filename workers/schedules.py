@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from trajops.configs import Config
 
-JobName = Literal["compact_lake", "join_truth", "check_drift", "reconcile_aliases", "prune"]
+JobName = Literal["compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases", "prune"]
 
 
 class Schedule(Config):
@@ -29,7 +29,10 @@ class Schedule(Config):
 
 
 class Retention(Config):
-    """What the prune job keeps of the control state."""
+    """What is kept of the lake and of the control state."""
+
+    # Rows; what they add up to is kept for good.
+    lake_days: float = Field(default=90.0, gt=1)
 
     runs_per_job: int = Field(default=500, ge=10)
     drift_checks_days: float = Field(default=3.0, gt=0)

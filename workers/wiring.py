@@ -71,6 +71,7 @@ class Parts:
         """What each job does."""
         return {
             "compact_lake": self._compact_lake,
+            "roll_up": self._roll_up,
             "join_truth": self._join_truth,
             "check_drift": self._check_drift,
             "reconcile_aliases": self._reconcile_aliases,
@@ -96,7 +97,13 @@ class Parts:
         """Moves rows from the spool to the lake."""
         from data.lake.compactor import Compactor  # noqa: PLC0415
 
-        return Compactor(self.settings.lake_dir, self.settings.spool_dir, self.database.engine, clock=self.clock)
+        return Compactor(
+            self.settings.lake_dir,
+            self.settings.spool_dir,
+            self.database.engine,
+            clock=self.clock,
+            keep_days=self.schedules.retention.lake_days,
+        )
 
     @cached_property
     def truth_join(self) -> "TruthJoin":
@@ -155,6 +162,12 @@ class Parts:
         from workers.jobs.compact import compact_lake  # noqa: PLC0415
 
         return compact_lake(self.compactor)
+
+    def _roll_up(self) -> Mapping[str, Any]:
+        from data.lake.rollups import Rollups  # noqa: PLC0415
+        from workers.jobs.roll_up import roll_up  # noqa: PLC0415
+
+        return roll_up(Rollups(self.settings.lake_dir, self.database.engine, clock=self.clock))
 
     def _join_truth(self) -> Mapping[str, Any]:
         from workers.jobs.join_truth import join_truth  # noqa: PLC0415

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import sqlalchemy as sa
 
-from data.lake import duck, parquet, segments
+from data.lake import duck, parquet, rollups, segments
 from data.lake.manifest import LakeFile, Manifest
 from data.lake.spool import CLOSED, NEW, OPEN, table_of
 from trajops.clock import SystemClock, utc
@@ -28,6 +28,7 @@ from trajops.telemetry import TABLES
 BATCH_BYTES = 128 * 1024 * 1024
 MERGE_ROWS = 500_000
 MERGE_FILES = 12
+_DAY_NS = 86_400 * 10**9
 _SETTLED_NS = 120 * 10**9
 _FORGOTTEN_AFTER = timedelta(days=1)
 _UNPUBLISHED_AFTER = timedelta(minutes=15)
@@ -44,33 +45,45 @@ class Compactor:
         engine: database of the manifest.
         clock: tells when an hour is over and when a delete is due.
         delete_delay_s: how long a segment or file stays after it was replaced, for readers that began before; seconds.
+        keep_days: rows that were received longer ago are deleted, by whole files; their rollups stay. None: all are kept.
     """
 
     def __init__(
-        self, lake_dir: Path, spool_dir: Path, engine: sa.Engine, *, clock: Clock | None = None, delete_delay_s: float = 60.0
+        self,
+        lake_dir: Path,
+        spool_dir: Path,
+        engine: sa.Engine,
+        *,
+        clock: Clock | None = None,
+        delete_delay_s: float = 60.0,
+        keep_days: float | None = None,
     ) -> None:
         self._lake_dir = lake_dir
         self._spool_dir = spool_dir
         self._manifest = Manifest(engine)
         self._clock: Clock = clock or SystemClock()
         self._delete_delay = timedelta(seconds=delete_delay_s)
+        self._keep_ns = None if keep_days is None else round(keep_days * _DAY_NS)
 
     def run(self) -> dict[str, int]:
-        """Adopt, compact, merge, delete.
+        """Adopt, compact, retire, merge, delete.
 
         Returns:
             Counts of `adopted` segments of dead writers, compacted `segments`, `rows`, new `files`, `torn` tails,
-            `quarantined` lines, `merged` files, and deleted segments and files (`deleted`).
+            `quarantined` lines, `retired` files, `merged` files, and deleted segments and files (`deleted`).
 
         Raises:
             Unavailable: if lake, spool or manifest cannot be read or written; what was published stays.
         """
-        report: dict[str, int] = dict.fromkeys(("adopted", "segments", "rows", "files", "torn", "quarantined", "merged", "deleted"), 0)
+        report: dict[str, int] = dict.fromkeys(
+            ("adopted", "segments", "rows", "files", "torn", "quarantined", "retired", "merged", "deleted"), 0
+        )
         try:
             self._lake_dir.mkdir(parents=True, exist_ok=True)
             self._spool_dir.mkdir(parents=True, exist_ok=True)
             report["adopted"] = self._adopt()
             self._compact(report)
+            report["retired"] = self._retire()
             report["merged"] = self._merge()
             report["deleted"] = self._delete()
         except OSError as error:
@@ -135,6 +148,14 @@ class Compactor:
         report["torn"] += parsed.torn
         report["quarantined"] += parsed.quarantined
 
+    def _retire(self) -> int:
+        """Take what is too old out of the lake, but for what is not summed up yet."""
+        if self._keep_ns is None:
+            return 0
+        now_ns = self._clock.now_ns()
+        before_ns = min(now_ns - self._keep_ns, rollups.first_stale_ns(self._manifest.contents(rollups.TABLES)))
+        return self._manifest.retire(before_ns, utc(now_ns))
+
     def _merge(self) -> int:
         """Merge small files: all of an hour that is over, and of the present one when there are many."""
         by_hour: dict[tuple[str, int], list[LakeFile]] = defaultdict(list)
@@ -176,7 +197,7 @@ class Compactor:
             # A segment that came back after a power loss, forgotten by the manifest, would be counted again.
             _sync(self._spool_dir)
         self._manifest.forget(gone_segments, [file_id for file_id, _ in gone_files], now - _FORGOTTEN_AFTER)
-        written = list(self._lake_dir.glob("*/day=*/*.parquet"))
+        written = [*self._lake_dir.glob("*/day=*/*.parquet"), *self._lake_dir.glob(f"{rollups.FOLDER}/*.parquet")]
         published = self._manifest.paths()
         for path in written:
             with suppress(FileNotFoundError):

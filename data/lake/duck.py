@@ -62,8 +62,24 @@ def read_parquet(paths: Iterable[Path]) -> str:
     return f"read_parquet({file_list(paths)}, union_by_name = true, hive_partitioning = false)"
 
 
-def relation(table: str, parquet: Sequence[Path], segments: Sequence[Path], since_ns: int | None, until_ns: int | None) -> str:
-    """Query that gives a table's rows of a time range, by the server's clock, from Parquet and live segments together."""
+def relation(
+    table: str,
+    parquet: Sequence[Path],
+    segments: Sequence[Path],
+    since_ns: int | None,
+    until_ns: int | None,
+    without: Iterable[tuple[int, int]] = (),
+) -> str:
+    """Query that gives a table's rows of a time range, by the server's clock, from Parquet and live segments together.
+
+    Args:
+        table: its name.
+        parquet: files of it.
+        segments: of it.
+        since_ns: begin of the range; None: open.
+        until_ns: end of the range; None: open.
+        without: ranges inside it whose rows are not wanted.
+    """
     empty = ", ".join(f"NULL::{sql_type} AS {name}" for name, sql_type in COLUMNS[table].items())
     # The empty part gives old files the columns that they lack, and an empty lake its types.
     parts = [f"SELECT {empty} WHERE false"]
@@ -76,6 +92,7 @@ def relation(table: str, parquet: Sequence[Path], segments: Sequence[Path], sinc
         bounds.append(f"received_ns >= {int(since_ns)}")
     if until_ns is not None:
         bounds.append(f"received_ns < {int(until_ns)}")
+    bounds += [f"(received_ns < {int(begin)} OR received_ns >= {int(end)})" for begin, end in without]
     # Each part has its own bounds, where they prune row groups before the parts are put together.
     where = " AND ".join(bounds)
     bounded = [parts[0], *(f"{part} WHERE {where}" for part in parts[1:])]

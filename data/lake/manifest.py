@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from data.sql.tables import lake_files, lake_segments
+from data.sql.tables import lake_files, lake_rollups, lake_segments
 from trajops.errors import Conflict, Unavailable
 
 
@@ -31,11 +31,33 @@ class LakeFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollup:
+    """One hour that is summed up; `path` is relative to the lake's folder, and one for all hours of a day.
+
+    Attributes:
+        hour: since the epoch.
+        day: of the hour, UTC.
+        path: of the file.
+        definition: which sums they are.
+        predictions: rows that were summed up.
+        outcomes: rows that were summed up.
+    """
+
+    hour: int
+    day: str
+    path: str
+    definition: int
+    predictions: int
+    outcomes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Contents:
-    """The lake at one instant: live files, and names of segments that must not be read any more."""
+    """The lake at one instant: live files, names of segments that must not be read any more, and rollups."""
 
     files: tuple[LakeFile, ...]
     segments: frozenset[str]
+    rollups: tuple[Rollup, ...]
 
 
 class Manifest:
@@ -69,13 +91,45 @@ class Manifest:
         segment = sa.select(
             sa.null(), lake_segments.c.lake_table, lake_segments.c.segment, sa.null(), lake_segments.c.rows, sa.null(), sa.null(), sa.null()
         ).where(lake_segments.c.lake_table.in_(names), ~lake_segments.c.is_deleted)
+        rollup = sa.select(
+            sa.null(),
+            sa.null(),
+            lake_rollups.c.path,
+            lake_rollups.c.day,
+            lake_rollups.c.predictions,
+            lake_rollups.c.outcomes,
+            lake_rollups.c.hour,
+            lake_rollups.c.definition,
+        )
         # One statement is one snapshot in every database; two could see a compaction between them.
         with self._translated(), self._reader.connect() as connection:
-            rows = connection.execute(sa.union_all(file, segment)).all()
+            rows = connection.execute(sa.union_all(file, segment, rollup)).all()
         return Contents(
             tuple(LakeFile(*row) for row in rows if row[0] is not None),
-            frozenset(row[2] for row in rows if row[0] is None),
+            frozenset(row[2] for row in rows if row[0] is None and row[1] is not None),
+            tuple(Rollup(row[6], row[3], row[2], row[7], row[4], row[5]) for row in rows if row[1] is None),
         )
+
+    def roll(self, day: str, rollups: Sequence[Rollup], before: str | None, at: datetime) -> None:
+        """Put one file of rollups in the place of a day's former one.
+
+        Args:
+            day: of all of them.
+            rollups: every hour of the file.
+            before: path of the former file; None: there was none.
+            at: now.
+
+        Raises:
+            Conflict: if somebody else has rolled the day up meanwhile; then nothing has changed.
+            Unavailable: if the database does not answer.
+        """
+        with self._translated(), self._engine.begin() as connection:
+            connection.execute(sa.delete(lake_rollups).where(lake_rollups.c.day == day, lake_rollups.c.path == (before or "")))
+            # An hour that somebody else has written stands in the way of its key.
+            connection.execute(
+                sa.insert(lake_rollups),
+                [{field: getattr(rollup, field) for field in Rollup.__slots__} | {"created_at": at} for rollup in rollups],
+            )
 
     def known_segments(self) -> frozenset[str]:
         """Names of all segments ever compacted, as long as they are remembered; also of deleted ones."""
@@ -116,6 +170,20 @@ class Manifest:
                 raise Conflict("somebody else has merged these files of the lake meanwhile; nothing needs to be done")
             _insert(connection, [new], at)
 
+    def retire(self, before_ns: int, at: datetime) -> int:
+        """Take files all of whose rows were received before a time out of the lake; how many.
+
+        Raises:
+            Unavailable: if the database does not answer.
+        """
+        with self._translated(), self._engine.begin() as connection:
+            retired = connection.execute(
+                sa.update(lake_files)
+                .where(lake_files.c.is_live, lake_files.c.max_received_ns < before_ns)
+                .values(is_live=False, retired_at=at)
+            )
+            return int(retired.rowcount)
+
     def deletable(self, before: datetime) -> tuple[list[str], list[tuple[str, str]]]:
         """Segments compacted, and files (id, path) retired, before a time, whose bytes are still on disk."""
         with self._translated(), self._reader.connect() as connection:
@@ -137,16 +205,16 @@ class Manifest:
             connection.execute(sa.delete(lake_segments).where(lake_segments.c.is_deleted, lake_segments.c.compacted_at <= before))
 
     def paths(self) -> frozenset[str]:
-        """Paths of all files that the manifest knows, live or retired."""
+        """Paths of all files that the manifest knows, live or retired, also of rollups."""
         with self._translated(), self._reader.connect() as connection:
-            return frozenset(connection.execute(sa.select(lake_files.c.path)).scalars())
+            return frozenset(connection.execute(sa.union_all(sa.select(lake_files.c.path), sa.select(lake_rollups.c.path))).scalars())
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
         try:
             yield
         except IntegrityError as error:
-            raise Conflict("somebody else has compacted these segments meanwhile; nothing needs to be done") from error
+            raise Conflict("somebody else has done this meanwhile; nothing needs to be done") from error
         except (DBAPIError, PoolTimeout) as error:
             cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
             raise Unavailable(f"the lake's manifest cannot be used ({cause}); check TRAJOPS_DATABASE_URL and try again") from error

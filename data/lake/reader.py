@@ -13,8 +13,9 @@ from typing import TypeVar
 import duckdb
 import sqlalchemy as sa
 
-from data.lake import duck
-from data.lake.manifest import LakeFile, Manifest
+from data.lake import duck, rollups, sums
+from data.lake.manifest import Contents, LakeFile, Manifest, Rollup
+from data.lake.rollups import Covered
 from data.lake.spool import CLOSED, OPEN, base_name, table_of
 from trajops.errors import Unavailable
 
@@ -28,10 +29,11 @@ _WRITE_SLACK_NS = 60 * 10**9
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What there is to read: files of the manifest, and segments that are not in them."""
+    """What there is to read: files of the manifest, segments that are not in them, and sums of hours of them."""
 
     files: tuple[LakeFile, ...]
     segments: tuple[Path, ...]
+    rollups: tuple[Rollup, ...] = ()
 
 
 class LakeReader:
@@ -84,7 +86,7 @@ class LakeReader:
         except OSError as error:
             raise Unavailable(f"the spool {self.spool_dir} cannot be read ({error.strerror}); give this user the right to") from error
         contents = self._manifest.contents(names)
-        return Snapshot(contents.files, tuple(listed[name] for name in sorted(listed.keys() - contents.segments)))
+        return Snapshot(contents.files, tuple(listed[name] for name in sorted(listed.keys() - contents.segments)), contents.rollups)
 
     def read(
         self,
@@ -93,8 +95,12 @@ class LakeReader:
         *,
         since_ns: int | None = None,
         until_ns: int | None = None,
+        rolled_until_ns: int | None = None,
     ) -> T:
         """Run `work(cursor, prefix)`, where `prefix` is a WITH clause that defines the tables, cut to a time range.
+
+        It also defines `rolled`, with the columns of `data.lake.sums.TYPES`: what rollups can answer of the range up to
+        `rolled_until_ns`. The tables lack what is in there.
 
         A file that vanishes meanwhile (a segment was closed, an old file deleted) repeats it with a fresh snapshot, so
         `work` must not keep anything of a run that fails.
@@ -104,9 +110,10 @@ class LakeReader:
         """
         names = list(tables)
         deadline = time.monotonic() + PATIENCE_S
-        snapshot = self.snapshot(names, since_ns)
+        needed = names if rolled_until_ns is None else {*names, *rollups.TABLES}
+        snapshot = self.snapshot(needed, since_ns)
         while True:
-            prefix = self.prefix(snapshot, names, since_ns, until_ns)
+            prefix = self.prefix(snapshot, names, since_ns, until_ns, rolled_until_ns)
             with self.cursor() as cursor:
                 try:
                     return work(cursor, prefix)
@@ -116,7 +123,7 @@ class LakeReader:
                     raise Unavailable(
                         "the question needs more memory than the lake's readers have; ask for a shorter time range"
                     ) from error
-            before, snapshot = snapshot, self.snapshot(names, since_ns)
+            before, snapshot = snapshot, self.snapshot(needed, since_ns)
             if snapshot == before or time.monotonic() > deadline:
                 raise Unavailable(f"the lake in {self.lake_dir} cannot be read ({vanished}); check the folder and its rights") from vanished
 
@@ -143,9 +150,15 @@ class LakeReader:
         finally:
             pool.put(cursor)
 
-    def prefix(self, snapshot: Snapshot, tables: Iterable[str], since_ns: int | None, until_ns: int | None) -> str:
-        """WITH clause that defines each table from a snapshot."""
+    def prefix(
+        self, snapshot: Snapshot, tables: Iterable[str], since_ns: int | None, until_ns: int | None, rolled_until_ns: int | None = None
+    ) -> str:
+        """WITH clause that defines each table from a snapshot; see `read`."""
+        covered: Covered = Covered()
         parts = []
+        if since_ns is not None and rolled_until_ns is not None:
+            covered = rollups.covered(Contents(snapshot.files, frozenset(), snapshot.rollups), since_ns, rolled_until_ns)
+        parts.append(f"rolled AS NOT MATERIALIZED ({self._rolled(covered)})")
         for table in tables:
             files = [
                 self.lake_dir / file.path
@@ -153,10 +166,17 @@ class LakeReader:
                 if file.table == table
                 and (since_ns is None or file.max_received_ns >= since_ns)
                 and (until_ns is None or file.min_received_ns < until_ns)
+                and not any(begin <= file.min_received_ns and file.max_received_ns < end for begin, end in covered.ranges)
             ]
             segments = [path for path in snapshot.segments if table_of(path.name) == table]
-            parts.append(f"{table} AS NOT MATERIALIZED ({duck.relation(table, files, segments, since_ns, until_ns)})")
+            parts.append(f"{table} AS NOT MATERIALIZED ({duck.relation(table, files, segments, since_ns, until_ns, covered.ranges)})")
         return f"WITH {', '.join(parts)} "
+
+    def _rolled(self, covered: Covered) -> str:
+        if not covered.paths:
+            return f"SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in sums.TYPES.items())} WHERE false"
+        ranges = " OR ".join(f"(at_ns >= {begin} AND at_ns < {end})" for begin, end in covered.ranges)
+        return f"SELECT * FROM {duck.read_parquet([self.lake_dir / path for path in covered.paths])} WHERE {ranges}"  # noqa: S608
 
     def _listed(self, tables: frozenset[str], since_ns: int | None) -> dict[str, Path]:
         found: dict[str, Path] = {}

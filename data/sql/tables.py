@@ -224,3 +224,15 @@ lake_segments = Table(
     Column("compacted_at", UtcDateTime, nullable=False),
     Column("is_deleted", Boolean, nullable=False),
 )
+
+lake_rollups = Table(
+    "lake_rollups",
+    metadata,
+    Column("hour", BigInteger, primary_key=True, autoincrement=False),
+    Column("day", String(10), nullable=False, index=True),
+    Column("path", Text, nullable=False),
+    Column("definition", Integer, nullable=False),
+    Column("predictions", BigInteger, nullable=False),
+    Column("outcomes", BigInteger, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+)

@@ -138,7 +138,7 @@ def test_jobs_run_and_aliases_follow_in_mlflow(client: TrajOpsClient, running: R
 
     def succeeded() -> bool:
         jobs = {job.job: job for job in client.jobs().jobs}
-        return {"compact_lake", "join_truth", "check_drift", "reconcile_aliases"} <= {
+        return {"compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases"} <= {
             name for name, job in jobs.items() if job.last_success_at is not None
         }
 

@@ -413,6 +413,7 @@ def test_column_title_is_words_with_the_unit_of_the_suffix(name: str, title: str
         ("check_drift", {"check_id": "ab12", "sentence": "13 columns look like the reference."}, "13 columns look like the reference."),
         ("prune", {"deleted": {"job_runs": 5, "drift_checks": 0}}, "old job runs forgotten: 5"),
         ("reconcile_aliases", {"epoch": 3, "set": {"champion": 2}, "adopted": [4, 5]}, "aliases set: 1, versions adopted: 2"),
+        ("roll_up", {"rolled": 2, "days": 1}, "hours summed up: 2, files written: 1"),
         ("compact_lake", {"segments": 0, "rows": 0}, "nothing to do"),
         ("somebody_elses", {"raw_count": 3}, "nothing to do"),
     ],

@@ -9,6 +9,7 @@ from trajops.contracts.wire import Wire
 _TITLES = {
     "join_truth": "Score predictions",
     "compact_lake": "Compact the lake",
+    "roll_up": "Sum up the lake",
     "check_drift": "Check for drift",
     "reconcile_aliases": "Match the registry",
     "prune": "Forget old records",

@@ -1,0 +1,138 @@
+"""Sums that add up: what a range's figures are made of, from rows or from rollups, in the same columns.
+
+A row is one time bucket of one source, model version and variant. Means are sums over counts. Quantiles come from logarithmic bins
+(`BINS_PER_E` to a factor of e: a value is within 1.6 % of its bin's middle). Distinct agents come from the smallest hashes of a
+bucket (a k-minimum-values sketch, Bar-Yossef et al. 2002): exact where all are kept, elsewhere with a standard error of 9 %.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from data.lake.schema import BEST_OUTCOME
+from trajops.trajectories import DEFAULT_WINDOW
+
+BINS_PER_E = 32
+# Values below this share one bin.
+SMALLEST = 1e-3
+# Hashes of agents that a bucket of a rollup keeps.
+KEPT_AGENTS = 128
+
+_STEPS = range(1, DEFAULT_WINDOW.t_pred + 1)
+# Means are over predictions whose whole horizon is known.
+MEANS = ("ade_m", "fde_m", "nll", "inside_share", "cv_ade_m")
+TYPES = {
+    "at_ns": "BIGINT",
+    "source": "VARCHAR",
+    "model_name": "VARCHAR",
+    "model_version": "INTEGER",
+    "variant": "VARCHAR",
+    "predictions": "BIGINT",
+    "due": "BIGINT",
+    "due_scored": "BIGINT",
+    "scored": "BIGINT",
+    "complete": "BIGINT",
+    "misses": "BIGINT",
+    **dict.fromkeys(MEANS, "DOUBLE"),
+    "step_error_m": "DOUBLE[]",
+    "step_count": "BIGINT[]",
+    "latency_bins": "MAP(INTEGER, BIGINT)",
+    "ade_bins": "MAP(INTEGER, BIGINT)",
+    "agents": "UBIGINT[]",
+}
+
+
+def _bins(name: str) -> str:
+    return f"histogram(floor(ln(greatest({name}, {SMALLEST})) * {BINS_PER_E})::INTEGER)"
+
+
+_OUTCOME = ("steps_scored", "is_complete", "is_miss", *MEANS, "step_error_m")
+_AGENTS = "list(DISTINCT hash(p.scene_id, p.agent_id))"
+
+
+def of_rows(*, is_kept_short: bool, condition: str = "true") -> str:
+    """Query for the sums of `predictions` and `outcomes`, for a WITH clause that defines both.
+
+    Parameters of the query: `origin` and `width` of the buckets, and `due`: predictions received up to then should have truth.
+
+    Args:
+        is_kept_short: keep a sketch of the agents, and not all.
+        condition: on the predictions `p`.
+    """
+    agents = f"list_sort({_AGENTS})[:{KEPT_AGENTS}]" if is_kept_short else _AGENTS
+    whole = "FILTER (o.is_complete)"
+    figures = [
+        "$origin + (p.received_ns - $origin) // $width * $width AS at_ns",
+        "p.source, p.model_name, p.model_version, p.variant",
+        "count(*) AS predictions",
+        "count(*) FILTER (p.received_ns <= $due) AS due",
+        "count(o.steps_scored) FILTER (p.received_ns <= $due) AS due_scored",
+        "count(o.steps_scored) AS scored",
+        f"count(*) {whole} AS complete",
+        "count(*) FILTER (o.is_complete AND o.is_miss) AS misses",
+        *(f"sum(o.{name}) {whole} AS {name}" for name in MEANS),
+        f"[{', '.join(f'sum(o.step_error_m[{step}])' for step in _STEPS)}] AS step_error_m",
+        f"[{', '.join(f'count(o.step_error_m[{step}])' for step in _STEPS)}] AS step_count",
+        f"{_bins('p.latency_ms')} AS latency_bins",
+        f"{_bins('o.ade_m')} {whole} AS ade_bins",
+        f"{agents} AS agents",
+    ]
+    best = f"(SELECT prediction_id, {', '.join(_OUTCOME)} FROM outcomes {BEST_OUTCOME})"  # noqa: S608 - names of our own schema
+    return (
+        f"SELECT {', '.join(figures)} FROM predictions p LEFT JOIN {best} o ON o.prediction_id = p.prediction_id "  # noqa: S608
+        f"WHERE {condition} GROUP BY at_ns, p.source, p.model_name, p.model_version, p.variant"
+    )
+
+
+def of_predictions(condition: str) -> str:
+    """The same of `predictions` alone: counts and latency by bucket."""
+    return (
+        f"SELECT $origin + (p.received_ns - $origin) // $width * $width AS at_ns, count(*) AS predictions, "  # noqa: S608
+        f"{_bins('p.latency_ms')} AS latency_bins FROM predictions p WHERE {condition} GROUP BY at_ns"
+    )
+
+
+def merged(name: str) -> str:
+    """Aggregate that puts maps of bins of several rows together, as a list of (bin, count) entries for `quantile`."""
+    return f"flatten(list(map_entries({name})))"
+
+
+def distinct_agents(by: str) -> str:
+    """Query for the number of distinct agents of the rows of `sums`, by some columns.
+
+    Below the smallest of the largest hashes that full sketches have kept, every hash is known: their number, over the share of all
+    hashes that lie below it, is the number of agents.
+    """
+    return f"""
+        SELECT {by}, CASE WHEN bool_or(is_full) THEN round((count(DISTINCT hash) FILTER (hash <= theta)) / (any_value(theta) / 2.0^64))
+            ELSE count(DISTINCT hash) END::BIGINT AS distinct_agents
+        FROM (
+            SELECT {by}, unnest(agents) AS hash, len(agents) = {KEPT_AGENTS} AND is_rolled AS is_full,
+                min(agents[{KEPT_AGENTS}]) FILTER (len(agents) = {KEPT_AGENTS} AND is_rolled) OVER (PARTITION BY {by}) AS theta
+            FROM sums
+        ) GROUP BY {by}
+    """  # noqa: S608 - names of our own schema
+
+
+def quantile(entries: Sequence[Mapping[str, int]] | None, share: float) -> float | None:
+    """A quantile of binned values, with the values of a bin spread evenly over its logarithm.
+
+    Args:
+        entries: bins (`key`) and counts (`value`), in any order; a bin may come several times.
+        share: between 0 and 1.
+
+    Returns:
+        The value; None where there is none.
+    """
+    if not entries:
+        return None
+    counts: dict[int, int] = {}
+    for entry in entries:
+        counts[entry["key"]] = counts.get(entry["key"], 0) + entry["value"]
+    wanted = share * sum(counts.values())
+    below = 0
+    for number in sorted(counts):
+        if below + counts[number] >= wanted:
+            inside = min(1.0, max(0.0, (wanted - below) / counts[number])) if counts[number] > 1 else 0.5
+            return math.exp((number + inside) / BINS_PER_E)
+        below += counts[number]
+    raise AssertionError("a quantile lies in some bin")

@@ -199,6 +199,7 @@ class Compactor:
         self._manifest.forget(gone_segments, [file_id for file_id, _ in gone_files], now - _FORGOTTEN_AFTER)
         written = [*self._lake_dir.glob("*/day=*/*.parquet"), *self._lake_dir.glob(f"{rollups.FOLDER}/*.parquet")]
         published = self._manifest.paths()
+        published |= {rollups.hours_path(path) for path in published}
         for path in written:
             with suppress(FileNotFoundError):
                 is_old = now - utc(path.stat().st_mtime_ns) > _UNPUBLISHED_AFTER

@@ -1,6 +1,7 @@
 """What the API, the console and the workers ask the lake: figures, traffic, predictions, rows for drift checks."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, get_args
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from data.lake import predictions, sums
 from data.lake.drift_rows import drift_table
+from data.lake.parquet import HOUR_NS
 from data.lake.reader import LakeReader
 from data.lake.rollups import BUCKET_NS
 from trajops.clock import utc
@@ -33,9 +35,13 @@ _SUMS = f"""
 _MEANS = ", ".join(f"sum({name}) / nullif(sum(complete), 0)" for name in ("ade_m", "fde_m", "misses", "nll", "inside_share", "cv_ade_m"))
 _ROWS = f"""
     SELECT model_version, variant, sum(predictions), sum(scored), sum(complete), any_value(distinct_agents),
-        coalesce(sum(due_scored) / nullif(sum(due), 0), 0.0), {_MEANS}, {sums.merged("latency_bins")}
+        coalesce(sum(due_scored) / nullif(sum(due), 0), 0.0), {_MEANS}
     FROM sums JOIN ({sums.distinct_agents("model_version, variant")}) USING (model_version, variant)
     GROUP BY model_version, variant ORDER BY model_version, variant
+"""  # noqa: S608 - names of our own schema
+_LATENCY_BINS = f"""
+    SELECT model_version, variant, number, sum(entries) FROM ({sums.unnested("latency_bins", "model_version, variant")})
+    GROUP BY model_version, variant, number
 """  # noqa: S608 - names of our own schema
 _SERIES = """
     SELECT (at_ns - $origin) // $width AS bucket, model_version, sum(predictions), sum(scored),
@@ -50,10 +56,12 @@ _STEPS = """
 """
 _NEWEST = "SELECT max(scored_ns) FROM outcomes WHERE list_contains($sources, source)"
 _TRAFFIC = f"""
-    SELECT (at_ns - $origin) // $width AS bucket, sum(predictions), {sums.merged("latency_bins")} FROM (
-        SELECT at_ns, predictions, latency_bins FROM ({sums.of_predictions(_IS_WANTED)})
-        UNION ALL SELECT at_ns, predictions, latency_bins FROM rolled WHERE {_IS_WANTED}
-    ) GROUP BY bucket
+    SELECT bucket, number, sum(entries) FROM (
+        SELECT (at_ns - $origin) // $width AS bucket, {sums.UNNESTED.format(name="latency_bins")} FROM (
+            SELECT at_ns, latency_bins FROM ({sums.of_predictions(_IS_WANTED)})
+            UNION ALL SELECT at_ns, latency_bins FROM rolled WHERE {_IS_WANTED}
+        )
+    ) GROUP BY bucket, number
 """  # noqa: S608 - names of our own schema
 
 
@@ -76,7 +84,7 @@ class Lake(LakeReader):
         Accuracy and calibration are means over predictions whose whole horizon is known: early steps are easier, and the
         newest predictions have only those. The error by step takes every known step. `join_rate`
         is the share with any outcome among the predictions older than their horizon and two seconds at `until`; 0 if none is.
-        Latencies are within 1.6 %. Where a bucket would be five minutes or wider, buckets begin at whole five minutes, and hours
+        Latencies are within 1.6 %. Where a bucket would be five minutes or wider, buckets begin at whole five minutes, or hours, and hours
         that are over are answered from rollups: agents are then counted with a standard error of 9 % where there are many.
 
         Raises:
@@ -88,25 +96,30 @@ class Lake(LakeReader):
         bucket = {"origin": range_ns.origin_ns, "width": range_ns.width_ns}
         parameters = bucket | {"due": due_ns, "sources": list(sources)}
 
-        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[list[Any], list[Any], list[Any]]:
+        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[list[Any], list[Any], list[Any], list[Any]]:
             rows = sums.of_rows(is_kept_short=False, condition=_IS_WANTED)
             cursor.execute(_SUMS.format(prefix=prefix, rows=rows), parameters)
             try:
                 return (
                     cursor.execute(_ROWS).fetchall(),
+                    cursor.execute(_LATENCY_BINS).fetchall(),
                     cursor.execute(_SERIES, bucket).fetchall(),
                     cursor.execute(_STEPS).fetchall(),
                 )
             finally:
                 cursor.execute("DROP TABLE sums")
 
-        rows, series, steps = self.read(
+        rows, bins, series, steps = self.read(
             ("predictions", "outcomes"),
             work,
             since_ns=range_ns.since_ns,
             until_ns=range_ns.until_ns,
             rolled_until_ns=due_ns if range_ns.is_rolled else None,
+            by_hours=range_ns.by_hours,
         )
+        latency: dict[tuple[int, str], dict[int, int]] = defaultdict(dict)
+        for version, variant, number, count in bins:
+            latency[version, variant][number] = count
         step_error_m: dict[str, list[float | None]] = {}
         for version, _, error_m in steps:
             step_error_m.setdefault(str(version), []).append(error_m)
@@ -114,7 +127,10 @@ class Lake(LakeReader):
             since=since,
             until=until,
             nominal_coverage=nominal_coverage,
-            rows=[PerformanceRow(**dict(zip(PerformanceRow.model_fields, (*row, *_latencies(bins)), strict=True))) for *row, bins in rows],
+            rows=[
+                PerformanceRow(**dict(zip(PerformanceRow.model_fields, (*row, *_latencies(latency[row[0], row[1]])), strict=True)))
+                for row in rows
+            ],
             series=[
                 PerformancePoint(**dict(zip(PerformancePoint.model_fields, (range_ns.begin(bucket), *figures), strict=True)))
                 for bucket, *figures in series
@@ -164,11 +180,15 @@ class Lake(LakeReader):
             since_ns=range_ns.since_ns,
             until_ns=range_ns.until_ns,
             rolled_until_ns=range_ns.until_ns if range_ns.is_rolled else None,
+            by_hours=range_ns.by_hours,
         )
-        found = {bucket: (count, *_latencies(bins)) for bucket, count, bins in rows}
+        bins: dict[int, dict[int, int]] = defaultdict(dict)
+        for bucket, number, count in rows:
+            bins[bucket][number] = count
         points = []
         for bucket in range(range_ns.number()):
-            count, p50_ms, p95_ms = found.get(bucket, (0, None, None))
+            p50_ms, p95_ms = _latencies(bins[bucket])
+            count = sum(bins[bucket].values())
             points.append(TrafficPoint(at=range_ns.begin(bucket), predictions=count, latency_p50_ms=p50_ms, latency_p95_ms=p95_ms))
         return points
 
@@ -205,19 +225,6 @@ class Lake(LakeReader):
         since_ns, until_ns, _ = _range(since, until, 1)
         return drift_table(self, since_ns, until_ns, sources, agent_share)
 
-    def count(self, table: str) -> int:
-        """Rows of one table, compacted or not.
-
-        Raises:
-            Unavailable: if the lake cannot be read.
-        """
-
-        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> int:
-            [(rows,)] = cursor.execute(f"{prefix} SELECT count(*) FROM {table}").fetchall()  # noqa: S608 - `read` knows the table
-            return int(rows)
-
-        return self.read((table,), work)
-
     def counts(self) -> dict[str, int]:
         """Rows of each table, compacted or not.
 
@@ -249,7 +256,7 @@ class Lake(LakeReader):
         return self.read(("predictions",), work, since_ns=since_ns)
 
 
-def _latencies(bins: Any) -> tuple[float | None, float | None]:
+def _latencies(bins: Mapping[int, int]) -> tuple[float | None, float | None]:
     """The median and the 95th percentile of binned latencies, milliseconds."""
     return sums.quantile(bins, 0.5), sums.quantile(bins, 0.95)
 
@@ -262,6 +269,7 @@ class _Buckets(NamedTuple):
     origin_ns: int
     width_ns: int
     is_rolled: bool
+    by_hours: bool = False
 
     def number(self) -> int:
         """How many there are."""
@@ -277,7 +285,9 @@ def _buckets(since: datetime, until: datetime, buckets: int) -> _Buckets:
     since_ns, until_ns, width_ns = _range(since, until, buckets)
     if width_ns < BUCKET_NS:
         return _Buckets(since_ns, until_ns, since_ns, width_ns, is_rolled=False)
-    return _Buckets(since_ns, until_ns, since_ns // BUCKET_NS * BUCKET_NS, -(-width_ns // BUCKET_NS) * BUCKET_NS, is_rolled=True)
+    unit_ns = BUCKET_NS if width_ns < HOUR_NS else HOUR_NS
+    origin_ns, width_ns = since_ns // unit_ns * unit_ns, -(-width_ns // unit_ns) * unit_ns
+    return _Buckets(since_ns, until_ns, origin_ns, width_ns, is_rolled=True, by_hours=unit_ns == HOUR_NS)
 
 
 def _range(since: datetime, until: datetime, buckets: int) -> tuple[int, int, int]:

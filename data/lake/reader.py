@@ -96,11 +96,12 @@ class LakeReader:
         since_ns: int | None = None,
         until_ns: int | None = None,
         rolled_until_ns: int | None = None,
+        by_hours: bool = False,
     ) -> T:
         """Run `work(cursor, prefix)`, where `prefix` is a WITH clause that defines the tables, cut to a time range.
 
         It also defines `rolled`, with the columns of `data.lake.sums.TYPES`: what rollups can answer of the range up to
-        `rolled_until_ns`. The tables lack what is in there.
+        `rolled_until_ns`, whole hours in one row if `by_hours`. The tables lack what is in there.
 
         A file that vanishes meanwhile (a segment was closed, an old file deleted) repeats it with a fresh snapshot, so
         `work` must not keep anything of a run that fails.
@@ -109,21 +110,42 @@ class LakeReader:
             Unavailable: if the lake cannot be read.
         """
         names = list(tables)
-        deadline = time.monotonic() + PATIENCE_S
-        needed = names if rolled_until_ns is None else {*names, *rollups.TABLES}
-        snapshot = self.snapshot(needed, since_ns)
+        needed = names if rolled_until_ns is None else [*names, *rollups.TABLES]
+
+        def on(cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> T:
+            return work(cursor, self.prefix(snapshot, names, since_ns, until_ns, rolled_until_ns, by_hours=by_hours))
+
+        return self._on_snapshot(needed, since_ns, on)
+
+    def count(self, table: str) -> int:
+        """Rows of one table, compacted or not.
+
+        Raises:
+            Unavailable: if the lake cannot be read.
+        """
+
+        def on(cursor: duckdb.DuckDBPyConnection, snapshot: Snapshot) -> int:
+            live = duck.relation(table, [], snapshot.segments, None, None)
+            [(rows,)] = cursor.execute(f"SELECT count(*) FROM ({live})").fetchall()  # noqa: S608 - of the schema
+            return int(rows) + sum(file.rows for file in snapshot.files)
+
+        return self._on_snapshot((table,), None, on)
+
+    def _on_snapshot(self, tables: Iterable[str], since_ns: int | None, work: Callable[[duckdb.DuckDBPyConnection, Snapshot], T]) -> T:
+        """Run `work` over a snapshot, and again over a fresh one if files of it have vanished meanwhile."""
+        names, deadline = list(tables), time.monotonic() + PATIENCE_S
+        snapshot = self.snapshot(names, since_ns)
         while True:
-            prefix = self.prefix(snapshot, names, since_ns, until_ns, rolled_until_ns)
             with self.cursor() as cursor:
                 try:
-                    return work(cursor, prefix)
+                    return work(cursor, snapshot)
                 except duckdb.IOException as error:
                     vanished = error
                 except duckdb.OutOfMemoryException as error:
                     raise Unavailable(
                         "the question needs more memory than the lake's readers have; ask for a shorter time range"
                     ) from error
-            before, snapshot = snapshot, self.snapshot(needed, since_ns)
+            before, snapshot = snapshot, self.snapshot(names, since_ns)
             if snapshot == before or time.monotonic() > deadline:
                 raise Unavailable(f"the lake in {self.lake_dir} cannot be read ({vanished}); check the folder and its rights") from vanished
 
@@ -151,13 +173,21 @@ class LakeReader:
             pool.put(cursor)
 
     def prefix(
-        self, snapshot: Snapshot, tables: Iterable[str], since_ns: int | None, until_ns: int | None, rolled_until_ns: int | None = None
+        self,
+        snapshot: Snapshot,
+        tables: Iterable[str],
+        since_ns: int | None,
+        until_ns: int | None,
+        rolled_until_ns: int | None = None,
+        *,
+        by_hours: bool = False,
     ) -> str:
         """WITH clause that defines each table from a snapshot; see `read`."""
         covered: Covered = Covered()
         parts = []
         if since_ns is not None and rolled_until_ns is not None:
-            covered = rollups.covered(Contents(snapshot.files, frozenset(), snapshot.rollups), since_ns, rolled_until_ns)
+            contents = Contents(snapshot.files, frozenset(), snapshot.rollups)
+            covered = rollups.covered(contents, since_ns, rolled_until_ns, by_hours=by_hours)
         parts.append(f"rolled AS NOT MATERIALIZED ({self._rolled(covered)})")
         for table in tables:
             files = [
@@ -173,10 +203,13 @@ class LakeReader:
         return f"WITH {', '.join(parts)} "
 
     def _rolled(self, covered: Covered) -> str:
-        if not covered.paths:
-            return f"SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in sums.TYPES.items())} WHERE false"
-        ranges = " OR ".join(f"(at_ns >= {begin} AND at_ns < {end})" for begin, end in covered.ranges)
-        return f"SELECT * FROM {duck.read_parquet([self.lake_dir / path for path in covered.paths])} WHERE {ranges}"  # noqa: S608
+        parts = [f"SELECT {', '.join(f'NULL::{kind} AS {name}' for name, kind in sums.TYPES.items())} WHERE false"]
+        for ranges, paths in ((covered.hours, map(rollups.hours_path, covered.paths)), (covered.buckets, covered.paths)):
+            if ranges:
+                source = duck.read_parquet([self.lake_dir / path for path in paths])
+                where = " OR ".join(f"(at_ns >= {begin} AND at_ns < {end})" for begin, end in ranges)
+                parts.append(f"SELECT * FROM {source} WHERE {where}")  # noqa: S608 - names and numbers of our own
+        return " UNION ALL BY NAME ".join(parts)
 
     def _listed(self, tables: frozenset[str], since_ns: int | None) -> dict[str, Path]:
         found: dict[str, Path] = {}

@@ -1,6 +1,7 @@
 """Rollups: each hour that is over is summed up once, so that a month is answered without reading its rows.
 
-One file a day, in buckets of five minutes. An hour counts as summed up as long as the manifest's files hold as many rows of it as
+Two files a day, one with a bucket for each hour and one with a bucket for each five minutes: the first for months, the second for
+days and for the ends of a range. An hour counts as summed up as long as the manifest's files hold as many rows of it as
 were summed: a late outcome that is compacted makes its hour stale, readers take its rows again, and the next run sums it up anew.
 An hour whose rows were deleted by retention keeps its sums. Two runs at once do no harm: the second one's file is thrown away.
 """
@@ -35,26 +36,39 @@ _EVER_NS = 2**62
 _log = logging.getLogger(__name__)
 
 
+Range = tuple[int, int]
+
+
 @dataclass(frozen=True, slots=True)
 class Covered:
     """What of a range rollups can answer.
 
     Attributes:
-        ranges: (begin, end) nanoseconds of whole buckets, in order, none touching the next.
-        paths: files that hold them, relative to the lake's folder.
+        ranges: (begin, end) nanoseconds, in order, none touching the next.
+        hours: those of them that are answered by hours.
+        buckets: the others, answered by five minutes.
+        paths: files of five minutes, relative to the lake's folder; `hours_path` tells those of hours.
     """
 
-    ranges: tuple[tuple[int, int], ...] = ()
+    ranges: tuple[Range, ...] = ()
+    hours: tuple[Range, ...] = ()
+    buckets: tuple[Range, ...] = ()
     paths: tuple[str, ...] = ()
 
 
-def covered(contents: Contents, since_ns: int, until_ns: int) -> Covered:
+def hours_path(path: str) -> str:
+    """The file of hours beside a file of five minutes."""
+    return path.removesuffix(".parquet") + ".hours.parquet"
+
+
+def covered(contents: Contents, since_ns: int, until_ns: int, *, by_hours: bool) -> Covered:
     """Whole buckets of a time range in hours that are summed up with all their rows.
 
     Args:
         contents: of the tables that are summed up.
         since_ns: begin of the range.
         until_ns: its end.
+        by_hours: take whole hours together.
     """
     first_ns, last_ns = -(-since_ns // BUCKET_NS) * BUCKET_NS, until_ns // BUCKET_NS * BUCKET_NS
     rows = _rows_by_hour(contents.files)
@@ -71,7 +85,15 @@ def covered(contents: Contents, since_ns: int, until_ns: int) -> Covered:
             ranges[-1] = (ranges[-1][0], end_ns)
         else:
             ranges.append((begin_ns, end_ns))
-    return Covered(tuple(ranges), tuple(dict.fromkeys(paths)))
+    whole, parts = [], []
+    for begin_ns, end_ns in ranges:
+        first, last = (-(-begin_ns // HOUR_NS) * HOUR_NS, end_ns // HOUR_NS * HOUR_NS) if by_hours else (end_ns, end_ns)
+        if first < last:
+            whole.append((first, last))
+            parts += [(begin_ns, first), (last, end_ns)]
+        else:
+            parts.append((begin_ns, end_ns))
+    return Covered(tuple(ranges), tuple(whole), tuple((a, b) for a, b in parts if a < b), tuple(dict.fromkeys(paths)))
 
 
 def first_stale_ns(contents: Contents) -> int:
@@ -140,39 +162,47 @@ class Rollups:
         try:
             self._manifest.roll(day, [*moved, *rolled], before, utc(self._clock.now_ns()))
         except Conflict:
-            (self._lake_dir / path).unlink(missing_ok=True)
+            for written in (str(path), hours_path(str(path))):
+                (self._lake_dir / written).unlink(missing_ok=True)
             raise
 
     def _write(self, path: Path, hours: Sequence[int], files: Iterable[LakeFile], kept: Sequence[Rollup]) -> None:
-        target = self._lake_dir / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        parts = []
+        (self._lake_dir / path).parent.mkdir(parents=True, exist_ok=True)
         by_hour = defaultdict(list)
         for file in files:
             by_hour[hour_of(file)].append(file)
         with duck.connect(threads=self._threads, memory=self._memory, scratch=self._lake_dir / ".scratch") as connection:
-            connection.execute(f"CREATE TABLE sums ({', '.join(f'{name} {kind}' for name, kind in sums.TYPES.items())})")
-            for hour in hours:
-                tables = []
-                for table in TABLES:
-                    paths = [self._lake_dir / file.path for file in by_hour[hour] if file.table == table]
-                    tables.append(f"{table} AS NOT MATERIALIZED ({duck.relation(table, paths, [], None, None)})")
-                query = f"INSERT INTO sums BY NAME WITH {', '.join(tables)} {sums.of_rows(is_kept_short=True)}"
-                connection.execute(query, {"origin": 0, "width": BUCKET_NS, "due": _EVER_NS})
-            parts.append("SELECT * FROM sums")
-            for former in sorted({one.path for one in kept}):
-                held = ", ".join(str(one.hour) for one in kept if one.path == former)
-                parts.append(
-                    f"SELECT * FROM {duck.read_parquet([self._lake_dir / former])} WHERE at_ns // {HOUR_NS} IN ({held})"  # noqa: S608
-                )
-            query = f"SELECT {', '.join(sums.TYPES)} FROM ({' UNION ALL BY NAME '.join(parts)}) ORDER BY at_ns"  # noqa: S608
-            connection.execute(f"COPY ({query}) TO {duck.literal(str(target))} (FORMAT parquet, COMPRESSION zstd)")
+            for width_ns, name in ((BUCKET_NS, _same), (HOUR_NS, hours_path)):
+                connection.execute(f"CREATE OR REPLACE TABLE sums ({', '.join(f'{name} {kind}' for name, kind in sums.TYPES.items())})")
+                for hour in hours:
+                    self._sum_up(connection, by_hour[hour], width_ns)
+                for former in {one.path for one in kept}:
+                    held = ", ".join(str(one.hour) for one in kept if one.path == former)
+                    source = duck.read_parquet([self._lake_dir / name(former)])
+                    connection.execute(f"INSERT INTO sums BY NAME SELECT * FROM {source} WHERE at_ns // {HOUR_NS} IN ({held})")  # noqa: S608
+                self._save(connection, self._lake_dir / name(str(path)))
+
+    def _sum_up(self, connection: duckdb.DuckDBPyConnection, files: Sequence[LakeFile], width_ns: int) -> None:
+        tables = []
+        for table in TABLES:
+            paths = [self._lake_dir / file.path for file in files if file.table == table]
+            tables.append(f"{table} AS NOT MATERIALIZED ({duck.relation(table, paths, [], None, None)})")
+        query = f"INSERT INTO sums BY NAME WITH {', '.join(tables)} {sums.of_rows(is_kept_short=True)}"
+        connection.execute(query, {"origin": 0, "width": width_ns, "due": _EVER_NS})
+
+    @staticmethod
+    def _save(connection: duckdb.DuckDBPyConnection, target: Path) -> None:
+        connection.execute(f"COPY (SELECT * FROM sums ORDER BY at_ns) TO {duck.literal(str(target))} (FORMAT parquet, COMPRESSION zstd)")  # noqa: S608
         for place, flags in ((target, os.O_RDONLY), (target.parent, os.O_RDONLY | os.O_DIRECTORY)):
             fd = os.open(place, flags)
             try:
                 os.fsync(fd)
             finally:
                 os.close(fd)
+
+
+def _same(path: str) -> str:
+    return path
 
 
 def _rows_by_hour(files: Iterable[LakeFile]) -> dict[int, dict[str, int]]:

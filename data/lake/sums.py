@@ -6,7 +6,7 @@ bucket (a k-minimum-values sketch, Bar-Yossef et al. 2002): exact where all are 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from data.lake.schema import BEST_OUTCOME
 from trajops.trajectories import DEFAULT_WINDOW
@@ -84,16 +84,20 @@ def of_rows(*, is_kept_short: bool, condition: str = "true") -> str:
 
 
 def of_predictions(condition: str) -> str:
-    """The same of `predictions` alone: counts and latency by bucket."""
+    """The same of `predictions` alone: latency by bucket."""
     return (
-        f"SELECT $origin + (p.received_ns - $origin) // $width * $width AS at_ns, count(*) AS predictions, "  # noqa: S608
+        f"SELECT $origin + (p.received_ns - $origin) // $width * $width AS at_ns, "  # noqa: S608
         f"{_bins('p.latency_ms')} AS latency_bins FROM predictions p WHERE {condition} GROUP BY at_ns"
     )
 
 
-def merged(name: str) -> str:
-    """Aggregate that puts maps of bins of several rows together, as a list of (bin, count) entries for `quantile`."""
-    return f"flatten(list(map_entries({name})))"
+# Columns of a map of bins, a row for each bin.
+UNNESTED = "unnest(map_keys({name})) AS number, unnest(map_values({name})) AS entries"
+
+
+def unnested(name: str, by: str) -> str:
+    """Query for the bins of `sums`, a row for each bin of each of its rows, beside some columns."""
+    return f"SELECT {by}, {UNNESTED.format(name=name)} FROM sums"  # noqa: S608 - names of our own schema
 
 
 def distinct_agents(by: str) -> str:
@@ -113,26 +117,20 @@ def distinct_agents(by: str) -> str:
     """  # noqa: S608 - names of our own schema
 
 
-def quantile(entries: Sequence[Mapping[str, int]] | None, share: float) -> float | None:
+def quantile(bins: Mapping[int, int], share: float) -> float | None:
     """A quantile of binned values, with the values of a bin spread evenly over its logarithm.
 
     Args:
-        entries: bins (`key`) and counts (`value`), in any order; a bin may come several times.
+        bins: counts by bin.
         share: between 0 and 1.
 
     Returns:
         The value; None where there is none.
     """
-    if not entries:
-        return None
-    counts: dict[int, int] = {}
-    for entry in entries:
-        counts[entry["key"]] = counts.get(entry["key"], 0) + entry["value"]
-    wanted = share * sum(counts.values())
-    below = 0
-    for number in sorted(counts):
-        if below + counts[number] >= wanted:
-            inside = min(1.0, max(0.0, (wanted - below) / counts[number])) if counts[number] > 1 else 0.5
+    wanted, below = share * sum(bins.values()), 0
+    for number in sorted(bins):
+        if below + bins[number] >= wanted:
+            inside = (wanted - below) / bins[number] if bins[number] > 1 else 0.5
             return math.exp((number + inside) / BINS_PER_E)
-        below += counts[number]
-    raise AssertionError("a quantile lies in some bin")
+        below += bins[number]
+    return None

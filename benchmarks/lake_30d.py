@@ -21,16 +21,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from benchmarks.lake_writer import write_hour
 from benchmarks.product import ROOT
 from benchmarks.record import Measurement
 from data.lake import duck, rollups
-from data.lake.manifest import LakeFile, Manifest
+from data.lake.manifest import Manifest
 from data.lake.parquet import HOUR_NS
 from data.lake.queries import Lake
 from data.lake.rollups import Covered, Rollups
-from data.lake.schema import COLUMNS
 from data.sql.engine import Database
-from data.sql.tables import new_id
 from trajops.clock import utc
 
 BEGIN_NS = 1_700_006_400 * 10**9  # 2023-11-15 00:00 UTC
@@ -123,21 +122,8 @@ def generate(folder: Path, database: Database, days: int, rows: int) -> int:
             query = _ROW.format(first=first, begin=hour_ns, step=step_ns, agents=AGENTS, rows=count)
             connection.execute(f"CREATE OR REPLACE TEMP TABLE hour AS {query}")
             for table, select in (("predictions", "SELECT * FROM hour"), ("outcomes", _OUTCOME)):
-                file = _write(connection, lake_dir, table, hour_ns, select)
-                manifest.publish(table, [file], {f"{table}-{hour_ns}": file.rows}, utc(hour_ns))
+                write_hour(connection, lake_dir, manifest, table, hour_ns, select)
     return end_ns
-
-
-def _write(connection: Any, lake_dir: Path, table: str, hour_ns: int, select: str) -> LakeFile:
-    at, file_id = utc(hour_ns), new_id()
-    relative = Path(table) / f"day={at:%Y-%m-%d}" / f"{at:%H}-{file_id}.parquet"
-    path = lake_dir / relative
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = ", ".join(COLUMNS[table])
-    [(count,)] = connection.execute(
-        f"COPY (SELECT {columns} FROM ({select}) ORDER BY received_ns) TO {duck.literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
-    ).fetchall()
-    return LakeFile(file_id, table, str(relative), f"{at:%Y-%m-%d}", count, path.stat().st_size, hour_ns, hour_ns + HOUR_NS - 1)
 
 
 class _Clock:

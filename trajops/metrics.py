@@ -254,6 +254,8 @@ def _known(truth_m: FloatArray, shape: tuple[int, int], mask: BoolArray | None) 
         raise ShapeError(f"mask must hold booleans of shape {shape}, not {mask.dtype} of shape {mask.shape}")
     if np.shape(truth_m) != (*shape, 2):
         raise ShapeError(f"truth_m must have shape {(*shape, 2)}, not {np.shape(truth_m)}")
+    if mask.all():
+        return checked("truth_m", truth_m, *shape, 2)
     checked("truth_m", np.where(mask[..., None], truth_m, 0.0), *shape, 2)
     return np.where(mask[..., None], np.asarray(truth_m, dtype=np.float64), np.nan)
 

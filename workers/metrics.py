@@ -24,6 +24,8 @@ class WorkerMetrics:
         self._every = Gauge("trajops_job_interval_seconds", "How often the job is scheduled.", ["job"], **common)
         self._verdict = Gauge("trajops_drift_verdict", "-1 too little data, 0 stable, 1 warning, 2 drift.", **common)
         self._checked = Gauge("trajops_drift_last_check_timestamp_seconds", "When drift was last checked.", **common)
+        truth = "Predictions that truth is waited for no longer: it is complete, partial or none, or they are unscorable."
+        self._truth = Counter("trajops_truth_predictions", truth, ["model_version", "variant", "truth"], **common)
         self._agents = Gauge("trajops_drift_current_agents", "Tracks in the window that was checked.", **common)
         self._score = Gauge("trajops_drift_score", "Score of a column.", ["column"], **common)
         self._threshold = Gauge("trajops_drift_threshold", "Threshold of a column.", ["column"], **common)
@@ -46,6 +48,11 @@ class WorkerMetrics:
         self._durations.labels(job).observe(duration_s)
         if is_success:
             self._last_success.labels(job).set(at_s)
+
+    def truth(self, ends: Mapping[Any, int]) -> None:
+        """The truth join has ceased to wait for predictions, by (version, variant, what became of their truth)."""
+        for (version, variant, truth), count in ends.items():
+            self._truth.labels(version, variant, truth).inc(count)
 
     def drift(self, check: DriftCheckOut) -> None:
         """A drift check was stored; columns that were not compared this time have no series."""

@@ -172,7 +172,10 @@ class Parts:
     def _join_truth(self) -> Mapping[str, Any]:
         from workers.jobs.join_truth import join_truth  # noqa: PLC0415
 
-        return join_truth(self.truth_join, self.clock)
+        try:
+            return join_truth(self.truth_join, self.clock)
+        finally:
+            self.metrics.truth(self.truth_join.take_ends())
 
     def _check_drift(self) -> Mapping[str, Any]:
         from workers.jobs.check_drift import check_drift  # noqa: PLC0415

@@ -6,6 +6,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from trajops.trajectories import FloatArray
 from trajops.truth import Samples, history_samples
@@ -16,6 +17,7 @@ IS_HISTORY = "dt_s > 0 AND len(history_m) >= 2 AND len(history_m) % 2 = 0"
 HISTORIES = "SELECT " + AGENT + ", observed_at_s, dt_s, history_m, received_ns FROM predictions WHERE {condition} AND " + IS_HISTORY  # noqa: S608
 OBSERVATIONS = "SELECT " + AGENT + ", observed_at_s, x_m, y_m, received_ns FROM observations WHERE {condition}"  # noqa: S608
 SAMPLES = HISTORIES + ";" + OBSERVATIONS
+_ONE_CHUNK = 10_000_000
 
 
 def samples_of(cursor: duckdb.DuckDBPyConnection, prefix: str, queries: str, parameters: dict[str, Any] | None = None) -> Samples:
@@ -41,7 +43,7 @@ def from_histories(rows: pa.Table) -> Samples:
     """Rows of `HISTORIES` as samples."""
     parts = []
     for length, chosen in by_length(rows, "history_m"):
-        part = rows.take(chosen)
+        part = rows if len(chosen) == len(rows) else rows.take(chosen)
         history_m = lists(part, "history_m", length).reshape(len(part), -1, 2)
         times_s, dt_s = column(part, "observed_at_s"), column(part, "dt_s")
         parts.append(history_samples(column(part, "agent"), times_s, dt_s, history_m, column(part, "received_ns")))
@@ -50,7 +52,8 @@ def from_histories(rows: pa.Table) -> Samples:
 
 def arrow(cursor: duckdb.DuckDBPyConnection, query: str, parameters: dict[str, Any] | None = None) -> pa.Table:
     """Result of a query as one Arrow table."""
-    return cursor.sql(query, params=parameters).to_arrow_table() if parameters else cursor.sql(query).to_arrow_table()
+    found = cursor.sql(query, params=parameters) if parameters else cursor.sql(query)
+    return found.to_arrow_table(batch_size=_ONE_CHUNK)  # whose columns of lists are arrays without a copy
 
 
 def column(rows: pa.Table, name: str) -> Any:
@@ -60,8 +63,13 @@ def column(rows: pa.Table, name: str) -> Any:
 
 def lists(rows: pa.Table, name: str, length: int) -> FloatArray:
     """A column of lists of equal length as (N, length) floats; NULL in a list becomes NaN."""
+    return stored_lists(rows, name, length).astype(np.float64, copy=False)
+
+
+def stored_lists(rows: pa.Table, name: str, length: int) -> NDArray[np.floating[Any]]:
+    """The same in the precision in which they are stored, without a copy where that can be."""
     flat = rows[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    result: FloatArray = flat.astype(np.float64, copy=False).reshape(len(rows), length)
+    result: NDArray[np.floating[Any]] = flat.reshape(len(rows), length)
     return result
 
 

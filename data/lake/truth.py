@@ -9,9 +9,11 @@ run over the same data writes nothing; readers take the outcome with the best tr
 hand and writes outcomes himself, of the predictions that are worth it. `score_range` takes predictions of any source.
 """
 
-from collections.abc import Iterator
+import itertools
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -38,6 +40,8 @@ MEMORY_NS = 60 * 10**9
 # Positions received this long before a prediction can be truth for it, if the prediction arrived late.
 BEFORE_NS = 30 * 10**9
 CHUNK_ROWS = 25_000
+# Steps scored of a prediction whose own numbers cannot be.
+_UNSCORABLE = np.iinfo(np.int64).max
 RANGE_ROWS = 200_000
 
 _IDENTITY = ("prediction_id", "received_ns", "observed_at_s", "scene_id", "agent_id", "model_name", "model_version", "variant", "source")
@@ -55,6 +59,14 @@ _PREDICTIONS_WITH_STEPS = f"""
 
 _IS_ANSWER = "source <> 'backfill'"
 _ANY_OUTCOME = "SELECT 1 FROM outcomes LIMIT 1"
+
+
+class End(NamedTuple):
+    """What became of a prediction: its truth is `complete`, `partial`, `none`, or its own numbers are `unscorable`."""
+
+    model_version: int
+    variant: str
+    truth: str
 
 
 @dataclass(slots=True)
@@ -100,6 +112,12 @@ class TruthJoin:
         self._level = coverage_level
         self._clock: Clock = clock or SystemClock()
         self._memory: _Memory | None = None
+        self._ends: Counter[End] = Counter()
+
+    def take_ends(self) -> Mapping[End, int]:
+        """How many predictions `run` has ceased to wait for since this was last asked, by what became of them."""
+        ends, self._ends = self._ends, Counter()
+        return ends
 
     def run(self, now_ns: int | None = None) -> dict[str, int]:
         """Score what can be scored better than before, of the answered predictions that still wait for truth.
@@ -117,14 +135,18 @@ class TruthJoin:
         memory, self._memory = self._memory, None  # forgotten if anything fails
         floor_ns = now_ns - self._wait_ns
         if memory is None or not memory.read_ns <= now_ns < memory.built_ns + MEMORY_NS:
+            if memory is not None:
+                self._let_go(memory, floor_ns)
             memory, news = self._rebuilt(floor_ns, now_ns), None
         else:
             news = self._follow(memory, now_ns)
-        is_waiting = sampling.column(memory.pending, "received_ns") >= floor_ns
-        pending = memory.pending.filter(pa.array(is_waiting))
+        pending = self._let_go(memory, floor_ns)
         touched = np.ones(len(pending), bool) if news is None else self._is_touched(pending, news)
         pending, completed, scored = self._score(pending, touched, memory.samples)
-        memory.pending = pending.filter(pa.array(_is_open(pending)))
+        # What cannot be scored is kept to its end, so that it is counted once, whenever the memory is built anew.
+        is_open = _is_open(pending) | (sampling.column(pending, "steps") == _UNSCORABLE)
+        memory.pending = _only(pending, is_open)
+        self._count(_only(pending, ~is_open))
         self._memory = memory
         return {"candidates": len(pending), "scored": scored, "completed": completed}
 
@@ -142,17 +164,32 @@ class TruthJoin:
         # Asked once: what the first slices write would have to be read again and again by the later ones.
         is_begun = self._lake.read(("outcomes",), _has_outcomes, since_ns=since_ns, until_ns=until_ns)
         tables, load = (("predictions", "outcomes"), _candidates) if is_begun else (("predictions",), _unscored)
+        samples, known_ns = Samples.empty(), 0
         for start_ns, end_ns in self._slices(since_ns, until_ns):
             rows = self._lake.read(tables, load, since_ns=start_ns, until_ns=end_ns)
-            samples = self._lake.read(
-                ("predictions", "observations"), _all_samples, since_ns=start_ns - BEFORE_NS, until_ns=end_ns + self._wait_ns
-            )
-            pending = rows.filter(pa.array(_is_open(rows)))
+            # What the slice before has read is not read again.
+            samples = samples.select(samples.received_ns >= start_ns - BEFORE_NS)
+            first_ns, known_ns = max(known_ns, start_ns - BEFORE_NS), end_ns + self._wait_ns
+            fresh = self._lake.read(("predictions", "observations"), _all_samples, since_ns=first_ns, until_ns=known_ns)
+            samples = Samples.concatenate([samples, fresh]).settled()
+            pending = _only(rows, _is_open(rows))
             _, completed, scored = self._score(pending, np.ones(len(pending), bool), samples)
             total["candidates"] += len(pending)
             total["scored"] += scored
             total["completed"] += completed
         return total
+
+    def _let_go(self, memory: _Memory, floor_ns: int) -> pa.Table:
+        """Wait no more for what was received before; returns what is waited for."""
+        is_waiting = sampling.column(memory.pending, "received_ns") >= floor_ns
+        self._count(_only(memory.pending, ~is_waiting))
+        return _only(memory.pending, is_waiting)
+
+    def _count(self, ended: pa.Table) -> None:
+        steps, horizon = sampling.column(ended, "steps"), _horizon_steps(ended)
+        truth = np.select([steps > horizon, steps == horizon, steps > 0], ["unscorable", "complete", "partial"], "none")
+        keys = zip(ended["model_version"].to_pylist(), ended["variant"].to_pylist(), truth.tolist(), strict=True)
+        self._ends.update(itertools.starmap(End, keys))
 
     def _rebuilt(self, floor_ns: int, now_ns: int) -> _Memory:
         rows, samples = self._load(floor_ns - BEFORE_NS, None, with_outcomes=True)
@@ -195,19 +232,25 @@ class TruthJoin:
         """Write outcomes where truth is better than before.
 
         Returns:
-            The rows with what is scored now (a large number of steps where nothing can ever be), outcomes completed, outcomes written.
+            The rows with what is scored now (`_UNSCORABLE` where nothing can ever be), outcomes completed, outcomes written.
         """
         steps = sampling.column(pending, "steps").astype(np.int64)
         interpolated_s = sampling.column(pending, "interpolated_s").copy()
         agents, observed_at_s, dt_s = (sampling.column(pending, name) for name in ("agent", "observed_at_s", "dt_s"))
         completed = scored = 0
+        identity = pending.select(_IDENTITY)
         for (history_length, modes, mean_length, cov_length), rows in sampling.by_length(
             pending, "history_m", "weights", "mean_m", "cov_m2"
         ):
             chosen = rows.to_numpy()
             if history_length < 4 or not modes or not mean_length or mean_length % (2 * modes) or cov_length * 2 != mean_length * 3:
-                steps[chosen] = np.iinfo(np.int64).max  # no prediction that could be scored
+                steps[chosen] = _UNSCORABLE  # no prediction that could be scored
                 continue
+            group = pending if len(chosen) == len(pending) else pending.take(rows)
+            lengths = {"history_m": history_length, "weights": modes, "mean_m": mean_length, "cov_m2": cov_length}
+            numbers = {name: sampling.stored_lists(group, name, length) for name, length in lengths.items()}
+            place = np.empty(len(pending), np.int64)  # of a row in its group
+            place[chosen] = np.arange(len(chosen))
             chosen = chosen[touched[chosen]]
             # Agent by agent, so that each chunk looks at its own part of the samples only.
             chosen = chosen[np.argsort(agents[chosen], kind="stable")]
@@ -222,8 +265,12 @@ class TruthJoin:
                 if not is_better.any():
                     continue
                 part, gap_s = part[is_better], gap_s[is_better]
-                result = self._write(pending.take(pa.array(part)), modes, Truth(*(values[is_better] for values in truth)))
-                steps[part] = np.where(result.is_usable, result.steps_scored, np.iinfo(np.int64).max)
+                result = self._write(
+                    identity.take(pa.array(part)),
+                    {name: values[place[part]].astype(np.float64, copy=False) for name, values in numbers.items()},
+                    Truth(*(values[is_better] for values in truth)),
+                )
+                steps[part] = np.where(result.is_usable, result.steps_scored, _UNSCORABLE)
                 interpolated_s[part] = np.where(result.is_usable, gap_s, 0.0)
                 scored += int(result.is_usable.sum())
                 completed += int(result.known.all(axis=1).sum())
@@ -231,14 +278,22 @@ class TruthJoin:
             pending = pending.set_column(pending.schema.get_field_index(name), name, pa.array(values))
         return pending, completed, scored
 
-    def _write(self, rows: pa.Table, modes: int, truth: Truth) -> Scores:
-        """Score rows of one shape and write their outcomes."""
+    def _write(self, rows: pa.Table, numbers: Mapping[str, FloatArray], truth: Truth) -> Scores:
+        """Score rows of one shape and write their outcomes.
+
+        Args:
+            rows: columns `_IDENTITY`.
+            numbers: columns of lists, (N, length).
+            truth: where the agents were.
+        """
         count, horizon = truth.gap_s.shape
+        weights = numbers["weights"]
+        modes = weights.shape[1]
         result = score(
-            _lists(rows, "history_m").reshape(count, -1, 2),
-            _lists(rows, "mean_m").reshape(count, modes, horizon, 2),
-            _lists(rows, "cov_m2").reshape(count, modes, horizon, 3),
-            _lists(rows, "weights"),
+            numbers["history_m"].reshape(count, -1, 2),
+            numbers["mean_m"].reshape(count, modes, horizon, 2),
+            numbers["cov_m2"].reshape(count, modes, horizon, 3),
+            weights,
             truth.positions_m,
             miss_threshold_m=self._miss_threshold_m,
             level=self._level,
@@ -285,7 +340,7 @@ def _has_outcomes(cursor: duckdb.DuckDBPyConnection, prefix: str) -> bool:
 
 
 def _all_samples(cursor: duckdb.DuckDBPyConnection, prefix: str) -> Samples:
-    return sampling.samples_of(cursor, prefix, sampling.SAMPLES.format(condition="true")).settled()
+    return sampling.samples_of(cursor, prefix, sampling.SAMPLES.format(condition="true"))
 
 
 def outcome_lines(
@@ -304,12 +359,12 @@ def outcome_lines(
             "scored_ns": pa.repeat(pa.scalar(scored_ns, pa.int64()), len(keep)),
             "steps_scored": pa.array(scores.steps_scored[keep]),
             "is_complete": pa.array(known.all(axis=1)),
-            "ade_m": pa.array(scores.ade_m[keep]),
-            "fde_m": pa.array(scores.fde_m[keep], from_pandas=True),  # NaN becomes NULL
+            "ade_m": _rounded(scores.ade_m[keep]),
+            "fde_m": _rounded(scores.fde_m[keep]),
             "is_miss": pa.array(scores.is_miss[keep], mask=~known[:, -1]),
-            "nll": pa.array(scores.nll[keep]),
-            "inside_share": pa.array(scores.inside_share[keep]),
-            "cv_ade_m": pa.array(scores.cv_ade_m[keep]),
+            "nll": _rounded(scores.nll[keep]),
+            "inside_share": _rounded(scores.inside_share[keep]),
+            "cv_ade_m": _rounded(scores.cv_ade_m[keep]),
             "truth_delay_s": pa.array(delay_s[keep]),
             "step_error_m": _lists_of(np.round(scores.step_error_m[keep], 5), known),
             "step_nll": _lists_of(np.round(scores.step_nll[keep], 5), known),
@@ -319,11 +374,24 @@ def outcome_lines(
     )
     connection.register("outcomes", outcomes)
     try:
-        lines = connection.sql("SELECT to_json(o)::VARCHAR AS line FROM outcomes o").to_arrow_table()["line"]
+        lines = connection.sql("SELECT to_json(o)::VARCHAR || chr(10) AS line FROM outcomes o").to_arrow_table()["line"]
     finally:
         connection.unregister("outcomes")
-    for chunk in lines.chunks:
-        yield ("\n".join(chunk.to_pylist()) + "\n").encode()
+    for chunk in lines.cast(pa.large_string()).chunks:
+        # The texts of an Arrow array lie one behind the other.
+        _, offsets, text = chunk.buffers()
+        first, last = np.frombuffer(offsets, np.int64)[[chunk.offset, chunk.offset + len(chunk)]].tolist()
+        yield text.slice(first, last - first).to_pybytes()
+
+
+def _only(rows: pa.Table, wanted: BoolArray) -> pa.Table:
+    """Rows where a mask is true; the table itself where it is so everywhere."""
+    return rows if wanted.all() else rows.filter(pa.array(wanted))
+
+
+def _rounded(values: FloatArray) -> pa.Array:
+    """Values to a millionth, which is shorter to write; NaN becomes NULL."""
+    return pa.array(np.round(values, 6), from_pandas=True)
 
 
 def _lists_of(values: NDArray[Any], known: BoolArray) -> pa.ListArray:
@@ -344,7 +412,3 @@ def _is_open(rows: pa.Table) -> NDArray[np.bool_]:
     """(N,) whether better truth is possible: for more steps, or nearer to the steps' times."""
     is_open: NDArray[np.bool_] = (sampling.column(rows, "steps") < _horizon_steps(rows)) | (sampling.column(rows, "interpolated_s") > 0)
     return is_open
-
-
-def _lists(rows: pa.Table, name: str) -> FloatArray:
-    return sampling.lists(rows, name, len(rows[name][0]))

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import random
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -377,6 +378,31 @@ def test_a_range_is_scored_whatever_its_age(house: House) -> None:
     assert join.score_range(old_ns, CLOCK_NS) == {"candidates": 3, "scored": 3, "completed": 3}
     assert counts(join.score_range(old_ns, CLOCK_NS)) == NOTHING
     assert house.lake.count("outcomes") == 3
+
+
+@pytest.mark.parametrize("is_rebuilt", [False, True])
+def test_what_became_of_each_prediction_is_counted_once(house: House, monkeypatch: pytest.MonkeyPatch, is_rebuilt: bool) -> None:
+    if is_rebuilt:
+        monkeypatch.setattr("data.lake.truth.MEMORY_NS", 1)
+    house.predict(
+        a_prediction_event("whole", agent_id="whole"),
+        a_prediction_event("again", agent_id="whole"),
+        a_prediction_event("half", agent_id="half", model_version=2),
+        a_prediction_event("alone", agent_id="alone", variant="challenger"),
+        a_prediction_event("singular", agent_id="whole", cov_m2=[1.0, 1.0, 1.0] * 12),
+    )
+    house.observe(*range(1, 13), agent_id="whole")
+    house.observe(1, 2, 3, agent_id="half")
+    join, ends = house.join(), Counter[Any]()
+    for second in (1, 6, 7, 60, 123, 126, 127, 200, 300):
+        join.run(CLOCK_NS + second * S)
+        ends.update(join.take_ends())
+    assert ends == {
+        (1, "champion", "complete"): 2,
+        (1, "champion", "unscorable"): 1,
+        (2, "champion", "partial"): 1,
+        (1, "challenger", "none"): 1,
+    }
 
 
 def test_a_range_in_many_slices_is_scored_as_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

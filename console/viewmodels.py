@@ -179,7 +179,7 @@ def job_rows(jobs: Sequence[JobOut], now: datetime) -> list[dict[str, Any]]:
                 "State": state,
                 "Last run": ago(run.started_at, now) if run else "never",
                 "Duration": seconds(run.duration_s) if run else DASH,
-                "Every": seconds(job.every_s),
+                "Every": f"{job.cron} UTC" if job.cron else seconds(job.every_s),
                 "Result": (run.error or result_words(job.job, run.result)) if run else job.description,
                 "Raw name": job.job,
             }

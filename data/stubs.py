@@ -304,10 +304,10 @@ class MemoryIdempotency(_Repository):
 class MemoryJobs(_Repository):
     """Implements `trajops.ports.JobStore`."""
 
-    def describe(self, job: str, description: str, every_s: float) -> None:
+    def describe(self, job: str, description: str, every_s: float, cron: str | None = None) -> None:
         """Write or replace a schedule; requests and successes stay."""
         known = self._tables.schedules.get(job) or JobSchedule(job, description, every_s)
-        self._tables.schedules.put(job, replace(known, description=description, every_s=every_s))
+        self._tables.schedules.put(job, replace(known, description=description, every_s=every_s, cron=cron))
 
     def schedules(self) -> list[JobSchedule]:
         """All schedules by name."""

@@ -19,6 +19,7 @@ def job_out(schedule: JobSchedule, last_run: JobRunOut | None, first_started_at:
         job=schedule.job,
         description=schedule.description,
         every_s=schedule.every_s,
+        cron=schedule.cron,
         last_run=last_run,
         last_success_at=schedule.last_success_at,
         is_late=since is not None and now - since > timedelta(seconds=LATE_INTERVALS * schedule.every_s),

@@ -83,13 +83,14 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class JobSchedule:
-    """How often a job runs, and when somebody asked for it by hand."""
+    """How often a job runs (at the times of `cron`, then `every_s` is their longest gap), and when somebody asked for it by hand."""
 
     job: str
     description: str
     every_s: float
     requested_at: datetime | None = None
     last_success_at: datetime | None = None
+    cron: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

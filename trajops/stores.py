@@ -204,7 +204,7 @@ class IdempotencyStore(Protocol):
 class JobStore(Protocol):
     """What the workers do, how often, and how it went."""
 
-    def describe(self, job: str, description: str, every_s: float) -> None:
+    def describe(self, job: str, description: str, every_s: float, cron: str | None = None) -> None:
         """Write or replace a schedule; requests and successes stay."""
         ...
 

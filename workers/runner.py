@@ -70,9 +70,9 @@ class JobRunner:
         """Write the schedules, so that API and console know every job before its first run."""
         with self.unit_of_work() as work:
             for job in self.jobs.values():
-                work.jobs.describe(job.name, job.schedule.description, job.schedule.every_s)
+                work.jobs.describe(job.name, job.schedule.description, job.schedule.interval_s, job.schedule.cron)
         for job in self.jobs.values():
-            self.metrics.scheduled(job.name, job.schedule.every_s)
+            self.metrics.scheduled(job.name, job.schedule.interval_s)
 
     def run(self, name: str) -> JobRunOut | None:
         """Run a job if it is this worker's turn; never raises for what the job or the database does.
@@ -148,7 +148,7 @@ class JobRunner:
             last = next(iter(work.jobs.runs(job.name, 1)), None)
             if last is not None and last.state == "running":
                 work.jobs.record_finish(last.run_id, present, error=f"worker {last.holder} disappeared during the run")
-            elif last is not None and not is_requested and not _is_due(schedule, last, present):
+            elif not is_requested and not _is_due(schedule, last, present):
                 work.leases.release(job.name, self.holder, fence, present)
                 return False
             record = work.jobs.record_start(job.name, self.holder, present)
@@ -180,7 +180,7 @@ class JobRunner:
         finally:
             self.metrics.ended(job.name, present.timestamp(), duration_s, is_success=error is None)
         if error is None:
-            level = logging.INFO if job.schedule.every_s >= OFTEN_S else logging.DEBUG
+            level = logging.INFO if job.schedule.interval_s >= OFTEN_S else logging.DEBUG
             logger.log(level, "the job succeeded", extra={"job": job.name, "duration_s": round(duration_s, 3), "result": result})
         return record
 
@@ -199,8 +199,7 @@ class JobRunner:
             logger.warning("the end of a run could not be recorded", extra={"job": name, "reason": problem.message})
 
 
-def _is_due(schedule: Schedule, last: JobRunOut, present: datetime) -> bool:
-    """Whether the interval since the last run, on whichever worker, is over; two workers do not double the pace."""
-    if last.state == "failed" and schedule.retry_s is not None:
+def _is_due(schedule: Schedule, last: JobRunOut | None, present: datetime) -> bool:
+    if last is not None and last.state == "failed" and schedule.retry_s is not None:
         return present - last.started_at >= timedelta(seconds=0.9 * schedule.retry_s)
-    return present - last.started_at >= timedelta(seconds=0.9 * schedule.every_s - 2 * schedule.jitter_s)
+    return schedule.is_due(None if last is None else last.started_at, present)

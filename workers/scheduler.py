@@ -1,17 +1,22 @@
-"""Time: starts jobs when they are due, or when somebody asks. The only module that imports APScheduler.
+"""Time: starts jobs when they are due, or when somebody asks. With `workers.triggers` the only module that imports APScheduler.
 
 APScheduler keeps the intervals inside one process. Which of several processes runs a job is settled in SQL by the runner.
 """
 
 import logging
 import threading
+from copy import copy
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
+from apscheduler.triggers.interval import IntervalTrigger
 
 from trajops.errors import TrajOpsError
 from workers.runner import JobRunner
+from workers.schedules import Schedule
+from workers.triggers import cron_trigger
 
 WATCH_S = 0.5
 STAGGER_S = 0.5
@@ -46,22 +51,15 @@ class Scheduler:
         return bool(self._scheduler.running) and self._watch.is_alive()
 
     def start(self) -> None:
-        """Run every job once, one shortly after the other, then at its interval.
+        """Run every job that is due, one shortly after the other, then each at its interval or times.
 
         Raises:
             Unavailable: if the schedules cannot be written to the database.
         """
         self._runner.describe()
         for number, (name, job) in enumerate(self._runner.jobs.items()):
-            self._scheduler.add_job(
-                self._run,
-                "interval",
-                args=[name],
-                id=name,
-                seconds=job.schedule.every_s,
-                jitter=job.schedule.jitter_s or None,
-                next_run_time=datetime.now(UTC) + timedelta(seconds=number * STAGGER_S),
-            )
+            first = datetime.now(UTC) + timedelta(seconds=number * STAGGER_S)  # what was missed is made up for; the runner knows
+            self._scheduler.add_job(self._run, _trigger(job.schedule), args=[name], id=name, next_run_time=first)
         self._scheduler.start()
         self._watch.start()
 
@@ -79,6 +77,12 @@ class Scheduler:
         if record is not None and record.state == "failed" and retry_s is not None and not self._is_stopping.is_set():
             again = datetime.now(UTC) + timedelta(seconds=retry_s)
             self._scheduler.add_job(self._run, "date", run_date=again, args=[name], id=f"{name}:retry", replace_existing=True)
+        elif record is not None and self._is_due_again(name, record.started_at):
+            self._scheduler.add_job(self._run, args=[name], id=f"{name}:queued", replace_existing=True)
+
+    def _is_due_again(self, name: str, started_at: datetime) -> bool:
+        schedule = self._runner.jobs[name].schedule
+        return schedule.overlap == "queue" and not self._is_stopping.is_set() and schedule.is_due(started_at, datetime.now(UTC))
 
     def _watching(self) -> None:
         while not self._is_stopping.wait(self._watch_s):
@@ -90,3 +94,11 @@ class Scheduler:
                 logger.warning("leases and requests could not be looked after", extra={"reason": error.message})
             except Exception as error:  # the watch must outlive any single fault, or all leases end
                 logger.exception("the watch met an unexpected fault", exc_info=error)
+
+
+def _trigger(schedule: Schedule) -> BaseTrigger:
+    if schedule.cron is None:
+        return IntervalTrigger(seconds=schedule.interval_s, timezone=UTC, jitter=schedule.jitter_s or None)
+    trigger = copy(cron_trigger(schedule.cron))
+    trigger.jitter = schedule.jitter_s or None
+    return trigger

@@ -1,26 +1,62 @@
-"""How often each job runs: the model of `configs/schedules.yaml`."""
+"""When each job runs: the model of `configs/schedules.yaml`."""
 
+from datetime import UTC, datetime, timedelta
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from trajops.configs import Config
+from workers.triggers import cron_trigger, longest_gap_s, next_time
 
 JobName = Literal["compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases", "prune"]
 
+# A time counts as missed when no worker has begun so long after it, seconds.
+PUNCTUAL_S = 60.0
+
 
 class Schedule(Config):
-    """When one job runs. A run that was missed is made up for once, however many were missed."""
+    """When one job runs: at an interval, or at times. It runs once at a time, whoever asks, on whichever worker."""
 
     description: str = Field(min_length=10, description="Shown on the console's Services page.")
-    every_s: float = Field(gt=0, le=86_400)
+    every_s: float | None = Field(default=None, gt=0, le=86_400, description="Interval; either this or `cron`.")
+    cron: str | None = Field(default=None, description="Five fields, UTC: `0 3 * * *` is each night at three.")
+    missed: Literal["run", "skip"] = Field(
+        default="run", description="Times that passed while no worker ran: run once for all of them, or wait for the next."
+    )
+    overlap: Literal["skip", "queue"] = Field(default="skip", description="Times that come during a run: pass over them, or run again.")
     jitter_s: float = Field(default=0.0, ge=0, description="Each start is moved by up to this, so that workers do not meet.")
     retry_s: float | None = Field(default=None, gt=0, description="A failed run is tried again this soon; else at its next turn.")
     lease_s: float = Field(default=30.0, ge=1, description="How long a killed worker blocks the job; a living one renews.")
     timeout_s: float = Field(default=600.0, gt=0, description="A run that takes longer is given up and counts as failed.")
 
+    @property
+    def interval_s(self) -> float:
+        """Its interval, or the longest gap between its times, seconds."""
+        if self.cron is not None:
+            return longest_gap_s(self.cron, datetime.now(UTC))
+        assert self.every_s is not None
+        return self.every_s
+
+    def is_due(self, last_started_at: datetime | None, at: datetime) -> bool:
+        """Whether it is time to run, after a run on whichever worker; two workers do not double the pace."""
+        if self.cron is None:
+            # Both workers keep the interval, with a jitter of their own.
+            return last_started_at is None or at - last_started_at >= timedelta(seconds=0.9 * self.interval_s - 2 * self.jitter_s)
+        since = at - timedelta(seconds=PUNCTUAL_S + self.jitter_s)
+        if last_started_at is not None and (self.missed == "run" or last_started_at > since):
+            since = last_started_at
+        return next_time(self.cron, since) <= at
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if (self.every_s is None) == (self.cron is None):
+            raise ValueError("give either every_s or cron, and not both")
+        if self.cron is not None:
+            cron_trigger(self.cron)
+            return self
+        if self.missed == "skip":
+            raise ValueError("missed: skip is for cron; an interval begins when a worker starts")
+        assert self.every_s is not None
         if self.jitter_s > self.every_s / 4:
             raise ValueError(f"jitter_s ({self.jitter_s:g}) cannot be more than a quarter of every_s ({self.every_s:g})")
         if self.retry_s is not None and self.retry_s >= self.every_s:

@@ -177,6 +177,7 @@ job_schedules = Table(
     Column("job", String(64), primary_key=True),
     Column("description", Text, nullable=False),
     Column("every_s", Float, nullable=False),
+    Column("cron", String(64)),
     Column("requested_at", UtcDateTime),
     Column("last_success_at", UtcDateTime),
 )

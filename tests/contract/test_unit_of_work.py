@@ -404,9 +404,9 @@ def test_a_schedule_keeps_its_request_when_it_is_described_again(database: Any) 
     with database.unit_of_work() as uow:
         uow.jobs.describe("compact", "Compact the spool.", 10)
         uow.jobs.request("compact", AT)
-        uow.jobs.describe("compact", "Compact.", 20)
+        uow.jobs.describe("compact", "Compact.", 20, "*/10 * * * *")
         (schedule,) = uow.jobs.schedules()
-    assert (schedule.description, schedule.every_s, schedule.requested_at) == ("Compact.", 20, AT)
+    assert (schedule.description, schedule.every_s, schedule.cron, schedule.requested_at) == ("Compact.", 20, "*/10 * * * *", AT)
 
 
 def test_a_request_is_taken_by_one(database: Any) -> None:

@@ -123,6 +123,42 @@ def test_a_job_that_is_not_due_is_left_alone(database: Database) -> None:
     assert len(runs(database, "j")) == 2
 
 
+def test_a_job_with_times_runs_once_at_each_on_one_of_two_workers(database: Database) -> None:
+    clock = SetClock()
+    minute_s = now(clock).timestamp() % 3_600
+    clock.advance(3_600 - minute_s + 1)  # a second after the full hour
+    job = Job("j", a_schedule(every_s=None, cron="0,30 * * * *"), works)
+    workers = [a_runner(database, job, holder=name, clock=clock) for name in ("w1", "w2")]
+    done = []
+    for _ in range(10):
+        done += [run.holder for worker in workers if (run := worker.run("j")) is not None]
+        clock.advance(600)
+    assert done == ["w1"] * 4, "at 0, 30, 60 and 90 minutes; the other one came a moment later"
+    clock.advance(86_400)  # nobody worked for a day
+    assert [worker.run("j") is not None for worker in workers] == [True, False], "what was missed is made up for once"
+
+
+@pytest.mark.parametrize(("overlap", "is_run_again"), [("queue", True), ("skip", False)])
+def test_a_time_that_comes_during_a_run(database: Database, overlap: str, is_run_again: bool) -> None:
+    gate = Gate()
+    schedule = a_schedule(every_s=4, overlap=overlap)
+    scheduler = Scheduler(a_runner(database, Job("j", schedule, gate)), watch_s=0.05)
+    scheduler.start()
+    try:
+        assert gate.has_begun.wait(WAIT_S)
+        time.sleep(4.4)  # the interval is over
+        gate.has_begun.clear()
+        gate.may_end.set()
+        wait_for(lambda: runs(database, "j")[-1].finished_at, "the end of the first run")
+        first = runs(database, "j")[-1].finished_at
+        assert first is not None
+        wait_for(lambda: len(runs(database, "j")) > 1, "the second run")
+        waited_s = (runs(database, "j")[-2].started_at - first).total_seconds()
+        assert (waited_s < 2.0) is is_run_again
+    finally:
+        assert scheduler.stop(WAIT_S) == []
+
+
 def test_a_request_is_answered_once_before_its_time(database: Database) -> None:
     runner = a_runner(database, Job("j", a_schedule(), works))
     assert runner.run("j") is not None

@@ -45,7 +45,12 @@ def test_shipped_drift_rules_write_out_every_default() -> None:
         pytest.param("  prune:", "  prun:", 5, "jobs.prun", id="unknown-job"),
         pytest.param("    every_s: 60", "    every_s: 60\n    every_s: 61", 8, "stands twice", id="key-twice"),
         pytest.param("    every_s: 60", "    every_s: [60", 8, "not valid YAML", id="not-yaml"),
-        pytest.param("    every_s: 60\n", "", 5, "jobs.prune.every_s", id="missing-key-names-its-parent"),
+        pytest.param("    every_s: 60\n", "", 5, "give either every_s or cron", id="missing-key-names-its-parent"),
+        pytest.param("    every_s: 60\n", "    every_s: 60\n    cron: '0 3 * * *'\n", 5, "and not both", id="interval-and-times"),
+        pytest.param("every_s: 60", "cron: 61 3 * * *", 5, "'61 3 * * *' is no cron expression", id="no-such-minute"),
+        pytest.param("every_s: 60", "cron: 0 3 30 2 *", 5, "a day that never comes", id="no-such-day"),
+        pytest.param("every_s: 60", "cron: every night", 5, "five fields", id="no-cron"),
+        pytest.param("every_s: 60", "every_s: 60\n    missed: skip", 5, "missed: skip is for cron", id="nothing-to-miss"),
         pytest.param("every_s: 2\n", "every_s: 2\n    jitter_s: 1\n", 2, "jitter_s (1)", id="rule-over-two-values"),
     ],
 )

@@ -40,7 +40,8 @@ class JobOut(Wire):
 
     job: str
     description: str
-    every_s: float
+    every_s: float = Field(description="Its interval, or the longest gap between the times of `cron`.")
+    cron: str | None = Field(default=None, description="Five fields, UTC; null where it runs at an interval.")
     last_run: JobRunOut | None
     last_success_at: AwareDatetime | None
     is_late: bool = Field(description="No success for three intervals.")

@@ -19,12 +19,11 @@ class SqlJobs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def describe(self, job: str, description: str, every_s: float) -> None:
+    def describe(self, job: str, description: str, every_s: float, cron: str | None = None) -> None:
         """Write or replace a schedule; requests and successes stay."""
-        written = insert_or(self._connection, job_schedules).values(job=job, description=description, every_s=every_s)
-        self._connection.execute(
-            written.on_conflict_do_update(index_elements=["job"], set_={"description": description, "every_s": every_s})
-        )
+        said = {"description": description, "every_s": every_s, "cron": cron}
+        written = insert_or(self._connection, job_schedules).values(job=job, **said)
+        self._connection.execute(written.on_conflict_do_update(index_elements=["job"], set_=said))
 
     def schedules(self) -> list[JobSchedule]:
         """All schedules by name."""

@@ -126,9 +126,12 @@ class _Telemetry:
         self.traffic: list[TrafficPoint] = []
         self.rows: list[PerformanceRow] = []
 
+        broken: list[str] = []
+
         def read() -> None:
             self.traffic = parts.lake.traffic(at - WINDOW, at)
             self.rows = parts.lake.performance(at - WINDOW, at, parts.settings.coverage_level).rows
+            broken.extend(parts.lake.broken_files())
 
         cause = _failure(read)
         if cause is not None:
@@ -136,7 +139,12 @@ class _Telemetry:
             return
         predictions, scored = sum(row.predictions for row in self.rows), sum(row.scored for row in self.rows)
         detail = f"{grouped(predictions)} predictions in the last {MINUTES} minutes, {grouped(scored)} of them scored by truth"
-        self.service = ServiceOut(service="lake", health="ok", detail=detail)
+        if broken:
+            many = "1 file of the lake is" if len(broken) == 1 else f"{len(broken)} files of the lake are"
+            detail += (
+                f"; {many} broken and left out ({broken[0]}{', …' if len(broken) > 1 else ''}); its rows can come back from a copy only"
+            )
+        self.service = ServiceOut(service="lake", health="warn" if broken else "ok", detail=detail)
 
 
 def _failure(read: Callable[[], None]) -> str | None:

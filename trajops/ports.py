@@ -72,6 +72,10 @@ class TelemetryLake(Protocol):
         """Predictions in time buckets of a range, oldest first."""
         ...
 
+    def broken_files(self) -> list[str]:
+        """Files whose content was found to be broken, and that are left out."""
+        ...
+
     def recent_predictions(self, limit: int, scene_id: str | None = None, agent_id: str | None = None) -> list[PredictionOut]:
         """Newest predictions with the truth that has arrived, newest first."""
         ...

@@ -17,7 +17,7 @@ import duckdb
 import pyarrow as pa
 import sqlalchemy as sa
 
-from data.lake import duck, parquet, rollups, segments
+from data.lake import broken, duck, parquet, rollups, segments
 from data.lake.manifest import LakeFile, Manifest
 from data.lake.spool import CLOSED, NEW, OPEN, table_of
 from trajops.clock import SystemClock, utc
@@ -176,6 +176,10 @@ class Compactor:
             rows = pa.concat_tables([parquet.read(self._lake_dir, file) for file in group])
         except FileNotFoundError:
             return 0  # merged and deleted by another compactor
+        except broken.FAULTS:
+            if not broken.set_aside(self._lake_dir, self._manifest, [file.path for file in group]):
+                raise
+            return 0
         (file,) = parquet.write_hours(self._lake_dir, group[0].table, rows)
         try:
             self._manifest.replace(file, group, utc(self._clock.now_ns()))

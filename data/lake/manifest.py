@@ -184,6 +184,29 @@ class Manifest:
             )
             return int(retired.rowcount)
 
+    def set_aside(self, paths: Sequence[str]) -> None:
+        """Take files whose content is broken out of the lake, and leave them on disk. Rollups are made anew, also for a file of hours.
+
+        Raises:
+            Unavailable: if the database does not answer.
+        """
+        is_one = (lake_files.c.path.in_(paths), lake_files.c.is_live)
+        stems = [path.replace(".hours.", ".") for path in paths]
+        with self._translated(), self._engine.begin() as connection:
+            # Without a time of retirement a file is never deleted.
+            connection.execute(sa.update(lake_files).where(*is_one).values(is_live=False))
+            connection.execute(sa.delete(lake_rollups).where(lake_rollups.c.path.in_(stems)))
+
+    def broken(self) -> list[str]:
+        """Paths of the files that were set aside.
+
+        Raises:
+            Unavailable: if the database does not answer.
+        """
+        is_broken = (~lake_files.c.is_live, lake_files.c.retired_at.is_(None))
+        with self._translated(), self._reader.connect() as connection:
+            return list(connection.execute(sa.select(lake_files.c.path).where(*is_broken).order_by(lake_files.c.path)).scalars())
+
     def deletable(self, before: datetime) -> tuple[list[str], list[tuple[str, str]]]:
         """Segments compacted, and files (id, path) retired, before a time, whose bytes are still on disk."""
         with self._translated(), self._reader.connect() as connection:

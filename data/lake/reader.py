@@ -13,7 +13,7 @@ from typing import TypeVar
 import duckdb
 import sqlalchemy as sa
 
-from data.lake import duck, rollups, sums
+from data.lake import broken, duck, rollups, sums
 from data.lake.manifest import Contents, LakeFile, Manifest, Rollup
 from data.lake.rollups import Covered
 from data.lake.spool import CLOSED, OPEN, base_name, table_of
@@ -117,6 +117,14 @@ class LakeReader:
 
         return self._on_snapshot(needed, since_ns, on)
 
+    def broken_files(self) -> list[str]:
+        """Files that were found to be broken and are left out, relative to the lake's folder.
+
+        Raises:
+            Unavailable: if the manifest cannot be read.
+        """
+        return self._manifest.broken()
+
     def count(self, table: str) -> int:
         """Rows of one table, compacted or not.
 
@@ -139,15 +147,24 @@ class LakeReader:
             with self.cursor() as cursor:
                 try:
                     return work(cursor, snapshot)
-                except duckdb.IOException as error:
-                    vanished = error
                 except duckdb.OutOfMemoryException as error:
                     raise Unavailable(
                         "the question needs more memory than the lake's readers have; ask for a shorter time range"
                     ) from error
+                except broken.QUESTIONS:
+                    raise
+                except broken.FAULTS as error:
+                    fault = error
             before, snapshot = snapshot, self.snapshot(names, since_ns)
-            if snapshot == before or time.monotonic() > deadline:
-                raise Unavailable(f"the lake in {self.lake_dir} cannot be read ({vanished}); check the folder and its rights") from vanished
+            has_vanished = isinstance(fault, duckdb.IOException)
+            if has_vanished and snapshot != before and time.monotonic() <= deadline:
+                continue
+            if broken.set_aside(self.lake_dir, self._manifest, _paths(before)):
+                snapshot = self.snapshot(names, since_ns)
+            elif has_vanished:
+                raise Unavailable(f"the lake in {self.lake_dir} cannot be read ({fault}); check the folder and its rights") from fault
+            else:
+                raise fault
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -225,3 +242,9 @@ class LakeReader:
                 if stat.st_size and (since_ns is None or stat.st_mtime_ns >= since_ns - _WRITE_SLACK_NS):
                     found[base_name(name)] = Path(entry.path)
         return found
+
+
+def _paths(snapshot: Snapshot) -> list[str]:
+    """Parquet files of a snapshot, also of rollups."""
+    rolled = {rollup.path for rollup in snapshot.rollups}
+    return [*(file.path for file in snapshot.files), *rolled, *map(rollups.hours_path, rolled)]

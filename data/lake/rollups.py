@@ -16,7 +16,7 @@ from pathlib import Path
 import duckdb
 import sqlalchemy as sa
 
-from data.lake import duck, sums
+from data.lake import broken, duck, sums
 from data.lake.manifest import Contents, LakeFile, Manifest, Rollup
 from data.lake.parquet import HOUR_NS, hour_of
 from data.sql.tables import new_id
@@ -144,7 +144,10 @@ class Rollups:
             except Conflict as error:
                 _log.info("%s", error)
                 continue
-            except (OSError, duckdb.Error) as error:
+            except broken.FAULTS as error:
+                files = [file.path for file in contents.files if file.day == day]
+                if broken.set_aside(self._lake_dir, self._manifest, [*files, *_paths(contents, day)]):
+                    continue  # its rows have changed; the next run sums up those that are left
                 raise Unavailable(
                     f"{day} of the lake cannot be summed up ({error}); check {self._lake_dir} and the space on its disk"
                 ) from error
@@ -203,6 +206,11 @@ class Rollups:
 
 def _same(path: str) -> str:
     return path
+
+
+def _paths(contents: Contents, day: str) -> list[str]:
+    paths = {rollup.path for rollup in contents.rollups if rollup.day == day}
+    return [*paths, *map(hours_path, paths)]
 
 
 def _rows_by_hour(files: Iterable[LakeFile]) -> dict[int, dict[str, int]]:

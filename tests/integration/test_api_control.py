@@ -306,6 +306,14 @@ def test_status_stands_while_the_database_and_the_lake_are_away(api: Api, monkey
     assert api.post("/predict", a_body()).status_code == 200
 
 
+def test_status_names_a_broken_file_of_the_lake(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    api.promote(1)
+    monkeypatch.setattr(api.parts.lake, "broken_files", lambda: ["predictions/day=2026-11-27/07-ab.parquet"])
+    [lake] = [one for one in StatusOut.model_validate_json(api.get("/v1/status").content).services if one.service == "lake"]
+    assert lake.health == "warn"
+    assert "1 file of the lake is broken and left out (predictions/day=2026-11-27/07-ab.parquet)" in lake.detail
+
+
 def test_reads_of_many_sessions_are_one_query(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     api.promote(1)
     asked = 0

@@ -75,9 +75,9 @@ class House:
 
 
 @contextmanager
-def a_house(folder: Path) -> Iterator[House]:
-    """An empty one."""
-    database = Database(f"sqlite:///{folder / 'control.db'}")
+def a_house(folder: Path, database_url: str | None = None) -> Iterator[House]:
+    """An empty one; its manifest is in a file unless a database is given."""
+    database = Database(database_url or f"sqlite:///{folder / 'control.db'}")
     metadata.create_all(database.engine)
     clock = HandClock()
     lake = Lake(folder / "lake", folder / "spool", database.engine)

@@ -98,6 +98,20 @@ RANGES = {
 }
 
 
+def test_figures_are_those_of_the_rows_with_a_manifest_in_postgresql(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_house(tmp_path, postgres_url) as house:
+        house.clock.ns = MIDNIGHT_NS + 40 * HOUR_NS
+        write(house, 300, MIDNIGHT_NS, MIDNIGHT_NS + 30 * HOUR_NS)
+        assert house.rollups.run() == {"rolled": 30, "days": 2}
+        range_ns = MIDNIGHT_NS + 7 * MINUTE_NS, MIDNIGHT_NS + 29 * HOUR_NS
+        same(asked(house, *range_ns), of_rows(house, *range_ns, monkeypatch))
+        write(house, 50, MIDNIGHT_NS, MIDNIGHT_NS + HOUR_NS, seed=1)
+        assert house.rollups.run() == {"rolled": 1, "days": 1}
+        same(asked(house, *range_ns), of_rows(house, *range_ns, monkeypatch))
+
+
 @pytest.mark.parametrize("name", RANGES)
 def test_figures_are_those_of_the_rows(house: House, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     late = write(house, 1_500, MIDNIGHT_NS, MIDNIGHT_NS + 30 * HOUR_NS)

@@ -11,7 +11,7 @@ hand and writes outcomes himself, of the predictions that are worth it. `score_r
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from data.lake import samples as sampling
+from data.lake.outcome_lines import IDENTITY, outcome_lines
 from data.lake.reader import LakeReader
 from data.lake.samples import AGENT, IS_HISTORY, OBSERVATIONS
 from data.lake.schema import BEST_OUTCOME
@@ -44,15 +45,14 @@ CHUNK_ROWS = 25_000
 _UNSCORABLE = np.iinfo(np.int64).max
 RANGE_ROWS = 200_000
 
-_IDENTITY = ("prediction_id", "received_ns", "observed_at_s", "scene_id", "agent_id", "model_name", "model_version", "variant", "source")
 _NUMBERS = ("dt_s", "history_m", "weights", "mean_m", "cov_m2")
 _PREDICTIONS = f"""
-    SELECT {", ".join((*_IDENTITY, *_NUMBERS))}, {AGENT}, 0::BIGINT AS steps, 0.0::DOUBLE AS interpolated_s
+    SELECT {", ".join((*IDENTITY, *_NUMBERS))}, {AGENT}, 0::BIGINT AS steps, 0.0::DOUBLE AS interpolated_s
     FROM predictions WHERE {IS_HISTORY} AND {{condition}}
 """  # noqa: S608 - names of our own schema
 _PREDICTIONS_WITH_STEPS = f"""
     , known AS (SELECT prediction_id, steps_scored, interpolated_s FROM outcomes {BEST_OUTCOME})
-    SELECT {", ".join(f"p.{name}" for name in (*_IDENTITY, *_NUMBERS))}, {AGENT.replace("(", "(p.").replace(", ", ", p.")},
+    SELECT {", ".join(f"p.{name}" for name in (*IDENTITY, *_NUMBERS))}, {AGENT.replace("(", "(p.").replace(", ", ", p.")},
         coalesce(k.steps_scored, 0)::BIGINT AS steps, coalesce(k.interpolated_s, 0.0) AS interpolated_s
     FROM predictions p LEFT JOIN known k ON k.prediction_id = p.prediction_id WHERE {IS_HISTORY} AND {{condition}}
 """  # noqa: S608 - names of our own schema
@@ -238,7 +238,7 @@ class TruthJoin:
         interpolated_s = sampling.column(pending, "interpolated_s").copy()
         agents, observed_at_s, dt_s = (sampling.column(pending, name) for name in ("agent", "observed_at_s", "dt_s"))
         completed = scored = 0
-        identity = pending.select(_IDENTITY)
+        identity = pending.select(IDENTITY)
         for (history_length, modes, mean_length, cov_length), rows in sampling.by_length(
             pending, "history_m", "weights", "mean_m", "cov_m2"
         ):
@@ -282,7 +282,7 @@ class TruthJoin:
         """Score rows of one shape and write their outcomes.
 
         Args:
-            rows: columns `_IDENTITY`.
+            rows: columns `IDENTITY`.
             numbers: columns of lists, (N, length).
             truth: where the agents were.
         """
@@ -343,61 +343,9 @@ def _all_samples(cursor: duckdb.DuckDBPyConnection, prefix: str) -> Samples:
     return sampling.samples_of(cursor, prefix, sampling.SAMPLES.format(condition="true"))
 
 
-def outcome_lines(
-    connection: duckdb.DuckDBPyConnection, rows: pa.Table, scores: Scores, delay_s: FloatArray, interpolated_s: FloatArray, scored_ns: int
-) -> Iterator[bytes]:
-    """Outcomes as JSON lines with the fields of `OutcomeEvent`, for the usable scores.
-
-    They are put together column by column in DuckDB: an object and its lists for each would take three times as long.
-    """
-    keep = np.flatnonzero(scores.is_usable)
-    known = scores.known[keep]
-    identity = rows if len(keep) == len(rows) else rows.take(pa.array(keep))
-    outcomes = pa.table(
-        {name: identity[name] for name in _IDENTITY}
-        | {
-            "scored_ns": pa.repeat(pa.scalar(scored_ns, pa.int64()), len(keep)),
-            "steps_scored": pa.array(scores.steps_scored[keep]),
-            "is_complete": pa.array(known.all(axis=1)),
-            "ade_m": _rounded(scores.ade_m[keep]),
-            "fde_m": _rounded(scores.fde_m[keep]),
-            "is_miss": pa.array(scores.is_miss[keep], mask=~known[:, -1]),
-            "nll": _rounded(scores.nll[keep]),
-            "inside_share": _rounded(scores.inside_share[keep]),
-            "cv_ade_m": _rounded(scores.cv_ade_m[keep]),
-            "truth_delay_s": pa.array(delay_s[keep]),
-            "step_error_m": _lists_of(np.round(scores.step_error_m[keep], 5), known),
-            "step_nll": _lists_of(np.round(scores.step_nll[keep], 5), known),
-            "step_inside": _lists_of(scores.step_inside[keep], known),
-            "interpolated_s": pa.array(interpolated_s[keep]),
-        }
-    )
-    connection.register("outcomes", outcomes)
-    try:
-        lines = connection.sql("SELECT to_json(o)::VARCHAR || chr(10) AS line FROM outcomes o").to_arrow_table()["line"]
-    finally:
-        connection.unregister("outcomes")
-    for chunk in lines.cast(pa.large_string()).chunks:
-        # The texts of an Arrow array lie one behind the other.
-        _, offsets, text = chunk.buffers()
-        first, last = np.frombuffer(offsets, np.int64)[[chunk.offset, chunk.offset + len(chunk)]].tolist()
-        yield text.slice(first, last - first).to_pybytes()
-
-
 def _only(rows: pa.Table, wanted: BoolArray) -> pa.Table:
     """Rows where a mask is true; the table itself where it is so everywhere."""
     return rows if wanted.all() else rows.filter(pa.array(wanted))
-
-
-def _rounded(values: FloatArray) -> pa.Array:
-    """Values to a millionth, which is shorter to write; NaN becomes NULL."""
-    return pa.array(np.round(values, 6), from_pandas=True)
-
-
-def _lists_of(values: NDArray[Any], known: BoolArray) -> pa.ListArray:
-    """(N, T) values as N lists, NULL where not known."""
-    count, steps = values.shape
-    return pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * steps), pa.array(values.ravel(), mask=~known.ravel()))
 
 
 def _horizon_steps(rows: pa.Table) -> NDArray[np.int64]:

@@ -1,0 +1,75 @@
+"""Outcomes as they are written to the spool, column by column."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from trajops.trajectories import BoolArray, FloatArray
+from trajops.truth import Scores
+
+# What an outcome takes over from its prediction.
+IDENTITY = ("prediction_id", "received_ns", "observed_at_s", "scene_id", "agent_id", "model_name", "model_version", "variant", "source")
+
+
+def outcome_lines(
+    connection: duckdb.DuckDBPyConnection, rows: pa.Table, scores: Scores, delay_s: FloatArray, interpolated_s: FloatArray, scored_ns: int
+) -> Iterator[bytes]:
+    """Outcomes as JSON lines with the fields of `OutcomeEvent`, for the usable scores.
+
+    Args:
+        connection: on which they are put together.
+        rows: columns `IDENTITY` of N predictions.
+        scores: of them.
+        delay_s: (N,) from the prediction to its last truth, seconds.
+        interpolated_s: (N,) time that truth was interpolated over, seconds.
+        scored_ns: server's clock.
+
+    They are put together column by column in DuckDB: an object and its lists for each would take three times as long.
+    """
+    keep = np.flatnonzero(scores.is_usable)
+    known = scores.known[keep]
+    identity = rows if len(keep) == len(rows) else rows.take(pa.array(keep))
+    outcomes = pa.table(
+        {name: identity[name] for name in IDENTITY}
+        | {
+            "scored_ns": pa.repeat(pa.scalar(scored_ns, pa.int64()), len(keep)),
+            "steps_scored": pa.array(scores.steps_scored[keep]),
+            "is_complete": pa.array(known.all(axis=1)),
+            "ade_m": _rounded(scores.ade_m[keep]),
+            "fde_m": _rounded(scores.fde_m[keep]),
+            "is_miss": pa.array(scores.is_miss[keep], mask=~known[:, -1]),
+            "nll": _rounded(scores.nll[keep]),
+            "inside_share": _rounded(scores.inside_share[keep]),
+            "cv_ade_m": _rounded(scores.cv_ade_m[keep]),
+            "truth_delay_s": pa.array(delay_s[keep]),
+            "step_error_m": _lists_of(np.round(scores.step_error_m[keep], 5), known),
+            "step_nll": _lists_of(np.round(scores.step_nll[keep], 5), known),
+            "step_inside": _lists_of(scores.step_inside[keep], known),
+            "interpolated_s": pa.array(interpolated_s[keep]),
+        }
+    )
+    connection.register("outcomes", outcomes)
+    try:
+        lines = connection.sql("SELECT to_json(o)::VARCHAR || chr(10) AS line FROM outcomes o").to_arrow_table()["line"]
+    finally:
+        connection.unregister("outcomes")
+    for chunk in lines.cast(pa.large_string()).chunks:
+        # The texts of an Arrow array lie one behind the other.
+        _, offsets, text = chunk.buffers()
+        first, last = np.frombuffer(offsets, np.int64)[[chunk.offset, chunk.offset + len(chunk)]].tolist()
+        yield text.slice(first, last - first).to_pybytes()
+
+
+def _rounded(values: FloatArray) -> pa.Array:
+    """Values to a millionth, which is shorter to write; NaN becomes NULL."""
+    return pa.array(np.round(values, 6), from_pandas=True)
+
+
+def _lists_of(values: NDArray[Any], known: BoolArray) -> pa.ListArray:
+    """(N, T) values as N lists, NULL where not known."""
+    count, steps = values.shape
+    return pa.ListArray.from_arrays(pa.array(np.arange(count + 1, dtype=np.int32) * steps), pa.array(values.ravel(), mask=~known.ravel()))

@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 ARGS ?=
 NAME ?=
-TEST_PACKAGES := chromium postgresql redis-server haproxy
+TEST_PACKAGES := chromium postgresql redis-server haproxy prometheus prometheus-alertmanager
 LONG_PACKAGES := podman buildah runc netavark aardvark-dns catatonit uidmap mmdebstrap iptables
 
 # Without bytecode on disk each process compiles its libraries anew, which doubles its start.

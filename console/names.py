@@ -55,6 +55,7 @@ _COUNTS: dict[str, dict[str, str]] = {
 _ACTIONS = {
     "deployment.stage": "Staged {subject}",
     "deployment.canary": "Started the canary of {subject}",
+    "deployment.canary_pause": "Paused the canary of {subject}",
     "deployment.canary_stop": "Stopped the canary of {subject}",
     "deployment.promote": "Promoted {subject}",
     "deployment.rollback": "Rolled back to {subject}",

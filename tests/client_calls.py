@@ -173,6 +173,13 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         {"expected_version": 3, "reason": REASON, "coverage": 0.2},
         CHANGE,
     ),
+    "pause_canary": (
+        lambda c: c.pause_canary("d1", 3, REASON),
+        "POST",
+        "/v1/deployments/d1/canary/pause",
+        {"expected_version": 3, "reason": REASON},
+        CHANGE,
+    ),
     "stop_canary": (
         lambda c: c.stop_canary("d1", 3, REASON),
         "POST",
@@ -205,4 +212,4 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
     "revoke_key": (lambda c: c.revoke_key("k1", REASON), "POST", "/v1/keys/k1/revoke", {"reason": REASON}, KEY),
     "rollback": (lambda c: c.rollback(4, REASON), "POST", "/v1/routes/rollback", {"expected_epoch": 4, "reason": REASON}, CHANGE),
 }
-CHANGES = ("run_job", "stage", "start_canary", "stop_canary", "promote", "rollback", "revoke_key")
+CHANGES = ("run_job", "stage", "start_canary", "pause_canary", "stop_canary", "promote", "rollback", "revoke_key")

@@ -257,6 +257,14 @@ class Routes(ABC):
         return post(at("/v1/deployments/{}/canary", deployment_id), ChangeOut, body, Retry.KEYED, idempotency_key)
 
     @described
+    def pause_canary(
+        self, deployment_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None
+    ) -> Call[ChangeOut]:
+        """Take the traffic from the challenger; starting the canary again puts nobody into another arm."""
+        body = TransitionIn(expected_version=expected_version, reason=reason)
+        return post(at("/v1/deployments/{}/canary/pause", deployment_id), ChangeOut, body, Retry.KEYED, idempotency_key)
+
+    @described
     def stop_canary(self, deployment_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[ChangeOut]:
         """End the comparison; the champion answers everybody."""
         body = TransitionIn(expected_version=expected_version, reason=reason)

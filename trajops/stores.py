@@ -15,6 +15,7 @@ from trajops.contracts.drift import DriftCheckOut, DriftReportOut
 from trajops.contracts.jobs import JobOut, JobRunOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.policy.answers import Answer
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
 
 
@@ -447,6 +448,47 @@ class NotificationStore(Protocol):
         ...
 
 
+class AnswerStore(Protocol):
+    """What the policy has done about alerts. An alert is answered once."""
+
+    def add(self, answer: Answer) -> None:
+        """Write a new answer.
+
+        Raises:
+            Conflict: if its alert has one already.
+        """
+        ...
+
+    def get(self, answer_id: str) -> Answer:
+        """One answer.
+
+        Raises:
+            NotFound: if there is none with that id.
+        """
+        ...
+
+    def save(self, answer: Answer, expected_version: int) -> None:
+        """Write all of a known answer, if its version is still the expected one.
+
+        Raises:
+            NotFound: if there is none with that id.
+            StaleVersion: if its version is another; `present_version` in the details.
+        """
+        ...
+
+    def open(self) -> list[Answer]:
+        """Answers that are not over, oldest first."""
+        ...
+
+    def newest(self, *, since: datetime | None = None, limit: int = 500) -> list[Answer]:
+        """Newest first; only those that began at `since` or later, where it is given."""
+        ...
+
+    def of_alerts(self, alert_ids: Sequence[str]) -> list[Answer]:
+        """Answers to some alerts."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """Repositories that share one transaction."""
 
@@ -498,6 +540,11 @@ class UnitOfWork(Protocol):
     @property
     def drift_checks(self) -> DriftCheckStore:
         """Verdicts on drift."""
+        ...
+
+    @property
+    def answers(self) -> AnswerStore:
+        """What the policy has done about alerts."""
         ...
 
     @property

@@ -3,6 +3,7 @@
 from sqlalchemy import Connection
 
 from data.sql.repositories.accounts import SqlApiKeys, SqlUsers
+from data.sql.repositories.answers import SqlAnswers
 from data.sql.repositories.drift_checks import SqlDriftChecks
 from data.sql.repositories.jobs import SqlJobs
 from data.sql.repositories.leases import SqlLeases
@@ -25,3 +26,4 @@ class SqlUnitOfWork:
         self.jobs = SqlJobs(connection)
         self.leases = SqlLeases(connection)
         self.drift_checks = SqlDriftChecks(connection)
+        self.answers = SqlAnswers(connection)

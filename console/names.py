@@ -46,6 +46,13 @@ _COUNTS: dict[str, dict[str, str]] = {
         "adopted": "versions adopted",
         "adoptions": "versions waiting or refused (see Models)",
     },
+    "answer_alerts": {
+        "begun": "answers begun",
+        "open": "answers under way",
+    },
+    "retrain": {
+        "open": "answers under way",
+    },
     "prune": {
         "deleted.job_runs": "old job runs forgotten",
         "deleted.drift_checks": "old drift checks forgotten",
@@ -59,6 +66,11 @@ _ACTIONS = {
     "deployment.canary_stop": "Stopped the canary of {subject}",
     "deployment.promote": "Promoted {subject}",
     "deployment.rollback": "Rolled back to {subject}",
+    "answer.began": "Began to answer an alert",
+    "answer.proposed": "Proposed an answer to an alert",
+    "answer.approved": "Approved the answer to an alert",
+    "answer.dismissed": "Dismissed the answer to an alert",
+    "answer.ended": "Answered an alert",
     "drift.began": "Drift began",
     "drift.ended": "Drift ended",
     "job.run": "Asked for a job: {subject}",
@@ -84,6 +96,8 @@ def method_words(method: str) -> str:
 def actor_words(actor: str) -> str:
     """Who made a change: a person's name, or the part of the product that acted by itself."""
     kind, _, name = actor.partition(":")
+    if kind == "policy" and name:
+        return f"the policy ({name.replace('_', ' ')})"
     return f"the workers ({job_title(name)})" if kind == "worker" and name else actor
 
 

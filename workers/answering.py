@@ -4,7 +4,7 @@ A step may be taken again after a crash. Each finds what it has done already in 
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from trajops.clock import now

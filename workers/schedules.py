@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from trajops.configs import Config
 from workers.triggers import cron_trigger, longest_gap_s, next_time
 
-JobName = Literal["compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases", "prune"]
+JobName = Literal["compact_lake", "roll_up", "join_truth", "check_drift", "answer_alerts", "retrain", "reconcile_aliases", "prune"]
 
 # A time counts as missed when no worker has begun so long after it, seconds.
 PUNCTUAL_S = 60.0

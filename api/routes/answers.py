@@ -50,4 +50,4 @@ def _decided(parts: Parts, client: Client, answer_id: str, body: AnswerDecisionI
         idempotency_key=key,
     )
     parts.cached.clear()
-    return AnswerOut.of(decided)
+    return decided

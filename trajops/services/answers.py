@@ -7,11 +7,13 @@ from uuid import uuid4
 
 from trajops.alerts.lifecycle import Alert, AlertState
 from trajops.clock import now
+from trajops.contracts.answers import AnswerOut
 from trajops.errors import StaleVersion, TrajOpsError, Unavailable
 from trajops.policy import answers
 from trajops.policy.answers import Answer, AnswerState, Outcome, StepState
 from trajops.policy.rules import Action, PolicyRules
 from trajops.ports import Clock
+from trajops.services.once import once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 logger = logging.getLogger(__name__)
@@ -112,16 +114,26 @@ class Answers:
 
 
 def decide(
-    unit_of_work: UnitOfWorkFactory, clock: Clock, answer_id: str, expected_version: int, *, is_approved: bool, actor: str, reason: str
-) -> Answer:
-    """Approve or dismiss a proposal.
+    unit_of_work: UnitOfWorkFactory,
+    clock: Clock,
+    answer_id: str,
+    expected_version: int,
+    *,
+    is_approved: bool,
+    actor: str,
+    reason: str,
+    idempotency_key: str | None = None,
+) -> AnswerOut:
+    """Approve or dismiss a proposal, once under an idempotency key.
 
     Raises:
         NotFound: if there is no such answer.
         StaleVersion: if it has changed since.
         Conflict: if it is not a proposal any more.
     """
-    with unit_of_work() as work:
+    action = "answer.approved" if is_approved else "answer.dismissed"
+
+    def change(work: UnitOfWork) -> AnswerOut:
         before = work.answers.get(answer_id)
         if before.version != expected_version:
             raise StaleVersion(
@@ -130,11 +142,16 @@ def decide(
             )
         after = answers.decide(before, is_approved, actor, now(clock))
         work.answers.save(after, expected_version)
-        _audit(work, after, "answer.approved" if is_approved else "answer.dismissed", before, actor=actor, reason=reason)
-    return after
+        _audit(work, after, action, before, actor=actor, reason=reason)
+        return AnswerOut.of(after)
+
+    payload = {"answer_id": answer_id, "expected_version": expected_version, "reason": reason}
+    return once(unit_of_work, clock, actor, idempotency_key, action, payload, change, AnswerOut)
 
 
-def _audit(work: UnitOfWork, answer: Answer, action: str, before: Answer | None, *, actor: str | None = None, reason: str | None = None) -> None:
+def _audit(
+    work: UnitOfWork, answer: Answer, action: str, before: Answer | None, *, actor: str | None = None, reason: str | None = None
+) -> None:
     said = "; ".join(f"{step.action.replace('_', ' ')}: {step.sentence}" for step in answer.steps if step.sentence)
     planned = "answers it with: " + ", ".join(step.action.replace("_", " ") for step in answer.steps)
     work.audit.append(

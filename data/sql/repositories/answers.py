@@ -67,7 +67,8 @@ def _row(answer: Answer) -> dict[str, Any]:
 
 
 def _answer(row: dict[str, Any]) -> Answer:
-    steps = tuple(
-        Step(**{**step, "state": StepState(step["state"]), "at": step["at"] and datetime.fromisoformat(step["at"])}) for step in row["steps"]
-    )
-    return Answer(**{**row, "state": AnswerState(row["state"]), "steps": steps})
+    return Answer(**{**row, "state": AnswerState(row["state"]), "steps": tuple(map(_step, row["steps"]))})
+
+
+def _step(row: dict[str, Any]) -> Step:
+    return Step(**{**row, "state": StepState(row["state"]), "at": row["at"] and datetime.fromisoformat(row["at"])})

@@ -143,9 +143,8 @@ class _Telemetry:
         detail = f"{grouped(predictions)} predictions in the last {MINUTES} minutes, {grouped(scored)} of them scored by truth"
         if broken:
             many = "1 file of the lake is" if len(broken) == 1 else f"{len(broken)} files of the lake are"
-            detail += (
-                f"; {many} broken and left out ({broken[0]}{', …' if len(broken) > 1 else ''}); its rows can come back from a copy only"
-            )
+            named = f"{broken[0]}{', …' if len(broken) > 1 else ''}"
+            detail += f"; {many} broken and left out ({named}); put a good copy in its place, and it comes back by itself"
         self.service = ServiceOut(service="lake", health="warn" if broken else "ok", detail=detail)
 
 

@@ -33,6 +33,7 @@ _COUNTS: dict[str, dict[str, str]] = {
         "adopted": "segments of stopped writers taken over",
         "torn": "broken tails cut off",
         "quarantined": "unreadable lines set aside",
+        "mended": "mended files taken back",
         "retired": "files past their time",
     },
     "roll_up": {

@@ -10,6 +10,7 @@ from trajops.contracts.drift import DriftCheckOut, DriftReportOut
 from trajops.contracts.jobs import JobOut, JobRunOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.objectives import Minutes
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
 
 
@@ -224,6 +225,34 @@ class JobStore(Protocol):
         """Whether a run was asked for; the request is taken away, so that one caller only gets True."""
         ...
 
+    def schedule(self, job: str) -> JobSchedule:
+        """One schedule.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
+    def plan(self, job: str, due_at: datetime) -> None:
+        """Write when a job is due next; an unknown job is no error."""
+        ...
+
+    def pause(self, job: str, *, at: datetime, by: str, reason: str) -> None:
+        """Let a job run by hand only; an earlier pause is replaced.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
+    def resume(self, job: str) -> None:
+        """Let a paused job run by its schedule again; one that is not paused stays as it is.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
     def record_start(self, job: str, holder: str, at: datetime) -> JobRunOut:
         """A new run in state `running`."""
         ...
@@ -265,6 +294,10 @@ class LeaseStore(Protocol):
         """End a lease that is still held; the fence is kept."""
         ...
 
+    def holder(self, job: str, now: datetime) -> str | None:
+        """Who holds a job's lease; None: nobody."""
+        ...
+
 
 class DriftCheckStore(Protocol):
     """Verdicts on drift."""
@@ -291,6 +324,41 @@ class DriftCheckStore(Protocol):
         Raises:
             NotFound: if there is no such check, or it has no report.
         """
+        ...
+
+
+class ProbeStore(Protocol):
+    """What probes found, by minutes. Minutes are whole ones since the epoch; ranges hold their begin and not their end."""
+
+    def add(self, at: datetime, *, is_good: bool, latency_ms: float | None, failure: str | None) -> None:
+        """Count one probe in its minute.
+
+        Args:
+            at: when it was sent.
+            is_good: whether it was answered well.
+            latency_ms: time to the answer; None where nobody answered.
+            failure: why it was not good; of several in a minute the last is kept.
+        """
+        ...
+
+    def summed(self, begin: int, end: int) -> Minutes:
+        """What the probes of a range add up to."""
+        ...
+
+    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
+        """The same for each bucket of `width` minutes that has any, by its first minute; `begin` is the first of the first bucket."""
+        ...
+
+    def first_minute(self) -> int | None:
+        """Minute of the oldest probe on record."""
+        ...
+
+    def last_probe_at(self) -> datetime | None:
+        """When the newest probe was sent."""
+        ...
+
+    def last_failure(self) -> tuple[datetime, str] | None:
+        """Minute and cause of the newest probe that was not good."""
         ...
 
 
@@ -345,6 +413,11 @@ class UnitOfWork(Protocol):
     @property
     def drift_checks(self) -> DriftCheckStore:
         """Verdicts on drift."""
+        ...
+
+    @property
+    def probes(self) -> ProbeStore:
+        """What probes found."""
         ...
 
 

@@ -6,6 +6,7 @@ from data.sql.repositories.accounts import SqlApiKeys, SqlUsers
 from data.sql.repositories.drift_checks import SqlDriftChecks
 from data.sql.repositories.jobs import SqlJobs
 from data.sql.repositories.leases import SqlLeases
+from data.sql.repositories.probes import SqlProbes
 from data.sql.repositories.records import SqlAuditLog, SqlIdempotency
 from data.sql.repositories.releases import SqlDeployments, SqlModelVersions, SqlRoutes
 
@@ -25,3 +26,4 @@ class SqlUnitOfWork:
         self.jobs = SqlJobs(connection)
         self.leases = SqlLeases(connection)
         self.drift_checks = SqlDriftChecks(connection)
+        self.probes = SqlProbes(connection)

@@ -14,6 +14,7 @@ from api.fast_route import FastApi
 from api.observed import Observed
 from api.routes import (
     answers,
+    availability,
     batch,
     documentation,
     drift,
@@ -77,7 +78,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
     batch.install(app, parts)
     oip.install(app, parts)
     mlflow_scoring.install(app, parts)
-    for module in (session, releases, predictions, drift, answers, jobs, keys, status, health, documentation):
+    for module in (session, releases, predictions, drift, answers, jobs, keys, status, health, documentation, availability):
         app.include_router(module.router)
     app.rest = Observed(app.rest, parts.meters)
     return app

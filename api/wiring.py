@@ -36,12 +36,14 @@ from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
 from data.tracks.redis_tracks import RedisTracks
+from trajops import configs
 from trajops.clients import Client
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
-from trajops.errors import EnvironmentProblem
+from trajops.errors import EnvironmentProblem, InvalidInput
 from trajops.forecasters.cached import CacheMeter
 from trajops.forecasters.constant_velocity import ConstantVelocity
+from trajops.objectives import Objectives
 from trajops.ports import Clock, RouteSource, TelemetryLake
 from trajops.rate_limits import Limit
 from trajops.services.bulk import Bulk
@@ -216,6 +218,18 @@ class Parts:
         tokens = JwtTokens(token_secret(self.settings))
         external = external_tokens(self.settings)
         return Identity(self.unit_of_work, Argon2Hasher(), tokens, external=external, token_ttl_s=self.settings.token_ttl_s)
+
+    @cached_property
+    def objectives(self) -> Objectives:
+        """What is promised. Read when somebody asks for it, because predictions do not depend on it.
+
+        Raises:
+            EnvironmentProblem: if `configs/objectives.yaml` cannot be used; the sentence names file and line.
+        """
+        try:
+            return configs.load(self.settings.configs_dir / "objectives.yaml", Objectives)
+        except InvalidInput as error:
+            raise EnvironmentProblem(error.message) from error
 
     @cached_property
     def deployments(self) -> Deployments:

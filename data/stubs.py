@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import reduce
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from data.models.cache import VersionInfo, publish
+from trajops.clock import utc
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut, without_histograms
@@ -19,6 +21,7 @@ from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, NotFound, RegistryUnavailable, StaleVersion, Unavailable
 from trajops.jobs import job_out
+from trajops.objectives import Minutes, minute_of
 from trajops.policy.answers import OPEN_ANSWERS, Answer
 from trajops.rate_limits import Report, Settled, booked
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
@@ -65,6 +68,7 @@ class _Tables:
     runs: _Table[str, JobRunOut] = field(default_factory=_Table)
     leases: _Table[str, tuple[str, int, datetime]] = field(default_factory=_Table)
     drift_checks: _Table[str, tuple[DriftCheckOut, str | None]] = field(default_factory=_Table)
+    probes: _Table[int, list[tuple[datetime, bool, float | None, str | None]]] = field(default_factory=_Table)
 
     def copy(self, *, is_frozen: bool) -> "_Tables":
         return _Tables(*(getattr(self, name).copy(is_frozen=is_frozen) for name in self.__slots__))
@@ -104,6 +108,7 @@ class MemoryUnitOfWork:
         self.leases = MemoryLeases(tables)
         self.drift_checks = MemoryDriftChecks(tables)
         self.answers = MemoryAnswers(tables)
+        self.probes = MemoryProbes(tables)
 
 
 class _Repository:
@@ -316,12 +321,30 @@ class MemoryJobs(_Repository):
         """All schedules by name."""
         return sorted(self._tables.schedules.rows(), key=lambda schedule: schedule.job)
 
-    def request(self, job: str, at: datetime) -> None:
-        """Ask for a run outside the schedule; NotFound if there is no such job."""
+    def schedule(self, job: str) -> JobSchedule:
+        """One schedule; NotFound if there is no such job."""
         known = self._tables.schedules.get(job)
         if known is None:
             raise NotFound(f"there is no job {job!r}")
-        self._tables.schedules.put(job, replace(known, requested_at=at))
+        return known
+
+    def request(self, job: str, at: datetime) -> None:
+        """Ask for a run outside the schedule; NotFound if there is no such job."""
+        self._tables.schedules.put(job, replace(self.schedule(job), requested_at=at))
+
+    def plan(self, job: str, due_at: datetime) -> None:
+        """Write when a job is due next; an unknown job is no error."""
+        known = self._tables.schedules.get(job)
+        if known is not None:
+            self._tables.schedules.put(job, replace(known, next_due_at=due_at))
+
+    def pause(self, job: str, *, at: datetime, by: str, reason: str) -> None:
+        """Let a job run by hand only; NotFound if there is no such job."""
+        self._tables.schedules.put(job, replace(self.schedule(job), paused_at=at, paused_by=by, pause_reason=reason))
+
+    def resume(self, job: str) -> None:
+        """Let a paused job run by its schedule again; NotFound if there is no such job."""
+        self._tables.schedules.put(job, replace(self.schedule(job), paused_at=None, paused_by=None, pause_reason=None))
 
     def take_request(self, job: str) -> bool:
         """Whether a run was asked for; the request is taken away."""
@@ -412,6 +435,11 @@ class MemoryLeases(_Repository):
         """End a lease that is still held; the fence is kept."""
         return self.renew(job, holder, fence, now, now)
 
+    def holder(self, job: str, now: datetime) -> str | None:
+        """Who holds a job's lease; None: nobody."""
+        known = self._tables.leases.get(job)
+        return None if known is None or known[2] <= now else known[0]
+
 
 class MemoryDriftChecks(_Repository):
     """Implements `trajops.ports.DriftCheckStore`."""
@@ -482,6 +510,49 @@ class MemoryAnswers(_Repository):
     def of_alerts(self, alert_ids: Sequence[str]) -> list[Answer]:
         """Answers to some alerts."""
         return [answer for answer in self._tables.answers.rows() if answer.alert_id in alert_ids]
+
+
+class MemoryProbes(_Repository):
+    """Implements `trajops.ports.ProbeStore`."""
+
+    def add(self, at: datetime, *, is_good: bool, latency_ms: float | None, failure: str | None) -> None:
+        """Count one probe in its minute."""
+        minute = minute_of(at)
+        self._tables.probes.put(minute, [*(self._tables.probes.get(minute) or []), (at, is_good, latency_ms, failure)])
+
+    def summed(self, begin: int, end: int) -> Minutes:
+        """What the probes of a range add up to."""
+        found = (_minutes(probes) for minute, probes in self._by_minute() if begin <= minute < end)
+        return reduce(Minutes.joined, found, Minutes())
+
+    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
+        """The same for each bucket of `width` minutes that has any, by its first minute."""
+        found = {first: self.summed(first, min(end, first + width)) for first in range(begin, end, width)}
+        return {first: minutes for first, minutes in found.items() if minutes.known}
+
+    def first_minute(self) -> int | None:
+        """Minute of the oldest probe on record."""
+        return min((minute for minute, _ in self._by_minute()), default=None)
+
+    def last_probe_at(self) -> datetime | None:
+        """When the newest probe was sent."""
+        return max((probes[-1][0] for _, probes in self._by_minute()), default=None)
+
+    def last_failure(self) -> tuple[datetime, str] | None:
+        """Minute and cause of the newest probe that was not good."""
+        for minute, probes in sorted(self._by_minute(), reverse=True):
+            for _, _, _, failure in reversed(probes):
+                if failure is not None:
+                    return utc(minute * 60 * 10**9), failure
+        return None
+
+    def _by_minute(self) -> list[tuple[int, list[tuple[datetime, bool, float | None, str | None]]]]:
+        return [(minute_of(probes[0][0]), probes) for probes in self._tables.probes.rows()]
+
+
+def _minutes(probes: Sequence[tuple[datetime, bool, float | None, str | None]]) -> Minutes:
+    latencies = [latency_ms for _, _, latency_ms, _ in probes if latency_ms is not None]
+    return Minutes(1, sum(not is_good for _, is_good, _, _ in probes) / len(probes), len(probes), max(latencies, default=None))
 
 
 class MemoryRouteSource:

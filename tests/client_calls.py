@@ -56,6 +56,28 @@ RUN = {
     "result": {},
     "error": None,
 }
+JOB = {"job": "j", "description": "does what it does", "every_s": 5.0, "last_run": RUN, "last_success_at": NOW, "is_late": False}
+AVAILABILITY = {
+    "at": NOW,
+    "verdict": "ok",
+    "sentence": "well",
+    "target": 0.999,
+    "window_days": 30,
+    "availability": 1.0,
+    "budget_left": 1.0,
+    "allowed_min": 43.2,
+    "bad_min": 0.0,
+    "known_min": 9,
+    "unknown_min": 0,
+    "burns": [{"window_s": 300, "rate": 0.0, "certain_rate": 0.0, "known_share": 1.0}],
+    "alarms": [{"severity": "critical", "factor": 14.4, "long_s": 3600, "short_s": 300, "is_burning": False}],
+    "last_probe_at": NOW,
+    "last_failure_at": None,
+    "last_failure": None,
+    "hours": 24,
+    "bucket_s": 720,
+    "series": [{"at": NOW, "availability": None, "known_share": 0.0, "slowest_ms": None}],
+}
 STATUS = {
     "at": NOW,
     "verdict": "ok",
@@ -162,6 +184,17 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
     "drift": (lambda c: c.drift(), "GET", "/v1/drift", None, {"latest": None, "history": [], "last_report": None}),
     "jobs": (lambda c: c.jobs(), "GET", "/v1/jobs", None, {"jobs": []}),
     "run_job": (lambda c: c.run_job("check_drift"), "POST", "/v1/jobs/check_drift/run", None, RUN),
+    "job_runs": (
+        lambda c: c.job_runs("a b", 9),
+        "GET",
+        "/v1/jobs/a%20b/runs?limit=9",
+        None,
+        {"job": JOB, "holder": None, "runs": [RUN], "success_share": 1.0, "duration_p50_s": 0.1, "duration_p95_s": 0.1},
+    ),
+    "pause_job": (lambda c: c.pause_job("j", REASON), "POST", "/v1/jobs/j/pause", {"reason": REASON}, JOB),
+    "resume_job": (lambda c: c.resume_job("j", REASON), "POST", "/v1/jobs/j/resume", {"reason": REASON}, JOB),
+    "availability": (lambda c: c.availability(6), "GET", "/v1/availability?hours=6", None, AVAILABILITY),
+    "availability-open": (lambda c: c.availability(), "GET", "/v1/availability", None, AVAILABILITY),
     "status": (lambda c: c.status(), "GET", "/v1/status", None, STATUS),
     "health": (lambda c: c.health(), "GET", "/healthz", None, {"status": "alive"}),
     "ready": (lambda c: c.ready(), "GET", "/readyz", None, {"status": "ready", "epoch": 1, "warm": [], "missing": [], "detail": ""}),
@@ -212,4 +245,15 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
     "revoke_key": (lambda c: c.revoke_key("k1", REASON), "POST", "/v1/keys/k1/revoke", {"reason": REASON}, KEY),
     "rollback": (lambda c: c.rollback(4, REASON), "POST", "/v1/routes/rollback", {"expected_epoch": 4, "reason": REASON}, CHANGE),
 }
-CHANGES = ("run_job", "stage", "start_canary", "pause_canary", "stop_canary", "promote", "rollback", "revoke_key")
+CHANGES = (
+    "run_job",
+    "stage",
+    "start_canary",
+    "pause_canary",
+    "stop_canary",
+    "promote",
+    "rollback",
+    "revoke_key",
+    "pause_job",
+    "resume_job",
+)

@@ -15,6 +15,7 @@ from trajops.contracts.drift import DriftCheckOut, DriftReportOut
 from trajops.contracts.jobs import JobOut, JobRunOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.objectives import Minutes
 from trajops.policy.answers import Answer
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
 
@@ -230,6 +231,34 @@ class JobStore(Protocol):
         """Whether a run was asked for; the request is taken away, so that one caller only gets True."""
         ...
 
+    def schedule(self, job: str) -> JobSchedule:
+        """One schedule.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
+    def plan(self, job: str, due_at: datetime) -> None:
+        """Write when a job is due next; an unknown job is no error."""
+        ...
+
+    def pause(self, job: str, *, at: datetime, by: str, reason: str) -> None:
+        """Let a job run by hand only; an earlier pause is replaced.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
+    def resume(self, job: str) -> None:
+        """Let a paused job run by its schedule again; one that is not paused stays as it is.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
     def record_start(self, job: str, holder: str, at: datetime) -> JobRunOut:
         """A new run in state `running`."""
         ...
@@ -269,6 +298,10 @@ class LeaseStore(Protocol):
 
     def release(self, job: str, holder: str, fence: int, now: datetime) -> bool:
         """End a lease that is still held; the fence is kept."""
+        ...
+
+    def holder(self, job: str, now: datetime) -> str | None:
+        """Who holds a job's lease; None: nobody."""
         ...
 
 
@@ -486,6 +519,40 @@ class AnswerStore(Protocol):
 
     def of_alerts(self, alert_ids: Sequence[str]) -> list[Answer]:
         """Answers to some alerts."""
+
+
+class ProbeStore(Protocol):
+    """What probes found, by minutes. Minutes are whole ones since the epoch; ranges hold their begin and not their end."""
+
+    def add(self, at: datetime, *, is_good: bool, latency_ms: float | None, failure: str | None) -> None:
+        """Count one probe in its minute.
+
+        Args:
+            at: when it was sent.
+            is_good: whether it was answered well.
+            latency_ms: time to the answer; None where nobody answered.
+            failure: why it was not good; of several in a minute the last is kept.
+        """
+        ...
+
+    def summed(self, begin: int, end: int) -> Minutes:
+        """What the probes of a range add up to."""
+        ...
+
+    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
+        """The same for each bucket of `width` minutes that has any, by its first minute; `begin` is the first of the first bucket."""
+        ...
+
+    def first_minute(self) -> int | None:
+        """Minute of the oldest probe on record."""
+        ...
+
+    def last_probe_at(self) -> datetime | None:
+        """When the newest probe was sent."""
+        ...
+
+    def last_failure(self) -> tuple[datetime, str] | None:
+        """Minute and cause of the newest probe that was not good."""
         ...
 
 
@@ -560,6 +627,11 @@ class UnitOfWork(Protocol):
     @property
     def notifications(self) -> NotificationStore:
         """The outbox."""
+        ...
+
+    @property
+    def probes(self) -> ProbeStore:
+        """What probes found."""
         ...
 
 

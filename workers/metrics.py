@@ -1,12 +1,17 @@
-"""What the workers tell Prometheus about jobs and drift."""
+"""What the workers tell Prometheus about jobs, drift and probes."""
 
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from trajops.contracts.drift import DriftCheckOut
+from workers.probes import OUTCOMES, Probe
 
+Skip = Literal["not_due", "elsewhere", "overlap", "queued", "paused"]
+SKIPS: tuple[Skip, ...] = get_args(Skip)
+PROBES_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 DURATIONS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 VERDICTS: Mapping[str, int] = {"insufficient_data": -1, "stable": 0, "warning": 1, "drift": 2}
 
@@ -21,21 +26,58 @@ class WorkerMetrics:
         self._durations = Histogram("trajops_job_duration_seconds", "Duration of runs.", ["job"], buckets=DURATIONS_S, **common)
         self._last_success = Gauge("trajops_job_last_success_timestamp_seconds", "When this worker last succeeded.", ["job"], **common)
         self._running = Gauge("trajops_job_running", "Runs in progress in this worker.", ["job"], **common)
+        self._skips = Counter("trajops_job_skips", "Times that this worker passed over, by reason.", ["job", "reason"], **common)
+        self._misfires = Counter("trajops_job_misfires", "Times of the schedule at which nobody ran the job.", ["job"], **common)
+        self._catch_ups = Counter("trajops_job_catch_ups", "Runs that made up for missed times, one for all of them.", ["job"], **common)
+        queue = "From the time at which a run was due until it began."
+        self._delays = Histogram("trajops_job_queue_delay_seconds", queue, ["job"], buckets=DURATIONS_S, **common)
+        self._paused = Gauge("trajops_job_paused", "Whether the job runs by hand only, as this worker last saw it.", ["job"], **common)
         self._every = Gauge("trajops_job_interval_seconds", "How often the job is scheduled.", ["job"], **common)
         self._verdict = Gauge("trajops_drift_verdict", "-1 too little data, 0 stable, 1 warning, 2 drift.", **common)
         self._checked = Gauge("trajops_drift_last_check_timestamp_seconds", "When drift was last checked.", **common)
         truth = "Predictions that truth is waited for no longer: it is complete, partial or none, or they are unscorable."
         self._truth = Counter("trajops_truth_predictions", truth, ["model_version", "variant", "truth"], **common)
         self._agents = Gauge("trajops_drift_current_agents", "Tracks in the window that was checked.", **common)
+        self._probes = Counter("trajops_probes", "Probes of the API by outcome.", ["outcome"], **common)
+        self._probe_seconds = Histogram("trajops_probe_seconds", "From a probe to its whole answer.", buckets=PROBES_S, **common)
+        self._probed = Gauge("trajops_probe_last_timestamp_seconds", "When this worker last probed.", **common)
         self._score = Gauge("trajops_drift_score", "Score of a column.", ["column"], **common)
         self._threshold = Gauge("trajops_drift_threshold", "Threshold of a column.", ["column"], **common)
 
-    def scheduled(self, job: str, every_s: float) -> None:
-        """Make the job's series exist before its first run."""
+    def scheduled(self, job: str, every_s: float, last_success_at: datetime | None = None) -> None:
+        """Make the job's series exist before its first run here; its last success may have been in another worker."""
         self._every.labels(job).set(every_s)
         self._running.labels(job).set(0)
+        self._paused.labels(job).set(0)
         for outcome in ("succeeded", "failed"):
             self._runs.labels(job, outcome)
+        for reason in SKIPS:
+            self._skips.labels(job, reason)
+        for made in (self._misfires, self._catch_ups, self._delays, self._durations):
+            made.labels(job)
+        if last_success_at is not None:
+            self._last_success.labels(job).set(last_success_at.timestamp())
+        if job == "probe":
+            for outcome in OUTCOMES:
+                self._probes.labels(outcome)
+
+    def skipped(self, job: str, reason: Skip) -> None:
+        """It was time, and this worker did not run the job."""
+        self._skips.labels(job, reason).inc()
+
+    def paused(self, job: str, *, is_paused: bool) -> None:
+        """Whether the job runs by hand only."""
+        self._paused.labels(job).set(is_paused)
+
+    def missed(self, job: str, times: int) -> None:
+        """Times passed at which nobody ran the job."""
+        self._misfires.labels(job).inc(times)
+
+    def due(self, job: str, delay_s: float, *, is_catch_up: bool) -> None:
+        """A run began that was due for so long; whether it makes up for missed times."""
+        self._delays.labels(job).observe(delay_s)
+        if is_catch_up:
+            self._catch_ups.labels(job).inc()
 
     def began(self, job: str) -> None:
         """A run begins."""
@@ -48,6 +90,13 @@ class WorkerMetrics:
         self._durations.labels(job).observe(duration_s)
         if is_success:
             self._last_success.labels(job).set(at_s)
+
+    def probed(self, found: Probe, at_s: float) -> None:
+        """A probe was sent."""
+        self._probes.labels(found.outcome).inc()
+        self._probed.set(at_s)
+        if found.latency_s is not None:
+            self._probe_seconds.observe(found.latency_s)
 
     def truth(self, ends: Mapping[Any, int]) -> None:
         """The truth join has ceased to wait for predictions, by (version, variant, what became of their truth)."""

@@ -11,6 +11,7 @@ from data.sql.engine import Database
 from trajops import configs
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
+from trajops.errors import EnvironmentProblem
 from trajops.ports import Clock
 from trajops.settings import Settings
 from workers.evidently_detector import EvidentlyDetector
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from data.lake.truth import TruthJoin
     from data.models.registry import MlflowRegistry
     from trajops.drift_rules import DriftRules
+    from trajops.objectives import Objectives
     from trajops.policy.rules import PolicyRules
     from trajops.services.answers import Answers
     from trajops.services.drift import DriftMonitor
     from trajops.trajectories import Scene
     from trajops.windows import Windows
+    from workers.jobs.probe import Prober
     from workers.jobs.reconcile_aliases import AliasReconciler
 
 
@@ -54,6 +57,8 @@ class Parts:
             _ = self.drift_rules
         if "answer_alerts" in self.schedules.jobs:
             _ = self.policy_rules
+        if "probe" in self.schedules.jobs:
+            _ = self.objectives
 
     @cached_property
     def drift_rules(self) -> "DriftRules":
@@ -68,6 +73,13 @@ class Parts:
         from trajops.policy.rules import PolicyRules  # noqa: PLC0415
 
         return configs.load(self.settings.configs_dir / "policy.yaml", PolicyRules)
+
+    @cached_property
+    def objectives(self) -> "Objectives":
+        """What is promised."""
+        from trajops.objectives import Objectives  # noqa: PLC0415
+
+        return configs.load(self.settings.configs_dir / "objectives.yaml", Objectives)
 
     @cached_property
     def database(self) -> Database:
@@ -92,6 +104,7 @@ class Parts:
             "retrain": self._retrain,
             "reconcile_aliases": self._reconcile_aliases,
             "prune": self._prune,
+            "probe": self._probe,
         }
 
     @cached_property
@@ -187,6 +200,35 @@ class Parts:
 
         return AliasReconciler(self.settings.model_name, self.registry, self.database.unit_of_work, self.clock, self._adopt)
 
+    @cached_property
+    def prober(self) -> "Prober":
+        """Asks the API as a client would."""
+        from workers.jobs.probe import Prober  # noqa: PLC0415
+
+        return Prober(self.settings.probe_url or self.settings.service_url, lambda: self.probe_key, self.objectives.availability.probe)
+
+    @cached_property
+    def probe_key(self) -> str:
+        """The key that the settings name, or one of our own, which the API knows from then on.
+
+        Raises:
+            EnvironmentProblem: if the file of our own cannot be read or written.
+        """
+        from data.identity.kept_secret import kept_secret  # noqa: PLC0415
+        from trajops.services.program_keys import ensure_key  # noqa: PLC0415
+
+        if self.settings.probe_key is not None:
+            return self.settings.probe_key.get_secret_value()
+        file = self.settings.var_dir / "probe_key"
+        try:
+            secret = kept_secret(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise EnvironmentProblem(
+                f"the probe's key {file} cannot be read or written ({error}); give this user the right to, or set TRAJOPS_PROBE_KEY"
+            ) from error
+        reason = "the workers probe the API"
+        return ensure_key(self.database.unit_of_work, secret, "probe", ("predict",), reason=reason, clock=self.clock)
+
     def close(self) -> None:
         """End Evidently's process; every outcome is on the device and the database closed then."""
         self.detector.close()
@@ -250,3 +292,8 @@ class Parts:
         from workers.jobs.prune import prune  # noqa: PLC0415
 
         return prune(self.database, self.schedules.retention, self.clock)
+
+    def _probe(self) -> Mapping[str, Any]:
+        from workers.jobs.probe import probe  # noqa: PLC0415
+
+        return probe(self.prober, self.database.unit_of_work, self.metrics.probed, self.clock)

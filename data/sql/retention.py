@@ -1,13 +1,16 @@
-"""What the control state forgets: job runs, drift checks and idempotency keys that nobody needs any more."""
+"""What the control state forgets: job runs, drift checks, probes and idempotency keys that nobody needs any more."""
 
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, select
 
-from data.sql.tables import drift_checks, idempotency_keys, job_runs
+from data.sql.tables import drift_checks, idempotency_keys, job_runs, probe_minutes
+from trajops.objectives import minute_of
 
 
-def prune(connection: Connection, *, runs_per_job: int, drift_checks_before: datetime, keys_before: datetime) -> dict[str, int]:
+def prune(
+    connection: Connection, *, runs_per_job: int, drift_checks_before: datetime, keys_before: datetime, probes_before: datetime
+) -> dict[str, int]:
     """Delete old rows; idempotent.
 
     Args:
@@ -15,6 +18,7 @@ def prune(connection: Connection, *, runs_per_job: int, drift_checks_before: dat
         runs_per_job: newest runs of each job that stay; runs in progress stay in any case.
         drift_checks_before: checks made earlier than this go, but never the newest.
         keys_before: idempotency keys made earlier than this go.
+        probes_before: minutes of probes earlier than this go.
 
     Returns:
         Number of deleted rows by table.
@@ -27,5 +31,6 @@ def prune(connection: Connection, *, runs_per_job: int, drift_checks_before: dat
         "job_runs": delete(job_runs).where(job_runs.c.run_id.in_(surplus), job_runs.c.state != "running"),
         "drift_checks": delete(drift_checks).where(drift_checks.c.at < drift_checks_before, drift_checks.c.at < newest),
         "idempotency_keys": delete(idempotency_keys).where(idempotency_keys.c.created_at < keys_before),
+        "probe_minutes": delete(probe_minutes).where(probe_minutes.c.minute < minute_of(probes_before)),
     }
     return {table: connection.execute(statement).rowcount for table, statement in statements.items()}

@@ -180,6 +180,21 @@ job_schedules = Table(
     Column("cron", String(64)),
     Column("requested_at", UtcDateTime),
     Column("last_success_at", UtcDateTime),
+    Column("next_due_at", UtcDateTime),
+    Column("paused_at", UtcDateTime),
+    Column("paused_by", String(128)),
+    Column("pause_reason", Text),
+)
+
+probe_minutes = Table(
+    "probe_minutes",
+    metadata,
+    Column("minute", BigInteger, primary_key=True, autoincrement=False),
+    Column("good", Integer, nullable=False),
+    Column("probes", Integer, nullable=False),
+    Column("slowest_ms", Float),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("failure", Text),
 )
 
 drift_checks = Table(

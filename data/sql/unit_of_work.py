@@ -7,6 +7,7 @@ from data.sql.repositories.answers import SqlAnswers
 from data.sql.repositories.drift_checks import SqlDriftChecks
 from data.sql.repositories.jobs import SqlJobs
 from data.sql.repositories.leases import SqlLeases
+from data.sql.repositories.probes import SqlProbes
 from data.sql.repositories.records import SqlAuditLog, SqlIdempotency
 from data.sql.repositories.releases import SqlDeployments, SqlModelVersions, SqlRoutes
 
@@ -27,3 +28,4 @@ class SqlUnitOfWork:
         self.leases = SqlLeases(connection)
         self.drift_checks = SqlDriftChecks(connection)
         self.answers = SqlAnswers(connection)
+        self.probes = SqlProbes(connection)

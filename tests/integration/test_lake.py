@@ -67,7 +67,8 @@ def test_a_row_is_counted_once_wherever_it_is(house: House) -> None:
     house.write(*some(10, 10))
     assert house.ids() == ids(20), "in a closed one"
     assert house.compact() | {"deleted": 0} == {
-        "adopted": 0, "segments": 1, "rows": 20, "files": 1, "torn": 0, "quarantined": 0, "retired": 0, "merged": 0, "deleted": 0
+        "adopted": 0, "segments": 1, "rows": 20, "files": 1, "torn": 0, "quarantined": 0, "mended": 0, "retired": 0, "merged": 0,
+        "deleted": 0,
     }  # fmt: skip
     assert house.segments() != []
     assert house.ids() == ids(20), "in Parquet, and still in its segment"

@@ -26,7 +26,7 @@ jobs:
 
 def test_shipped_schedules_name_every_job() -> None:
     schedules = load(CONFIGS / "schedules.yaml", Schedules)
-    assert set(schedules.jobs) == {"compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases", "prune"}
+    assert set(schedules.jobs) == {"compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases", "prune", "probe"}
 
 
 def test_shipped_drift_rules_write_out_every_default() -> None:

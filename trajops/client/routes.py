@@ -34,9 +34,10 @@ from trajops.contracts.alerts import (
 )
 from trajops.contracts.answers import AnswerDecisionIn, AnswerOut, AnswersOut
 from trajops.contracts.audit import AuditPage
+from trajops.contracts.availability import AvailabilityOut
 from trajops.contracts.deployments import CanaryIn, ChangeOut, DeploymentsOut, RollbackIn, RouteHistoryOut, StageIn, TransitionIn
 from trajops.contracts.drift import DriftOut
-from trajops.contracts.jobs import JobRunOut, JobsOut
+from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut, PauseIn
 from trajops.contracts.keys import KeyIn, KeyMadeOut, KeyOut, KeysOut, RevokeKeyIn, RotateKeyIn
 from trajops.contracts.models import ModelsOut
 from trajops.contracts.performance import PerformanceOut
@@ -235,6 +236,16 @@ class Routes(ABC):
         return get("/v1/jobs", JobsOut)
 
     @described
+    def job_runs(self, job: str, limit: int | None = None) -> Call[JobRunsOut]:
+        """The newest runs of one job, and what they add up to."""
+        return get(at("/v1/jobs/{}/runs", job), JobRunsOut, limit=limit)
+
+    @described
+    def availability(self, hours: int | None = None) -> Call[AvailabilityOut]:
+        """How available the API was, what is left of its error budget, and the last hours as a series."""
+        return get("/v1/availability", AvailabilityOut, hours=hours)
+
+    @described
     def status(self) -> Call[StatusOut]:
         """The whole product in one glance."""
         return get("/v1/status", StatusOut)
@@ -260,6 +271,16 @@ class Routes(ABC):
     def run_job(self, job: str, *, idempotency_key: str | None = None) -> Call[JobRunOut]:
         """Run one job now."""
         return post(at("/v1/jobs/{}/run", job), JobRunOut, None, Retry.KEYED, idempotency_key)
+
+    @described
+    def pause_job(self, job: str, reason: str, *, idempotency_key: str | None = None) -> Call[JobOut]:
+        """Let a job run by hand only, until it is resumed."""
+        return post(at("/v1/jobs/{}/pause", job), JobOut, PauseIn(reason=reason), Retry.KEYED, idempotency_key)
+
+    @described
+    def resume_job(self, job: str, reason: str, *, idempotency_key: str | None = None) -> Call[JobOut]:
+        """Let a paused job run by its schedule again."""
+        return post(at("/v1/jobs/{}/resume", job), JobOut, PauseIn(reason=reason), Retry.KEYED, idempotency_key)
 
     @described
     def stage(self, model_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[ChangeOut]:

@@ -75,7 +75,7 @@ def _line(node: yaml.Node | None, loc: Sequence[int | str]) -> int:
         if isinstance(node, yaml.MappingNode):
             found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
             if found is None:
-                break
+                continue  # a name of the model's own, such as the kind that it takes an object to be
             line, node = found[0].start_mark.line + 1, found[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]

@@ -50,11 +50,11 @@ class Alerts:
 
     Args:
         unit_of_work: opens a transaction.
-        rules: with the receivers.
+        rules: gives them, with the receivers; asked for where they matter only, so that a mistake in the file stops nothing else.
         clock: what time it is.
     """
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, rules: AlertRules, clock: Clock | None = None) -> None:
+    def __init__(self, unit_of_work: UnitOfWorkFactory, rules: Callable[[], AlertRules], clock: Clock | None = None) -> None:
         self._unit_of_work = unit_of_work
         self._rules = rules
         self._clock: Clock = clock or SystemClock()
@@ -174,8 +174,9 @@ class Alerts:
         Raises:
             NotFound: if there is no such receiver.
         """
-        if self._rules.receiver(receiver) is None:
-            names = ", ".join(one.name for one in self._rules.receivers) or "none; configs/alerts.yaml names them"
+        rules = self._rules()
+        if rules.receiver(receiver) is None:
+            names = ", ".join(one.name for one in rules.receivers) or "none; configs/alerts.yaml names them"
             raise NotFound(f"there is no receiver {receiver!r}; there are {names}")
 
         def change(uow: UnitOfWork) -> NotificationOut:
@@ -211,7 +212,7 @@ class Alerts:
                 if OURS in posted.labels or (found is None and posted.status == "resolved"):
                     done["ignored"] += 1
                 elif found is None:
-                    opened = _external(posted, at)
+                    opened = external_alert(posted, at)
                     known[opened.fingerprint] = opened
                     uow.alerts.add(opened)
                     audit(uow, "fired", None, opened, at=at, actor=actor, reason=opened.summary)
@@ -221,8 +222,7 @@ class Alerts:
                     uow.alerts.save(seen, found.version)
                     done["refreshed"] += 1
                 else:
-                    over = {"state": AlertState.RESOLVED, "resolved_at": at, "resolved_by": actor, "updated_at": at}
-                    ended = replace(found, **over, version=found.version + 1)
+                    ended = _over(found, at, actor)
                     del known[found.fingerprint]
                     uow.alerts.save(ended, found.version)
                     audit(uow, "resolved", found, ended, at=at, actor=actor, reason="The Alertmanager says that it is over.")
@@ -242,10 +242,9 @@ class Alerts:
             at = now(self._clock)
             before = uow.alerts.get(alert_id, for_change=True)
             if before.version != body.expected_version:
-                raise StaleVersion(
-                    f"the alert has version {before.version}, not {body.expected_version}: it was changed meanwhile; read it again and repeat",
-                    present_version=before.version,
-                )
+                seen, present = body.expected_version, before.version
+                message = f"the alert has version {present}, not {seen}: it was changed meanwhile; read it again and repeat"
+                raise StaleVersion(message, present_version=present)
             after = replace(change(before, at), version=before.version + 1, updated_at=at)
             uow.alerts.save(after, before.version)
             audit(uow, kind, before, after, at=at, actor=actor, reason=body.reason)
@@ -309,8 +308,13 @@ def _delivery(sent: Notification) -> AlertEvent | None:
     return AlertEvent(at=at, kind=told, actor="delivery", text=text, receiver=sent.receiver, notification_id=sent.notification_id)
 
 
-def _external(posted: AlertmanagerAlertIn, at: datetime) -> Alert:
-    name = posted.labels.get("alertname", "unnamed")[:256]
+def _over(alert: Alert, at: datetime, actor: str) -> Alert:
+    return replace(alert, state=AlertState.RESOLVED, resolved_at=at, resolved_by=actor, updated_at=at, version=alert.version + 1)
+
+
+def external_alert(posted: AlertmanagerAlertIn, at: datetime) -> Alert:
+    """An alert of an Alertmanager as one of ours."""
+    name = _plain(posted.labels.get("alertname", "unnamed"))[:256]
     severity = _SEVERITIES.get(posted.labels.get("severity", "").lower(), Severity.WARNING)
     return Alert(
         alert_id=uuid4().hex,
@@ -319,7 +323,7 @@ def _external(posted: AlertmanagerAlertIn, at: datetime) -> Alert:
         origin="external",
         title=name,
         summary=_summary(posted),
-        detail=posted.annotations.get("description", ""),
+        detail=_plain(posted.annotations.get("description", "")),
         labels={label: value for label, value in posted.labels.items() if label not in {"alertname", "severity"}},
         severity=severity,
         state=AlertState.OPEN,
@@ -328,11 +332,21 @@ def _external(posted: AlertmanagerAlertIn, at: datetime) -> Alert:
         seen_at=at,
         updated_at=at,
         opened_at=at,
-        runbook=posted.annotations.get("runbook_url"),
-        link=posted.generatorURL or None,
+        runbook=_address(posted.annotations.get("runbook_url", "")),
+        link=_address(posted.generatorURL),
     )
 
 
 def _summary(posted: AlertmanagerAlertIn) -> str:
     said = posted.annotations
-    return said.get("summary") or said.get("description") or posted.labels.get("alertname", "unnamed")
+    return _plain(said.get("summary") or said.get("description") or posted.labels.get("alertname", "unnamed"))
+
+
+def _plain(text: str) -> str:
+    """Without what PostgreSQL cannot keep."""
+    return text.replace("\x00", "")
+
+
+def _address(text: str) -> str | None:
+    """An address that may be made a link."""
+    return _plain(text) if text.startswith(("http://", "https://")) else None

@@ -118,13 +118,13 @@ class SqlNotifications:
         table = notifications.c
         newest = func.max(table.delivered_at, type_=table.delivered_at.type)
         found = select(table.receiver, newest).where(table.delivered_at.is_not(None)).group_by(table.receiver)
-        return dict(self._connection.execute(found).tuples().all())
+        return dict(self._connection.execute(found).all())
 
     def dead_letters(self) -> dict[str, int]:
         """How many there are, by receiver; receivers without are left out."""
         table = notifications.c
         found = select(table.receiver, func.count()).where(table.state == NotificationState.DEAD).group_by(table.receiver)
-        return dict(self._connection.execute(found).tuples().all())
+        return dict(self._connection.execute(found).all())
 
     def _read(self, found: Any) -> list[Notification]:
         return [_notification(row) for row in self._connection.execute(found).mappings()]

@@ -13,6 +13,7 @@ from api.direct import DOORS
 from api.fast_route import FastApi
 from api.observed import Observed
 from api.routes import (
+    alerts,
     availability,
     batch,
     documentation,
@@ -77,7 +78,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
     batch.install(app, parts)
     oip.install(app, parts)
     mlflow_scoring.install(app, parts)
-    for module in (session, releases, predictions, drift, jobs, availability, keys, status, health, documentation):
+    for module in (session, releases, predictions, drift, jobs, availability, keys, status, health, documentation, alerts):
         app.include_router(module.router)
     app.rest = Observed(app.rest, parts.meters)
     return app

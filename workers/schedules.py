@@ -8,7 +8,17 @@ from pydantic import Field, model_validator
 from trajops.configs import Config
 from workers.triggers import cron_trigger, longest_gap_s, next_time
 
-JobName = Literal["compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases", "prune", "probe"]
+JobName = Literal[
+    "compact_lake",
+    "roll_up",
+    "join_truth",
+    "check_drift",
+    "reconcile_aliases",
+    "prune",
+    "probe",
+    "evaluate_alerts",
+    "deliver_alerts",
+]
 
 # A time counts as missed when no worker has begun so long after it, seconds.
 PUNCTUAL_S = 60.0
@@ -96,6 +106,8 @@ class Retention(Config):
     idempotency_days: float = Field(default=2.0, gt=0)
     # Longer than the window of the objective.
     probes_days: float = Field(default=35.0, ge=31)
+    # After their end: alerts, silences and what was sent about them.
+    alerts_days: float = Field(default=90.0, gt=0)
 
 
 class Schedules(Config):

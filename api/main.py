@@ -13,6 +13,7 @@ from api.direct import DOORS
 from api.fast_route import FastApi
 from api.observed import Observed
 from api.routes import (
+    alerts,
     answers,
     availability,
     batch,
@@ -78,7 +79,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
     batch.install(app, parts)
     oip.install(app, parts)
     mlflow_scoring.install(app, parts)
-    for module in (session, releases, predictions, drift, answers, jobs, keys, status, health, documentation, availability):
+    for module in (session, releases, predictions, drift, answers, jobs, keys, status, health, documentation, availability, alerts):
         app.include_router(module.router)
     app.rest = Observed(app.rest, parts.meters)
     return app

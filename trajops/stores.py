@@ -1,6 +1,6 @@
 """What the control state offers: one Protocol a repository, and the unit of work in which they share a transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -333,6 +333,40 @@ class DriftCheckStore(Protocol):
         ...
 
 
+class ProbeStore(Protocol):
+    """What probes found, by minutes. Minutes are whole ones since the epoch; ranges hold their begin and not their end."""
+
+    def add(self, at: datetime, *, is_good: bool, latency_ms: float | None, failure: str | None) -> None:
+        """Count one probe in its minute.
+
+        Args:
+            at: when it was sent.
+            is_good: whether it was answered well.
+            latency_ms: time to the answer; None where nobody answered.
+            failure: why it was not good; of several in a minute the last is kept.
+        """
+        ...
+
+    def summed(self, begin: int, end: int) -> Minutes:
+        """What the probes of a range add up to."""
+        ...
+
+    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
+        """The same for each bucket of `width` minutes that has any, by its first minute; `begin` is the first of the first bucket."""
+        ...
+
+    def first_minute(self) -> int | None:
+        """Minute of the oldest probe on record."""
+        ...
+
+    def last_probe_at(self) -> datetime | None:
+        """When the newest probe was sent."""
+        ...
+
+    def last_failure(self) -> tuple[datetime, str] | None:
+        """Minute and cause of the newest probe that was not good."""
+
+
 class AlertStore(Protocol):
     """Alerts. At most one with a fingerprint is not resolved."""
 
@@ -441,8 +475,8 @@ class NotificationStore(Protocol):
         """
         ...
 
-    def due(self, at: datetime, limit: int = 50) -> list[Notification]:
-        """Those that are to be sent by now, oldest first within the worst severity."""
+    def due(self, at: datetime, *, without: Collection[str] = (), limit: int = 50) -> list[Notification]:
+        """Those that are to be sent by now, the worst first and of these the oldest; none to the receivers `without`."""
         ...
 
     def claim(self, notification: Notification, holder: str, until: datetime) -> Notification | None:
@@ -452,7 +486,14 @@ class NotificationStore(Protocol):
     def settle(
         self, notification: Notification, state: NotificationState, at: datetime, *, error: str | None = None, next_attempt_at: datetime
     ) -> bool:
-        """End the attempt that was claimed; whether it was still this one's to end. A delivery is recorded in any case."""
+        """End the attempt that was claimed, and whether there was one to end.
+
+        A delivery is recorded in any case, a failure only by whoever holds the claim.
+        """
+        ...
+
+    def recover(self, holder: str, at: datetime) -> int:
+        """Let the attempts that others than `holder` began, and never ended, count as lost now; how many these were."""
         ...
 
     def resend(self, notification_id: str, at: datetime) -> Notification:
@@ -612,6 +653,9 @@ class UnitOfWork(Protocol):
     @property
     def answers(self) -> AnswerStore:
         """What the policy has done about alerts."""
+
+    def probes(self) -> ProbeStore:
+        """What probes found."""
         ...
 
     @property

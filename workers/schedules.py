@@ -18,6 +18,11 @@ JobName = Literal[
     "reconcile_aliases",
     "prune",
     "probe",
+    "reconcile_aliases",
+    "prune",
+    "probe",
+    "evaluate_alerts",
+    "deliver_alerts",
 ]
 
 # A time counts as missed when no worker has begun so long after it, seconds.
@@ -106,6 +111,8 @@ class Retention(Config):
     idempotency_days: float = Field(default=2.0, gt=0)
     # Longer than the window of the objective.
     probes_days: float = Field(default=35.0, ge=31)
+    # After their end: alerts, silences and what was sent about them.
+    alerts_days: float = Field(default=90.0, gt=0)
 
 
 class Schedules(Config):

@@ -25,15 +25,20 @@ if TYPE_CHECKING:
     from data.lake.spool import Spool
     from data.lake.truth import TruthJoin
     from data.models.registry import MlflowRegistry
+    from trajops.alerts.rules import AlertRules
     from trajops.drift_rules import DriftRules
     from trajops.objectives import Objectives
     from trajops.policy.rules import PolicyRules
+    from trajops.services.alert_rounds import AlertRounds
     from trajops.services.answers import Answers
     from trajops.services.drift import DriftMonitor
     from trajops.trajectories import Scene
     from trajops.windows import Windows
+    from workers.deliveries import Deliveries
     from workers.jobs.probe import Prober
     from workers.jobs.reconcile_aliases import AliasReconciler
+    from workers.notify import Senders
+    from workers.signals import SignalReader
 
 
 class Parts:
@@ -59,6 +64,8 @@ class Parts:
             _ = self.policy_rules
         if "probe" in self.schedules.jobs:
             _ = self.objectives
+        if {"evaluate_alerts", "deliver_alerts"} & self.schedules.jobs.keys():
+            _ = self.alert_rules
 
     @cached_property
     def drift_rules(self) -> "DriftRules":
@@ -82,6 +89,14 @@ class Parts:
         return configs.load(self.settings.configs_dir / "objectives.yaml", Objectives)
 
     @cached_property
+    def alert_rules(self) -> "AlertRules":
+        """What raises an alert, and who is told."""
+        from trajops.alerts.rules import AlertRules  # noqa: PLC0415
+        from workers.signals import signal_names  # noqa: PLC0415
+
+        return configs.load(self.settings.configs_dir / "alerts.yaml", AlertRules, {"signals": signal_names()})
+
+    @cached_property
     def database(self) -> Database:
         """The control state."""
         return Database(self.settings.sql_url)
@@ -103,6 +118,8 @@ class Parts:
             "answer_alerts": self._answer_alerts,
             "retrain": self._retrain,
             "reconcile_aliases": self._reconcile_aliases,
+            "evaluate_alerts": self._evaluate_alerts,
+            "deliver_alerts": self._deliver_alerts,
             "prune": self._prune,
             "probe": self._probe,
         }
@@ -229,6 +246,41 @@ class Parts:
         reason = "the workers probe the API"
         return ensure_key(self.database.unit_of_work, secret, "probe", ("predict",), reason=reason, clock=self.clock)
 
+    @cached_property
+    def alert_rounds(self) -> "AlertRounds":
+        """Looks at the alert rules."""
+        from trajops.services.alert_rounds import AlertRounds  # noqa: PLC0415
+
+        return AlertRounds(self.database.unit_of_work, self.alert_rules, self.clock)
+
+    @cached_property
+    def signal_reader(self) -> "SignalReader":
+        """Reads the figures that alert rules look at."""
+        from workers.signals import SignalReader  # noqa: PLC0415
+
+        return SignalReader(self.database.unit_of_work, self._broken_files)
+
+    @cached_property
+    def deliveries(self) -> "Deliveries":
+        """Sends what stands in the outbox."""
+        from workers.deliveries import Deliveries  # noqa: PLC0415
+
+        plan = self.alert_rules.delivery
+        return Deliveries(self.database.unit_of_work, self.senders.send, plan, self.clock, self.holder, self.metrics.notification)
+
+    @cached_property
+    def senders(self) -> "Senders":
+        """Reaches the receivers."""
+        from workers.notify import Senders  # noqa: PLC0415
+
+        return Senders(self.alert_rules, self.settings.console_link, self.settings.alertmanager_url)
+
+    def end_early(self) -> None:
+        """Let what would outlast the grace of a stop end at once: a drift report in progress, and further notifications."""
+        self.detector.close()
+        if "deliveries" in self.__dict__:
+            self.deliveries.stop()
+
     def close(self) -> None:
         """End Evidently's process; every outcome is on the device and the database closed then."""
         self.detector.close()
@@ -287,6 +339,20 @@ class Parts:
 
     def _reconcile_aliases(self) -> Mapping[str, Any]:
         return self.reconciler.run()
+
+    def _evaluate_alerts(self) -> Mapping[str, Any]:
+        from workers.jobs.evaluate_alerts import evaluate_alerts  # noqa: PLC0415
+
+        done = evaluate_alerts(self.signal_reader, self.alert_rounds, self.database.unit_of_work, self.clock, self.metrics.alerts)
+        return {**done, "unset": self.senders.unset()}
+
+    def _broken_files(self) -> list[str]:
+        from data.lake.manifest import Manifest  # noqa: PLC0415 - and not the lake, which brings DuckDB
+
+        return list(Manifest(self.database.engine).broken())
+
+    def _deliver_alerts(self) -> Mapping[str, Any]:
+        return self.deliveries.run()
 
     def _prune(self) -> Mapping[str, Any]:
         from workers.jobs.prune import prune  # noqa: PLC0415

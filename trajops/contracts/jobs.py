@@ -13,6 +13,8 @@ _TITLES = {
     "check_drift": "Check for drift",
     "answer_alerts": "Answer alerts",
     "retrain": "Retrain",
+    "evaluate_alerts": "Look at alert rules",
+    "deliver_alerts": "Deliver notifications",
     "reconcile_aliases": "Match the registry",
     "prune": "Forget old records",
     "probe": "Probe the API",

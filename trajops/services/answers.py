@@ -13,7 +13,7 @@ from trajops.policy import answers
 from trajops.policy.answers import Answer, AnswerState, Outcome, StepState
 from trajops.policy.rules import Action, PolicyRules
 from trajops.ports import Clock
-from trajops.services.once import once
+from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 logger = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def decide(
         return AnswerOut.of(after)
 
     payload = {"answer_id": answer_id, "expected_version": expected_version, "reason": reason}
-    return once(unit_of_work, clock, actor, idempotency_key, action, payload, change, AnswerOut)
+    return once(unit_of_work, clock, Asked(actor, action, payload, idempotency_key), AnswerOut, change)
 
 
 def _audit(

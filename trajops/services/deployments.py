@@ -10,7 +10,7 @@ from trajops.deployments.lifecycle import State, check_transition
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, InvalidInput, StaleVersion
 from trajops.ports import Clock
-from trajops.services.once import once
+from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 NO_CHALLENGER: dict[str, Any] = {"challenger": None, "coverage": 0.0, "seed": ""}
@@ -262,7 +262,8 @@ class Deployments:
         **payload: Any,
     ) -> ChangeOut:
         """Do a change, after `prepare`; or answer as before, where the same request was answered under its key."""
-        return once(self._unit_of_work, self._clock, actor, idempotency_key, action, payload, change, ChangeOut, prepare=prepare)
+        asked = Asked(actor, action, payload, idempotency_key)
+        return once(self._unit_of_work, self._clock, asked, ChangeOut, change, prepare=prepare)
 
 
 class _Step:

@@ -333,40 +333,6 @@ class DriftCheckStore(Protocol):
         ...
 
 
-class ProbeStore(Protocol):
-    """What probes found, by minutes. Minutes are whole ones since the epoch; ranges hold their begin and not their end."""
-
-    def add(self, at: datetime, *, is_good: bool, latency_ms: float | None, failure: str | None) -> None:
-        """Count one probe in its minute.
-
-        Args:
-            at: when it was sent.
-            is_good: whether it was answered well.
-            latency_ms: time to the answer; None where nobody answered.
-            failure: why it was not good; of several in a minute the last is kept.
-        """
-        ...
-
-    def summed(self, begin: int, end: int) -> Minutes:
-        """What the probes of a range add up to."""
-        ...
-
-    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
-        """The same for each bucket of `width` minutes that has any, by its first minute; `begin` is the first of the first bucket."""
-        ...
-
-    def first_minute(self) -> int | None:
-        """Minute of the oldest probe on record."""
-        ...
-
-    def last_probe_at(self) -> datetime | None:
-        """When the newest probe was sent."""
-        ...
-
-    def last_failure(self) -> tuple[datetime, str] | None:
-        """Minute and cause of the newest probe that was not good."""
-
-
 class AlertStore(Protocol):
     """Alerts. At most one with a fingerprint is not resolved."""
 
@@ -653,9 +619,6 @@ class UnitOfWork(Protocol):
     @property
     def answers(self) -> AnswerStore:
         """What the policy has done about alerts."""
-
-    def probes(self) -> ProbeStore:
-        """What probes found."""
         ...
 
     @property

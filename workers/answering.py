@@ -12,8 +12,8 @@ from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import StaleVersion
 from trajops.head_to_head import compare
-from trajops.policy.answers import Answer, Outcome, StepState
-from trajops.policy.rules import Action, PolicyRules, RecentRule
+from trajops.policy.answers import Action, Answer, Outcome, StepState
+from trajops.policy.rules import PolicyRules, RecentRule
 from trajops.ports import Clock, Forecaster
 from trajops.services.deployments import Deployments
 from trajops.stores import UnitOfWorkFactory

@@ -79,7 +79,8 @@ class Parts:
         """What follows an alert."""
         from trajops.policy.rules import PolicyRules  # noqa: PLC0415
 
-        return configs.load(self.settings.configs_dir / "policy.yaml", PolicyRules)
+        known = {rule.name for rule in self.alert_rules.rules}
+        return configs.load(self.settings.configs_dir / "policy.yaml", PolicyRules, {"alerts": known})
 
     @cached_property
     def objectives(self) -> "Objectives":

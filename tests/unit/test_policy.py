@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from trajops import configs
 from trajops.alerts.lifecycle import Alert, AlertState, Severity
 from trajops.errors import Conflict, InvalidInput
-from trajops.policy import answers
+from trajops.policy import decisions
 from trajops.policy.answers import OPEN_STEPS, Answer, AnswerState, Outcome, StepState
 from trajops.policy.rules import AnswerRule, PolicyRules
 
@@ -47,11 +47,11 @@ def policy(*rules: AnswerRule, **changes: Any) -> PolicyRules:
 
 
 def due(rules: PolicyRules, *alerts: Alert, known: tuple[Answer, ...] = (), after_s: float = 1) -> list[tuple[str, str]]:
-    return [(rule.name, alert.alert_id) for rule, alert in answers.due(rules, alerts, known, AT + timedelta(seconds=after_s))]
+    return [(rule.name, alert.alert_id) for rule, alert in decisions.due(rules, alerts, known, AT + timedelta(seconds=after_s))]
 
 
 def an_answer(alert_id: str = "a0", *, rule: AnswerRule = RULE, at: datetime = AT) -> Answer:
-    return answers.begin(f"answer-{alert_id}", rule, an_alert(alert_id), at)
+    return decisions.begin(f"answer-{alert_id}", rule, an_alert(alert_id), at)
 
 
 # When an answer begins
@@ -74,6 +74,12 @@ def test_an_open_alert_of_a_rule_is_answered() -> None:
 )
 def test_other_alerts_are_not(changes: dict[str, Any]) -> None:
     assert due(policy(), an_alert(**changes)) == []
+
+
+def test_an_external_alert_is_answered_where_it_is_named_as_one() -> None:
+    external = an_alert(origin="external", rule="ApiDown")
+    assert due(policy(AnswerRule(name="down", alerts=("ApiDown",), do=("retrain",))), external) == []
+    assert due(policy(AnswerRule(name="down", external=("ApiDown",), do=("retrain",))), external) == [("down", "a1")]
 
 
 def test_an_acknowledged_alert_is_answered_as_well() -> None:
@@ -117,7 +123,7 @@ def test_no_more_than_so_many_answers_begin_in_a_day() -> None:
 
 def taken(answer: Answer, *outcomes: StepState, every_s: float = 1) -> Answer:
     for number, state in enumerate(outcomes):
-        answer = answers.take(answer, Outcome(state, state), AT + timedelta(seconds=every_s * (number + 1)), patience=PATIENCE)
+        answer = decisions.take(answer, Outcome(state, state), AT + timedelta(seconds=every_s * (number + 1)), patience=PATIENCE)
     return answer
 
 
@@ -157,7 +163,7 @@ def test_a_step_may_wait_and_is_given_up_when_that_takes_too_long() -> None:
     step = answer.next_step
     assert step is not None
     assert (step.action, step.state, step.at) == ("pause_rollout", StepState.WAITING, AT + timedelta(seconds=60))
-    late = answers.take(answer, Outcome(StepState.WAITING, "still"), AT + timedelta(seconds=661), patience=PATIENCE)
+    late = decisions.take(answer, Outcome(StepState.WAITING, "still"), AT + timedelta(seconds=661), patience=PATIENCE)
     assert late.steps[0].state == StepState.FAILED
     assert late.steps[0].sentence == "still; given up after 10 minutes"
     assert late.next_step is not None
@@ -165,7 +171,7 @@ def test_a_step_may_wait_and_is_given_up_when_that_takes_too_long() -> None:
 
 
 def test_an_answer_whose_alert_is_over_takes_no_further_step() -> None:
-    answer = answers.end(taken(an_answer(), StepState.DONE), "the alert was over", AT)
+    answer = decisions.end(taken(an_answer(), StepState.DONE), "the alert was over", AT)
     assert (answer.state, answer.next_step) == (AnswerState.DONE, None)
     assert [step.sentence for step in answer.steps[1:]] == ["the alert was over"] * 2
 
@@ -173,15 +179,15 @@ def test_an_answer_whose_alert_is_over_takes_no_further_step() -> None:
 def test_a_proposal_waits_for_somebody() -> None:
     proposed = an_answer(rule=RULE.model_copy(update={"mode": "propose"}))
     assert (proposed.state, proposed.next_step) == (AnswerState.PROPOSED, None)
-    approved = answers.decide(proposed, True, "ada", AT)
+    approved = decisions.decide(proposed, True, "ada", AT)
     assert approved.next_step is not None
     assert approved.decided_by == "ada"
-    dismissed = answers.decide(proposed, False, "ada", AT)
+    dismissed = decisions.decide(proposed, False, "ada", AT)
     assert (dismissed.state, dismissed.next_step) == (AnswerState.DISMISSED, None)
     with pytest.raises(Conflict):
-        answers.decide(approved, True, "ada", AT)
+        decisions.decide(approved, True, "ada", AT)
     with pytest.raises(Conflict):
-        answers.take(dismissed, Outcome(StepState.DONE, ""), AT, patience=PATIENCE)
+        decisions.take(dismissed, Outcome(StepState.DONE, ""), AT, patience=PATIENCE)
 
 
 @given(st.lists(st.sampled_from(list(StepState)[1:]), max_size=40))
@@ -192,7 +198,7 @@ def test_whatever_the_outcomes_an_answer_comes_to_an_end_and_takes_no_step_twice
         step = answer.next_step
         if step is None:
             break
-        answer = answers.take(answer, Outcome(state, "x"), AT + timedelta(minutes=number), patience=PATIENCE)
+        answer = decisions.take(answer, Outcome(state, "x"), AT + timedelta(minutes=number), patience=PATIENCE)
         if state not in OPEN_STEPS:
             done.append(step.action)
     assert len(done) == len(set(done))
@@ -213,7 +219,8 @@ def test_the_shipped_policy_is_valid_and_does_not_promote() -> None:
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        (3, "answers:\n  - name: a\n    alerts: []\n    do: [retrain]\n"),
+        (2, "answers:\n  - name: a\n    alerts: []\n    do: [retrain]\n"),
+        (3, "answers:\n  - name: a\n    alerts: [drfit]\n    do: [retrain]\n"),
         (4, "answers:\n  - name: a\n    alerts: [drift]\n    do: [promote]\n"),
         (2, "answers:\n  - {name: a, alerts: [drift], do: [retrain, retrain]}\n"),
         (1, "answers:\n  - {name: a, alerts: [drift], do: [retrain]}\n  - {name: a, alerts: [drift], do: [retrain]}\n"),
@@ -223,4 +230,4 @@ def test_a_mistake_in_the_file_is_told_with_its_line(tmp_path: Path, line: int, 
     path = tmp_path / "policy.yaml"
     path.write_text(text)
     with pytest.raises(InvalidInput, match=rf"policy\.yaml:{line}: "):
-        configs.load(path, PolicyRules)
+        configs.load(path, PolicyRules, {"alerts": {"drift"}})

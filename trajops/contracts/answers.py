@@ -5,8 +5,7 @@ from typing import Any, Self
 from pydantic import AwareDatetime, Field
 
 from trajops.contracts.wire import Reason, Wire
-from trajops.policy.answers import Answer, AnswerState, StepState
-from trajops.policy.rules import Action
+from trajops.policy.answers import Action, Answer, AnswerState, StepState
 
 
 class AnswerStepOut(Wire):

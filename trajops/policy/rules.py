@@ -2,12 +2,11 @@
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trajops.alerts.lifecycle import Severity
 from trajops.configs import Config
-
-Action = Literal["pause_rollout", "rollback", "retrain"]
+from trajops.policy.answers import Action
 
 
 class AnswerRule(Config):
@@ -18,15 +17,27 @@ class AnswerRule(Config):
     """
 
     name: str = Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")
-    alerts: tuple[str, ...] = Field(min_length=1, description="Names of rules in `configs/alerts.yaml`.")
+    alerts: tuple[str, ...] = Field(default=(), description="Names of rules in `configs/alerts.yaml`.")
+    external: tuple[str, ...] = Field(default=(), description="Names of alerts that an Alertmanager posts to us.")
     severity: Severity = Field(default=Severity.CRITICAL, description="Milder alerts are not answered.")
     held_s: float = Field(default=0.0, ge=0, description="How long an alert must have been open.")
     do: tuple[Action, ...] = Field(min_length=1)
     mode: Literal["act", "propose"] = Field(default="act", description="`propose` waits for an operator's approval.")
     cooldown_s: float = Field(default=1800.0, ge=0, description="So long after an answer of this rule there is no other one.")
 
+    @field_validator("alerts")
+    @classmethod
+    def _are_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        known = (info.context or {}).get("alerts")
+        unknown = sorted(set(value) - set(known)) if known is not None else []
+        if unknown:
+            raise ValueError(f"there is no rule {', '.join(map(repr, unknown))} in alerts.yaml; there are {', '.join(sorted(known))}")
+        return value
+
     @model_validator(mode="after")
-    def _steps_are_unique(self) -> Self:
+    def _fits(self) -> Self:
+        if not self.alerts and not self.external:
+            raise ValueError("name alerts, external ones, or both")
         if len(set(self.do)) < len(self.do):
             raise ValueError("a step stands twice in do")
         return self

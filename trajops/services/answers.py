@@ -9,9 +9,9 @@ from trajops.alerts.lifecycle import Alert, AlertState
 from trajops.clock import now
 from trajops.contracts.answers import AnswerOut
 from trajops.errors import StaleVersion, TrajOpsError, Unavailable
-from trajops.policy import answers
-from trajops.policy.answers import Answer, AnswerState, Outcome, StepState
-from trajops.policy.rules import Action, PolicyRules
+from trajops.policy import decisions
+from trajops.policy.answers import Action, Answer, AnswerState, Outcome, StepState
+from trajops.policy.rules import PolicyRules
 from trajops.ports import Clock
 from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
@@ -42,14 +42,14 @@ class Answers:
         """Begin the answers that are due now."""
         at = now(self._clock)
         with self._unit_of_work(read_only=True) as work:
-            if not answers.due(self._rules, work.alerts.unresolved(), work.answers.newest(since=at - answers.DAY), at):
+            if not decisions.due(self._rules, work.alerts.unresolved(), work.answers.newest(since=at - decisions.DAY), at):
                 return []
         with self._unit_of_work() as work:
             active = work.alerts.unresolved(for_change=True)
-            known = [*work.answers.newest(since=at - answers.DAY), *work.answers.of_alerts([alert.alert_id for alert in active])]
+            known = [*work.answers.newest(since=at - decisions.DAY), *work.answers.of_alerts([alert.alert_id for alert in active])]
             begun = [
-                answers.begin(uuid4().hex, rule, alert, at)
-                for rule, alert in answers.due(self._rules, active, list({one.answer_id: one for one in known}.values()), at)
+                decisions.begin(uuid4().hex, rule, alert, at)
+                for rule, alert in decisions.due(self._rules, active, list({one.answer_id: one for one in known}.values()), at)
             ]
             for answer in begun:
                 work.answers.add(answer)
@@ -71,9 +71,9 @@ class Answers:
             alert = self._alert(answer)
             at = now(self._clock)
             if alert is None or alert.state == AlertState.RESOLVED:
-                after = answers.end(answer, "the alert was over before that", at)
+                after = decisions.end(answer, "the alert was over before that", at)
             else:
-                after = answers.take(answer, self._taken(step.action, answer), now(self._clock), patience=self._patience)
+                after = decisions.take(answer, self._taken(step.action, answer), now(self._clock), patience=self._patience)
             try:
                 with self._unit_of_work() as work:
                     work.answers.save(after, answer.version)
@@ -140,7 +140,7 @@ def decide(
                 f"the answer {answer_id} has version {before.version}, not {expected_version}: it has changed; read it again and repeat",
                 present_version=before.version,
             )
-        after = answers.decide(before, is_approved, actor, now(clock))
+        after = decisions.decide(before, is_approved, actor, now(clock))
         work.answers.save(after, expected_version)
         _audit(work, after, action, before, actor=actor, reason=reason)
         return AnswerOut.of(after)

@@ -28,9 +28,8 @@ class AnswerRule(Config):
     @field_validator("alerts")
     @classmethod
     def _are_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
-        known = (info.context or {}).get("alerts")
-        unknown = sorted(set(value) - set(known)) if known is not None else []
-        if unknown:
+        known: set[str] = (info.context or {}).get("alerts", set(value))
+        if unknown := sorted(set(value) - known):
             raise ValueError(f"there is no rule {', '.join(map(repr, unknown))} in alerts.yaml; there are {', '.join(sorted(known))}")
         return value
 

@@ -393,8 +393,9 @@ def test_the_process_works_and_ends_cleanly(tmp_path: Path, signal_number: signa
             ended.update({job.job: job.last_run.state for job in overview if job.last_run is not None and job.last_run.state != "running"})
             return ended
 
-        wait_for(lambda: len(states()) == 6, "a run of each job")
-        expected = dict.fromkeys(("compact_lake", "roll_up", "join_truth", "check_drift", "prune"), "succeeded")
+        wait_for(lambda: len(states()) == 8, "a run of each job")
+        working = ("compact_lake", "roll_up", "join_truth", "check_drift", "evaluate_alerts", "deliver_alerts", "prune")
+        expected = dict.fromkeys(working, "succeeded")
         assert ended == {**expected, "reconcile_aliases": "failed"}
         assert "trajops_drift_verdict -1.0" in ask(port, "/metrics")[1]
         process.send_signal(signal_number)

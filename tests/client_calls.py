@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
+from trajops.contracts.alerts import MatcherIn, SilenceIn
 from trajops.contracts.keys import KeyIn
 from trajops.contracts.predictions import BatchColumnsIn, ObservationIn, PredictIn
 
@@ -104,6 +105,77 @@ KEY = {
     "successor_id": None,
     "rate_limit_per_s": None,
     "rate_limit_burst": None,
+}
+ALERT = {
+    "alert_id": "a 1",
+    "fingerprint": "f",
+    "rule": "drift",
+    "origin": "rules",
+    "title": "Traffic has drifted",
+    "summary": "Speed has moved.",
+    "detail": "",
+    "labels": {"column": "speed_mps"},
+    "severity": "critical",
+    "state": "open",
+    "version": 2,
+    "value": 2.0,
+    "condition": ">= 2",
+    "started_at": NOW,
+    "opened_at": NOW,
+    "seen_at": NOW,
+    "updated_at": NOW,
+    "acknowledged_at": None,
+    "acknowledged_by": None,
+    "assigned_to": None,
+    "escalated_at": None,
+    "resolved_at": None,
+    "resolved_by": None,
+    "is_silenced": False,
+    "silence_id": None,
+    "runbook": None,
+    "link": None,
+    "told": ["mail"],
+}
+ALERTS = {
+    "alerts": [ALERT],
+    "counts": {
+        "open": 1,
+        "acknowledged": 0,
+        "silenced": 0,
+        "pending": 0,
+        "resolved_today": 0,
+        "by_severity": {"critical": 1},
+        "dead_letters": 0,
+    },
+    "evaluated_at": NOW,
+    "is_evaluated": True,
+    "alertmanager": {"url": "http://am", "is_reachable": True, "detail": "0 alerts.", "alerts": 0},
+}
+SILENCE = {
+    "silence_id": "s 1",
+    "matchers": [{"label": "rule", "operator": "=~", "value": "drift.*"}],
+    "state": "in_force",
+    "starts_at": NOW,
+    "ends_at": NOW,
+    "created_at": NOW,
+    "created_by": "ada",
+    "reason": "maintenance of the cameras",
+    "alerts": 1,
+}
+NOTIFICATION = {
+    "notification_id": "n 1",
+    "receiver": "mail",
+    "occasion": "fired",
+    "severity": "critical",
+    "title": "Critical: Traffic has drifted",
+    "group": {"rule": "drift"},
+    "alert_ids": ["a 1"],
+    "state": "dead",
+    "attempts": 1,
+    "created_at": NOW,
+    "next_attempt_at": NOW,
+    "delivered_at": None,
+    "error": "550 no such user",
 }
 HISTORY = [(float(i), 0.0) for i in range(8)]
 REASON = "a reason that is long enough"
@@ -243,6 +315,85 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         {"secret": "tk_2", "key": KEY, "replaces": KEY},
     ),
     "revoke_key": (lambda c: c.revoke_key("k1", REASON), "POST", "/v1/keys/k1/revoke", {"reason": REASON}, KEY),
+    "alerts": (lambda c: c.alerts(), "GET", "/v1/alerts", None, ALERTS),
+    "alerts-some": (
+        lambda c: c.alerts("active", "critical", "drift", AT, 5),
+        "GET",
+        "/v1/alerts?state=active&severity=critical&rule=drift&since=2026-11-24T03%3A00%3A00%2B00%3A00&limit=5",
+        None,
+        ALERTS,
+    ),
+    "alert": (
+        lambda c: c.alert("a 1"),
+        "GET",
+        "/v1/alerts/a%201",
+        None,
+        {
+            "alert": ALERT,
+            "events": [{"at": NOW, "kind": "fired", "actor": "rules", "text": "x", "receiver": None, "notification_id": None}],
+        },
+    ),
+    "acknowledge_alert": (
+        lambda c: c.acknowledge_alert("a 1", 2, REASON),
+        "POST",
+        "/v1/alerts/a%201/acknowledge",
+        {"expected_version": 2, "reason": REASON},
+        ALERT,
+    ),
+    "resolve_alert": (
+        lambda c: c.resolve_alert("a 1", 2, REASON),
+        "POST",
+        "/v1/alerts/a%201/resolve",
+        {"expected_version": 2, "reason": REASON},
+        ALERT,
+    ),
+    "assign_alert": (
+        lambda c: c.assign_alert("a 1", 2, "ada", REASON),
+        "POST",
+        "/v1/alerts/a%201/assign",
+        {"expected_version": 2, "reason": REASON, "assignee": "ada"},
+        ALERT,
+    ),
+    "alert_rules": (lambda c: c.alert_rules(), "GET", "/v1/alerts/rules", None, {"rules": [], "file": "configs/alerts.yaml"}),
+    "receivers": (lambda c: c.receivers(), "GET", "/v1/alerts/receivers", None, {"receivers": []}),
+    "test_receiver": (
+        lambda c: c.test_receiver("mail", REASON),
+        "POST",
+        "/v1/alerts/receivers/mail/test",
+        {"reason": REASON},
+        NOTIFICATION,
+    ),
+    "silences": (lambda c: c.silences(), "GET", "/v1/alerts/silences", None, {"silences": [SILENCE]}),
+    "create_silence": (
+        lambda c: c.create_silence(SilenceIn(matchers=[MatcherIn(label="rule", value="drift")], ends_at=AT, reason=REASON)),
+        "POST",
+        "/v1/alerts/silences",
+        {"matchers": [{"label": "rule", "value": "drift"}], "ends_at": NOW, "reason": REASON},
+        SILENCE,
+    ),
+    "expire_silence": (
+        lambda c: c.expire_silence("s 1", REASON),
+        "POST",
+        "/v1/alerts/silences/s%201/expire",
+        {"reason": REASON},
+        SILENCE,
+    ),
+    "notifications": (lambda c: c.notifications(), "GET", "/v1/alerts/notifications", None, {"notifications": [NOTIFICATION]}),
+    "notifications-some": (
+        lambda c: c.notifications("dead", "mail", 3),
+        "GET",
+        "/v1/alerts/notifications?state=dead&receiver=mail&limit=3",
+        None,
+        {"notifications": []},
+    ),
+    "notification": (lambda c: c.notification("n 1"), "GET", "/v1/alerts/notifications/n%201", None, NOTIFICATION),
+    "resend_notification": (
+        lambda c: c.resend_notification("n 1", REASON),
+        "POST",
+        "/v1/alerts/notifications/n%201/resend",
+        {"reason": REASON},
+        NOTIFICATION,
+    ),
     "rollback": (lambda c: c.rollback(4, REASON), "POST", "/v1/routes/rollback", {"expected_epoch": 4, "reason": REASON}, CHANGE),
 }
 CHANGES = (
@@ -256,4 +407,11 @@ CHANGES = (
     "revoke_key",
     "pause_job",
     "resume_job",
+    "acknowledge_alert",
+    "resolve_alert",
+    "assign_alert",
+    "test_receiver",
+    "create_silence",
+    "expire_silence",
+    "resend_notification",
 )

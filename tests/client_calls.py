@@ -83,6 +83,34 @@ KEY = {
     "rate_limit_per_s": None,
     "rate_limit_burst": None,
 }
+SLICES = {
+    "by": "scene",
+    "since": NOW,
+    "until": NOW,
+    "nominal_coverage": 0.9,
+    "confidence": 0.95,
+    "champion": 1,
+    "sentence": "as validated",
+    "slices": [],
+}
+CALIBRATION = {
+    "number": 3,
+    "model_name": "trajectory",
+    "model_version": 1,
+    "state": "applied",
+    "factors": [1.2] * 12,
+    "made_at": NOW,
+    "since": NOW,
+    "until": NOW,
+    "fitted_agents": 80,
+    "holdout_agents": 30,
+    "nominal_coverage": 0.9,
+    "coverage_before": 0.86,
+    "coverage_after": 0.9,
+    "sentence": "better",
+    "changed_at": NOW,
+    "changed_by": "worker:recalibrate",
+}
 HISTORY = [(float(i), 0.0) for i in range(8)]
 REASON = "a reason that is long enough"
 AT = datetime(2026, 11, 24, 3, tzinfo=UTC)
@@ -149,6 +177,42 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         PERFORMANCE,
     ),
     "performance-open": (lambda c: c.performance(), "GET", "/v1/performance", None, PERFORMANCE),
+    "performance_slices": (
+        lambda c: c.performance_slices("scene", AT),
+        "GET",
+        "/v1/performance/slices?by=scene&since=2026-11-24T03%3A00%3A00%2B00%3A00",
+        None,
+        SLICES,
+    ),
+    "performance_estimate": (
+        lambda c: c.performance_estimate(),
+        "GET",
+        "/v1/performance/estimate",
+        None,
+        {"since": NOW, "until": NOW, "versions": []},
+    ),
+    "performance_checks": (
+        lambda c: c.performance_checks(5),
+        "GET",
+        "/v1/performance/checks?limit=5",
+        None,
+        {"latest": [], "history": []},
+    ),
+    "calibrations": (lambda c: c.calibrations(5), "GET", "/v1/calibrations?limit=5", None, {"calibrations": [CALIBRATION]}),
+    "apply_calibration": (
+        lambda c: c.apply_calibration(3, "proposed", REASON),
+        "POST",
+        "/v1/calibrations/3/apply",
+        {"expected_state": "proposed", "reason": REASON},
+        {"calibration": CALIBRATION, "audit_id": "a1"},
+    ),
+    "revert_calibration": (
+        lambda c: c.revert_calibration(3, "applied", REASON),
+        "POST",
+        "/v1/calibrations/3/revert",
+        {"expected_state": "applied", "reason": REASON},
+        {"calibration": CALIBRATION, "audit_id": "a1"},
+    ),
     "predictions": (
         lambda c: c.predictions(limit=5, agent_id="a b"),
         "GET",
@@ -205,4 +269,14 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
     "revoke_key": (lambda c: c.revoke_key("k1", REASON), "POST", "/v1/keys/k1/revoke", {"reason": REASON}, KEY),
     "rollback": (lambda c: c.rollback(4, REASON), "POST", "/v1/routes/rollback", {"expected_epoch": 4, "reason": REASON}, CHANGE),
 }
-CHANGES = ("run_job", "stage", "start_canary", "stop_canary", "promote", "rollback", "revoke_key")
+CHANGES = (
+    "run_job",
+    "stage",
+    "start_canary",
+    "stop_canary",
+    "promote",
+    "rollback",
+    "revoke_key",
+    "apply_calibration",
+    "revert_calibration",
+)

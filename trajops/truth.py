@@ -298,7 +298,7 @@ def score(
     step_inside = step_distance2 <= metrics.chi_square_quantile(level)
     if modes == 1:  # a Gaussian, of which everything is known by now
         with np.errstate(divide="ignore"):
-            step_nll = 0.5 * step_distance2 + np.log(root_m2) + (math.log(2 * math.pi) - np.log(weights))
+            step_nll: FloatArray = 0.5 * step_distance2 + np.log(root_m2) + (math.log(2 * math.pi) - np.log(weights))
     else:
         step_nll = metrics.nll(Forecast(mean_m, covariance_matrices(cov_m2), weights), truth_m, seen)
     moved_m = np.diff(history_m[usable], axis=1)

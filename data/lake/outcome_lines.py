@@ -12,7 +12,18 @@ from trajops.trajectories import BoolArray, FloatArray
 from trajops.truth import Scores
 
 # What an outcome takes over from its prediction.
-IDENTITY = ("prediction_id", "received_ns", "observed_at_s", "scene_id", "agent_id", "model_name", "model_version", "variant", "source", "calibration")
+IDENTITY = (
+    "prediction_id",
+    "received_ns",
+    "observed_at_s",
+    "scene_id",
+    "agent_id",
+    "model_name",
+    "model_version",
+    "variant",
+    "source",
+    "calibration",
+)
 
 
 def outcome_lines(

@@ -1,19 +1,22 @@
-"""What the control state forgets: job runs, drift checks and idempotency keys that nobody needs any more."""
+"""What the control state forgets: job runs, checks and idempotency keys that nobody needs any more."""
 
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, select
 
-from data.sql.tables import drift_checks, idempotency_keys, job_runs
+from data.sql.tables import drift_checks, idempotency_keys, job_runs, performance_checks
 
 
-def prune(connection: Connection, *, runs_per_job: int, drift_checks_before: datetime, keys_before: datetime) -> dict[str, int]:
+def prune(
+    connection: Connection, *, runs_per_job: int, drift_checks_before: datetime, performance_checks_before: datetime, keys_before: datetime
+) -> dict[str, int]:
     """Delete old rows; idempotent.
 
     Args:
         connection: of a transaction that may write.
         runs_per_job: newest runs of each job that stay; runs in progress stay in any case.
         drift_checks_before: checks made earlier than this go, but never the newest.
+        performance_checks_before: the same, but never the newest of a version.
         keys_before: idempotency keys made earlier than this go.
 
     Returns:
@@ -23,9 +26,24 @@ def prune(connection: Connection, *, runs_per_job: int, drift_checks_before: dat
     ranked = select(job_runs.c.run_id, rank.label("rank")).subquery()
     surplus = select(ranked.c.run_id).where(ranked.c.rank > runs_per_job)
     newest = select(func.max(drift_checks.c.at)).scalar_subquery()
+    latest = (
+        select(performance_checks.c.model_name, performance_checks.c.model_version, func.max(performance_checks.c.at).label("at"))
+        .group_by(performance_checks.c.model_name, performance_checks.c.model_version)
+        .subquery()
+    )
+    is_latest = (
+        select(latest.c.at)
+        .where(
+            latest.c.model_name == performance_checks.c.model_name,
+            latest.c.model_version == performance_checks.c.model_version,
+            latest.c.at == performance_checks.c.at,
+        )
+        .exists()
+    )
     statements = {
         "job_runs": delete(job_runs).where(job_runs.c.run_id.in_(surplus), job_runs.c.state != "running"),
         "drift_checks": delete(drift_checks).where(drift_checks.c.at < drift_checks_before, drift_checks.c.at < newest),
+        "performance_checks": delete(performance_checks).where(performance_checks.c.at < performance_checks_before, ~is_latest),
         "idempotency_keys": delete(idempotency_keys).where(idempotency_keys.c.created_at < keys_before),
     }
     return {table: connection.execute(statement).rowcount for table, statement in statements.items()}

@@ -93,37 +93,30 @@ def estimate(known: Errors, wanted: Errors, bands: Sequence[SpeedBand], min_agen
     if not len(wanted) or len(np.unique(known.agents)) < max(2, min_agents):
         return unknown
     band, asked = bands_of(known.speed_mps, bands), bands_of(wanted.speed_mps, bands)
-    overall = _ratio(known, confidence)
-    ratios = np.full(len(bands), overall.mean)
-    variance = 0.0
-    quantile = float(student.ppf(0.5 + confidence / 2, max(1, overall.agents - 1)))
+    quantile = float(student.ppf(0.5 + confidence / 2, max(1, len(np.unique(known.agents)) - 1)))
+    mean_m = variance_m2 = 0.0
     for number in np.unique(asked):
-        found = overall
-        mine = known.select(band == number)
-        if len(np.unique(mine.agents)) >= min_agents:
-            found = _ratio(mine, confidence)
-        ratios[number] = found.mean
-        share_m = float(wanted.expected_ade_m[asked == number].sum()) / len(wanted)
-        variance += (share_m * (found.high - found.low) / 2 / quantile) ** 2
-    departs_m = known.ade_m - ratios[band] * known.expected_ade_m
-    _, agent = np.unique(known.agents, return_inverse=True)
-    counts = np.bincount(agent)
-    spread_m2 = float((counts * (np.bincount(agent, weights=departs_m) / counts) ** 2).sum() / counts.sum())
-    _, sizes = np.unique(wanted.agents, return_counts=True)
-    variance += spread_m2 * float((sizes.astype(float) ** 2).sum()) / len(wanted) ** 2
-    mean_m = float((ratios[asked] * wanted.expected_ade_m).mean())
-    margin_m = quantile * math.sqrt(variance)
-    return Interval(mean_m, max(0.0, mean_m - margin_m), mean_m + margin_m, len(sizes))
+        mine, mine_wanted = known.select(band == number), wanted.select(asked == number)
+        if len(np.unique(mine.agents)) < min_agents:
+            mine = known
+        found = _ratio(mine, confidence)
+        expected_m, observed_m = _added(mine.agents, mine.expected_ade_m), _added(mine.agents, mine.ade_m)
+        departs = float((expected_m * (observed_m / expected_m - found.mean) ** 2).sum() / expected_m.sum())
+        asked_m = _added(mine_wanted.agents, mine_wanted.expected_ade_m) / len(wanted)
+        mean_m += found.mean * float(asked_m.sum())
+        variance_m2 += (float(asked_m.sum()) * (found.high - found.low) / 2 / quantile) ** 2 + departs * float((asked_m**2).sum())
+    margin_m = quantile * math.sqrt(variance_m2)
+    return Interval(mean_m, max(0.0, mean_m - margin_m), mean_m + margin_m, len(np.unique(wanted.agents)))
 
 
 def _ratio(known: Errors, confidence: float) -> Interval:
     """Observed over expected error."""
-    _, agent = np.unique(known.agents, return_inverse=True)
-    return interval(_added(agent, known.expected_ade_m), _added(agent, known.ade_m), confidence)
+    return interval(_added(known.agents, known.expected_ade_m), _added(known.agents, known.ade_m), confidence)
 
 
-def _added(agent: IntArray, values: FloatArray) -> FloatArray:
+def _added(agents: IntArray, values: FloatArray) -> FloatArray:
     """Sum of values by agent."""
+    _, agent = np.unique(agents, return_inverse=True)
     return np.bincount(agent, weights=values).astype(float)
 
 

@@ -94,7 +94,7 @@ def estimate(known: Errors, wanted: Errors, bands: Sequence[SpeedBand], min_agen
         return unknown
     band, asked = bands_of(known.speed_mps, bands), bands_of(wanted.speed_mps, bands)
     quantile = float(student.ppf(0.5 + confidence / 2, max(1, len(np.unique(known.agents)) - 1)))
-    mean_m = variance_m2 = 0.0
+    mean_m = margin2_m2 = 0.0
     for number in np.unique(asked):
         mine, mine_wanted = known.select(band == number), wanted.select(asked == number)
         if len(np.unique(mine.agents)) < min_agents:
@@ -104,8 +104,8 @@ def estimate(known: Errors, wanted: Errors, bands: Sequence[SpeedBand], min_agen
         departs = float((expected_m * (observed_m / expected_m - found.mean) ** 2).sum() / expected_m.sum())
         asked_m = _added(mine_wanted.agents, mine_wanted.expected_ade_m) / len(wanted)
         mean_m += found.mean * float(asked_m.sum())
-        variance_m2 += (float(asked_m.sum()) * (found.high - found.low) / 2 / quantile) ** 2 + departs * float((asked_m**2).sum())
-    margin_m = quantile * math.sqrt(variance_m2)
+        margin2_m2 += (float(asked_m.sum()) * (found.high - found.low) / 2) ** 2 + quantile**2 * departs * float((asked_m**2).sum())
+    margin_m = math.sqrt(margin2_m2)
     return Interval(mean_m, max(0.0, mean_m - margin_m), mean_m + margin_m, len(np.unique(wanted.agents)))
 
 

@@ -80,10 +80,10 @@ class LakePerformanceSource:
         # What is looked through to find who lacks truth is bounded too.
         begin_ns = slices.newest_since_ns(self._lake, since_ns, until_ns, 10 * max_rows, "predictions")
         waiting = self._lake.read(("predictions", "outcomes"), unscored, since_ns=begin_ns, until_ns=until_ns)
-        history_m = samples.lists(waiting, "history_m", 2 * DEFAULT_WINDOW.t_obs).reshape(len(waiting), -1, 2)
+        history_m = samples.lists(waiting, "history_m", 2 * DEFAULT_WINDOW.t_obs).reshape(len(waiting), DEFAULT_WINDOW.t_obs, 2)
         moved_m = np.diff(history_m, axis=1)
         trace_m2, root_m2 = expected.trace_and_root(
-            samples.lists(waiting, "cov_m2", 3 * DEFAULT_WINDOW.t_pred).reshape(len(waiting), -1, 3)
+            samples.lists(waiting, "cov_m2", 3 * DEFAULT_WINDOW.t_pred).reshape(len(waiting), DEFAULT_WINDOW.t_pred, 3)
         )
         return Errors(
             np.concatenate([_column(known, "received_ns"), _column(waiting, "received_ns")]) / 1e9,

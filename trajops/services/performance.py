@@ -220,7 +220,7 @@ class Performance:
             since=since,
             until=at,
             verdict=verdict,
-            sentence=_check_sentence(found, verdict, confirmed or flagged),
+            sentence=_check_sentence(found, verdict, confirmed or flagged, flagged),
             flagged=flagged,
             confirmed=confirmed,
             predictions=found.predictions,
@@ -285,10 +285,13 @@ def sentence(slices: Sequence[SliceOut], by: SliceBy, champion: int | None) -> s
     return f"{who} is as validated wherever it can be said."
 
 
-def _check_sentence(found: SliceOut, verdict: CheckVerdict, named: Sequence[Metric]) -> str:
+def _check_sentence(found: SliceOut, verdict: CheckVerdict, named: Sequence[Metric], flagged: Sequence[Metric]) -> str:
     who = f"v{found.model_version}"
     if verdict == "degraded":
-        return f"{who} is not as validated, confirmed: {_figures_said(found, named)}."
+        past = [metric for metric in named if metric not in flagged]
+        said = [_figures_said(found, [metric for metric in named if metric in flagged])]
+        said += [f"{', '.join(map(metric_words, past))} until just now"] if past else []
+        return f"{who} is not as validated, confirmed: {'; '.join(filter(None, said))}."
     if verdict == "warning":
         return f"{who} is not as validated in this check, the next ones confirm or clear it: {_figures_said(found, named)}."
     if verdict == "too_little_data":

@@ -13,6 +13,8 @@ _TITLES = {
     "check_drift": "Check for drift",
     "evaluate_alerts": "Look at alert rules",
     "deliver_alerts": "Deliver notifications",
+    "check_performance": "Check performance",
+    "recalibrate": "Recalibrate intervals",
     "reconcile_aliases": "Match the registry",
     "prune": "Forget old records",
     "probe": "Probe the API",

@@ -19,15 +19,18 @@ from trajops.alerts.silences import Silence
 from trajops.clock import utc
 from trajops.contracts.alerts import AlertCounts
 from trajops.contracts.audit import AuditOut
+from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut, without_histograms
 from trajops.contracts.jobs import JobOut, JobRunOut
+from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, NotFound, RegistryUnavailable, StaleVersion, Unavailable
 from trajops.jobs import job_out
 from trajops.objectives import Minutes, minute_of
 from trajops.policy.answers import OPEN_ANSWERS, Answer
+from trajops.ports import Calibrated
 from trajops.rate_limits import Report, Settled, booked
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
 from trajops.shared_tracks import AgentKey, News, Rules, SharedTrack, followed, in_runs
@@ -80,6 +83,8 @@ class _Tables:
     runs: _Table[str, JobRunOut] = field(default_factory=_Table)
     leases: _Table[str, tuple[str, int, datetime]] = field(default_factory=_Table)
     drift_checks: _Table[str, tuple[DriftCheckOut, str | None]] = field(default_factory=_Table)
+    performance_checks: _Table[str, PerformanceCheckOut] = field(default_factory=_Table)
+    calibrations: _Table[int, CalibrationOut] = field(default_factory=_Table)
     probes: _Table[int, list[tuple[datetime, bool, float | None, str | None]]] = field(default_factory=_Table)
     alerts: _Table[str, Alert] = field(default_factory=_Table)
     silences: _Table[str, Silence] = field(default_factory=_Table)
@@ -127,6 +132,8 @@ class MemoryUnitOfWork:
         self.alerts = MemoryAlerts(tables)
         self.silences = MemorySilences(tables)
         self.notifications = MemoryNotifications(tables)
+        self.performance_checks = MemoryPerformanceChecks(tables)
+        self.calibrations = MemoryCalibrations(tables)
 
 
 class _Repository:
@@ -491,6 +498,61 @@ class MemoryDriftChecks(_Repository):
         return sorted((check for check, _ in self._tables.drift_checks.rows()), key=lambda check: check.at, reverse=True)
 
 
+class MemoryPerformanceChecks(_Repository):
+    """Implements `trajops.ports.PerformanceCheckStore`."""
+
+    def add(self, check: PerformanceCheckOut) -> None:
+        """Write one check."""
+        self._tables.performance_checks.put(check.check_id, check)
+
+    def latest(self) -> list[PerformanceCheckOut]:
+        """Newest check of each version, newest version first."""
+        newest = {(check.model_name, check.model_version): check for check in reversed(self.history(limit=-1))}
+        return sorted(newest.values(), key=lambda check: (check.model_name, -check.model_version))
+
+    def history(self, ref: ModelRef | None = None, limit: int = 50) -> list[PerformanceCheckOut]:
+        """Newest first; of one version, where it is given; a negative limit is none."""
+        found = [one for one in self._tables.performance_checks.rows() if ref is None or ModelRef(one.model_name, one.model_version) == ref]
+        ordered = sorted(found, key=lambda check: check.at, reverse=True)
+        return ordered if limit < 0 else ordered[:limit]
+
+
+class MemoryCalibrations(_Repository):
+    """Implements `trajops.ports.CalibrationStore`."""
+
+    def add(self, calibration: CalibrationOut) -> CalibrationOut:
+        """Write one under the next number."""
+        number = 1 + max((known.number for known in self._tables.calibrations.rows()), default=0)
+        added = calibration.model_copy(update={"number": number})
+        self._tables.calibrations.put(number, added)
+        return added
+
+    def get(self, number: int) -> CalibrationOut:
+        """One calibration; NotFound if there is none with that number."""
+        found = self._tables.calibrations.get(number)
+        if found is None:
+            raise NotFound(f"there is no calibration {number}")
+        return found
+
+    def newest(self, limit: int = 50, ref: ModelRef | None = None) -> list[CalibrationOut]:
+        """Newest first; of one version, where it is given."""
+        found = [one for one in self._tables.calibrations.rows() if ref is None or ModelRef(one.model_name, one.model_version) == ref]
+        return sorted(found, key=lambda one: -one.number)[:limit]
+
+    def in_force(self) -> list[CalibrationOut]:
+        """Those that are applied."""
+        return [one for one in self._tables.calibrations.rows() if one.state == "applied"]
+
+    def move(self, number: int, expected: CalibrationState, state: CalibrationState, at: datetime, actor: str) -> CalibrationOut:
+        """Write the state, if it still is the expected one; NotFound or StaleVersion otherwise."""
+        present = self.get(number)
+        if present.state != expected:
+            raise StaleVersion(f"calibration {number} is {present.state}", present_state=present.state)
+        moved = present.model_copy(update={"state": state, "changed_at": at, "changed_by": actor})
+        self._tables.calibrations.put(number, moved)
+        return moved
+
+
 class MemoryAnswers(_Repository):
     """Implements `trajops.stores.AnswerStore`."""
 
@@ -762,7 +824,7 @@ class MemoryNotifications(_Repository):
 
 
 class MemoryRouteSource:
-    """Implements `trajops.ports.RouteSource`."""
+    """Implements `trajops.ports.RouteSource` and `CalibrationSource`."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -775,6 +837,12 @@ class MemoryRouteSource:
         """Newest route table; an empty one with epoch 0 before the first deployment."""
         with self._database.unit_of_work(read_only=True) as uow:
             return uow.routes.table()
+
+    def in_force(self) -> Mapping[ModelRef, Calibrated]:
+        """Calibrations by version."""
+        with self._database.unit_of_work(read_only=True) as uow:
+            found = uow.calibrations.in_force()
+        return {ModelRef(one.model_name, one.model_version): Calibrated(one.number, tuple(one.factors)) for one in found}
 
 
 class MemorySink:

@@ -19,7 +19,7 @@ class Settings(BaseSettings):
         "demo", description="Named in the console's header and in the logs; `production` refuses generated secrets."
     )
     var_dir: Path = Field(Path("var"), description="Folder for all state on disk: database, lake, spool, models, logs.")
-    configs_dir: Path = Field(Path("configs"), description="Folder of the YAML files: schedules, drift, alerts, objectives.")
+    configs_dir: Path = Field(Path("configs"), description="Folder of the YAML files: schedules, drift, performance, alerts, objectives.")
     database_url: str | None = Field(None, description="SQLAlchemy URL of the control state. Default: SQLite in WAL mode under `var_dir`.")
     host: str = Field("127.0.0.1", description="Address that the servers listen on.")
     api_port: int = Field(8000, ge=1, le=65535, description="Port of the prediction API.")

@@ -10,9 +10,11 @@ from trajops.alerts.outbox import Notification, NotificationState
 from trajops.alerts.silences import Silence
 from trajops.contracts.alerts import AlertCounts
 from trajops.contracts.audit import AuditOut
+from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut
 from trajops.contracts.jobs import JobOut, JobRunOut
+from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.objectives import Minutes
@@ -333,6 +335,55 @@ class DriftCheckStore(Protocol):
         ...
 
 
+class PerformanceCheckStore(Protocol):
+    """Verdicts on live performance."""
+
+    def add(self, check: PerformanceCheckOut) -> None:
+        """Write one check."""
+        ...
+
+    def latest(self) -> list[PerformanceCheckOut]:
+        """Newest check of each version, newest version first."""
+        ...
+
+    def history(self, ref: ModelRef | None = None, limit: int = 50) -> list[PerformanceCheckOut]:
+        """Newest first; of one version, where it is given."""
+        ...
+
+
+class CalibrationStore(Protocol):
+    """Factors for the covariances of served versions, numbered in the order in which they were made."""
+
+    def add(self, calibration: CalibrationOut) -> CalibrationOut:
+        """Write one under the next number, which is returned; the given number is not looked at."""
+        ...
+
+    def get(self, number: int) -> CalibrationOut:
+        """One calibration.
+
+        Raises:
+            NotFound: if there is none with that number.
+        """
+        ...
+
+    def newest(self, limit: int = 50, ref: ModelRef | None = None) -> list[CalibrationOut]:
+        """Newest first; of one version, where it is given."""
+        ...
+
+    def in_force(self) -> list[CalibrationOut]:
+        """Those that are applied."""
+        ...
+
+    def move(self, number: int, expected: CalibrationState, state: CalibrationState, at: datetime, actor: str) -> CalibrationOut:
+        """Write the state, if it still is the expected one.
+
+        Raises:
+            NotFound: if there is none with that number.
+            StaleVersion: if its state is another; `present_state` in the details.
+        """
+        ...
+
+
 class AlertStore(Protocol):
     """Alerts. At most one with a fingerprint is not resolved."""
 
@@ -614,6 +665,16 @@ class UnitOfWork(Protocol):
     @property
     def drift_checks(self) -> DriftCheckStore:
         """Verdicts on drift."""
+        ...
+
+    @property
+    def performance_checks(self) -> PerformanceCheckStore:
+        """Verdicts on live performance."""
+        ...
+
+    @property
+    def calibrations(self) -> CalibrationStore:
+        """Factors for covariances."""
         ...
 
     @property

@@ -23,6 +23,8 @@ JobName = Literal[
     "probe",
     "evaluate_alerts",
     "deliver_alerts",
+    "check_performance",
+    "recalibrate",
 ]
 
 # A time counts as missed when no worker has begun so long after it, seconds.
@@ -108,6 +110,7 @@ class Retention(Config):
 
     runs_per_job: int = Field(default=500, ge=10)
     drift_checks_days: float = Field(default=3.0, gt=0)
+    performance_checks_days: float = Field(default=3.0, gt=0)
     idempotency_days: float = Field(default=2.0, gt=0)
     # Longer than the window of the objective.
     probes_days: float = Field(default=35.0, ge=31)

@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from trajops.alerts.rules import AlertRules
     from trajops.drift_rules import DriftRules
     from trajops.objectives import Objectives
+    from trajops.performance_rules import PerformanceRules
     from trajops.policy.rules import PolicyRules
     from trajops.services.alert_rounds import AlertRounds
     from trajops.services.answers import Answers
+    from trajops.services.calibrations import Recalibrator
     from trajops.services.drift import DriftMonitor
+    from trajops.services.performance import Performance
     from trajops.trajectories import Scene
     from trajops.windows import Windows
     from workers.deliveries import Deliveries
@@ -66,6 +69,8 @@ class Parts:
             _ = self.objectives
         if {"evaluate_alerts", "deliver_alerts"} & self.schedules.jobs.keys():
             _ = self.alert_rules
+        if self.schedules.jobs.keys() & {"check_performance", "recalibrate"}:
+            _ = self.performance_rules
 
     @cached_property
     def drift_rules(self) -> "DriftRules":
@@ -73,6 +78,13 @@ class Parts:
         from trajops.drift_rules import DriftRules  # noqa: PLC0415
 
         return configs.load(self.settings.configs_dir / "drift.yaml", DriftRules)
+
+    @cached_property
+    def performance_rules(self) -> "PerformanceRules":
+        """How performance is judged, and intervals are calibrated."""
+        from trajops.performance_rules import PerformanceRules  # noqa: PLC0415
+
+        return configs.load(self.settings.configs_dir / "performance.yaml", PerformanceRules)
 
     @cached_property
     def policy_rules(self) -> "PolicyRules":
@@ -118,6 +130,8 @@ class Parts:
             "check_drift": self._check_drift,
             "answer_alerts": self._answer_alerts,
             "retrain": self._retrain,
+            "check_performance": self._check_performance,
+            "recalibrate": self._recalibrate,
             "reconcile_aliases": self._reconcile_aliases,
             "evaluate_alerts": self._evaluate_alerts,
             "deliver_alerts": self._deliver_alerts,
@@ -180,6 +194,34 @@ class Parts:
             self.settings.drift_dir.absolute(),
             self.clock,
             self.detector,
+        )
+
+    @cached_property
+    def performance(self) -> "Performance":
+        """Holds live figures against validation."""
+        from data.lake.performance_source import LakePerformanceSource  # noqa: PLC0415
+        from trajops.services.performance import Performance  # noqa: PLC0415
+
+        return Performance(
+            LakePerformanceSource(self.lake),
+            self.database.unit_of_work,
+            self.performance_rules,
+            self.settings.model_name,
+            self.settings.coverage_level,
+        )
+
+    @cached_property
+    def recalibrator(self) -> "Recalibrator":
+        """Puts intervals right."""
+        from data.lake.performance_source import LakePerformanceSource  # noqa: PLC0415
+        from trajops.services.calibrations import Recalibrator  # noqa: PLC0415
+
+        return Recalibrator(
+            LakePerformanceSource(self.lake),
+            self.database.unit_of_work,
+            self.performance_rules.recalibration,
+            self.settings.coverage_level,
+            self.clock,
         )
 
     @cached_property
@@ -327,6 +369,16 @@ class Parts:
         from workers.jobs.check_drift import check_drift  # noqa: PLC0415
 
         return check_drift(self.drift_monitor, self.metrics.drift)
+
+    def _check_performance(self) -> Mapping[str, Any]:
+        from workers.jobs.check_performance import check_performance  # noqa: PLC0415
+
+        return check_performance(self.performance, self.clock, self.metrics.performance)
+
+    def _recalibrate(self) -> Mapping[str, Any]:
+        from workers.jobs.recalibrate import recalibrate  # noqa: PLC0415
+
+        return recalibrate(self.recalibrator)
 
     def _answer_alerts(self) -> Mapping[str, Any]:
         from workers.jobs.answer_alerts import answer_alerts  # noqa: PLC0415

@@ -293,6 +293,39 @@ notification_alerts = Table(
     Column("notification_id", String(32), primary_key=True, index=True),
 )
 
+performance_checks = Table(
+    "performance_checks",
+    metadata,
+    Column("check_id", String(32), primary_key=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("model_name", String(128), nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("verdict", String(32), nullable=False),
+    Column("body", JSON, nullable=False),
+    Index("ix_performance_checks_model_name", "model_name", "model_version", "at"),
+)
+
+calibrations = Table(
+    "calibrations",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("model_name", String(128), nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("factors", JSON, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Column("fitted_agents", Integer, nullable=False),
+    Column("holdout_agents", Integer, nullable=False),
+    Column("nominal_coverage", Float, nullable=False),
+    Column("coverage_before", Float, nullable=False),
+    Column("coverage_after", Float, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", String(128), nullable=False),
+)
+
 answers = Table(
     "answers",
     metadata,

@@ -35,12 +35,13 @@ from trajops.contracts.alerts import (
 from trajops.contracts.answers import AnswerDecisionIn, AnswerOut, AnswersOut
 from trajops.contracts.audit import AuditPage
 from trajops.contracts.availability import AvailabilityOut
+from trajops.contracts.calibrations import CalibrationChangeIn, CalibrationChangeOut, CalibrationsOut, CalibrationState
 from trajops.contracts.deployments import CanaryIn, ChangeOut, DeploymentsOut, RollbackIn, RouteHistoryOut, StageIn, TransitionIn
 from trajops.contracts.drift import DriftOut
 from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut, PauseIn
 from trajops.contracts.keys import KeyIn, KeyMadeOut, KeyOut, KeysOut, RevokeKeyIn, RotateKeyIn
 from trajops.contracts.models import ModelsOut
-from trajops.contracts.performance import PerformanceOut
+from trajops.contracts.performance import EstimateOut, PerformanceChecksOut, PerformanceOut, SliceBy, SlicesOut
 from trajops.contracts.predictions import (
     AgentsOut,
     BatchColumnsIn,
@@ -206,6 +207,28 @@ class Routes(ABC):
         return get("/v1/performance", PerformanceOut, since=_iso(since), until=_iso(until))
 
     @described
+    def performance_slices(
+        self, by: SliceBy = "model_version", since: datetime | None = None, until: datetime | None = None
+    ) -> Call[SlicesOut]:
+        """Figures of a range of at most a day taken apart, with intervals over agents, beside those of validation."""
+        return get("/v1/performance/slices", SlicesOut, by=by, since=_iso(since), until=_iso(until))
+
+    @described
+    def performance_estimate(self, since: datetime | None = None, until: datetime | None = None) -> Call[EstimateOut]:
+        """The error of predictions whose truth is still missing, and how such estimates came out before."""
+        return get("/v1/performance/estimate", EstimateOut, since=_iso(since), until=_iso(until))
+
+    @described
+    def performance_checks(self, limit: int = 50) -> Call[PerformanceChecksOut]:
+        """The newest check of each version, and the checks before."""
+        return get("/v1/performance/checks", PerformanceChecksOut, limit=limit)
+
+    @described
+    def calibrations(self, limit: int = 50) -> Call[CalibrationsOut]:
+        """Calibrations of served versions, newest first."""
+        return get("/v1/calibrations", CalibrationsOut, limit=limit)
+
+    @described
     def predictions(self, limit: int = 50, scene_id: str | None = None, agent_id: str | None = None) -> Call[RecentPredictions]:
         """Newest predictions with the truth that has arrived since."""
         return get("/v1/predictions", RecentPredictions, limit=limit, scene_id=scene_id, agent_id=agent_id)
@@ -320,6 +343,22 @@ class Routes(ABC):
         """Put the previous champion back."""
         body = RollbackIn(expected_epoch=expected_epoch, reason=reason)
         return post("/v1/routes/rollback", ChangeOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def apply_calibration(
+        self, number: int, expected_state: CalibrationState, reason: str, *, idempotency_key: str | None = None
+    ) -> Call[CalibrationChangeOut]:
+        """Put a proposed or reverted calibration into force."""
+        body = CalibrationChangeIn(expected_state=expected_state, reason=reason)
+        return post(at("/v1/calibrations/{}/apply", str(number)), CalibrationChangeOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def revert_calibration(
+        self, number: int, expected_state: CalibrationState, reason: str, *, idempotency_key: str | None = None
+    ) -> Call[CalibrationChangeOut]:
+        """Take a calibration out, so that its version is served as trained."""
+        body = CalibrationChangeIn(expected_state=expected_state, reason=reason)
+        return post(at("/v1/calibrations/{}/revert", str(number)), CalibrationChangeOut, body, Retry.KEYED, idempotency_key)
 
     # Alerts
 

@@ -15,6 +15,8 @@ _TITLES = {
     "retrain": "Retrain",
     "evaluate_alerts": "Look at alert rules",
     "deliver_alerts": "Deliver notifications",
+    "check_performance": "Check performance",
+    "recalibrate": "Recalibrate intervals",
     "reconcile_aliases": "Match the registry",
     "prune": "Forget old records",
     "probe": "Probe the API",

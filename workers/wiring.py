@@ -301,7 +301,7 @@ class Parts:
         """Reads the figures that alert rules look at."""
         from workers.signals import SignalReader  # noqa: PLC0415
 
-        return SignalReader(self.database.unit_of_work, self._broken_files)
+        return SignalReader(self.database.unit_of_work, self._broken_files, lambda: self.objectives)
 
     @cached_property
     def deliveries(self) -> "Deliveries":

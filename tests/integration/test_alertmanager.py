@@ -104,6 +104,9 @@ def test_its_alerts_are_read_and_stand_beside_ours_once(tmp_path: Path, alertman
         (alert,) = ours(served).alerts
         assert (alert.origin, alert.rule, alert.severity, alert.version, alert.state) == ("alertmanager", "DiskFull", "critical", 0, "open")
         assert ours(served).counts.open == 0
+        detail = served.api.get(f"/v1/alerts/{alert.alert_id}").json()
+        assert (detail["alert"]["fingerprint"], detail["events"]) == (alert.fingerprint, [])
+        assert served.api.get("/v1/alerts/am-00").status_code == 404
         assert ours(served, state="acknowledged").alerts == []
         assert ours(served, severity="warning").alerts == []
         assert [one.rule for one in ours(served, rule="DiskFull", state="active").alerts] == ["DiskFull"]

@@ -49,6 +49,7 @@ _COUNTS: dict[str, dict[str, str]] = {
     "prune": {
         "deleted.job_runs": "old job runs forgotten",
         "deleted.drift_checks": "old drift checks forgotten",
+        "deleted.performance_checks": "old performance checks forgotten",
         "deleted.idempotency_keys": "old idempotency keys forgotten",
     },
 }
@@ -60,6 +61,11 @@ _ACTIONS = {
     "deployment.rollback": "Rolled back to {subject}",
     "drift.began": "Drift began",
     "drift.ended": "Drift ended",
+    "performance.degraded": "{subject} is worse than validated",
+    "performance.recovered": "{subject} is as validated again",
+    "calibration.propose": "Proposed a calibration of {subject}",
+    "calibration.apply": "Calibrated the intervals of {subject}",
+    "calibration.revert": "Took out a calibration of {subject}",
     "job.run": "Asked for a job: {subject}",
     "model.load_unsafe": "Loaded {subject}, which runs code of its own",
     "user.create": "Created the user {subject}",
@@ -104,7 +110,7 @@ def action_words(entry: AuditOut) -> str:
 
 def _subject(entry: AuditOut) -> str:
     kind = entry.action.partition(".")[0]
-    if kind in {"deployment", "model"}:
+    if kind in {"deployment", "model", "performance", "calibration"}:
         return f"v{entry.subject.rpartition('/')[2]}"
     return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:")
 

@@ -54,7 +54,7 @@ def body(pending: Pending) -> None:
     """What the change does, and the form that confirms it."""
     one = pending.calibration
     st.markdown(EFFECTS[pending.action])
-    st.markdown(frame.plain(f"{calibration_sentence(one)} {factor_words(one.factors).capitalize()}."))
+    st.markdown(frame.plain(f"{calibration_sentence(one)} Its ellipses: {factor_words(one.factors)}."))
     with st.form("calibration-form", border=False):
         reason = st.text_area(
             "Reason",

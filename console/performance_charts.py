@@ -108,7 +108,8 @@ def by_step(slices: Sequence[SliceOut], metric: Metric, palette: Palette, *, nom
     if metric == "coverage":
         _nominal(figure, palette, nominal, is_vertical=False)
     figure.update_xaxes(title_text="Time ahead (s)", rangemode="tozero")
-    figure.update_yaxes(title_text=axis_title(metric), rangemode="normal" if metric in {"coverage", "nll"} else "tozero")
+    title = "Mean error (m)" if metric == "ade_m" else axis_title(metric)
+    figure.update_yaxes(title_text=title, rangemode="normal" if metric in {"coverage", "nll"} else "tozero")
     return _finished(figure, palette, height=300)
 
 

@@ -90,7 +90,7 @@ def slices(found: SlicesOut | None, dimension: str, by: SliceBy) -> None:
     """Dots with whiskers, taken apart as chosen."""
     st.header("Live figures against validation")
     with st.container(horizontal=True):
-        st.segmented_control("Take apart by", list(DIMENSIONS), default=dimension, key="slice-by", required=True)
+        st.radio("Take apart by", list(DIMENSIONS), horizontal=True, key="slice-by")
         name = st.selectbox("Figure", list(METRICS), key="slice-metric", width=150)
     if found is None:
         return
@@ -197,17 +197,19 @@ def _card(one: CalibrationOut, carried: SlicesOut | None, refusal: str | None) -
             if live is not None:
                 st.markdown(live)
         with buttons:
-            for action in ("revert",) if one.state == "applied" else ("apply", "revert"):
-                label = "Refuse" if action == "revert" and one.state == "proposed" else calibration_dialog.LABELS[action]  # type: ignore[index]
-                st.button(
+            actions: tuple[calibration_dialog.Action, ...] = ("revert",) if one.state == "applied" else ("apply", "revert")
+            for action in actions:
+                label = "Refuse" if (action, one.state) == ("revert", "proposed") else calibration_dialog.LABELS[action]
+                is_pressed = st.button(
                     label,
                     key=f"{action}-calibration-{one.number}",
                     disabled=refusal is not None,
                     help=refusal,
                     width="stretch",
-                    on_click=calibration_dialog.open_dialog,
-                    args=(action, one),
                 )
+                if is_pressed:
+                    calibration_dialog.open_dialog(action, one)
+                    st.rerun()  # of the whole page: the dialog does not belong to the part that refreshes
 
 
 def _live_coverage(one: CalibrationOut, carried: SlicesOut | None) -> str | None:
@@ -234,7 +236,7 @@ def before_truth(found: EstimateOut | None) -> None:
         frame.empty("No prediction in this range.", "Choose a wider time range above.", icon="hourglass_empty")
         return
     names = {f"v{one.model_version}": one for one in sorted(versions, key=lambda one: -sum(point.predictions for point in one.points))}
-    chosen = st.segmented_control("Version", list(names), default=next(iter(names)), key="estimate-version", required=True)
+    chosen = st.radio("Version", list(names), horizontal=True, key="estimate-version", label_visibility="collapsed")
     one = names.get(chosen or "") or next(iter(names.values()))
     st.markdown(frame.plain(estimate_sentence(one)))
     frame.chart(

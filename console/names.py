@@ -57,6 +57,7 @@ _COUNTS: dict[str, dict[str, str]] = {
     "prune": {
         "deleted.job_runs": "old job runs forgotten",
         "deleted.drift_checks": "old drift checks forgotten",
+        "deleted.performance_checks": "old performance checks forgotten",
         "deleted.idempotency_keys": "old idempotency keys forgotten",
         "deleted.probe_minutes": "old minutes of probes forgotten",
     },
@@ -75,6 +76,11 @@ _ACTIONS = {
     "answer.ended": "Answered an alert",
     "drift.began": "Drift began",
     "drift.ended": "Drift ended",
+    "performance.degraded": "{subject} is worse than validated",
+    "performance.recovered": "{subject} is as validated again",
+    "calibration.propose": "Proposed a calibration of {subject}",
+    "calibration.apply": "Calibrated the intervals of {subject}",
+    "calibration.revert": "Took out a calibration of {subject}",
     "job.run": "Asked for a job: {subject}",
     "job.pause": "Paused a job: {subject}",
     "job.resume": "Resumed a job: {subject}",
@@ -123,7 +129,7 @@ def action_words(entry: AuditOut) -> str:
 
 def _subject(entry: AuditOut) -> str:
     kind = entry.action.partition(".")[0]
-    if kind in {"deployment", "model"}:
+    if kind in {"deployment", "model", "performance", "calibration"}:
         return f"v{entry.subject.rpartition('/')[2]}"
     return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:")
 

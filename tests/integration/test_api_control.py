@@ -18,7 +18,20 @@ from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.session import Me, TokenOut
 from trajops.contracts.status import StatusOut
 
-READS = ["me", "models", "deployments", "routes", "audit", "performance", "predictions", "agents", "drift", "jobs", "availability", "status"]
+READS = [
+    "me",
+    "models",
+    "deployments",
+    "routes",
+    "audit",
+    "performance",
+    "predictions",
+    "agents",
+    "drift",
+    "jobs",
+    "availability",
+    "status",
+]
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from console.charts import finished, naive_utc, rgba, time_axis
 from console.palette import Palette
 from trajops.contracts.availability import AvailabilityPoint
 
+LEAST_SPAN = timedelta(minutes=10)
+
 
 def availability_over_time(points: Sequence[AvailabilityPoint], target: float, bucket_s: int, palette: Palette) -> go.Figure:
     """Share of good minutes in per cent against time in UTC, the objective as a line; where nobody probed there is a grey stretch."""
@@ -49,20 +51,21 @@ def availability_over_time(points: Sequence[AvailabilityPoint], target: float, b
     lowest = min((value for value in values if value is not None), default=100.0)
     floor = min(100 * target - 0.3, lowest)
     figure.update_yaxes(title_text="Good minutes (%)", range=[floor - 0.08 * (100 - floor), 100 + 0.06 * (100 - floor)])
-    if points:
-        figure.update_xaxes(range=[naive_utc(points[0].at), naive_utc(points[-1].at + width)])
+    _whole_range(figure, points, width)
     return finished(figure, palette, height=280)
 
 
-def probe_over_time(points: Sequence[AvailabilityPoint], palette: Palette) -> go.Figure:
+def probe_over_time(points: Sequence[AvailabilityPoint], bucket_s: int, palette: Palette) -> go.Figure:
     """Share of bad probes in per cent above, the slowest answer in milliseconds below, against time in UTC."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.45, 0.55], vertical_spacing=0.09)
-    x = [naive_utc(point.at) for point in points]
+    width = timedelta(seconds=bucket_s)
+    x = [naive_utc(point.at + width / 2) for point in points]
     figure.add_trace(
         go.Bar(
             x=x,
             y=[None if point.availability is None else 100 * (1 - point.availability) for point in points],
             name="Bad",
+            width=900 * bucket_s,  # milliseconds
             marker={"color": palette.bad},
             showlegend=False,
             hovertemplate="%{y:.2f} % bad<extra></extra>",
@@ -89,4 +92,12 @@ def probe_over_time(points: Sequence[AvailabilityPoint], palette: Palette) -> go
     worst = max((1 - point.availability for point in points if point.availability is not None), default=0.0)
     figure.update_yaxes(title_text="Bad (%)", range=[0, max(1.0, 105 * worst)], row=1, col=1)
     figure.update_yaxes(title_text="Slowest (ms)", rangemode="tozero", row=2, col=1)
+    _whole_range(figure, points, width)
     return finished(figure, palette, height=300, unified=True)
+
+
+def _whole_range(figure: go.Figure, points: Sequence[AvailabilityPoint], width: timedelta) -> None:
+    """From the first bucket to the end of the last, ten minutes at least."""
+    if points:
+        end = points[-1].at + width
+        figure.update_xaxes(range=[naive_utc(min(points[0].at, end - LEAST_SPAN)), naive_utc(end)])

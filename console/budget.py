@@ -6,7 +6,7 @@ from typing import Any
 
 from console.names import result_words
 from console.viewmodels import job_state
-from console.wording import DASH, Tone, ago, moment, number, seconds, share
+from console.wording import DASH, Mark, Tone, ago, health_mark, moment, number, seconds, share
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint
 from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, job_title
 from trajops.contracts.status import Health, ProcessOut, StatusOut, service_title
@@ -14,20 +14,19 @@ from trajops.contracts.status import Health, ProcessOut, StatusOut, service_titl
 WORST_FIRST: tuple[Health, ...] = ("bad", "warn", "unknown", "ok")
 
 
-def verdict(status: StatusOut, availability: AvailabilityOut | None) -> tuple[Health, str]:
+def verdict(status: StatusOut, availability: AvailabilityOut | None) -> tuple[Mark, str]:
     """How the parts stand, in one sentence: the worst of them, or that all are well and how available the API was."""
     worst = min(status.services, key=lambda service: WORST_FIRST.index(service.health), default=None)
-    if availability is not None and availability.verdict in {"bad", "warn"} and (worst is None or worst.health != "bad"):
-        return availability.verdict, availability.sentence
     if worst is None:
-        return "unknown", "No service has reported yet."
+        return health_mark("unknown"), "No service has reported yet."
+    if availability is not None and availability.verdict in {"bad", "warn"} and worst.health != "bad":
+        return Mark("Failing" if availability.verdict == "bad" else "At risk", availability.verdict, "timer"), availability.sentence
     if worst.health != "ok":
         others = sum(service.health != "ok" for service in status.services) - 1
         more = f" ({others} more {'parts need' if others > 1 else 'part needs'} a look)" if others else ""
-        return worst.health, f"{service_title(worst.service)}: {worst.detail}{more}"
-    if availability is None or availability.verdict == "unknown":
-        return "ok", f"All {len(status.services)} parts work. {'' if availability is None else availability.sentence}".strip()
-    return "ok", f"All {len(status.services)} parts work. {availability.sentence}"
+        return health_mark(worst.health), f"{service_title(worst.service)}: {worst.detail}{more}"
+    told = "" if availability is None else f" {availability.sentence}"
+    return health_mark("ok"), f"All {len(status.services)} parts work.{told}"
 
 
 def processes_words(processes: Sequence[ProcessOut], epoch: int) -> str:

@@ -62,6 +62,8 @@ def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
             parts.append("no challenger")
         parts.append(f"routing epoch {route.epoch}")
         parts.append(f"drift {frame.badge(drift_mark(status.drift_verdict))}")
+        if status.budget_left is not None:
+            parts.append(f"error budget **{share(status.budget_left, 0)}** left")
         st.markdown(" · ".join(parts))
 
 

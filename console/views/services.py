@@ -7,7 +7,7 @@ import streamlit as st
 from console import availability_charts, budget, charts, frame, session
 from console.changes import MIN_REASON, role_refusal
 from console.tiles import service_tiles
-from console.wording import DASH, ago, count, health_mark, seconds, share
+from console.wording import DASH, ago, count, seconds, share
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.availability import AvailabilityOut
 from trajops.contracts.jobs import JobOut, JobRunsOut, job_title
@@ -37,9 +37,9 @@ def live_part() -> None:
 
 def verdict(status: StatusOut, availability: AvailabilityOut | None) -> None:
     """How everything stands in one sentence, and which routes the API's processes answer by."""
-    health, sentence = budget.verdict(status, availability)
+    mark, sentence = budget.verdict(status, availability)
     with st.container(border=True, key="services-verdict", gap="xsmall"):
-        st.markdown(f"{frame.badge(health_mark(health))} &nbsp;**{frame.plain(sentence)}**")
+        st.markdown(f"{frame.badge(mark)} &nbsp;**{frame.plain(sentence)}**")
         words = budget.processes_words(status.processes, status.route.epoch)
         if words:
             st.caption(frame.plain(words))
@@ -130,7 +130,7 @@ def latency_and_errors(status: StatusOut, availability: AvailabilityOut | None) 
         st.header("Errors and latency of the probe")
         if availability is not None and availability.series:
             frame.chart(
-                availability_charts.probe_over_time(availability.series, frame.palette()),
+                availability_charts.probe_over_time(availability.series, availability.bucket_s, frame.palette()),
                 key="services-probe",
                 alt="Share of bad probes and the slowest answer over time",
             )
@@ -240,6 +240,8 @@ def history(job: JobOut) -> None:
         column_config={
             "Began (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
             "Result": st.column_config.TextColumn(width="large"),
+            "Worker": st.column_config.TextColumn(width="small"),
+            "Run": st.column_config.TextColumn(width="small"),
         },
     )
 

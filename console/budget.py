@@ -6,7 +6,7 @@ from typing import Any
 
 from console.names import result_words
 from console.viewmodels import job_state
-from console.wording import DASH, Mark, Tone, ago, health_mark, moment, number, seconds, share
+from console.wording import DASH, Mark, Tone, ago, health_mark, moment, seconds, share
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint
 from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, job_title
 from trajops.contracts.status import Health, ProcessOut, StatusOut, service_title
@@ -174,4 +174,4 @@ def failure_words(availability: AvailabilityOut) -> str:
 
 def availability_words(value: float | None) -> str:
     """A share near one, with the digits that matter."""
-    return DASH if value is None else f"{number(100 * value, 3)} %"
+    return DASH if value is None else f"{100 * value:.3f}".rstrip("0").rstrip(".") + " %"

@@ -240,7 +240,6 @@ def history(job: JobOut) -> None:
         column_config={
             "Began (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
             "Result": st.column_config.TextColumn(width="large"),
-            "Worker": st.column_config.TextColumn(width="small"),
             "Run": st.column_config.TextColumn(width="small"),
         },
     )

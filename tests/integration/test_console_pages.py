@@ -435,7 +435,7 @@ def test_services_says_the_verdict_the_parts_the_budget_and_the_jobs(server: Stu
     metrics = {m.label: m.value for m in app.metric}
     assert metrics["Budget left"] == "66 %"
     assert metrics["Bad so far"] == "14 min"
-    assert metrics["Availability"] == "99.960 %"
+    assert metrics["Availability"] == "99.96 %"
     assert metrics["Unknown"] == "72 min"
     assert "does not answer (ConnectError)" in shown
     burns = next(d.value for d in app.dataframe if "Burn rate" in d.value.columns)

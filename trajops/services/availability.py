@@ -97,6 +97,6 @@ def _judged(objective: Availability, left: Budget, states: list[AlarmState], las
     if at - last_at > SILENT_AFTER:
         return "unknown", f"Nobody has probed for {(at - last_at).total_seconds() / 60:.0f} minutes; start the workers."
     return "ok", (
-        f"{100 * left.availability:.3f} % of the probed minutes were good; {100 * left.left:.0f} % of the error budget is left "
+        f"{100 * left.availability:.6g} % of the probed minutes were good; {100 * left.left:.0f} % of the error budget is left "
         f"({promised})."
     )

@@ -44,6 +44,12 @@ PAGES = [
         icon=":material/query_stats:",
         help="Whether the traffic still looks like the reference, column by column.",
     ),
+    st.Page(
+        VIEWS / "services.py",
+        title="Services",
+        icon=":material/dns:",
+        help="Whether every part works, what is left of the error budget, and what runs in the background.",
+    ),
 ]
 RANGED = {"Overview", "Models", "Performance", "Drift"}
 

@@ -158,25 +158,29 @@ def version_rows(versions: Sequence[ModelVersionOut], champion: ModelVersionOut 
     ]
 
 
+def job_state(job: JobOut) -> str:
+    """How a job stands, as sign and word."""
+    run = job.last_run
+    if job.paused_at is not None:
+        return "‖ Paused"
+    if run is None:
+        return "○ Not run yet"
+    if run.state == "failed":
+        return "✕ Failed"
+    if job.is_late:
+        return "▲ Late"
+    return "◌ Running" if run.state == "running" else "● Succeeded"
+
+
 def job_rows(jobs: Sequence[JobOut], now: datetime) -> list[dict[str, Any]]:
     """Rows of the table of background jobs."""
     rows = []
     for job in jobs:
         run = job.last_run
-        if run is None:
-            state = "○ Not run yet"
-        elif run.state == "failed":
-            state = "✕ Failed"
-        elif job.is_late:
-            state = "▲ Late"
-        elif run.state == "running":
-            state = "◌ Running"
-        else:
-            state = "● Succeeded"
         rows.append(
             {
                 "Job": job_title(job.job),
-                "State": state,
+                "State": job_state(job),
                 "Last run": ago(run.started_at, now) if run else "never",
                 "Duration": seconds(run.duration_s) if run else DASH,
                 "Every": f"{job.cron} UTC" if job.cron else seconds(job.every_s),

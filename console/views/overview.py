@@ -6,6 +6,7 @@ import streamlit as st
 
 from console import charts, frame, session
 from console.names import action_words, actor_words
+from console.tiles import service_tiles
 from console.viewmodels import (
     RANGES,
     accuracy_sentence,
@@ -16,7 +17,7 @@ from console.viewmodels import (
 )
 from console.wording import ago, count, drift_mark, health_mark, metres, milliseconds, moment, share
 from trajops.contracts.performance import PerformanceOut
-from trajops.contracts.status import StatusOut, service_title
+from trajops.contracts.status import StatusOut
 
 METRICS: dict[str, charts.Metric] = {"ADE": "ade_m", "FDE": "fde_m", "Coverage": "coverage"}
 
@@ -61,6 +62,8 @@ def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
             parts.append("no challenger")
         parts.append(f"routing epoch {route.epoch}")
         parts.append(f"drift {frame.badge(drift_mark(status.drift_verdict))}")
+        if status.budget_left is not None:
+            parts.append(f"error budget **{share(status.budget_left, 0)}** left")
         st.markdown(" · ".join(parts))
 
 
@@ -100,14 +103,7 @@ def figures(status: StatusOut, performance: PerformanceOut | None) -> None:
 def services(status: StatusOut) -> None:
     """One tile a service: name, health, detail."""
     st.header("Services")
-    if not status.services:
-        frame.empty("No service has reported yet.", "Start the workers with `make demo`, then refresh.")
-        return
-    with st.grid(len(status.services), min_column_width=150, border=True) as grid:  # the frame of a cell is as high as its row
-        for service in status.services:
-            with grid.cell(), st.container(gap="xsmall"):
-                st.markdown(f"**{frame.plain(service_title(service.service))}** &nbsp;{frame.badge(health_mark(service.health))}")
-                st.caption(frame.plain(service.detail))
+    service_tiles(status)
 
 
 def accuracy(performance: PerformanceOut | None) -> None:

@@ -13,10 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import BaseModel
 
 from trajops.contracts.audit import AuditOut, AuditPage
+from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut
-from trajops.contracts.jobs import JobOut, JobRunOut, JobsOut
+from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import (
     EstimateOut,
@@ -34,7 +35,7 @@ from trajops.contracts.performance import (
 from trajops.contracts.predictions import AgentOut, AgentsOut, Mode, OutcomeOut, PredictionOut, PredictOut, RecentPredictions
 from trajops.contracts.problems import Problem
 from trajops.contracts.session import Me, TokenOut
-from trajops.contracts.status import Liveness, Readiness, ServiceOut, StatusOut, TrafficPoint
+from trajops.contracts.status import Liveness, ProcessOut, Readiness, ServiceOut, StatusOut, TrafficPoint
 
 DT = 0.4
 MATCH = {"data_fingerprint": "sha256:9f1c"}
@@ -69,6 +70,7 @@ class StubApi:
         self.adoptions: list[AdoptionOut] = []
         self.drift_verdict = "drift"
         self.performance_verdict = "degraded"
+        self.paused: set[str] = set()
         self.started = datetime.now(UTC)
         self.history: list[RouteOut] = []
         self.calibrated: list[CalibrationOut] = [] if is_empty else [self.calibration(2, 2, "applied"), self.calibration(3, 3, "proposed")]
@@ -370,7 +372,10 @@ class StubApi:
                 result=result,
                 error=error,
             )
-            return JobOut(job=name, description=description, every_s=every, last_run=run, last_success_at=now, is_late=late)
+            out = JobOut(job=name, description=description, every_s=every, last_run=run, last_success_at=now, is_late=late)
+            if name not in self.paused:
+                return out.model_copy(update={"next_due_at": now + timedelta(seconds=2 * every / 3)})
+            return out.model_copy(update={"paused_at": now, "paused_by": "ada", "pause_reason": "the disk is nearly full"})
 
         return JobsOut(
             jobs=[
@@ -379,6 +384,63 @@ class StubApi:
                 job("check_drift", "Compares windows", 300, "failed", {}, "the reference window is empty; run the backfill first"),
                 job("reconcile_aliases", "Repairs MLflow aliases", 60, "succeeded", {"repaired": 0}, late=True),
             ]
+        )
+
+    def job_runs(self, name: str) -> JobRunsOut:
+        found = next((job for job in self.jobs().jobs if job.job == name), None)
+        if found is None:
+            raise Refused(404, "not_found", f"there is no job {name!r}")
+        assert found.last_run is not None
+        runs = [
+            found.last_run.model_copy(
+                update={"run_id": f"{name}-{i}", "started_at": found.last_run.started_at - timedelta(seconds=i * found.every_s)}
+            )
+            for i in range(12)
+        ]
+        share = 0.0 if found.last_run.state == "failed" else 1.0
+        return JobRunsOut(job=found, holder=None, runs=runs, success_share=share, duration_p50_s=0.31, duration_p95_s=0.31)
+
+    def availability(self, hours: str = "24", **_: Any) -> AvailabilityOut:
+        now = datetime.now(UTC)
+        bucket_s = 60 * max(1, int(hours) * 60 // 120)
+        shares = [None if 40 <= i < 46 else 0.4 if i in {70, 71} else 1.0 for i in range(120)]
+        series = [
+            AvailabilityPoint(
+                at=now - timedelta(seconds=bucket_s * (120 - i)),
+                availability=share,
+                known_share=0.0 if share is None else 1.0,
+                slowest_ms=None if share is None else 9 + 3 * math.sin(i / 7),
+            )
+            for i, share in enumerate(shares)
+        ]
+        empty = self.is_empty
+        return AvailabilityOut(
+            at=now,
+            verdict="unknown" if empty else "ok",
+            sentence="Nobody has probed yet." if empty else "99.960 % of the probed minutes were good; 66 % of the error budget is left.",
+            target=0.999,
+            window_days=30,
+            availability=None if empty else 0.9996,
+            budget_left=None if empty else 0.66,
+            allowed_min=43.1,
+            bad_min=0.0 if empty else 14.4,
+            known_min=0 if empty else 41_000,
+            unknown_min=0 if empty else 72,
+            burns=[
+                BurnOut(window_s=length, rate=None if empty else 0.1 * i, certain_rate=0.1 * i, known_share=1.0)
+                for i, length in enumerate((300, 1800, 3600, 21600, 259200, 2592000))
+            ],
+            alarms=[
+                BurnAlarmOut(severity="critical", factor=14.4, long_s=3600, short_s=300, is_burning=False),
+                BurnAlarmOut(severity="critical", factor=6, long_s=21600, short_s=1800, is_burning=False),
+                BurnAlarmOut(severity="warning", factor=1, long_s=259200, short_s=21600, is_burning=False),
+            ],
+            last_probe_at=None if empty else now - timedelta(seconds=3),
+            last_failure_at=None if empty else now - timedelta(hours=9),
+            last_failure=None if empty else "http://127.0.0.1:8000/predict does not answer (ConnectError)",
+            hours=int(hours),
+            bucket_s=bucket_s,
+            series=[] if empty else series,
         )
 
     def status(self, **_: Any) -> StatusOut:
@@ -398,6 +460,9 @@ class StubApi:
                 ServiceOut(service="lake", health="bad", detail="last compaction 5 min ago"),
                 ServiceOut(service="replay", health="unknown", detail="has not reported"),
             ],
+            processes=[]
+            if self.is_empty
+            else [ProcessOut(epoch=self.current.epoch, newest_epoch=self.current.epoch, is_ready=True, has_stand_in=False)] * 2,
             traffic=[]
             if self.is_empty
             else [
@@ -620,11 +685,19 @@ class StubApi:
             return self.jobs().jobs[2].last_run
         if path.startswith("/v1/calibrations/"):
             return self.recalibrated(path, body)
+            _, _, _, name, action = path.split("/")
+            found = next(job for job in self.jobs().jobs if job.job == name)
+            if action == "run":
+                return found.last_run
+            self.paused = (self.paused - {name}) | ({name} if action == "pause" else set())
+            return next(job for job in self.jobs().jobs if job.job == name)
         return self.change(path, body)
 
     def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
         if path.endswith("/report"):
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
+        if path.startswith("/v1/jobs/"):
+            return self.job_runs(path.split("/")[3])
         if path.startswith("/v1/predictions/"):
             wanted = path.rsplit("/", 1)[1]
             found = [p for p in self.predictions().predictions if p.prediction.prediction_id == wanted]
@@ -647,6 +720,7 @@ class StubApi:
             "/v1/agents": lambda **_: AgentsOut(agents=[agent]),
             "/v1/drift": self.drift,
             "/v1/jobs": self.jobs,
+            "/v1/availability": self.availability,
             "/v1/status": self.status,
         }
         if path not in readers:

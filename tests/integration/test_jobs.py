@@ -346,13 +346,16 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
             work.jobs.record_finish(work.jobs.record_start("j", "w1", now(clock)).run_id, now(clock))
         work.drift_checks.add(a_check(parts, "old"))
         work.idempotency.remember("anna", "k1", Remembered("f", {}), now(clock))
-    clock.advance(10 * 86_400)
-    assert deleted(parts) == {"job_runs": 5, "idempotency_keys": 1}
+        for days in (0, 30):
+            work.probes.add(now(clock) + timedelta(days=days), is_good=True, latency_ms=1.0, failure=None)
+    clock.advance(36 * 86_400)
+    assert deleted(parts) == {"job_runs": 5, "idempotency_keys": 1, "probe_minutes": 1}
     with parts.database.unit_of_work() as work:
         work.drift_checks.add(a_check(parts, "new"))
     assert deleted(parts) == {"drift_checks": 1}
     with parts.database.unit_of_work(read_only=True) as work:
         assert [len(work.jobs.runs(job, 1000)) for job in ("j", "hangs")] == [kept, 1]
+        assert work.probes.summed(0, 10**9).known == 1
     assert [check.check_id for check in history(parts)] == ["new"]
 
 

@@ -38,8 +38,14 @@ PAGES = [
         icon=":material/query_stats:",
         help="Whether the traffic still looks like the reference, column by column.",
     ),
+    st.Page(
+        VIEWS / "alerts.py",
+        title="Alerts",
+        icon=":material/notifications:",
+        help="What is firing, who looks after it, who was told; acknowledge, assign, silence and resolve.",
+    ),
 ]
-RANGED = {"Overview", "Models", "Drift"}
+RANGED = {"Overview", "Models", "Drift", "Alerts"}
 
 if session.token() is None:
     st.navigation(PAGES, position="hidden")

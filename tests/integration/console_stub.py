@@ -10,8 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from console_alerts_stub import Refused, StubAlerts
 from pydantic import BaseModel
 
+from trajops.contracts.alerts import SilenceOut
 from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut
@@ -19,7 +21,6 @@ from trajops.contracts.jobs import JobOut, JobRunOut, JobsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformancePoint, PerformanceRow
 from trajops.contracts.predictions import AgentOut, AgentsOut, Mode, OutcomeOut, PredictionOut, PredictOut, RecentPredictions
-from trajops.contracts.problems import Problem
 from trajops.contracts.session import Me, TokenOut
 from trajops.contracts.status import Liveness, Readiness, ServiceOut, StatusOut, TrafficPoint
 
@@ -37,12 +38,6 @@ def ref(version: int | None) -> ModelRefOut | None:
     return None if version is None else ModelRefOut(model_name="trajectory", model_version=version)
 
 
-class Refused(Exception):
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = Problem(type=f"/docs/errors#{code}", title=code, status=status, code=code, detail=detail, request_id="r-1")
-
-
 class StubApi:
     """State of a plausible product; set `is_empty` for one that has just been installed, `delay_s` for one that answers late."""
 
@@ -56,6 +51,7 @@ class StubApi:
         self.adoptions: list[AdoptionOut] = []
         self.drift_verdict = "drift"
         self.started = datetime.now(UTC)
+        self.alerts = StubAlerts(self.started, is_empty=is_empty)
         self.history: list[RouteOut] = []
         self.states: dict[int, str] = {} if is_empty else {1: "retired", 2: "live", 3: "canary", 4: "staged", 5: "registered"}
         self.versions: dict[int, int] = dict.fromkeys(self.states, 3)
@@ -456,11 +452,24 @@ class StubApi:
             return self.forecast(body["history"], body.get("model_version") or 2, "pred-direct", body["agent_id"], body["scene_id"])
         if USERS[username][0] == "viewer":
             raise Refused(403, "forbidden", "a viewer may not change what is served")
+        if path.startswith("/v1/alerts/"):
+            made = self.alerts.post(path, body, username)
+            self.note(path, body, username, made)
+            return made
         if path.startswith("/v1/jobs/"):
             return self.jobs().jobs[2].last_run
         return self.change(path, body)
 
+    def note(self, path: str, body: dict[str, Any], username: str, made: BaseModel) -> None:
+        """Audit a change about alerts."""
+        subject = f"silence/{made.silence_id}" if isinstance(made, SilenceOut) else f"alert/{path.split('/')[3]}"
+        entry = {"at": datetime.now(UTC), "actor": username, "subject": subject, "reason": body["reason"], "before": {}, "after": {}}
+        action = f"alert.{path.rsplit('/', 1)[1]}"
+        self.audit.insert(0, AuditOut.model_validate({**entry, "audit_id": f"aud-{len(self.audit) + 1:04d}", "action": action}))
+
     def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
+        if path.startswith("/v1/alerts"):
+            return self.alerts.read(path, query)
         if path.endswith("/report"):
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
         if path.startswith("/v1/predictions/"):
@@ -475,7 +484,7 @@ class StubApi:
             "/v1/models": self.models,
             "/v1/routes": lambda **_: RouteHistoryOut(current=self.current, history=self.history),
             "/v1/deployments": lambda **_: DeploymentsOut(deployments=[self.deployment(v) for v in deployed]),
-            "/v1/audit": lambda **_: AuditPage(entries=self.audit),
+            "/v1/audit": lambda subject=None, **_: AuditPage(entries=[e for e in self.audit if subject in {None, e.subject}]),
             "/v1/performance": self.performance,
             "/v1/predictions": self.predictions,
             "/v1/agents": lambda **_: AgentsOut(agents=[agent]),

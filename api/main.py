@@ -12,7 +12,22 @@ from api import errors
 from api.direct import DOORS
 from api.fast_route import FastApi
 from api.observed import Observed
-from api.routes import batch, documentation, drift, health, jobs, keys, mlflow_scoring, oip, predict, predictions, releases, session, status
+from api.routes import (
+    alerts,
+    batch,
+    documentation,
+    drift,
+    health,
+    jobs,
+    keys,
+    mlflow_scoring,
+    oip,
+    predict,
+    predictions,
+    releases,
+    session,
+    status,
+)
 from api.wiring import Parts
 from trajops.settings import Settings
 
@@ -62,7 +77,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
     batch.install(app, parts)
     oip.install(app, parts)
     mlflow_scoring.install(app, parts)
-    for module in (session, releases, predictions, drift, jobs, keys, status, health, documentation):
+    for module in (session, releases, predictions, drift, alerts, jobs, keys, status, health, documentation):
         app.include_router(module.router)
     app.rest = Observed(app.rest, parts.meters)
     return app

@@ -1,6 +1,6 @@
 """What the control state offers: one Protocol a repository, and the unit of work in which they share a transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
@@ -407,8 +407,8 @@ class NotificationStore(Protocol):
         """
         ...
 
-    def due(self, at: datetime, limit: int = 50) -> list[Notification]:
-        """Those that are to be sent by now, oldest first within the worst severity."""
+    def due(self, at: datetime, *, without: Collection[str] = (), limit: int = 50) -> list[Notification]:
+        """Those that are to be sent by now, the worst first and of these the oldest; none to the receivers `without`."""
         ...
 
     def claim(self, notification: Notification, holder: str, until: datetime) -> Notification | None:
@@ -418,7 +418,14 @@ class NotificationStore(Protocol):
     def settle(
         self, notification: Notification, state: NotificationState, at: datetime, *, error: str | None = None, next_attempt_at: datetime
     ) -> bool:
-        """End the attempt that was claimed; whether it was still this one's to end. A delivery is recorded in any case."""
+        """End the attempt that was claimed, and whether there was one to end.
+
+        A delivery is recorded in any case, a failure only by whoever holds the claim.
+        """
+        ...
+
+    def recover(self, holder: str, at: datetime) -> int:
+        """Let the attempts that others than `holder` began, and never ended, count as lost now; how many these were."""
         ...
 
     def resend(self, notification_id: str, at: datetime) -> Notification:

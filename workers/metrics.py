@@ -1,10 +1,11 @@
-"""What the workers tell Prometheus about jobs and drift."""
+"""What the workers tell Prometheus about jobs, drift and alerts."""
 
 from collections.abc import Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from trajops.contracts.alerts import AlertCounts
 from trajops.contracts.drift import DriftCheckOut
 
 DURATIONS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -29,6 +30,12 @@ class WorkerMetrics:
         self._agents = Gauge("trajops_drift_current_agents", "Tracks in the window that was checked.", **common)
         self._score = Gauge("trajops_drift_score", "Score of a column.", ["column"], **common)
         self._threshold = Gauge("trajops_drift_threshold", "Threshold of a column.", ["column"], **common)
+
+        self._alerts = Gauge("trajops_alerts_active", "Alerts that are open or acknowledged.", ["severity"], **common)
+        self._evaluated = Gauge("trajops_alerts_evaluated_timestamp_seconds", "When this worker last looked at the rules.", **common)
+        self._dead_letters = Gauge("trajops_notifications_dead_letters", "Notifications that were given up.", **common)
+        attempts = "Attempts to deliver a notification: it was delivered, will be tried again, or was given up."
+        self._notifications = Counter("trajops_notification_attempts", attempts, ["receiver", "outcome"], **common)
 
     def scheduled(self, job: str, every_s: float) -> None:
         """Make the job's series exist before its first run."""
@@ -65,3 +72,14 @@ class WorkerMetrics:
             if column.score is not None and column.threshold is not None:
                 self._score.labels(column.column).set(column.score)
                 self._threshold.labels(column.column).set(column.threshold)
+
+    def alerts(self, counts: AlertCounts, at_s: float) -> None:
+        """The alert rules were looked at."""
+        for severity, number in counts.by_severity.items():
+            self._alerts.labels(severity.value).set(number)
+        self._dead_letters.set(counts.dead_letters)
+        self._evaluated.set(at_s)
+
+    def notification(self, receiver: str, outcome: str) -> None:
+        """An attempt to deliver a notification ended: `delivered`, `failed` or `dead`."""
+        self._notifications.labels(receiver, outcome).inc()

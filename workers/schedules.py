@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from trajops.configs import Config
 from workers.triggers import cron_trigger, longest_gap_s, next_time
 
-JobName = Literal["compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases", "prune"]
+JobName = Literal["compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases", "evaluate_alerts", "deliver_alerts", "prune"]
 
 # A time counts as missed when no worker has begun so long after it, seconds.
 PUNCTUAL_S = 60.0
@@ -73,6 +73,8 @@ class Retention(Config):
     runs_per_job: int = Field(default=500, ge=10)
     drift_checks_days: float = Field(default=3.0, gt=0)
     idempotency_days: float = Field(default=2.0, gt=0)
+    # After their end: alerts, silences and what was sent about them.
+    alerts_days: float = Field(default=90.0, gt=0)
 
 
 class Schedules(Config):

@@ -23,9 +23,14 @@ if TYPE_CHECKING:
     from data.lake.queries import Lake
     from data.lake.spool import Spool
     from data.lake.truth import TruthJoin
+    from trajops.alerts.rules import AlertRules
     from trajops.drift_rules import DriftRules
+    from trajops.services.alert_rounds import AlertRounds
     from trajops.services.drift import DriftMonitor
+    from workers.deliveries import Deliveries
     from workers.jobs.reconcile_aliases import AliasReconciler
+    from workers.notify import Senders
+    from workers.signals import SignalReader
 
 
 class Parts:
@@ -47,6 +52,8 @@ class Parts:
         self.detector = EvidentlyDetector()
         if "check_drift" in self.schedules.jobs:
             _ = self.drift_rules
+        if {"evaluate_alerts", "deliver_alerts"} & self.schedules.jobs.keys():
+            _ = self.alert_rules
 
     @cached_property
     def drift_rules(self) -> "DriftRules":
@@ -54,6 +61,14 @@ class Parts:
         from trajops.drift_rules import DriftRules  # noqa: PLC0415
 
         return configs.load(self.settings.configs_dir / "drift.yaml", DriftRules)
+
+    @cached_property
+    def alert_rules(self) -> "AlertRules":
+        """What raises an alert, and who is told."""
+        from trajops.alerts.rules import AlertRules  # noqa: PLC0415
+        from workers.signals import signal_names  # noqa: PLC0415
+
+        return configs.load(self.settings.configs_dir / "alerts.yaml", AlertRules, {"signals": signal_names()})
 
     @cached_property
     def database(self) -> Database:
@@ -75,6 +90,8 @@ class Parts:
             "join_truth": self._join_truth,
             "check_drift": self._check_drift,
             "reconcile_aliases": self._reconcile_aliases,
+            "evaluate_alerts": self._evaluate_alerts,
+            "deliver_alerts": self._deliver_alerts,
             "prune": self._prune,
         }
 
@@ -144,6 +161,41 @@ class Parts:
         registry = MlflowRegistry(self.settings.registry_url)
         return AliasReconciler(self.settings.model_name, registry, self.database.unit_of_work, self.clock, self._adopt)
 
+    @cached_property
+    def alert_rounds(self) -> "AlertRounds":
+        """Looks at the alert rules."""
+        from trajops.services.alert_rounds import AlertRounds  # noqa: PLC0415
+
+        return AlertRounds(self.database.unit_of_work, self.alert_rules, self.clock)
+
+    @cached_property
+    def signal_reader(self) -> "SignalReader":
+        """Reads the figures that alert rules look at."""
+        from workers.signals import SignalReader  # noqa: PLC0415
+
+        return SignalReader(self.database.unit_of_work, self._broken_files)
+
+    @cached_property
+    def deliveries(self) -> "Deliveries":
+        """Sends what stands in the outbox."""
+        from workers.deliveries import Deliveries  # noqa: PLC0415
+
+        plan = self.alert_rules.delivery
+        return Deliveries(self.database.unit_of_work, self.senders.send, plan, self.clock, self.holder, self.metrics.notification)
+
+    @cached_property
+    def senders(self) -> "Senders":
+        """Reaches the receivers."""
+        from workers.notify import Senders  # noqa: PLC0415
+
+        return Senders(self.alert_rules, self.settings.console_link, self.settings.alertmanager_url)
+
+    def end_early(self) -> None:
+        """Let what would outlast the grace of a stop end at once: a drift report in progress, and further notifications."""
+        self.detector.close()
+        if "deliveries" in self.__dict__:
+            self.deliveries.stop()
+
     def close(self) -> None:
         """End Evidently's process; every outcome is on the device and the database closed then."""
         self.detector.close()
@@ -184,6 +236,20 @@ class Parts:
 
     def _reconcile_aliases(self) -> Mapping[str, Any]:
         return self.reconciler.run()
+
+    def _evaluate_alerts(self) -> Mapping[str, Any]:
+        from workers.jobs.evaluate_alerts import evaluate_alerts  # noqa: PLC0415
+
+        done = evaluate_alerts(self.signal_reader, self.alert_rounds, self.database.unit_of_work, self.clock, self.metrics.alerts)
+        return {**done, "unset": self.senders.unset()}
+
+    def _broken_files(self) -> list[str]:
+        from data.lake.manifest import Manifest  # noqa: PLC0415 - and not the lake, which brings DuckDB
+
+        return Manifest(self.database.engine).broken()
+
+    def _deliver_alerts(self) -> Mapping[str, Any]:
+        return self.deliveries.run()
 
     def _prune(self) -> Mapping[str, Any]:
         from workers.jobs.prune import prune  # noqa: PLC0415

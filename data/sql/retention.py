@@ -1,13 +1,15 @@
-"""What the control state forgets: job runs, drift checks and idempotency keys that nobody needs any more."""
+"""What the control state forgets: job runs, drift checks, idempotency keys and ended alerts that nobody needs any more."""
 
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, func, select
 
-from data.sql.tables import drift_checks, idempotency_keys, job_runs
+from data.sql.tables import alerts, drift_checks, idempotency_keys, job_runs, notification_alerts, notifications, silences
 
 
-def prune(connection: Connection, *, runs_per_job: int, drift_checks_before: datetime, keys_before: datetime) -> dict[str, int]:
+def prune(
+    connection: Connection, *, runs_per_job: int, drift_checks_before: datetime, keys_before: datetime, alerts_before: datetime
+) -> dict[str, int]:
     """Delete old rows; idempotent.
 
     Args:
@@ -15,6 +17,7 @@ def prune(connection: Connection, *, runs_per_job: int, drift_checks_before: dat
         runs_per_job: newest runs of each job that stay; runs in progress stay in any case.
         drift_checks_before: checks made earlier than this go, but never the newest.
         keys_before: idempotency keys made earlier than this go.
+        alerts_before: alerts, silences and notifications that were over earlier than this go; a dead letter is over when it was written.
 
     Returns:
         Number of deleted rows by table.
@@ -23,9 +26,15 @@ def prune(connection: Connection, *, runs_per_job: int, drift_checks_before: dat
     ranked = select(job_runs.c.run_id, rank.label("rank")).subquery()
     surplus = select(ranked.c.run_id).where(ranked.c.rank > runs_per_job)
     newest = select(func.max(drift_checks.c.at)).scalar_subquery()
+    is_sent = notifications.c.state != "pending"
+    kept = select(notifications.c.notification_id)
     statements = {
         "job_runs": delete(job_runs).where(job_runs.c.run_id.in_(surplus), job_runs.c.state != "running"),
         "drift_checks": delete(drift_checks).where(drift_checks.c.at < drift_checks_before, drift_checks.c.at < newest),
         "idempotency_keys": delete(idempotency_keys).where(idempotency_keys.c.created_at < keys_before),
+        "alerts": delete(alerts).where(alerts.c.state == "resolved", alerts.c.resolved_at < alerts_before),
+        "silences": delete(silences).where(silences.c.ends_at < alerts_before),
+        "notifications": delete(notifications).where(is_sent, notifications.c.created_at < alerts_before),
+        "notification_alerts": delete(notification_alerts).where(notification_alerts.c.notification_id.not_in(kept)),
     }
     return {table: connection.execute(statement).rowcount for table, statement in statements.items()}

@@ -1,7 +1,7 @@
 """Notifications on their way: written with what caused them, sent until they arrive, or set aside as dead letters."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -55,3 +55,17 @@ class Notification:
     claimed_by: str | None = None
     delivered_at: datetime | None = None
     error: str | None = None
+
+
+def retry_at(attempts: int, at: datetime, *, first_s: float, longest_s: float, chance: float) -> datetime:
+    """When the next attempt is due after a failed one: the pause doubles, up to the longest, and is shortened by chance.
+
+    Args:
+        attempts: made so far, at least 1.
+        at: now.
+        first_s: pause after the first, seconds.
+        longest_s: longest pause, seconds.
+        chance: drawn from [0, 1), so that what failed together does not come back together.
+    """
+    pause_s = min(longest_s, first_s * 2.0 ** min(attempts - 1, 32))
+    return at + timedelta(seconds=pause_s * (1 - 0.25 * chance))

@@ -288,7 +288,7 @@ class AlertmanagerAlertIn(_Foreign):
     startsAt: AwareDatetime  # noqa: N815 - the name is Alertmanager's
     endsAt: AwareDatetime | None = None  # noqa: N815
     generatorURL: str = ""  # noqa: N815
-    fingerprint: str = Field(min_length=1, max_length=64)
+    fingerprint: str = Field(pattern=r"^[0-9a-fA-F]{1,32}$")
 
 
 class AlertmanagerWebhookIn(_Foreign):

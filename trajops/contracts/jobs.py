@@ -11,6 +11,8 @@ _TITLES = {
     "compact_lake": "Compact the lake",
     "roll_up": "Sum up the lake",
     "check_drift": "Check for drift",
+    "evaluate_alerts": "Look at alert rules",
+    "deliver_alerts": "Deliver notifications",
     "reconcile_aliases": "Match the registry",
     "prune": "Forget old records",
 }

@@ -20,5 +20,6 @@ def prune(database: Database, retention: Retention, clock: Clock) -> dict[str, A
                 runs_per_job=retention.runs_per_job,
                 drift_checks_before=present - timedelta(days=retention.drift_checks_days),
                 keys_before=present - timedelta(days=retention.idempotency_days),
+                alerts_before=present - timedelta(days=retention.alerts_days),
             )
         }

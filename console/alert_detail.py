@@ -10,10 +10,11 @@ from console.alert_dialogs import about_alert, change_button
 from console.alert_history import Step, linked_changes, reaches_back, steps
 from console.alerting import alert_actions, facts, place, since_words
 from console.changes import role_refusal
+from console.delivery import is_address
 from console.wording import SILENCED, Tone, alert_mark, severity_mark
 from trajops.contracts.alerts import AlertDetailOut, AlertOut
 
-AUDIT_LIMIT = 200
+AUDIT_LIMIT = 500
 
 
 def open_detail(alert_id: str | None) -> None:
@@ -82,7 +83,7 @@ def head(alert: AlertOut, now: datetime) -> None:
 
 def web_link(address: str, label: str, *, key: str, icon: str) -> None:
     """An address on the web as a link; one of another kind, such as a file of the documentation, as text."""
-    if address.startswith(("https://", "http://")):
+    if is_address(address):
         st.link_button(label, address, key=key, icon=f":material/{icon}:", type="tertiary")
     else:
         st.caption(f":material/{icon}: {label}: {frame.plain(address)}")

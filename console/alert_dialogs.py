@@ -18,7 +18,7 @@ from console.changes import reason_problem
 from console.silence_form import Silencing, reason_area, silence_form
 from console.silencing import Row, rows_for
 from trajops.client import ApiProblem, ApiUnavailable
-from trajops.contracts.alerts import AlertOut, SilenceIn, SilenceOut
+from trajops.contracts.alerts import AlertOut, NotificationOut, SilenceIn, SilenceOut
 
 PENDING = "pending_alert_change"
 SHOWN = "shown_alert_change"
@@ -218,9 +218,10 @@ def _held(changed: Any) -> str:
 
 def _audit(pending: PendingChange, changed: Any) -> str:
     """The audit entry of the change, where it can be found; the change stands either way."""
-    subject = f"silence/{changed.silence_id}" if isinstance(changed, SilenceOut) else f"alert/{pending.subject_id}"
-    if pending.name in {"resend", "test"}:
-        return ""
+    if isinstance(changed, SilenceOut):
+        subject = f"silence/{changed.silence_id}"
+    else:
+        subject = f"receiver/{changed.receiver}" if isinstance(changed, NotificationOut) else f"alert/{pending.subject_id}"
     try:
         entries = session.client().audit(limit=1, subject=subject).entries
     except (ApiProblem, ApiUnavailable):

@@ -113,13 +113,9 @@ def steps(detail: AlertDetailOut) -> list[Step]:
         is_same_day = before is not None and before.at.astimezone(UTC).date() == event.at.astimezone(UTC).date()
         after = "" if before is None else f"{lasting(event.at - before.at)} later"
         at = f"{clock(event.at)} UTC" if is_same_day else f"{moment(event.at)[:10]} {clock(event.at)} UTC"
-        found.append(Step(word, tone, event.kind in {"notified", "undelivered"}, at, after, event.text, _by(event.actor)))
+        found.append(Step(word, tone, event.kind in {"notified", "undelivered"}, at, after, event.text, actor_words(event.actor)))
         before = event
     return found
-
-
-def _by(actor: str) -> str:
-    return {"rules": "the rules", "delivery": "the delivery"}.get(actor) or actor_words(actor)
 
 
 # What was changed before

@@ -23,6 +23,11 @@ _OCCASIONS = {
 _KINDS = {"email": "e-mail", "slack": "Slack", "alertmanager": "Alertmanager"}
 
 
+def is_address(text: str) -> bool:
+    """Whether it can be a link: an address on the web, not a path of the documentation."""
+    return text.startswith(("https://", "http://"))
+
+
 def notification_mark(state: str) -> Mark:
     """Mark of where a message stands."""
     return _STATES.get(state, Mark(state.capitalize(), "unknown", "help"))
@@ -105,7 +110,7 @@ def rule_rows(rules: Sequence[AlertRuleOut]) -> list[dict[str, Any]]:
             "Firing": rule.active,
             "Ends after": seconds(rule.resolve_after_s) if rule.resolve_after_s else "at once",
             "Tells": ", ".join(rule.receivers) or "nobody",
-            "What to do": rule.runbook,
+            "What to do": rule.runbook if rule.runbook and is_address(rule.runbook) else None,
             "Raw name": rule.name,
         }
         for rule in rules

@@ -46,6 +46,17 @@ _COUNTS: dict[str, dict[str, str]] = {
         "adopted": "versions adopted",
         "adoptions": "versions waiting or refused (see Models)",
     },
+    "evaluate_alerts": {
+        "steps.fired": "alerts fired",
+        "steps.resolved": "alerts ended",
+        "notifications": "messages written",
+        "signals": "figures looked at",
+    },
+    "deliver_alerts": {
+        "delivered": "messages arrived",
+        "failed": "tries failed",
+        "dead": "messages given up",
+    },
     "prune": {
         "deleted.job_runs": "old job runs forgotten",
         "deleted.drift_checks": "old drift checks forgotten",
@@ -59,6 +70,18 @@ _ACTIONS = {
     "deployment.canary_stop": "Stopped the canary of {subject}",
     "deployment.promote": "Promoted {subject}",
     "deployment.rollback": "Rolled back to {subject}",
+    "alert.fired": "Fired: {title}",
+    "alert.acknowledged": "Acknowledged: {title}",
+    "alert.assigned": "Assigned: {title}",
+    "alert.escalated": "Escalated: {title}",
+    "alert.silenced": "Silenced: {title}",
+    "alert.unsilenced": "No longer silenced: {title}",
+    "alert.resolved": "Resolved: {title}",
+    "alert.changed": "Changed: {title}",
+    "silence.create": "Created a silence",
+    "silence.expire": "Ended a silence",
+    "notification.resend": "Sent again to {subject}",
+    "receiver.test": "Sent a test to {subject}",
     "drift.began": "Drift began",
     "drift.ended": "Drift ended",
     "job.run": "Asked for a job: {subject}",
@@ -69,6 +92,9 @@ _ACTIONS = {
     "api_key.create": "Created the API key {subject}",
     "api_key.revoke": "Revoked the API key {subject}",
 }
+
+
+_ACTORS = {"rules": "the rules", "delivery": "the delivery"}
 
 
 def family_words(family: str) -> str:
@@ -84,7 +110,7 @@ def method_words(method: str) -> str:
 def actor_words(actor: str) -> str:
     """Who made a change: a person's name, or the part of the product that acted by itself."""
     kind, _, name = actor.partition(":")
-    return f"the workers ({job_title(name)})" if kind == "worker" and name else actor
+    return f"the workers ({job_title(name)})" if kind == "worker" and name else _ACTORS.get(actor, actor)
 
 
 def result_words(job: str, result: Mapping[str, Any]) -> str:
@@ -100,14 +126,14 @@ def action_words(entry: AuditOut) -> str:
     template = _ACTIONS.get(entry.action)
     if template is None:
         return f"{entry.action.replace('_', ' ').replace('.', ' ').capitalize()} · {entry.subject}"
-    return template.format(subject=_subject(entry))
+    return template.format(subject=_subject(entry), title=entry.after.get("title") or "an alert")
 
 
 def _subject(entry: AuditOut) -> str:
     kind = entry.action.partition(".")[0]
     if kind in {"deployment", "model"}:
         return f"v{entry.subject.rpartition('/')[2]}"
-    return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:")
+    return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:").removeprefix("receiver/")
 
 
 def _count(result: Mapping[str, Any], path: str) -> int:

@@ -79,10 +79,12 @@ def preview(matchers: Sequence[MatcherIn], alerts: Sequence[AlertOut]) -> str:
     found = held(matchers, active)
     if not active:
         return "No alert is firing now; the silence holds for those that come."
+    if len(active) == 1:
+        said = "Holds for" if found else "Does not hold for"
+        return f"{said} the only alert that is firing now{'' if found else ', only for such that come'}."
     if not found:
         return f"Holds for none of the {len(active)} alerts that are firing now, only for such that come."
-    which = "the only alert that is firing" if len(active) == 1 else f"{len(found)} of the {len(active)} alerts that are firing"
-    return f"Holds for {which} now."
+    return f"Holds for {len(found)} of the {len(active)} alerts that are firing now."
 
 
 def matcher_words(matchers: Sequence[MatcherIn]) -> list[str]:

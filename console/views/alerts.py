@@ -13,6 +13,7 @@ from console.alerting import (
     SEVERITIES,
     STATES,
     AlertFilter,
+    AlertState,
     alert_actions,
     by_severity,
     carer_words,
@@ -124,7 +125,7 @@ def filters(alerts: AlertsOut) -> AlertFilter:
     with st.container(horizontal=True, vertical_alignment="bottom", key="alert-filters"):
         state = st.selectbox("State", STATES, key="state", bind="query-params", width=136)
         severity = st.selectbox("Severity", list(SEVERITIES), index=None, key="severity", bind="query-params", placeholder="any", width=112)
-        held = st.session_state.get("rule")
+        held = st.session_state.get("rule") or st.query_params.get("rule")
         known = sorted({a.rule for a in alerts.alerts} | ({held} if held else set()))
         rule = st.selectbox("Rule", known, index=None, key="rule", bind="query-params", placeholder="any", width=150)
         text = st.text_input("Words", key="text", bind="query-params", placeholder="in text, labels, names")
@@ -132,15 +133,19 @@ def filters(alerts: AlertsOut) -> AlertFilter:
 
 
 def narrowed(alerts: AlertsOut, chosen: AlertFilter) -> list[AlertOut]:
-    """What the filter is applied to: what was read, or where that was cut off, what the API finds with the same filter."""
-    if len(alerts.alerts) < LIMIT or chosen == AlertFilter():
-        return alerts.alerts
+    """What the filter is applied to: what was read, and what the API finds with the same filter where that may be more."""
+    if chosen.state == "Pending" or (len(alerts.alerts) >= LIMIT and chosen != AlertFilter()):
+        return _found(chosen.asked_state, chosen)
+    return alerts.alerts + (_found("pending", chosen) if chosen.state == "All" else [])
+
+
+def _found(state: AlertState | None, chosen: AlertFilter) -> list[AlertOut]:
     span = frame.time_range()
     read = session.fetch(
-        f"alerts:{span}:{chosen.asked_state}:{chosen.severity}:{chosen.rule}",
-        lambda c: c.alerts(chosen.asked_state, chosen.severity, chosen.rule, datetime.now(UTC) - RANGES[span], LIMIT),
+        f"alerts:{span}:{state}:{chosen.severity}:{chosen.rule}",
+        lambda c: c.alerts(state, chosen.severity, chosen.rule, datetime.now(UTC) - RANGES[span], LIMIT),
     )
-    return alerts.alerts if read.value is None else read.value.alerts
+    return [] if read.value is None else read.value.alerts
 
 
 def alert_card(alert: AlertOut, now: datetime) -> None:
@@ -194,7 +199,7 @@ def from_alertmanager(alerts: AlertsOut, found: list[AlertOut], now: datetime) -
         return
     st.caption(frame.plain(f"Read from {source.url} just now. They are acknowledged, silenced and resolved there."))
     for alert in found[:PER_PAGE]:
-        with st.container(border=True, gap="xxsmall", key=f"foreign-{alert.alert_id}"):
+        with st.container(border=True, gap="xxsmall", key=f"foreign-{alert.fingerprint}"):
             silenced = f" {frame.badge(SILENCED)}" if alert.is_silenced else ""
             st.markdown(
                 f"{frame.badge(severity_mark(alert.severity.value))} :gray-badge[:material/cloud: Alertmanager]{silenced} "

@@ -78,8 +78,8 @@ class StubAlerts:
             an_alert("pend-1", at(0.3), rule="error_rate", title="Answers fail", state="pending", value=0.013, condition="> 0.01",
                      summary="1.3 % of the answers were errors in the last minute.", opened_at=None),
             *(
-                an_alert(f"past-{i}", at(30 + 17 * i), rule="job_failed", title="A job failed", labels={"job": job}, state="resolved",
-                         resolved_at=at(26 + 16.5 * i), resolved_by="rules", summary=f"The last run of {job} failed.", told=["mail"])
+                an_alert(f"past-{i}", at(30 + 25 * i), rule="job_failed", title="A job failed", labels={"job": job}, state="resolved",
+                         resolved_at=at(26 + 24.5 * i), resolved_by="rules", summary=f"The last run of {job} failed.", told=["mail"])
                 for i, job in enumerate(("compact_lake", "join_truth", "compact_lake"))
             ),
         ]  # fmt: skip
@@ -98,9 +98,9 @@ class StubAlerts:
             a_silence("sil-3", [("rule", "=", "latency_p95")], at(900), at(780), "over", 0),
         ]
         self.notifications = [
+            a_notification("not-3", "mail", "Warning: A job is late", "delivered", at(14), attempts=2, severity="warning"),
             a_notification("not-1", "slack", "Critical: Traffic has drifted", "dead", at(37), attempts=8, error="HTTP 500 from Slack"),
             a_notification("not-2", "mail", "Critical: Traffic has drifted", "delivered", at(38), attempts=1),
-            a_notification("not-3", "mail", "Warning: A job is late", "delivered", at(14), attempts=2, severity="warning"),
         ]
         self.receivers = [
             ReceiverOut(name="mail", kind="email", target="ops@example.org", is_ready=True, detail="", last_delivered_at=at(14),
@@ -143,12 +143,12 @@ class StubAlerts:
         shown = [
             a
             for a in self.alerts.values()
-            if (state in {None, a.state} or (state == "active" and a in active))
+            if (a.state == state or (state is None and a.state != "pending") or (state == "active" and a in active))
             and severity in {None, a.severity}
             and rule in {None, a.rule}
             and (begin is None or a.resolved_at is None or a.resolved_at >= begin)
         ]
-        shown.sort(key=lambda a: (a.state == "resolved", -a.severity.rank, a.started_at))
+        shown.sort(key=lambda a: (a.state == "resolved", -(a.resolved_at.timestamp() if a.resolved_at else a.severity.rank), a.started_at))
         own = [a for a in active if a.origin != "alertmanager"]
         return AlertsOut(
             alerts=shown[: int(limit)],
@@ -193,7 +193,7 @@ class StubAlerts:
             return made
         if parts[0] == "notifications":
             place = next(i for i, n in enumerate(self.notifications) if n.notification_id == parts[1])
-            self.notifications[place] = self.notifications[place].model_copy(update={"state": "pending"})
+            self.notifications[place] = NotificationOut.model_validate({**self.notifications[place].model_dump(), "state": "pending"})
             return self.notifications[place]
         alert_id, change = parts
         if self.overtaken_by is not None:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from console_alerts_stub import Refused, StubAlerts
 from pydantic import BaseModel
 
-from trajops.contracts.alerts import SilenceOut
+from trajops.contracts.alerts import NotificationOut, SilenceOut
 from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut
@@ -462,7 +462,10 @@ class StubApi:
 
     def note(self, path: str, body: dict[str, Any], username: str, made: BaseModel) -> None:
         """Audit a change about alerts."""
-        subject = f"silence/{made.silence_id}" if isinstance(made, SilenceOut) else f"alert/{path.split('/')[3]}"
+        if isinstance(made, SilenceOut):
+            subject = f"silence/{made.silence_id}"
+        else:
+            subject = f"receiver/{made.receiver}" if isinstance(made, NotificationOut) else f"alert/{path.split('/')[3]}"
         entry = {"at": datetime.now(UTC), "actor": username, "subject": subject, "reason": body["reason"], "before": {}, "after": {}}
         action = f"alert.{path.rsplit('/', 1)[1]}"
         self.audit.insert(0, AuditOut.model_validate({**entry, "audit_id": f"aud-{len(self.audit) + 1:04d}", "action": action}))

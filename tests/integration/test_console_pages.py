@@ -17,6 +17,7 @@ PAGES = {
     "Models": "views/models.py",
     "Live predict": "views/live_predict.py",
     "Drift": "views/drift.py",
+    "Alerts": "views/alerts.py",
 }
 every_page = pytest.mark.parametrize("title", PAGES)
 pytestmark = pytest.mark.slow
@@ -129,6 +130,7 @@ def test_empty_product_names_one_next_action(monkeypatch: pytest.MonkeyPatch, ti
             "Models": "Train one with",
             "Live predict": "Choose “Own points” above",
             "Drift": "Run one now with the button above",
+            "Alerts": "What is watched stands under Rules.",
         }
         assert expected[title] in shown
 

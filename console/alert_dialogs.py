@@ -139,18 +139,18 @@ def body(pending: PendingChange, alerts: Sequence[AlertOut]) -> None:
             send(pending, silencing.reason, silencing=silencing)
         return
     assignee = None
-    with st.form("alert-form", border=False):
+    with st.form(f"alert-form-{pending.dialog_id}", border=False):
         if pending.name == "assign":
             held = pending.seen.assigned_to if pending.seen is not None else None
             assignee = st.text_input(
                 "Who is to mend it",
                 value=held or _own_name(),
-                key="alert-assignee",
+                key=f"alert-assignee-{pending.dialog_id}",
                 max_chars=128,
                 placeholder="nobody",
                 help="Leave it empty for nobody.",
             )
-        reason = reason_area()
+        reason = reason_area(pending.dialog_id)
         is_sent = st.form_submit_button(BUTTONS[pending.name], key="alert-submit", type="primary")
     if is_sent:
         problem = reason_problem(reason)

@@ -1,4 +1,7 @@
-"""The form of a new silence: conditions row by row, for how long, what it would hold now, and why."""
+"""The form of a new silence: conditions row by row, for how long, what it would hold now, and why.
+
+Keys carry the opening of the dialog: a browser remembers by key what was typed, and would put it into the next dialog.
+"""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -54,10 +57,12 @@ def silence_form(dialog_id: str, given: Sequence[Row], alerts: Sequence[AlertOut
             st.caption(f":material/subdirectory_arrow_right: {frame.plain(alert_label(alert))}")
         if len(held(matchers, alerts)) > MOST_NAMED:
             st.caption(f"and {len(held(matchers, alerts)) - MOST_NAMED} more")
-    duration = st.segmented_control("For how long", list(DURATIONS), default="2 h", required=True, key="silence-duration") or "2 h"
-    starts_at = _start()
+    duration = (
+        st.segmented_control("For how long", list(DURATIONS), default="2 h", required=True, key=f"silence-duration-{dialog_id}") or "2 h"
+    )
+    starts_at = _start(dialog_id)
     st.caption(f"Ends {moment(end_after(duration, starts_at, datetime.now(UTC)))}, by itself.")
-    reason = reason_area()
+    reason = reason_area(dialog_id)
     if not st.button("Create silence", key="alert-submit", type="primary"):
         return None
     wrong = [*problems, *(p for p in (reason_problem(reason),) if p is not None)]
@@ -73,10 +78,14 @@ def silence_form(dialog_id: str, given: Sequence[Row], alerts: Sequence[AlertOut
     return Silencing(matchers, starts_at, held_end[1], reason.strip(), fingerprint)
 
 
-def reason_area() -> str:
+def reason_area(dialog_id: str) -> str:
     """Why; every change about alerts has one."""
     return st.text_area(
-        "Reason", key="alert-reason", placeholder="Why, in at least 10 characters; kept in the audit trail", max_chars=500, height=88
+        "Reason",
+        key=f"alert-reason-{dialog_id}",
+        placeholder="Why, in at least 10 characters; kept in the audit trail",
+        max_chars=500,
+        height=88,
     )
 
 
@@ -92,20 +101,22 @@ def edited_rows(dialog_id: str, given: Sequence[Row]) -> list[Row]:
         for number, (row_id, row) in enumerate(rows.items()):
             head: Literal["visible", "collapsed"] = "visible" if number == 0 else "collapsed"
             cells = st.columns([3, 2.4, 4, 0.8], gap="xsmall", vertical_alignment="bottom")
-            label = cells[0].text_input("Label", row.label, key=f"matcher-{row_id}-label", placeholder="rule", label_visibility=head)
+            label = cells[0].text_input(
+                "Label", row.label, key=f"matcher-{dialog_id}-{row_id}-label", placeholder="rule", label_visibility=head
+            )
             operator = cells[1].selectbox(
                 "Condition",
                 list(OPERATORS),
                 list(OPERATORS).index(row.operator),
-                key=f"matcher-{row_id}-operator",
+                key=f"matcher-{dialog_id}-{row_id}-operator",
                 format_func=lambda sign: OPERATORS[sign],
                 label_visibility=head,
             )
-            value = cells[2].text_input("Value", row.value, key=f"matcher-{row_id}-value", label_visibility=head)
+            value = cells[2].text_input("Value", row.value, key=f"matcher-{dialog_id}-{row_id}-value", label_visibility=head)
             cells[3].button(
                 "",
-                icon=":material/close:",
-                key=f"matcher-{row_id}-remove",
+                icon=":material/delete:",
+                key=f"matcher-{dialog_id}-{row_id}-remove",
                 help="Remove this condition",
                 on_click=_remove,
                 args=(rows, row_id),
@@ -115,7 +126,7 @@ def edited_rows(dialog_id: str, given: Sequence[Row]) -> list[Row]:
     st.button(
         "Add a condition",
         icon=":material/add:",
-        key="matcher-add",
+        key=f"matcher-{dialog_id}-add",
         type="tertiary",
         disabled=len(rows) >= MAX_MATCHERS,
         on_click=_add,
@@ -132,8 +143,11 @@ def _remove(rows: dict[int, Row], row_id: int) -> None:
     rows.pop(row_id, None)
 
 
-def _start() -> datetime | None:
-    if not st.toggle("Begin later", key="silence-later", help="For work that is planned. Otherwise it begins at once."):
+def _start(dialog_id: str) -> datetime | None:
+    if not st.toggle("Begin later", key=f"silence-later-{dialog_id}", help="For work that is planned. Otherwise it begins at once."):
         return None
-    at = st.datetime_input("Begins at (UTC)", datetime.now(UTC).replace(second=0, microsecond=0, tzinfo=None), key="silence-start")
+    key = f"silence-start-{dialog_id}"
+    # Not as the default of the widget, which would be another one in each run.
+    st.session_state.setdefault(key, datetime.now(UTC).replace(second=0, microsecond=0, tzinfo=None))
+    at = st.datetime_input("Begins at (UTC)", key=key)
     return None if at is None else at.replace(tzinfo=UTC)

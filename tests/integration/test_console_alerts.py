@@ -220,7 +220,7 @@ def with_pending(pending: PendingChange, user: str = "ada") -> AppTest:
 
 
 def confirm(app: AppTest, reason: str = WHY) -> AppTest:
-    app.text_area(key="alert-reason").set_value(reason)
+    next(area for area in app.text_area if area.key.startswith("alert-reason-")).set_value(reason)
     return app.button(key="alert-submit").click().run()
 
 
@@ -259,8 +259,8 @@ def test_a_change_sends_what_was_seen_and_names_the_audit_entry(
 
 def test_an_alert_is_taken_from_everybody_with_an_empty_name(server: StubServer, api: StubApi) -> None:
     app = with_pending(about(api, "assign", "slow-1"))
-    assert app.text_input(key="alert-assignee").value == "ben", "who has it now"
-    app.text_input(key="alert-assignee").set_value(" ")
+    assert app.text_input(key="alert-assignee-d1").value == "ben", "who has it now"
+    app.text_input(key="alert-assignee-d1").set_value(" ")
     confirm(app)
     assert posts(api)[0][1]["assignee"] is None
 
@@ -318,7 +318,7 @@ def test_an_api_that_is_away_is_said_in_the_dialog_and_the_page_is_marked_stale(
     confirm(app)
     assert any("the change is made at most once" in e.value for e in app.error)
     assert PENDING in app.session_state
-    assert app.text_area(key="alert-reason").value == WHY, "what was typed is not lost"
+    assert app.text_area(key="alert-reason-d1").value == WHY, "what was typed is not lost"
     app.button(key="refresh-now").click().run()
     assert any(w.value.startswith("Stale: values of ") for w in app.warning)
     assert cards(app), "the last known values stay on the page"
@@ -328,7 +328,7 @@ def test_an_api_that_is_away_is_said_in_the_dialog_and_the_page_is_marked_stale(
 
 
 def row_key(number: int, part: str) -> str:
-    return f"matcher-{number}-{part}"
+    return f"matcher-d1-{number}-{part}"
 
 
 def test_a_silence_begins_with_the_labels_and_says_what_it_holds_for(server: StubServer, api: StubApi) -> None:
@@ -350,7 +350,7 @@ def test_a_silence_is_sent_as_it_was_typed(server: StubServer, api: StubApi) -> 
     app = with_pending(about(api, "silence"))
     app.selectbox(key=row_key(1, "operator")).set_value("=~").run()
     app.text_input(key=row_key(1, "value")).set_value("check_.*|reconcile_.*").run()
-    app.session_state["silence-duration"] = "8 h"
+    app.session_state["silence-duration-d1"] = "8 h"
     before = datetime.now(UTC)
     app = confirm(app)
     assert not app.exception
@@ -368,8 +368,8 @@ def test_a_silence_is_sent_as_it_was_typed(server: StubServer, api: StubApi) -> 
 
 def test_a_silence_may_begin_later(server: StubServer, api: StubApi) -> None:
     app = with_pending(about(api, "silence"))
-    app.toggle(key="silence-later").set_value(True).run()
-    app.session_state["silence-start"] = datetime(2030, 1, 2, 3, 4)  # noqa: DTZ001 - as the widget has it
+    app.toggle(key="silence-later-d1").set_value(True).run()
+    app.session_state["silence-start-d1"] = datetime(2030, 1, 2, 3, 4)  # noqa: DTZ001 - as the widget has it
     app = confirm(app)
     [(_, body)] = posts(api)
     assert datetime.fromisoformat(body["starts_at"]) == datetime(2030, 1, 2, 3, 4, tzinfo=UTC)

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from console_process import running_console
 from console_alerts_stub import StubAlerts
+from console_process import running_console
 from console_stub import StubApi, StubServer
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
@@ -256,7 +256,7 @@ def test_a_silence_is_laid_over_both_alerts_of_a_rule_and_ended_again(page: Page
     opened(page, console, "Alerts", "refresh=2s")
     confirmation = dialog(page, "silence-late-1")
     confirmation.get_by_text("Holds for 1 of the 5 alerts that are firing now.").wait_for()
-    button(page, "matcher-1-remove").click()
+    page.locator('[class*="st-key-matcher-"][class*="-1-remove"] button').first.click()
     confirmation.get_by_text("Holds for 2 of the 5 alerts that are firing now.").wait_for()
     confirmation.get_by_text("24 h", exact=True).click()
     confirmation.get_by_label("Reason").fill("the registry is being moved")
@@ -280,23 +280,25 @@ def test_a_second_dialog_begins_with_its_own_conditions(page: Page, console: str
     confirmation = dialog(page, "silence-late-1")
     expect(confirmation.get_by_label("Value").nth(1)).to_have_value("reconcile_aliases")
     confirmation.get_by_label("Value").nth(1).fill("something else")
-    confirmation.get_by_role("button", name="Close").click()
+    confirmation.get_by_label("Reason").fill("a reason for the first alert")
+    confirmation.get_by_role("button", name="Close", exact=True).click()
     expect(page.get_by_role("dialog")).to_have_count(0)
     confirmation = dialog(page, "silence-slow-1")
     expect(confirmation.get_by_label("Value").nth(1)).to_have_value("3")
+    expect(confirmation.get_by_label("Reason")).to_have_value("")
 
 
 def test_filters_survive_a_look_at_one_alert(page: Page, console: str) -> None:
-    wanted = {"range": ["6h"], "refresh": ["off"], "state": ["All"], "severity": ["Warning"], "text": ["late"]}
-    opened(page, console, "Alerts", "range=6h&refresh=off&state=All&severity=Warning&text=late")
-    assert page.get_by_text("Details").count() == 2
+    wanted = {"range": ["6h"], "refresh": ["off"], "state": ["All"], "severity": ["Warning"], "text": ["job_late"]}
+    opened(page, console, "Alerts", "range=6h&refresh=off&state=All&severity=Warning&text=job_late")
+    expect(page.get_by_text("Details")).to_have_count(2)
     button(page, "details-late-1").click()
     page.get_by_role("heading", name="What happened").wait_for()
     page.wait_for_url("**alert=late-1**")
     page.get_by_text("All alerts").click()
     page.get_by_label("Words").wait_for()
     page.wait_for_selector(IDLE)
-    page.wait_for_url("**text=late**")
+    page.wait_for_url("**text=job_late**")
     assert parse_qs(urlsplit(page.url).query) == wanted
 
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from api.wiring import Parts
 from trajops.alerts.lifecycle import Alert, AlertState, Severity
 from trajops.alerts.notices import receivers_of
@@ -136,11 +138,12 @@ def _ask(parts: Parts) -> tuple[AlertmanagerOut | None, list[AlertOut]]:
     if client is None:
         return None, []
     try:
-        found = [AlertmanagerAlertIn.model_validate({"status": "firing", **one, "endsAt": None}) for one in client.alerts()]
+        found = [AlertmanagerAlertIn.model_validate({**one, "status": "firing", "endsAt": None}) for one in client.alerts()]
     except TrajOpsError as error:
         return AlertmanagerOut(url=client.url, is_reachable=False, detail=error.message, alerts=0), []
-    except ValueError as error:
-        detail = f"{client.url} describes an alert in a way that is not understood: {str(error).splitlines()[0]}"
+    except ValidationError as error:
+        first = error.errors()[0]
+        detail = f"{client.url} describes an alert in a way that is not understood: {'.'.join(map(str, first['loc']))}: {first['msg']}"
         return AlertmanagerOut(url=client.url, is_reachable=False, detail=detail, alerts=0), []
     at = now(parts.clock)
     foreign = [external_alert(one, at) for one in found if OURS not in one.labels]

@@ -33,6 +33,7 @@ _COUNTS: dict[str, dict[str, str]] = {
         "adopted": "segments of stopped writers taken over",
         "torn": "broken tails cut off",
         "quarantined": "unreadable lines set aside",
+        "mended": "mended files taken back",
         "retired": "files past their time",
     },
     "roll_up": {
@@ -61,6 +62,7 @@ _COUNTS: dict[str, dict[str, str]] = {
         "deleted.job_runs": "old job runs forgotten",
         "deleted.drift_checks": "old drift checks forgotten",
         "deleted.idempotency_keys": "old idempotency keys forgotten",
+        "deleted.probe_minutes": "old minutes of probes forgotten",
     },
 }
 _ACTIONS = {
@@ -85,6 +87,8 @@ _ACTIONS = {
     "drift.began": "Drift began",
     "drift.ended": "Drift ended",
     "job.run": "Asked for a job: {subject}",
+    "job.pause": "Paused a job: {subject}",
+    "job.resume": "Resumed a job: {subject}",
     "model.load_unsafe": "Loaded {subject}, which runs code of its own",
     "user.create": "Created the user {subject}",
     "user.set_password": "Set the password of {subject}",

@@ -1,4 +1,4 @@
-"""A real PostgreSQL, Redis and HAProxy for the tests that need one: skipped where it is not installed, failed where CI=true."""
+"""A real PostgreSQL, Redis, HAProxy or Alertmanager for the tests that need one: skipped where it is away, failed where CI=true."""
 
 import csv
 import os
@@ -201,6 +201,67 @@ def haproxy(tmp_path: Path) -> Iterator[Callable[..., Haproxy]]:
 
     def start(*ports: int) -> Haproxy:
         running.append(Haproxy(tmp_path, *ports))
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.stop()
+
+
+class AlertmanagerServer:
+    """An Alertmanager that posts what it gets to one webhook at once, and can go.
+
+    Args:
+        folder: for its configuration, state and log.
+        webhook: where it posts, and the bearer credential it does it with.
+    """
+
+    def __init__(self, folder: Path, webhook: str, credential: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        configuration = folder / "alertmanager.yml"
+        configuration.write_text(
+            f"""
+route: {{receiver: trajops, group_by: [alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}
+receivers:
+  - name: trajops
+    webhook_configs:
+      - url: {webhook}
+        send_resolved: true
+        http_config: {{authorization: {{credentials: {credential}}}}}
+"""
+        )
+        subprocess.run(["amtool", "check-config", configuration], check=True, capture_output=True)
+        self.log = folder / "alertmanager.log"
+        command = ["prometheus-alertmanager", f"--config.file={configuration}", f"--storage.path={folder / 'alertmanager'}"]
+        command += [f"--web.listen-address=127.0.0.1:{self.port}", "--cluster.listen-address="]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 20
+        while self.tool("config", "show", check=False).returncode != 0:
+            assert self._process.poll() is None, self.log.read_text()
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
+    def tool(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run amtool against it."""
+        return subprocess.run(["amtool", f"--alertmanager.url={self.url}", *arguments], check=check, capture_output=True, text=True)
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.terminate()
+        self._process.wait(30)
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[Callable[[str, str], AlertmanagerServer]]:
+    """Starts an Alertmanager that posts to a webhook with a credential."""
+    if shutil.which("prometheus-alertmanager") is None or shutil.which("amtool") is None:
+        _miss("Alertmanager", "prometheus-alertmanager")
+    running: list[AlertmanagerServer] = []
+
+    def start(webhook: str = "http://127.0.0.1:9/", credential: str = "none") -> AlertmanagerServer:
+        running.append(AlertmanagerServer(tmp_path, webhook, credential))
         return running[-1]
 
     yield start

@@ -1,5 +1,6 @@
 """How a notification reaches a receiver: mail over TLS, Slack's webhooks, Alertmanager. Each sends once, and says why it could not."""
 
+import logging
 import os
 import smtplib
 import ssl
@@ -11,6 +12,7 @@ from email.policy import SMTP
 from email.utils import format_datetime
 from http.client import HTTPException
 from typing import Any
+from urllib.parse import urlsplit
 
 from slack_sdk.webhook import WebhookClient
 
@@ -26,6 +28,9 @@ from workers.messages import MOST_SUBJECT, html, plain, slack_blocks
 # How many times `repost_s` an Alertmanager waits for a post before it takes an alert to be over.
 REPOSTS = 5
 MOST_ERROR = 500
+
+# slack_sdk logs addresses, and the address of a webhook is its secret.
+_UNHEARD = logging.Logger("slack_sdk.unheard", logging.CRITICAL + 1)  # noqa: LOG001 - in no tree, so that nothing reaches a handler
 
 
 class Undelivered(Exception):
@@ -134,14 +139,15 @@ class Senders:
             server.close()  # it has taken the message; how it takes leave does not matter
 
     def _slack(self, receiver: SlackReceiver, sent: Notification) -> None:
+        url = self._secret(receiver.url_env)
+        if not _is_address(url):
+            raise Undelivered(f"the environment variable {receiver.url_env} holds no address of http or https", is_permanent=True)
         # Without retries of its own: what is tried again is decided in one place.
-        client = WebhookClient(self._secret(receiver.url_env), timeout=max(1, round(self._timeout_s)), retry_handlers=[])
+        client = WebhookClient(url, timeout=max(1, round(self._timeout_s)), retry_handlers=[], logger=_UNHEARD)
         try:
             answer = client.send(text=one_line(sent.title), blocks=slack_blocks(sent, self._link), unfurl_links=False)
         except (OSError, HTTPException) as error:
             raise Undelivered(f"Slack does not answer ({_cause(error)})") from error
-        except ValueError as error:  # the address is none; it is a secret, so it is not said
-            raise Undelivered(f"the environment variable {receiver.url_env} holds no address", is_permanent=True) from error
         if answer.status_code == 200:
             return
         said = f"Slack answered {answer.status_code}: {answer.body[:200]}"
@@ -173,6 +179,8 @@ def _mail_faults() -> Iterator[None]:
     """What may go wrong with mail: an answer 5xx is final, all else may pass."""
     try:
         yield
+    except UnicodeError as error:
+        raise Undelivered("name, password or an address has letters that the mail protocol cannot carry", is_permanent=True) from error
     except smtplib.SMTPRecipientsRefused as error:
         codes = [code for code, _text in error.recipients.values()]
         said = "; ".join(f"{name}: {code} {_text(text)}" for name, (code, text) in sorted(error.recipients.items()))
@@ -184,6 +192,14 @@ def _mail_faults() -> Iterator[None]:
         raise Undelivered(f"the mail server cannot do what is asked of it: {error}", is_permanent=True) from error
     except (smtplib.SMTPException, OSError) as error:
         raise Undelivered(f"the mail server cannot be reached, or breaks off ({_cause(error)})") from error
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def one_line(text: str) -> str:

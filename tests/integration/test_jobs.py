@@ -302,6 +302,11 @@ def a_check(parts: Parts, check_id: str) -> DriftCheckOut:
     )
 
 
+def forgotten(parts: Parts) -> dict[str, int]:
+    """How many rows of each table the job `prune` has deleted, where it has any."""
+    return {table: rows for table, rows in parts.work["prune"]()["deleted"].items() if rows}
+
+
 def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> None:
     clock = parts.clock
     assert isinstance(clock, SetClock)
@@ -314,10 +319,10 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
         work.drift_checks.add(a_check(parts, "old"))
         work.idempotency.remember("anna", "k1", Remembered("f", {}), now(clock))
     clock.advance(10 * 86_400)
-    assert parts.work["prune"]() == {"deleted": {"job_runs": 5, "drift_checks": 0, "idempotency_keys": 1}}
+    assert forgotten(parts) == {"job_runs": 5, "idempotency_keys": 1}
     with parts.database.unit_of_work() as work:
         work.drift_checks.add(a_check(parts, "new"))
-    assert parts.work["prune"]() == {"deleted": {"job_runs": 0, "drift_checks": 1, "idempotency_keys": 0}}
+    assert forgotten(parts) == {"drift_checks": 1}
     with parts.database.unit_of_work(read_only=True) as work:
         assert [len(work.jobs.runs(job, 1000)) for job in ("j", "hangs")] == [kept, 1]
     assert [check.check_id for check in history(parts)] == ["new"]

@@ -1,7 +1,5 @@
 """Change what is live: each change is one transaction of state, audit entry and route epoch."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -12,7 +10,7 @@ from trajops.deployments.lifecycle import State, check_transition
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, InvalidInput, StaleVersion
 from trajops.ports import Clock
-from trajops.records import Remembered
+from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 NO_CHALLENGER: dict[str, Any] = {"challenger": None, "coverage": 0.0, "seed": ""}
@@ -264,33 +262,8 @@ class Deployments:
         **payload: Any,
     ) -> ChangeOut:
         """Do a change, after `prepare`; or answer as before, where the same request was answered under its key."""
-        if idempotency_key is None:
-            if prepare is not None:
-                prepare()
-            with self._unit_of_work() as uow:
-                return change(uow)
-        asked = hashlib.sha256(json.dumps([action, payload], sort_keys=True).encode()).hexdigest()
-        try:
-            if prepare is not None:
-                with self._unit_of_work(read_only=True) as uow:
-                    known = uow.idempotency.find(actor, idempotency_key)
-                if known is not None:
-                    return _answer_again(known, asked, idempotency_key)
-                prepare()
-            with self._unit_of_work() as uow:
-                known = uow.idempotency.find(actor, idempotency_key)
-                if known is not None:
-                    return _answer_again(known, asked, idempotency_key)
-                done = change(uow)
-                uow.idempotency.remember(actor, idempotency_key, Remembered(asked, done.model_dump(mode="json")), now(self._clock))
-                return done
-        except Conflict:
-            # The same request, sent twice at once, loses the race to itself: then the winner's answer is the answer.
-            with self._unit_of_work(read_only=True) as uow:
-                known = uow.idempotency.find(actor, idempotency_key)
-            if known is None:
-                raise
-            return _answer_again(known, asked, idempotency_key)
+        asked = Asked(actor, action, payload, idempotency_key)
+        return once(self._unit_of_work, self._clock, asked, ChangeOut, change, prepare=prepare)
 
 
 class _Step:
@@ -354,9 +327,3 @@ def _expected(uow: UnitOfWork, deployment_id: str, version: int) -> DeploymentOu
             present_version=deployment.version,
         )
     return deployment
-
-
-def _answer_again(known: Remembered, asked: str, idempotency_key: str) -> ChangeOut:
-    if known.fingerprint != asked:
-        raise Conflict(f"the idempotency key {idempotency_key!r} was used for a different request; send a fresh key")
-    return ChangeOut.model_validate(known.response)

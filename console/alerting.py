@@ -55,7 +55,7 @@ def firing_sentence(counts: AlertCounts) -> str:
         if counts.open == total:
             said += ", and nobody has acknowledged it" if total == 1 else ", and nobody has acknowledged any of them"
         elif counts.open:
-            said += f"; nobody has acknowledged {count(counts.open)} of them"
+            said += f"; {count(counts.open)} of them {'waits' if counts.open == 1 else 'wait'} to be acknowledged"
         else:
             said += ", and it is acknowledged" if total == 1 else ", and all are acknowledged"
         if counts.silenced:

@@ -68,13 +68,13 @@ def receiver_sentence(receiver: ReceiverOut, now: datetime) -> str:
 def attempt_sentence(notification: NotificationOut, now: datetime) -> str:
     """What became of one message so far."""
     if notification.state.value == "delivered":
-        return f"arrived {ago(notification.delivered_at, now)}"
+        return ago(notification.delivered_at, now)
     why = f": {notification.error.removesuffix('.')}" if notification.error else ""
     tries = "1 try" if notification.attempts == 1 else f"{count(notification.attempts)} tries"
     if notification.state.value == "dead":
         return f"given up after {tries}{why}"
     if not notification.attempts:
-        return "on its way"
+        return "waits to be sent"
     wait = notification.next_attempt_at - now
     return f"tried again in {lasting(wait)}, after {tries}{why}" if wait >= timedelta(seconds=1) else f"being tried again{why}"
 

@@ -190,7 +190,7 @@ def from_alertmanager(alerts: AlertsOut, found: list[AlertOut], now: datetime) -
     st.header("In the Alertmanager")
     if not source.is_reachable:
         st.warning(
-            frame.plain(f"The Alertmanager at {source.url} cannot be asked, so its own alerts are not shown: {source.detail}"),
+            frame.plain(f"Its own alerts are not shown: {source.detail.removesuffix('.')}."),
             icon=":material/cloud_off:",
         )
         return

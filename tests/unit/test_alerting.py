@@ -49,7 +49,8 @@ def alerts(evaluated_s: float | None = 3.0, *, is_evaluated: bool = True, **give
         ({"open": 1}, "1 alert is firing, and nobody has acknowledged it."),
         ({"acknowledged": 1}, "1 alert is firing, and it is acknowledged."),
         ({"open": 3}, "3 alerts are firing, and nobody has acknowledged any of them."),
-        ({"open": 2, "acknowledged": 1, "silenced": 1}, "3 alerts are firing; nobody has acknowledged 2 of them; 1 is silenced."),
+        ({"open": 2, "acknowledged": 1, "silenced": 1}, "3 alerts are firing; 2 of them wait to be acknowledged; 1 is silenced."),
+        ({"open": 1, "acknowledged": 1}, "2 alerts are firing; 1 of them waits to be acknowledged."),
         (
             {"acknowledged": 2, "pending": 2},
             "2 alerts are firing, and all are acknowledged; 2 more conditions hold, but not for long enough yet.",

@@ -57,10 +57,10 @@ def test_receiver_is_ready_or_what_is_wrong(given: dict[str, Any], word: str, se
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
-        ({}, "on its way"),
+        ({}, "waits to be sent"),
         ({"attempts": 1, "error": ERROR, "next_attempt_at": NOW + timedelta(seconds=8)}, "tried again in 8 s, after 1 try: HTTP 500"),
         ({"attempts": 3, "error": ERROR}, "being tried again: HTTP 500"),
-        ({"state": "delivered", "attempts": 1, "delivered_at": NOW - timedelta(seconds=3)}, "arrived 3 s ago"),
+        ({"state": "delivered", "attempts": 1, "delivered_at": NOW - timedelta(seconds=3)}, "3 s ago"),
         ({"state": "dead", "attempts": 20, "error": ERROR}, "given up after 20 tries: HTTP 500"),
     ],
 )

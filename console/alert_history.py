@@ -22,11 +22,12 @@ _STEPS: dict[str, tuple[str, Tone]] = {
     "escalated": ("Escalated", "warn"),
     "silenced": ("Silenced", "unknown"),
     "unsilenced": ("Silence over", "unknown"),
+    "answered": ("Answered", "info"),
     "resolved": ("Resolved", "ok"),
     "changed": ("Changed", "info"),
 }
 # Consequences of alerts, and what was done about them, are not what an alert comes from.
-_NO_CAUSE = ("alert.", "silence.", "notification.", "receiver.")
+_NO_CAUSE = ("alert.", "answer.", "silence.", "notification.", "receiver.")
 
 # Bars over time
 

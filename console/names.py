@@ -58,6 +58,13 @@ _COUNTS: dict[str, dict[str, str]] = {
         "failed": "tries failed",
         "dead": "messages given up",
     },
+    "answer_alerts": {
+        "begun": "answers begun",
+        "open": "answers under way",
+    },
+    "retrain": {
+        "open": "answers under way",
+    },
     "prune": {
         "deleted.job_runs": "old job runs forgotten",
         "deleted.drift_checks": "old drift checks forgotten",
@@ -84,6 +91,11 @@ _ACTIONS = {
     "silence.expire": "Ended a silence",
     "notification.resend": "Sent again to {subject}",
     "receiver.test": "Sent a test to {subject}",
+    "answer.began": "Began to answer an alert",
+    "answer.proposed": "Proposed an answer to an alert",
+    "answer.approved": "Approved the answer to an alert",
+    "answer.dismissed": "Dismissed the answer to an alert",
+    "answer.ended": "Answered an alert",
     "drift.began": "Drift began",
     "drift.ended": "Drift ended",
     "job.run": "Asked for a job: {subject}",
@@ -114,6 +126,8 @@ def method_words(method: str) -> str:
 def actor_words(actor: str) -> str:
     """Who made a change: a person's name, or the part of the product that acted by itself."""
     kind, _, name = actor.partition(":")
+    if kind == "policy" and name:
+        return f"the policy ({name.replace('_', ' ')})"
     return f"the workers ({job_title(name)})" if kind == "worker" and name else _ACTORS.get(actor, actor)
 
 

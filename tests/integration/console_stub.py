@@ -10,8 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from console_alerts_stub import Refused, StubAlerts
 from pydantic import BaseModel
 
+from trajops.contracts.alerts import NotificationOut, SilenceOut
 from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut
@@ -33,7 +35,6 @@ from trajops.contracts.performance import (
     VersionEstimateOut,
 )
 from trajops.contracts.predictions import AgentOut, AgentsOut, Mode, OutcomeOut, PredictionOut, PredictOut, RecentPredictions
-from trajops.contracts.problems import Problem
 from trajops.contracts.session import Me, TokenOut
 from trajops.contracts.status import Liveness, ProcessOut, Readiness, ServiceOut, StatusOut, TrafficPoint
 
@@ -51,12 +52,6 @@ def ref(version: int | None) -> ModelRefOut | None:
     return None if version is None else ModelRefOut(model_name="trajectory", model_version=version)
 
 
-class Refused(Exception):
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = Problem(type=f"/docs/errors#{code}", title=code, status=status, code=code, detail=detail, request_id="r-1")
-
-
 class StubApi:
     """State of a plausible product; set `is_empty` for one that has just been installed, `delay_s` for one that answers late."""
 
@@ -72,6 +67,7 @@ class StubApi:
         self.performance_verdict = "degraded"
         self.paused: set[str] = set()
         self.started = datetime.now(UTC)
+        self.alerts = StubAlerts(self.started, is_empty=is_empty)
         self.history: list[RouteOut] = []
         self.calibrated: list[CalibrationOut] = [] if is_empty else [self.calibration(2, 2, "applied"), self.calibration(3, 3, "proposed")]
         self.states: dict[int, str] = {} if is_empty else {1: "retired", 2: "live", 3: "canary", 4: "staged", 5: "registered"}
@@ -681,6 +677,10 @@ class StubApi:
             return self.forecast(body["history"], body.get("model_version") or 2, "pred-direct", body["agent_id"], body["scene_id"])
         if USERS[username][0] == "viewer":
             raise Refused(403, "forbidden", "a viewer may not change what is served")
+        if path.startswith("/v1/alerts/"):
+            made = self.alerts.post(path, body, username)
+            self.note(path, body, username, made)
+            return made
         if path.startswith("/v1/jobs/"):
             return self.jobs().jobs[2].last_run
         if path.startswith("/v1/calibrations/"):
@@ -693,7 +693,19 @@ class StubApi:
             return next(job for job in self.jobs().jobs if job.job == name)
         return self.change(path, body)
 
+    def note(self, path: str, body: dict[str, Any], username: str, made: BaseModel) -> None:
+        """Audit a change about alerts."""
+        if isinstance(made, SilenceOut):
+            subject = f"silence/{made.silence_id}"
+        else:
+            subject = f"receiver/{made.receiver}" if isinstance(made, NotificationOut) else f"alert/{path.split('/')[3]}"
+        entry = {"at": datetime.now(UTC), "actor": username, "subject": subject, "reason": body["reason"], "before": {}, "after": {}}
+        action = f"alert.{path.rsplit('/', 1)[1]}"
+        self.audit.insert(0, AuditOut.model_validate({**entry, "audit_id": f"aud-{len(self.audit) + 1:04d}", "action": action}))
+
     def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
+        if path.startswith("/v1/alerts"):
+            return self.alerts.read(path, query)
         if path.endswith("/report"):
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
         if path.startswith("/v1/jobs/"):
@@ -710,7 +722,7 @@ class StubApi:
             "/v1/models": self.models,
             "/v1/routes": lambda **_: RouteHistoryOut(current=self.current, history=self.history),
             "/v1/deployments": lambda **_: DeploymentsOut(deployments=[self.deployment(v) for v in deployed]),
-            "/v1/audit": lambda **_: AuditPage(entries=self.audit),
+            "/v1/audit": lambda subject=None, **_: AuditPage(entries=[e for e in self.audit if subject in {None, e.subject}]),
             "/v1/performance": self.performance,
             "/v1/performance/slices": self.slices,
             "/v1/performance/estimate": self.estimate,

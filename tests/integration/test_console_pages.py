@@ -21,6 +21,7 @@ PAGES = {
     "Performance": "views/performance.py",
     "Drift": "views/drift.py",
     "Services": "views/services.py",
+    "Alerts": "views/alerts.py",
 }
 every_page = pytest.mark.parametrize("title", PAGES)
 pytestmark = pytest.mark.slow
@@ -135,6 +136,7 @@ def test_empty_product_names_one_next_action(monkeypatch: pytest.MonkeyPatch, ti
             "Performance": "Press “Recalibrate now” above",
             "Drift": "Run one now with the button above",
             "Services": "the job Probe the API asks every 5 s",
+            "Alerts": "What is watched stands under Rules.",
         }
         assert expected[title] in shown
 

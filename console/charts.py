@@ -15,11 +15,10 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from tsdownsample import MinMaxLTTBDownsampler
 
-from console.alert_history import AlertSpan
 from console.names import family_words
 from console.palette import Palette
 from console.viewmodels import LiveSpan, drift_share
-from console.wording import drift_mark, severity_mark
+from console.wording import drift_mark
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, column_title
 from trajops.contracts.figures import THIN_SPACE
 from trajops.contracts.performance import PerformancePoint
@@ -182,7 +181,7 @@ def live_timeline(spans: Sequence[LiveSpan], palette: Palette) -> go.Figure:
                 marker={"color": colour, "opacity": 0.75 if span.role == "Challenger" else 1.0},
                 hovertemplate=(
                     f"<b>v{span.model_version}</b> {span.role.lower()}<br>{span.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} – "
-                    f"{span.until.astimezone(UTC):%H:%M:%S UTC}{detail}<br>{_short(span.reason)}<br>by {span.actor}<extra></extra>"
+                    f"{span.until.astimezone(UTC):%H:%M:%S UTC}{detail}<br>{short(span.reason)}<br>by {span.actor}<extra></extra>"
                 ),
                 showlegend=False,
             )
@@ -191,48 +190,6 @@ def live_timeline(spans: Sequence[LiveSpan], palette: Palette) -> go.Figure:
     figure.update_yaxes(categoryorder="array", categoryarray=["Challenger", "Champion"], showgrid=False)
     figure.update_layout(barmode="overlay")
     return finished(figure, palette, height=190)
-
-
-def alert_timeline(spans: Sequence[AlertSpan], begin: datetime, end: datetime, palette: Palette) -> go.Figure:
-    """When each alert was firing, as bars over time in UTC: a lane for a rule and its labels, a colour and a pattern for a severity."""
-    figure = go.Figure()
-    lanes = list(dict.fromkeys(span.lane for span in sorted(spans, key=lambda s: s.since, reverse=True)))
-    styles = {"critical": (palette.bad, ""), "warning": (palette.warn, "/"), "info": (palette.info, ".")}
-    for severity, (colour, shape) in styles.items():
-        mine = [span for span in spans if span.severity == severity]
-        if not mine:
-            continue
-        figure.add_trace(
-            go.Bar(
-                x=[max(1.0, (span.until - span.since).total_seconds()) * 1000 for span in mine],
-                base=[_utc(span.since) for span in mine],
-                y=[span.lane for span in mine],
-                orientation="h",
-                width=0.5,
-                name=severity_mark(severity).word,
-                marker={
-                    "color": [rgba(colour, 0.55 if span.is_over else 1.0) for span in mine],
-                    "line": {"color": colour, "width": 1},
-                    "pattern": {"shape": shape, "fgcolor": palette.surface, "size": 6, "solidity": 0.25},
-                },
-                customdata=[
-                    [
-                        f"{span.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} – "
-                        + (f"{span.until.astimezone(UTC):%H:%M:%S} UTC" if span.is_over else "now"),
-                        _short(span.text),
-                    ]
-                    for span in mine
-                ],
-                hovertemplate="<b>%{y}</b><br>%{customdata[0]}<br>%{customdata[1]}<extra></extra>",
-            )
-        )
-    _time_axis(figure)
-    figure.update_xaxes(range=[_utc(begin), _utc(end)])
-    figure.update_yaxes(
-        categoryorder="array", categoryarray=lanes[::-1], showgrid=False, tickvals=lanes, ticktext=[_short(name, 34) for name in lanes]
-    )
-    figure.update_layout(barmode="overlay", showlegend=True)
-    return _finished(figure, palette, height=110 + 26 * max(1, len(lanes)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,7 +400,7 @@ def _of(values: tuple[str, ...], i: int) -> str:
     return values[i % len(values)]
 
 
-def _short(text: str, most: int = 80) -> str:
+def short(text: str, most: int = 80) -> str:
     plain = text.replace("<", "‹").replace(">", "›")
     return plain if len(plain) <= most else plain[: most - 1] + "…"
 

@@ -401,6 +401,7 @@ def _of(values: tuple[str, ...], i: int) -> str:
 
 
 def short(text: str, most: int = 80) -> str:
+    """A text that fits beside a mark, without what Plotly would take for markup."""
     plain = text.replace("<", "‹").replace(">", "›")
     return plain if len(plain) <= most else plain[: most - 1] + "…"
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from console import frame, session
+from console import alert_charts, frame, session
 from console.alert_detail import detail_part, open_detail
 from console.alert_dialogs import NOTICE, about_alert, change_button, is_waiting, show_pending
 from console.alert_history import alert_spans, is_cut

@@ -13,7 +13,7 @@ from uuid import uuid4
 from data.models.cache import VersionInfo, publish
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import DeploymentOut, RouteOut
-from trajops.contracts.drift import DriftCheckOut, DriftReportOut, without_histograms
+from trajops.contracts.drift import DriftCheckOut, DriftReportOut, DriftSettings, without_histograms
 from trajops.contracts.jobs import JobOut, JobRunOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
@@ -63,6 +63,7 @@ class _Tables:
     runs: _Table[str, JobRunOut] = field(default_factory=_Table)
     leases: _Table[str, tuple[str, int, datetime]] = field(default_factory=_Table)
     drift_checks: _Table[str, tuple[DriftCheckOut, str | None]] = field(default_factory=_Table)
+    drift_settings: _Table[str, DriftSettings] = field(default_factory=_Table)
 
     def copy(self, *, is_frozen: bool) -> "_Tables":
         return _Tables(*(getattr(self, name).copy(is_frozen=is_frozen) for name in self.__slots__))
@@ -101,6 +102,7 @@ class MemoryUnitOfWork:
         self.jobs = MemoryJobs(tables)
         self.leases = MemoryLeases(tables)
         self.drift_checks = MemoryDriftChecks(tables)
+        self.drift_settings = MemoryDriftSettings(tables)
 
 
 class _Repository:
@@ -410,6 +412,18 @@ class MemoryLeases(_Repository):
         return self.renew(job, holder, fence, now, now)
 
 
+class MemoryDriftSettings(_Repository):
+    """Implements `trajops.stores.DriftSettingsStore`."""
+
+    def get(self) -> DriftSettings:
+        """See the port."""
+        return self._tables.drift_settings.get("only") or DriftSettings()
+
+    def put(self, settings: DriftSettings) -> None:
+        """See the port."""
+        self._tables.drift_settings.put("only", settings)
+
+
 class MemoryDriftChecks(_Repository):
     """Implements `trajops.ports.DriftCheckStore`."""
 
@@ -422,9 +436,9 @@ class MemoryDriftChecks(_Repository):
         """Newest check in full."""
         return next(iter(self._newest()), None)
 
-    def history(self, limit: int = 50) -> list[DriftCheckOut]:
-        """Newest first, with columns that carry no histogram."""
-        return [without_histograms(check) for check in self._newest()][:limit]
+    def history(self, limit: int = 50, scene: str | None = None) -> list[DriftCheckOut]:
+        """Newest first, without histograms; of scenes only the columns that drifted, and all columns of the one that is named."""
+        return [without_histograms(check, scene) for check in self._newest()[:limit]]
 
     def last_report(self) -> DriftReportOut | None:
         """Newest check with a full report."""

@@ -17,6 +17,7 @@ from trajops.trajectories import FloatArray, Forecast, WindowSpec
 
 if TYPE_CHECKING:
     from trajops.drift import Rows
+    from trajops.quality import Counts
 
 
 class Forecaster(Protocol):
@@ -195,8 +196,18 @@ class TokenVerifier(Protocol):
 class DriftSource(Protocol):
     """Where the drift check reads its windows."""
 
-    def rows(self, since: datetime, until: datetime, sources: Sequence[str], max_rows: int | None = None) -> "Rows":
-        """Rows received in [since, until) from these sources; a larger answer is thinned by whole agents to about `max_rows`."""
+    def rows(
+        self, since: datetime, until: datetime, sources: Sequence[str], max_rows: int | None = None, window_s: float = 300.0
+    ) -> "Rows":
+        """Rows received in [since, until) from these sources.
+
+        A larger answer than `max_rows` is thinned to about that many: of many windows of `window_s`, every so many are whole; of few, a
+        share of the agents is.
+        """
+        ...
+
+    def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> "Counts":
+        """What the rules on quality take from the tables themselves."""
         ...
 
     def oldest(self, sources: Sequence[str]) -> datetime | None:

@@ -4,6 +4,7 @@ from sqlalchemy import Connection
 
 from data.sql.repositories.accounts import SqlApiKeys, SqlUsers
 from data.sql.repositories.drift_checks import SqlDriftChecks
+from data.sql.repositories.drift_settings import SqlDriftSettings
 from data.sql.repositories.jobs import SqlJobs
 from data.sql.repositories.leases import SqlLeases
 from data.sql.repositories.records import SqlAuditLog, SqlIdempotency
@@ -25,3 +26,4 @@ class SqlUnitOfWork:
         self.jobs = SqlJobs(connection)
         self.leases = SqlLeases(connection)
         self.drift_checks = SqlDriftChecks(connection)
+        self.drift_settings = SqlDriftSettings(connection)

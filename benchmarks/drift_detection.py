@@ -1,4 +1,4 @@
-"""How long it takes until a change of the traffic is called drift, at up to 50 predictions/s and any time of the day, with a check each 30 s.
+"""How long it takes until a change of the traffic is called drift, at up to 50 predictions/s, at any time of the day, one check in 30 s.
 
 Each change comes at a random time of a random day; the check is followed from before it until the verdict is `drift`. Times are those of
 the traffic: predictions since the change over 50, in seconds, so that a night with less traffic counts as what it is; wall times stand
@@ -23,7 +23,8 @@ from trajops.drift_watch import Conclusion, Look, Watch
 COUNT_VARIABLE = "TRAJOPS_BENCH_INJECTIONS"
 EVERY_S = 30.0
 RATE_PER_S = 50.0
-GIVE_UP_S = 900.0
+# Of traffic; and however little there is, of time.
+GIVE_UP_S, LONGEST_S = 900.0, 5_400.0
 LARGE = ("feet_for_metres", "noise_x2", "rate_5_hz", "swapped_axes", "new_scene")
 SMALL = ("speed_plus_10", "speed_plus_5", "scene_under_an_old_name")
 REFERENCE_DAYS = 3
@@ -51,7 +52,7 @@ def run(injections: int | None = None) -> Measurement:
         details[f"{name}_worst_s"] = round(max(traffic_s), 1)
         print(f"         {name}: {details[name]}", flush=True)
         if name in LARGE:
-            worst = max(worst, max(traffic_s))
+            worst = max(worst, *traffic_s)
     return Measurement(round(worst, 1), details)
 
 
@@ -67,7 +68,9 @@ def detect(watch: Watch, city: City, new: Place, name: str, onset_s: float) -> M
     follower = Follower(watch)
     offset_s = np.random.default_rng(int(onset_s)).uniform(0, EVERY_S)
     is_early = False
-    for at_s in np.arange(onset_s - 4 * EVERY_S + offset_s, onset_s + GIVE_UP_S, EVERY_S).tolist():
+    for at_s in np.arange(onset_s - 4 * EVERY_S + offset_s, onset_s + LONGEST_S, EVERY_S).tolist():
+        if ((rows.times_s >= onset_s) & (rows.times_s < at_s)).sum() > GIVE_UP_S * RATE_PER_S:
+            break
         look, told = follower.check(rows, at_s)
         if at_s <= onset_s:
             is_early = is_early or told.verdict == "drift"
@@ -79,7 +82,7 @@ def detect(watch: Watch, city: City, new: Place, name: str, onset_s: float) -> M
 def changed(city: City, new: Place, name: str, onset_s: float) -> Rows:
     """Traffic around a change."""
     first = int((onset_s - 700) // 3600) - 1
-    hours = range(first, int((onset_s + GIVE_UP_S + 60) // 3600) + 1)
+    hours = range(first, int((onset_s + LONGEST_S + 60) // 3600) + 1)
     at_s = MONDAY_S + onset_s
     clean = joined(list(city.traffic(hours)), city.names)
     if name == "new_scene":

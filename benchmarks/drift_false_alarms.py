@@ -1,4 +1,4 @@
-"""False alarms of the drift check in days without drift: one-minute checks of traffic resampled from real tracks, at up to 50 predictions/s.
+"""False alarms of the drift check in days without drift, resampled from real tracks: one-minute checks, at up to 50 predictions/s.
 
 A check may raise one false alarm in seven days at most (an alarm is a verdict `drift` after one that is not). The reference are the three
 days before. As a control, the usual test stands beside it: Kolmogorov–Smirnov against the pooled reference on one row of each agent, at
@@ -43,6 +43,7 @@ def run(days: int | None = None, seeds: tuple[int, ...] | None = None) -> Measur
                 alarms += 1
                 names = {scene: names for scene, (verdict, names) in told.scenes.items() if verdict == "drift"}
                 said.append(f"seed {seed}, hour {(at_s % 604_800) / 3600:.2f}: {told.traffic} {names} {[one.kind for one in look.at_once]}")
+                print(f"         {said[-1]}", flush=True)
             was_drift = told.verdict == "drift"
             if at_s % CONTROL_EVERY_S == 0:
                 control += usual.alarms(rows, at_s)

@@ -24,7 +24,7 @@ QUALITY_WORDS: dict[str, str] = {
     "impossible_acceleration": "Impossible acceleration",
     "frozen": "Frozen tracks",
     "duplicates": "Duplicate times",
-    "frame": "Unit and axes",
+    "frame": "Frame of positions",
     "sampling_rate": "Sampling rate",
     "new_scene": "New scene",
 }

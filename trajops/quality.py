@@ -3,8 +3,8 @@
 Each rule looks at the newest minute and gives one finding. Three of them are drift at once, because what they find makes every later
 prediction wrong and nobody has to wait for a second opinion: a scene that the reference does not know, another time between an agent's
 positions, and positions in another frame. The frame is told by likelihood: where the reference saw agents of a scene, and which way they
-went, is a histogram; positions that it explains far better after swapping their axes, mirroring one, or dividing by 3.28 were sent in
-that frame.
+went, is a histogram; positions that it explains far better after swapping their axes, mirroring or turning them were sent in that frame.
+Another unit is told by speeds (`trajops.drift.unit_column`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,22 +20,19 @@ from trajops.trajectories import BoolArray, FloatArray
 AT_ONCE: frozenset[QualityKind] = frozenset({"new_scene", "sampling_rate", "frame"})
 WORST_FIRST: tuple[QualityVerdict, ...] = ("bad", "warning", "insufficient_data", "ok")
 CELLS, DIRECTIONS = 12, 8
-FEET = 3.28084
 # A reference in which nothing stands still has this share of frozen tracks at most, times `FROZEN_FACTOR`.
 FROZEN_FACTOR = 3.0
-MINUTES = 60
+MINUTES = 300
 
 Frame = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
-# How to undo what may have been done to positions and headings.
+# How to undo what may have been done to positions and headings. Units are told by speeds: shrinking makes anything fit the busiest cell.
 FRAMES: Mapping[str, Frame] = {
     "with swapped axes": lambda x, y, heading: (y, x, np.pi / 2 - heading),
     "with x mirrored": lambda x, y, heading: (-x, y, np.pi - heading),
     "with y mirrored": lambda x, y, heading: (x, -y, -heading),
     "turned by half a turn": lambda x, y, heading: (-x, -y, heading + np.pi),
-    "in feet": lambda x, y, heading: (x / FEET, y / FEET, heading),
-    "in metres where feet were usual": lambda x, y, heading: (x * FEET, y * FEET, heading),
-    "in centimetres": lambda x, y, heading: (x / 100, y / 100, heading),
-    "in kilometres": lambda x, y, heading: (x * 1000, y * 1000, heading),
+    "turned a quarter to the left": lambda x, y, heading: (y, -x, heading - np.pi / 2),
+    "turned a quarter to the right": lambda x, y, heading: (-y, x, heading + np.pi / 2),
 }
 
 

@@ -412,7 +412,7 @@ def test_drift_by_scene_has_a_link_of_its_own(api: StubApi, server: StubServer) 
     scenes = next(d.value for d in app.dataframe if "Scene" in d.value.columns and "Agents" in d.value.columns)
     assert list(scenes["Scene"]) == ["north hall", "square"]
     quality = next(d.value for d in app.dataframe if "Rule" in d.value.columns)
-    assert tuple(quality.iloc[0][["Rule", "State", "Scene"]]) == ("Unit and axes", "✕ Bad", "north hall")
+    assert tuple(quality.iloc[0][["Rule", "State", "Scene"]]) == ("Frame of positions", "✕ Bad", "north hall")
     next(box for box in app.selectbox if box.label == "Scene").select("north hall").run()
     assert app.query_params["scene"] in ("north hall", ["north hall"])
     assert "The hall has changed." in text(app)

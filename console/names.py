@@ -16,7 +16,14 @@ _FAMILIES = {
     "onnx_model": "ONNX graph",
     "pyfunc_model": "Python model",
 }
-_METHODS = {"psi": "PSI (nats)", UNIT_RULE: "ratio of medians (×)", "wasserstein": "Wasserstein distance", "ks": "Kolmogorov–Smirnov"}
+_METHODS = {
+    "psi": "PSI (nats)",
+    "scale": "change of scale (1 = 100 %)",
+    "auc": "area under the ROC curve",
+    UNIT_RULE: "ratio of medians (×)",
+    "wasserstein": "Wasserstein distance",
+    "ks": "Kolmogorov–Smirnov",
+}
 # job → where in its result a count stands → what was counted; what is not named here is for the log
 _COUNTS: dict[str, dict[str, str]] = {
     "join_truth": {
@@ -98,6 +105,9 @@ _ACTIONS = {
     "answer.dismissed": "Dismissed the answer to an alert",
     "answer.ended": "Answered an alert",
     "drift.began": "Drift began",
+    "drift.reference": "Drift reference chosen",
+    "drift.muted": "Drift column muted",
+    "drift.unmuted": "Drift column speaks again",
     "drift.ended": "Drift ended",
     "performance.degraded": "{subject} is worse than validated",
     "performance.recovered": "{subject} is as validated again",

@@ -18,7 +18,7 @@ from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
-from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut
+from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut, DriftScene, QualityFinding, of_scene
 from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import (
@@ -567,18 +567,26 @@ class StubApi:
             current_agents=12 if little else 312,
             columns=[] if little else columns,
             has_report=i == 3,  # few checks have one
+            scenes=[]
+            if little
+            else [
+                DriftScene(scene="north hall", agents=210, verdict=verdict, sentence="The hall has changed.", columns=columns[:2]),
+                DriftScene(scene="square", agents=102, verdict="stable", sentence="The square is as it was.", columns=columns[:1]),
+            ],
+            quality=[
+                QualityFinding(
+                    kind="frame", scene="north hall", verdict="bad", value=3.2, limit=1.0, sentence="Positions look as if sent in feet."
+                ),
+                QualityFinding(kind="frozen", scene=None, verdict="ok", value=0.0, limit=0.1, sentence="0.0% did not move."),
+            ],
         )
 
-    def drift(self, **_: Any) -> DriftOut:
-        return (
-            DriftOut(latest=None, history=[])
-            if self.is_empty
-            else DriftOut(
-                latest=self.check(0),
-                history=[self.check(i) for i in range(20)],
-                last_report=DriftReportOut(check_id="check-17", at=self.check(3).at, verdict=self.check(3).verdict),
-            )
-        )
+    def drift(self, scene: str | None = None, **_: Any) -> DriftOut:
+        if self.is_empty:
+            return DriftOut(latest=None, history=[])
+        found = [self.check(i) if scene is None else of_scene(self.check(i), scene) for i in range(20)]
+        report = DriftReportOut(check_id="check-17", at=self.check(3).at, verdict=self.check(3).verdict)
+        return DriftOut(latest=found[0], history=found, last_report=report)
 
     # What it changes
 

@@ -508,6 +508,18 @@ def test_drift_shows_verdict_columns_and_report(server: StubServer) -> None:
     assert re.fullmatch(r"Last full report, (\d{4}-\d\d-\d\d )?\d\d:\d\d UTC", app.link_button[0].label)
 
 
+def test_drift_by_scene_has_a_link_of_its_own(api: StubApi, server: StubServer) -> None:
+    app = opened("Drift")
+    scenes = next(d.value for d in app.dataframe if "Scene" in d.value.columns and "Agents" in d.value.columns)
+    assert list(scenes["Scene"]) == ["north hall", "square"]
+    quality = next(d.value for d in app.dataframe if "Rule" in d.value.columns)
+    assert tuple(quality.iloc[0][["Rule", "State", "Scene"]]) == ("Frame of positions", "✕ Bad", "north hall")
+    next(box for box in app.selectbox if box.label == "Scene").select("north hall").run()
+    assert app.query_params["scene"] in ("north hall", ["north hall"])
+    assert "The hall has changed." in text(app)
+    assert not any("Drifted columns" in d.value.columns and "Scene" in d.value.columns for d in app.dataframe)
+
+
 def test_too_little_data_is_explained_and_never_called_stable(api: StubApi, server: StubServer) -> None:
     api.drift_verdict = "insufficient_data"
     app = opened("Drift")

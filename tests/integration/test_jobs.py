@@ -135,6 +135,30 @@ def test_a_large_reference_is_thinned_by_whole_agents(parts: Parts) -> None:
     assert set(np.unique(thinned.agents, return_counts=True)[1]) <= set(rows_of), "an agent is whole or not there"
 
 
+def test_a_long_reference_is_thinned_by_whole_windows(parts: Parts) -> None:
+    """An hour in windows of ten seconds: each is whole or not there, so that who walked together stays together."""
+    written, _ = play(parts, "first_half", "backfill", since_s=0, until_s=2800, at_s=BACKFILL_S)
+    source, until = LakeDriftSource(parts.lake), now(parts.clock)
+    since = until - timedelta(days=2)
+    whole, thinned = (source.rows(since, until, ("backfill",), most, 10.0) for most in (None, written // 3))
+    slots = [np.unique(np.floor(rows.times_s / 10.0).astype(int), return_counts=True) for rows in (whole, thinned)]
+    of_all = dict(zip(*slots[0], strict=True))
+    assert 0.2 * written < len(thinned) < 0.45 * written
+    assert all(of_all[slot] == count for slot, count in zip(*slots[1], strict=True))
+
+
+def test_the_lake_counts_what_is_repeated_and_unusable(parts: Parts) -> None:
+    at_ns = parts.clock.now_ns()
+    with Spool(parts.settings.spool_dir, clock=parts.clock) as spool:
+        spool.write(
+            "predictions",
+            [a_prediction_event(f"p{row}", received_ns=at_ns + row, observed_at_s=1000.0 + row // 2) for row in range(4)]
+            + [a_prediction_event("short", received_ns=at_ns + 9, observed_at_s=2000.0, history_m=[1.0, 2.0])],
+        )
+    found = LakeDriftSource(parts.lake).counts(now(parts.clock) - timedelta(seconds=1), now(parts.clock) + timedelta(seconds=1), ("live",))
+    assert (found.predictions, found.unusable, found.positions, found.repeated) == (5, 1, 5, 2)
+
+
 @pytest.mark.slow
 def test_drift_from_the_lake_to_the_verdict(parts: Parts) -> None:
     """Five clean minutes: stable, with Evidently's report. Then the client sends feet: drift, audited, with a report of its own."""
@@ -152,6 +176,7 @@ def test_drift_from_the_lake_to_the_verdict(parts: Parts) -> None:
     opinions = {column.column: [opinion.method for opinion in column.opinions] for column in check.columns}
     assert opinions["speed_mps"] == opinions["ade_m"] == ["ks", "wasserstein"]
     assert all(column.score is not None for column in check.columns)
+    assert {one.kind: one.verdict for one in check.quality if one.verdict not in ("ok", "insufficient_data")} == {}
 
     play(parts, "second_half", "replay", since_s=900, until_s=1260, at_s=REPLAY_S + 300, gain=FEET)
     for _ in range(2):

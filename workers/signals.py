@@ -24,13 +24,14 @@ from typing import Any
 from trajops.alerts.signals import Signal
 from trajops.contracts.drift import UNIT_RULE
 from trajops.contracts.jobs import job_title
+from trajops.deployments.routing import ModelRef
 from trajops.objectives import Objectives
 from trajops.services.availability import burning
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 VERDICTS = {"stable": 0.0, "warning": 1.0, "drift": 2.0, UNIT_RULE: 3.0}
 JUDGED = {"as_validated": 0.0, "better": 0.0, "warning": 1.0, "degraded": 2.0}
-# A version that answers nobody any more keeps its last verdict; it is no news.
+# One that was made longer ago says nothing of now.
 CHECKED_WITHIN = timedelta(minutes=3)
 TRUTH_RUNS = 200
 MOST_PATHS = 3
@@ -129,10 +130,13 @@ def _drift(view: View) -> Iterator[Signal]:
 
 @source("performance_verdict")
 def _performance(view: View) -> Iterator[Signal]:
-    """Verdict on each version that was checked of late: 0 as validated or better, 1 a warning, 2 degraded; other verdicts say nothing."""
+    """Verdict on each version that answers and was checked of late: 0 as validated or better, 1 a warning, 2 degraded."""
+    route = view.work.routes.table()
+    answering = {route.champion} | ({route.challenger} if route.coverage else set())
     for check in view.work.performance_checks.latest():
         verdict = JUDGED.get(check.verdict)
-        if verdict is not None and view.at - check.at <= CHECKED_WITHIN:
+        is_served = ModelRef(check.model_name, check.model_version) in answering
+        if verdict is not None and is_served and view.at - check.at <= CHECKED_WITHIN:
             yield Signal("performance_verdict", verdict, check.at, {"model_version": str(check.model_version)}, check.sentence)
 
 

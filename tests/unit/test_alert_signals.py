@@ -1,6 +1,7 @@
 """What each source makes of the control state, and a source that fails."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from trajops.alerts.signals import Signal
 from trajops.configs import load
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, Verdict
 from trajops.contracts.performance import CheckVerdict, PerformanceCheckOut
+from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.objectives import Objectives
 from workers import signals
 from workers.signals import SignalReader, View, signal_names
@@ -69,10 +71,12 @@ def a_performance_check(number: int, version: int, verdict: CheckVerdict, at: da
     return PerformanceCheckOut(check_id=f"c{number}", **times, **about, **figures, **nothing)
 
 
-def test_performance_of_each_version_that_was_checked_of_late(database: MemoryDatabase) -> None:
+def test_performance_of_each_version_that_answers_and_was_checked_of_late(database: MemoryDatabase) -> None:
     with database.unit_of_work() as uow:
+        table = RouteTable(1, ModelRef("trajectory", 2), ModelRef("trajectory", 3), ModelRef("trajectory", 1), coverage=0.5, seed="s")
+        uow.routes.append(table, at=AT, actor="ada", reason="a test")
         for number, (version, verdict, at_s) in enumerate(
-            [(1, "degraded", 0), (2, "as_validated", 900), (2, "degraded", 930), (3, "warning", 930), (4, "too_little_data", 930)]
+            [(1, "degraded", 930), (2, "as_validated", 900), (2, "degraded", 930), (3, "warning", 930), (4, "too_little_data", 930)]
         ):
             uow.performance_checks.add(a_performance_check(number, version, verdict, later(at_s)))
     found = read(database, later(940))["performance_verdict"]
@@ -80,6 +84,10 @@ def test_performance_of_each_version_that_was_checked_of_late(database: MemoryDa
         "2": (2.0, "v2 is degraded."),
         "3": (1.0, "v3 is warning."),
     }
+    assert "performance_verdict" not in read(database, later(1200)), "too long ago"
+    with database.unit_of_work() as uow:
+        uow.routes.append(replace(table, epoch=2, coverage=0.0), at=AT, actor="ada", reason="paused")
+    assert [one.labels["model_version"] for one in read(database, later(940))["performance_verdict"]] == ["2"]
 
 
 def test_alarms_over_two_windows(database: MemoryDatabase) -> None:

@@ -11,7 +11,7 @@ _TITLES = {
     "compact_lake": "Compact the lake",
     "roll_up": "Sum up the lake",
     "check_drift": "Check for drift",
-    "check_performance": "Check performance",
+    "check_performance": "Compare with validation",
     "recalibrate": "Recalibrate intervals",
     "reconcile_aliases": "Match the registry",
     "prune": "Forget old records",

@@ -314,10 +314,10 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
         work.drift_checks.add(a_check(parts, "old"))
         work.idempotency.remember("anna", "k1", Remembered("f", {}), now(clock))
     clock.advance(10 * 86_400)
-    assert parts.work["prune"]() == {"deleted": {"job_runs": 5, "drift_checks": 0, "idempotency_keys": 1}}
+    assert parts.work["prune"]() == {"deleted": {"job_runs": 5, "drift_checks": 0, "performance_checks": 0, "idempotency_keys": 1}}
     with parts.database.unit_of_work() as work:
         work.drift_checks.add(a_check(parts, "new"))
-    assert parts.work["prune"]() == {"deleted": {"job_runs": 0, "drift_checks": 1, "idempotency_keys": 0}}
+    assert parts.work["prune"]() == {"deleted": {"job_runs": 0, "drift_checks": 1, "performance_checks": 0, "idempotency_keys": 0}}
     with parts.database.unit_of_work(read_only=True) as work:
         assert [len(work.jobs.runs(job, 1000)) for job in ("j", "hangs")] == [kept, 1]
     assert [check.check_id for check in history(parts)] == ["new"]

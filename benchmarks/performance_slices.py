@@ -2,7 +2,7 @@
 
 One day of the lake of `lake_30d`: fourteen thousand tracks, three versions, seven scenes. Each question is asked several times by a
 process that has asked before. The value is the CPU time of all threads that the slowest one takes, the median, seconds: nobody waits
-longer on a machine with a core to spare. By step half as many rows are read, as the service does it.
+longer on a machine with a core to spare. By step a quarter as many rows are read, as the service does it.
 """
 
 import statistics

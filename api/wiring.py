@@ -24,6 +24,7 @@ from api.track_sync import TrackSync
 from api.turn import Turn
 from api.warm_bounds import WarmBounds
 from api.warm_up import WarmUp
+from data.alertmanager import Alertmanager
 from data.identity.external_tokens import external_tokens
 from data.identity.passwords import Argon2Hasher
 from data.identity.token_secret import token_secret
@@ -37,15 +38,18 @@ from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
 from data.tracks.redis_tracks import RedisTracks
 from trajops import configs
+from trajops.alerts.rules import AlertRules
 from trajops.clients import Client
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
 from trajops.errors import EnvironmentProblem, InvalidInput
 from trajops.forecasters.cached import CacheMeter
 from trajops.forecasters.constant_velocity import ConstantVelocity
+from trajops.objectives import Objectives
 from trajops.performance_rules import PerformanceRules
 from trajops.ports import Clock, TelemetryLake
 from trajops.rate_limits import Limit
+from trajops.services.alerts import Alerts
 from trajops.services.bulk import Bulk
 from trajops.services.calibrations import Calibrations
 from trajops.services.deployments import Deployments
@@ -64,6 +68,8 @@ if TYPE_CHECKING:
 SETTLE_S = 10.0
 # How long a request waits for a locked database, seconds: the answer that says so must come before its client has given up.
 DATABASE_WAIT_S = 3.0
+# How long a list of alerts waits for an Alertmanager, seconds: one that is slower is said to be away.
+ALERTMANAGER_WAIT_S = 1.5
 
 
 class Parts:
@@ -251,9 +257,44 @@ class Parts:
         return Identity(self.unit_of_work, Argon2Hasher(), tokens, external=external, token_ttl_s=self.settings.token_ttl_s)
 
     @cached_property
+    def objectives(self) -> Objectives:
+        """What is promised. Read when somebody asks for it, because predictions do not depend on it.
+
+        Raises:
+            EnvironmentProblem: if `configs/objectives.yaml` cannot be used; the sentence names file and line.
+        """
+        try:
+            return configs.load(self.settings.configs_dir / "objectives.yaml", Objectives)
+        except InvalidInput as error:
+            raise EnvironmentProblem(error.message) from error
+
+    @cached_property
     def deployments(self) -> Deployments:
         """Changes of what is live."""
         return Deployments(self.unit_of_work, model_name=self.settings.model_name, make_ready=Readying(lambda: self.host))
+
+    @cached_property
+    def alert_rules(self) -> AlertRules:
+        """What raises an alert, and who is told. What its signals are is the workers' affair.
+
+        Raises:
+            EnvironmentProblem: if the file has a mistake; the sentence names the line.
+        """
+        try:
+            return configs.load(self.settings.configs_dir / "alerts.yaml", AlertRules)
+        except InvalidInput as error:  # nobody who asks has sent it
+            raise EnvironmentProblem(error.message) from error
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """What people do with alerts."""
+        return Alerts(self.unit_of_work, lambda: self.alert_rules, self.clock)
+
+    @cached_property
+    def alertmanager(self) -> Alertmanager | None:
+        """Whose alerts are shown beside ours; None where none is set."""
+        url = self.settings.alertmanager_url
+        return None if url is None else Alertmanager(url, ALERTMANAGER_WAIT_S)
 
     @cached_property
     def is_prepared(self) -> bool:

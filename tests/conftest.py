@@ -1,4 +1,4 @@
-"""A real PostgreSQL, Redis and HAProxy for the tests that need one: skipped where it is not installed, failed where CI=true."""
+"""Real servers for the tests that need one: skipped where it is not installed, failed where CI=true."""
 
 import csv
 import os
@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 from uuid import uuid4
 
 import pytest
 
-from tests.mlflow_server import mlflow_url, start_mlflow  # noqa: F401 - fixtures
+from tests.alertmanager_server import alertmanager  # noqa: F401 - fixtures
+from tests.installed import free_port, miss
+from tests.mlflow_server import mlflow_url, start_mlflow  # noqa: F401
+from tests.prometheus_server import prometheus  # noqa: F401
 
 
 def _postgres_bin() -> Path | None:
@@ -24,27 +26,12 @@ def _postgres_bin() -> Path | None:
     return next(iter(found + sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _miss(service: str, package: str) -> NoReturn:
-    reason = f"{service} is not installed; apt-get install -y --no-install-recommends {package}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """SQLAlchemy URL, without a database's name, of a server that lives as long as the session."""
     binaries = _postgres_bin()
     if binaries is None:
-        _miss("PostgreSQL", "postgresql")
+        miss("PostgreSQL", "postgresql")
     # Not tmp_path: as root the server must run as another user, who cannot enter pytest's private folders.
     folder = Path(tempfile.mkdtemp(prefix="trajops-postgres-"))
     account = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
@@ -128,7 +115,7 @@ class RedisServer:
 def a_redis(folder: Path) -> Iterator[RedisServer]:
     """A running, empty Redis, until the end of the block."""
     if shutil.which("redis-server") is None:
-        _miss("Redis", "redis-server")
+        miss("Redis", "redis-server")
     server = RedisServer(folder)
     server.start()
     try:
@@ -196,7 +183,7 @@ class Haproxy:
 def haproxy(tmp_path: Path) -> Iterator[Callable[..., Haproxy]]:
     """Starts HAProxy in front of the servers on some ports."""
     if shutil.which("haproxy") is None:
-        _miss("HAProxy", "haproxy")
+        miss("HAProxy", "haproxy")
     running: list[Haproxy] = []
 
     def start(*ports: int) -> Haproxy:

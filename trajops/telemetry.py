@@ -9,7 +9,9 @@ from typing import Literal
 
 # Of a client's request, or made afterwards from recorded tracks: such a row is nothing that anybody was answered.
 Served = Literal["live", "replay"]
-Source = Literal["live", "replay", "backfill"]
+# What a client may say of a prediction that it asks for. Probes are answered and recorded like all others, and left out of every figure.
+Declared = Literal["live", "replay", "probe"]
+Source = Literal["live", "replay", "backfill", "probe"]
 
 
 @dataclass(slots=True)

@@ -57,7 +57,7 @@ _PREDICTIONS_WITH_STEPS = f"""
     FROM predictions p LEFT JOIN known k ON k.prediction_id = p.prediction_id WHERE {IS_HISTORY} AND {{condition}}
 """  # noqa: S608 - names of our own schema
 
-_IS_ANSWER = "source <> 'backfill'"
+_IS_ANSWER = "source NOT IN ('backfill', 'probe')"  # Nobody moves where a probe asks.
 _ANY_OUTCOME = "SELECT 1 FROM outcomes LIMIT 1"
 
 

@@ -1,41 +1,36 @@
 """One body for the unit of work in memory, over SQLite and over PostgreSQL."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
 from data.stubs import MemoryDatabase, MemoryRouteSource
 from trajops.contracts.calibrations import CalibrationOut
-from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftReportOut
+from trajops.contracts.drift import (
+    DriftCheckOut,
+    DriftColumn,
+    DriftMute,
+    DriftReportOut,
+    DriftScene,
+    DriftSettings,
+    QualityFinding,
+    ReferenceChoice,
+)
 from trajops.contracts.performance import FigureOut, PerformanceCheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, NotFound, StaleVersion
+from trajops.objectives import Minutes, minute_of
 from trajops.records import ApiKey, ModelVersion, Remembered, User
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 REF = ModelRef("trajectory", 1)
 CHAMPION = RouteTable(epoch=1, champion=REF)
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    if request.param == "memory":
-        yield MemoryDatabase()
-        return
-    url = f"sqlite:///{tmp_path / 'control.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    real = Database(url)
-    real.migrate()
-    yield real
-    real.close()
 
 
 def later(seconds: float) -> datetime:
@@ -82,6 +77,17 @@ def check(check_id: str, at: datetime) -> DriftCheckOut:
         current_agents=5,
         columns=[column],
         has_report=False,
+        scenes=[
+            DriftScene(
+                scene=scene,
+                agents=5,
+                verdict="drift",
+                sentence="It has moved.",
+                columns=[column, column.model_copy(update={"column": "dt_s", "is_drifted": False})],
+            )
+            for scene in ("square", "hall")
+        ],
+        quality=[QualityFinding(kind="frozen", scene=None, verdict="warning", value=0.2, limit=0.1, sentence="Some stand.")],
     )
 
 
@@ -411,6 +417,34 @@ def test_a_schedule_keeps_its_request_when_it_is_described_again(database: Any) 
     assert (schedule.description, schedule.every_s, schedule.cron, schedule.requested_at) == ("Compact.", 20, "*/10 * * * *", AT)
 
 
+def test_a_pause_outlives_a_new_description_and_ends_when_it_is_resumed(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.jobs.describe("j", "does what it does", 5.0)
+        uow.jobs.plan("j", later(5))
+        uow.jobs.plan("unknown", later(5))
+        uow.jobs.pause("j", at=AT, by="ada", reason="the disk is full")
+        uow.jobs.describe("j", "does it better", 6.0)
+    with database.unit_of_work(read_only=True) as uow:
+        paused = uow.jobs.schedule("j")
+        assert (paused.paused_at, paused.paused_by, paused.pause_reason, paused.next_due_at) == (AT, "ada", "the disk is full", later(5))
+        [shown] = uow.jobs.overview(later(60))
+        assert (shown.paused_by, shown.next_due_at, shown.is_late) == ("ada", None, False)
+    with database.unit_of_work() as uow:
+        uow.jobs.resume("j")
+        uow.jobs.resume("j")
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.jobs.schedule("j").paused_at is None
+        assert uow.jobs.overview(later(60))[0].next_due_at == later(5)
+        with pytest.raises(NotFound):
+            uow.jobs.schedule("x")
+
+
+@pytest.mark.parametrize("change", [lambda jobs: jobs.pause("x", at=AT, by="ada", reason="r"), lambda jobs: jobs.resume("x")])
+def test_an_unknown_job_is_neither_paused_nor_resumed(database: Any, change: Any) -> None:
+    with pytest.raises(NotFound), database.unit_of_work() as uow:
+        change(uow.jobs)
+
+
 def test_a_request_is_taken_by_one(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.jobs.describe("compact", "Compact the spool.", 10)
@@ -495,6 +529,14 @@ def test_a_lease_has_one_holder_until_it_expires(database: Any) -> None:
         assert uow.leases.acquire("compact", "b", later(10), later(20)) == 2
 
 
+def test_the_holder_of_a_lease_is_told_until_it_expires(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.leases.acquire("j", "w1", AT, later(30))
+    with database.unit_of_work(read_only=True) as uow:
+        assert [uow.leases.holder("j", later(s)) for s in (0, 29, 30)] == ["w1", "w1", None]
+        assert uow.leases.holder("x", AT) is None
+
+
 def test_only_the_holder_renews_and_releases(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.leases.acquire("compact", "a", AT, later(10))
@@ -509,6 +551,18 @@ def test_only_the_holder_renews_and_releases(database: Any) -> None:
 
 
 # Drift checks
+
+
+def test_what_is_chosen_for_drift_is_kept(database: Any) -> None:
+    chosen = DriftSettings(
+        reference=ReferenceChoice(kind="range", since=later(-9), until=later(-3)), mutes=[DriftMute(column="dt_s", until=later(60))]
+    )
+    with database.unit_of_work() as uow:
+        assert uow.drift_settings.get() == DriftSettings()
+        uow.drift_settings.put(chosen.model_copy(update={"mutes": []}))
+        uow.drift_settings.put(chosen)
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.drift_settings.get() == chosen
 
 
 def test_drift_checks_come_back_newest_first(database: Any) -> None:
@@ -528,6 +582,10 @@ def test_drift_checks_come_back_newest_first(database: Any) -> None:
             ("c0", True, 0.2, []),
         ]
         assert uow.drift_checks.history(limit=1) == history[:1]
+        [named] = uow.drift_checks.history(limit=1, scene="hall")
+        assert [[column.column for column in scene.columns] for scene in history[0].scenes] == [["speed_mps"], ["speed_mps"]]
+        assert [[column.column for column in scene.columns] for scene in named.scenes] == [["speed_mps"], ["speed_mps", "dt_s"]]
+        assert [scene.columns[0].bins for scene in named.scenes] == [[], []]
         assert uow.drift_checks.report_path("c1") == "drift/c1.html"
         for unknown in ("c2", "c3"):
             with pytest.raises(NotFound):
@@ -634,3 +692,50 @@ def test_the_source_of_routes_tells_the_calibrations_in_force(database: Any) -> 
         uow.calibrations.add(calibration(version_number=2))
         uow.calibrations.move(2, "proposed", "applied", AT, "ada")
     assert dict(source.in_force()) == {ModelRef("trajectory", 2): (2, (1.25,) * 12)}
+
+
+# Probes
+
+
+def test_probes_are_counted_in_their_minute(database: Any) -> None:
+    probes = [  # (seconds, is it good, latency, failure)
+        (0, True, 12.0, None),
+        (5, False, 1500.0, "slow"),
+        (10, False, None, "does not answer"),
+        (15, True, 9.0, None),
+        (60, True, 8.0, None),
+        (180, False, None, "away"),
+    ]
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.probes.summed(0, 10**9) == Minutes()
+        assert (uow.probes.first_minute(), uow.probes.last_probe_at(), uow.probes.last_failure()) == (None, None, None)
+        assert uow.probes.buckets(0, 60, 5) == {}
+    for seconds, is_good, latency_ms, failure in probes:
+        with database.unit_of_work() as uow:
+            uow.probes.add(later(seconds), is_good=is_good, latency_ms=latency_ms, failure=failure)
+    first = minute_of(AT)
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.probes.summed(first, first + 1) == Minutes(1, pytest.approx(0.5), 4, 1500.0)
+        assert uow.probes.summed(first, first + 10) == Minutes(3, pytest.approx(1.5), 6, 1500.0)
+        assert uow.probes.summed(first + 3, first + 4) == Minutes(1, pytest.approx(1.0), 1, None)
+        assert uow.probes.summed(first + 1, first + 3).known == 1, "a range holds its begin and not its end"
+        assert {begin: m.known for begin, m in uow.probes.buckets(first - 1, first + 10, 2).items()} == {
+            first - 1: 1,
+            first + 1: 1,
+            first + 3: 1,
+        }
+        assert uow.probes.buckets(first, first + 1, 1) == {first: Minutes(1, pytest.approx(0.5), 4, 1500.0)}
+        assert uow.probes.first_minute() == first
+        assert uow.probes.last_probe_at() == later(180)
+        assert uow.probes.last_failure() == (datetime.fromtimestamp(60 * (first + 3), UTC), "away")
+
+
+def test_probes_of_two_workers_in_one_minute_all_count(database: Any) -> None:
+    def probe(number: int) -> None:
+        with database.unit_of_work() as uow:
+            uow.probes.add(later(number), is_good=number % 2 == 0, latency_ms=float(number), failure=None)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(probe, range(20)))
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.probes.summed(minute_of(AT), minute_of(AT) + 1) == Minutes(1, pytest.approx(0.5), 20, 19.0)

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from trajops.configs import load
 from trajops.drift_rules import DriftRules
 from trajops.errors import InvalidInput
 from trajops.performance_rules import PerformanceRules
-from workers.schedules import Schedules
+from workers.schedules import JobName, Schedules
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -27,16 +28,7 @@ jobs:
 
 def test_shipped_schedules_name_every_job() -> None:
     schedules = load(CONFIGS / "schedules.yaml", Schedules)
-    assert set(schedules.jobs) == {
-        "compact_lake",
-        "roll_up",
-        "join_truth",
-        "check_drift",
-        "check_performance",
-        "recalibrate",
-        "reconcile_aliases",
-        "prune",
-    }
+    assert set(schedules.jobs) == set(get_args(JobName))
 
 
 def test_shipped_drift_rules_write_out_every_default() -> None:

@@ -15,11 +15,30 @@ from trajops.client import arrow
 from trajops.client.call import Call, at, described, get, post, text
 from trajops.client.exchange import Options
 from trajops.client.retries import Policy, Retry, RetryPredictions
+from trajops.contracts.alerts import (
+    AlertChangeIn,
+    AlertDetailOut,
+    AlertOut,
+    AlertRulesOut,
+    AlertsOut,
+    AssignIn,
+    ExpireSilenceIn,
+    NotificationOut,
+    NotificationsOut,
+    ReceiversOut,
+    ResendIn,
+    SilenceIn,
+    SilenceOut,
+    SilencesOut,
+    TestReceiverIn,
+)
+from trajops.contracts.answers import AnswerDecisionIn, AnswerOut, AnswersOut
 from trajops.contracts.audit import AuditPage
+from trajops.contracts.availability import AvailabilityOut
 from trajops.contracts.calibrations import CalibrationChangeIn, CalibrationChangeOut, CalibrationsOut, CalibrationState
 from trajops.contracts.deployments import CanaryIn, ChangeOut, DeploymentsOut, RollbackIn, RouteHistoryOut, StageIn, TransitionIn
-from trajops.contracts.drift import DriftOut
-from trajops.contracts.jobs import JobRunOut, JobsOut
+from trajops.contracts.drift import DriftOut, DriftSettings, MuteIn, ReferenceIn
+from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut, PauseIn
 from trajops.contracts.keys import KeyIn, KeyMadeOut, KeyOut, KeysOut, RevokeKeyIn, RotateKeyIn
 from trajops.contracts.models import ModelsOut
 from trajops.contracts.performance import EstimateOut, PerformanceChecksOut, PerformanceOut, SliceBy, SlicesOut
@@ -225,9 +244,19 @@ class Routes(ABC):
         return get("/v1/agents", AgentsOut, scene_id=scene_id, limit=limit)
 
     @described
-    def drift(self) -> Call[DriftOut]:
-        """The newest drift check in full, and the verdicts before it."""
-        return get("/v1/drift", DriftOut)
+    def drift(self, scene: str | None = None) -> Call[DriftOut]:
+        """The newest drift check in full, and the verdicts before it; as one scene saw them, where it is named."""
+        return get("/v1/drift", DriftOut, scene=scene)
+
+    @described
+    def choose_reference(self, body: ReferenceIn) -> Call[DriftSettings]:
+        """Choose what traffic is compared with."""
+        return post("/v1/drift/reference", DriftSettings, body, Retry.ONCE)
+
+    @described
+    def mute_column(self, column: str, body: MuteIn) -> Call[DriftSettings]:
+        """Let a column raise no drift alarm for a while."""
+        return post(at("/v1/drift/mutes/{}", column), DriftSettings, body, Retry.ONCE)
 
     @described
     def drift_report(self, check_id: str) -> Call[str]:
@@ -238,6 +267,16 @@ class Routes(ABC):
     def jobs(self) -> Call[JobsOut]:
         """What the workers do in the background, and how it went."""
         return get("/v1/jobs", JobsOut)
+
+    @described
+    def job_runs(self, job: str, limit: int | None = None) -> Call[JobRunsOut]:
+        """The newest runs of one job, and what they add up to."""
+        return get(at("/v1/jobs/{}/runs", job), JobRunsOut, limit=limit)
+
+    @described
+    def availability(self, hours: int | None = None) -> Call[AvailabilityOut]:
+        """How available the API was, what is left of its error budget, and the last hours as a series."""
+        return get("/v1/availability", AvailabilityOut, hours=hours)
 
     @described
     def status(self) -> Call[StatusOut]:
@@ -267,6 +306,16 @@ class Routes(ABC):
         return post(at("/v1/jobs/{}/run", job), JobRunOut, None, Retry.KEYED, idempotency_key)
 
     @described
+    def pause_job(self, job: str, reason: str, *, idempotency_key: str | None = None) -> Call[JobOut]:
+        """Let a job run by hand only, until it is resumed."""
+        return post(at("/v1/jobs/{}/pause", job), JobOut, PauseIn(reason=reason), Retry.KEYED, idempotency_key)
+
+    @described
+    def resume_job(self, job: str, reason: str, *, idempotency_key: str | None = None) -> Call[JobOut]:
+        """Let a paused job run by its schedule again."""
+        return post(at("/v1/jobs/{}/resume", job), JobOut, PauseIn(reason=reason), Retry.KEYED, idempotency_key)
+
+    @described
     def stage(self, model_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[ChangeOut]:
         """Make a registered version ready to take traffic."""
         return post("/v1/deployments", ChangeOut, StageIn(model_version=model_version, reason=reason), Retry.KEYED, idempotency_key)
@@ -278,6 +327,14 @@ class Routes(ABC):
         """Compare a staged deployment with the champion on `coverage` (0–1] of the agents."""
         body = CanaryIn(expected_version=expected_version, coverage=coverage, reason=reason)
         return post(at("/v1/deployments/{}/canary", deployment_id), ChangeOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def pause_canary(
+        self, deployment_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None
+    ) -> Call[ChangeOut]:
+        """Take the traffic from the challenger; starting the canary again puts nobody into another arm."""
+        body = TransitionIn(expected_version=expected_version, reason=reason)
+        return post(at("/v1/deployments/{}/canary/pause", deployment_id), ChangeOut, body, Retry.KEYED, idempotency_key)
 
     @described
     def stop_canary(self, deployment_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[ChangeOut]:
@@ -312,6 +369,115 @@ class Routes(ABC):
         """Take a calibration out, so that its version is served as trained."""
         body = CalibrationChangeIn(expected_state=expected_state, reason=reason)
         return post(at("/v1/calibrations/{}/revert", str(number)), CalibrationChangeOut, body, Retry.KEYED, idempotency_key)
+
+    # Alerts
+
+    @described
+    def alerts(
+        self,
+        state: Literal["active", "pending", "open", "acknowledged", "resolved"] | None = None,
+        severity: Literal["info", "warning", "critical"] | None = None,
+        rule: str | None = None,
+        since: datetime | None = None,
+        limit: int | None = None,
+    ) -> Call[AlertsOut]:
+        """Alerts, those that are not over first; `since` leaves out those that were resolved before."""
+        return get("/v1/alerts", AlertsOut, state=state, severity=severity, rule=rule, since=_iso(since), limit=limit)
+
+    @described
+    def alert(self, alert_id: str) -> Call[AlertDetailOut]:
+        """One alert with what happened to it."""
+        return get(at("/v1/alerts/{}", alert_id), AlertDetailOut)
+
+    @described
+    def acknowledge_alert(self, alert_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[AlertOut]:
+        """Say that somebody looks after it: it is neither repeated nor escalated any more."""
+        body = AlertChangeIn(expected_version=expected_version, reason=reason)
+        return post(at("/v1/alerts/{}/acknowledge", alert_id), AlertOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def resolve_alert(self, alert_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[AlertOut]:
+        """End an alert by hand; if its condition holds on, it comes again as another one."""
+        body = AlertChangeIn(expected_version=expected_version, reason=reason)
+        return post(at("/v1/alerts/{}/resolve", alert_id), AlertOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def assign_alert(
+        self, alert_id: str, expected_version: int, assignee: str | None, reason: str, *, idempotency_key: str | None = None
+    ) -> Call[AlertOut]:
+        """Say who is to mend it; None: nobody."""
+        body = AssignIn(expected_version=expected_version, assignee=assignee, reason=reason)
+        return post(at("/v1/alerts/{}/assign", alert_id), AlertOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def alert_rules(self) -> Call[AlertRulesOut]:
+        """When alerts are raised, and who is told."""
+        return get("/v1/alerts/rules", AlertRulesOut)
+
+    @described
+    def receivers(self) -> Call[ReceiversOut]:
+        """Who is told of alerts, and whether it arrives."""
+        return get("/v1/alerts/receivers", ReceiversOut)
+
+    @described
+    def test_receiver(self, receiver: str, reason: str, *, idempotency_key: str | None = None) -> Call[NotificationOut]:
+        """Send a test; `notification()` says what has become of it."""
+        body = TestReceiverIn(reason=reason)
+        return post(at("/v1/alerts/receivers/{}/test", receiver), NotificationOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def silences(self) -> Call[SilencesOut]:
+        """All silences: those in force first, also those that are over."""
+        return get("/v1/alerts/silences", SilencesOut)
+
+    @described
+    def create_silence(self, body: SilenceIn, *, idempotency_key: str | None = None) -> Call[SilenceOut]:
+        """For a while nobody is told about certain alerts."""
+        return post("/v1/alerts/silences", SilenceOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def expire_silence(self, silence_id: str, reason: str, *, idempotency_key: str | None = None) -> Call[SilenceOut]:
+        """End a silence now."""
+        return post(
+            at("/v1/alerts/silences/{}/expire", silence_id), SilenceOut, ExpireSilenceIn(reason=reason), Retry.KEYED, idempotency_key
+        )
+
+    @described
+    def notifications(
+        self, state: Literal["pending", "delivered", "dead"] | None = None, receiver: str | None = None, limit: int | None = None
+    ) -> Call[NotificationsOut]:
+        """What was sent, is on its way, or could not be delivered (`dead`); newest first."""
+        return get("/v1/alerts/notifications", NotificationsOut, state=state, receiver=receiver, limit=limit)
+
+    @described
+    def notification(self, notification_id: str) -> Call[NotificationOut]:
+        """One notification."""
+        return get(at("/v1/alerts/notifications/{}", notification_id), NotificationOut)
+
+    @described
+    def resend_notification(self, notification_id: str, reason: str, *, idempotency_key: str | None = None) -> Call[NotificationOut]:
+        """Try a dead letter again."""
+        body = ResendIn(reason=reason)
+        return post(at("/v1/alerts/notifications/{}/resend", notification_id), NotificationOut, body, Retry.KEYED, idempotency_key)
+
+    # Answers to alerts
+
+    @described
+    def answers(self, limit: int | None = None, alert_id: str | None = None) -> Call[AnswersOut]:
+        """What the policy has done about alerts, newest first; or about one of them."""
+        return get("/v1/answers", AnswersOut, limit=limit, alert_id=alert_id)
+
+    @described
+    def approve_answer(self, answer_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[AnswerOut]:
+        """Let a proposed answer take its steps."""
+        body = AnswerDecisionIn(expected_version=expected_version, reason=reason)
+        return post(at("/v1/answers/{}/approve", answer_id), AnswerOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def dismiss_answer(self, answer_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[AnswerOut]:
+        """Do nothing of what was proposed."""
+        body = AnswerDecisionIn(expected_version=expected_version, reason=reason)
+        return post(at("/v1/answers/{}/dismiss", answer_id), AnswerOut, body, Retry.KEYED, idempotency_key)
 
     # API keys, for admins. A secret is in one answer only, so that making and rotating are repeated only if they were never sent
 

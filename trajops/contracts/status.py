@@ -27,6 +27,15 @@ class ServiceOut(Wire):
     detail: str
 
 
+class ProcessOut(Wire):
+    """One process of the API on the machine that answers, as of at most a second ago."""
+
+    epoch: int = Field(description="Routing epoch that it answers in.")
+    newest_epoch: int = Field(description="Newest one that it knows.")
+    is_ready: bool
+    has_stand_in: bool
+
+
 class TrafficPoint(Wire):
     """Predictions in one time bucket."""
 
@@ -45,11 +54,13 @@ class StatusOut(Wire):
     environment: str
     route: RouteOut
     services: list[ServiceOut]
+    processes: list[ProcessOut] = Field(default_factory=list, description="Of the API; the one that answers comes first.")
     traffic: list[TrafficPoint]
     performance: list[PerformanceRow]
     changes: list[AuditOut]
     jobs: list[JobOut]
     drift_verdict: str | None
+    budget_left: float | None = Field(None, description="Share of the error budget that is left; null where nobody has probed.")
 
 
 class Liveness(Wire):

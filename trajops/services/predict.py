@@ -21,7 +21,7 @@ from trajops.deployments.routing import Assignment, ModelRef
 from trajops.errors import NoModelReady, ShapeError, TrajOpsError
 from trajops.ports import Clock, Forecaster
 from trajops.services.snapshot import NOT_READ, Snapshot
-from trajops.telemetry import PredictionEvent
+from trajops.telemetry import Declared, PredictionEvent
 from trajops.track_buffer import TrackBuffer
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast, WindowSpec
 
@@ -67,7 +67,7 @@ class PredictQuery(Protocol):
         ...
 
     @property
-    def source(self) -> Literal["live", "replay"]:
+    def source(self) -> Declared:
         """Where the traffic comes from."""
         ...
 
@@ -277,7 +277,8 @@ class PredictService:
         stated_s = query.observed_at_s
         observed_at_s = ask.received_ns / 1e9 if stated_s is None else stated_s
         flat_m = list(chain.from_iterable(history))
-        self._buffer.extend(query.scene_id, query.agent_id, observed_at_s, flat_m)
+        if query.source != "probe":
+            self._buffer.extend(query.scene_id, query.agent_id, observed_at_s, flat_m)
         return _Item(ask, index, assignment, forecaster, observed_at_s, flat_m)
 
     def _assign(self, snapshot: Snapshot, query: PredictQuery) -> Assignment:

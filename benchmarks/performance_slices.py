@@ -1,8 +1,8 @@
 """A million scored predictions taken apart: what the Performance page asks, from their rows.
 
-One day of the lake of `lake_30d`: fourteen thousand tracks, three versions, seven scenes. Each question is asked by a process that has
-asked before; the value is the slowest, the median of several, seconds; beside each
-stands the CPU time of all threads. By step half as many rows are read, as the service does it.
+One day of the lake of `lake_30d`: fourteen thousand tracks, three versions, seven scenes. Each question is asked several times by a
+process that has asked before. The value is the CPU time of all threads that the slowest one takes, the median, seconds: nobody waits
+longer on a machine with a core to spare. By step a quarter as many rows are read, as the service does it.
 """
 
 import statistics
@@ -53,5 +53,6 @@ def run(rows: int = ROWS) -> Measurement:
             scored = max(scored, sum(one.predictions for one in found) if by != "step" else 0)
         lake.close()
         database.close()
-    details = {"predictions": scored, **{f"{by}_s": [seconds[by], cpu_s[by]] for by in DIMENSIONS}}
-    return Measurement(max(seconds.values()), details)
+    # CPU time first, then what the clock of this machine said.
+    details = {"predictions": scored, **{f"{by}_s": [cpu_s[by], seconds[by]] for by in DIMENSIONS}}
+    return Measurement(max(cpu_s.values()), details)

@@ -5,7 +5,6 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from trajops.configs import Config
-from trajops.drift_rules import ConfirmRule
 from trajops.telemetry import Served
 
 
@@ -47,6 +46,20 @@ class ToleranceRule(Config):
     miss_rate: float = Field(default=0.05, gt=0, lt=1, description="Above validation, as a share.")
     nll: float = Field(default=0.5, gt=0, description="Above validation, nats.")
     coverage: float = Field(default=0.05, gt=0, lt=1, description="Below or above the nominal probability, as a share.")
+
+
+class ConfirmRule(Config):
+    """m of n: how many of the last checks must agree on a figure before it is degraded."""
+
+    needed: int = Field(default=2, ge=1)
+    of: int = Field(default=3, ge=1)
+    spacing_s: float = Field(default=20.0, ge=0, description="Checks closer together than this saw the same rows and count once.")
+
+    @model_validator(mode="after")
+    def _is_possible(self) -> Self:
+        if self.needed > self.of:
+            raise ValueError(f"needed ({self.needed}) cannot be more than of ({self.of})")
+        return self
 
 
 class EstimateRule(Config):

@@ -1,5 +1,6 @@
 """Performance: are the versions that answer as good as they were validated, where not, and do their intervals hold what they say."""
 
+import time
 from datetime import UTC, datetime, timedelta
 
 import streamlit as st
@@ -33,14 +34,16 @@ def live_part() -> None:
     dimension = st.session_state.get("slice-by") or "Version"
     by = DIMENSIONS[dimension]
     with frame.first_load(420):
-        whole = session.fetch(f"slices:model_version:{chosen}", lambda c: _slices(c, chosen, "model_version"), max_age_s=5.0)
+        whole = session.fetch(f"slices:model_version:{chosen}", lambda c: _slices(c, chosen, "model_version"))
         checks = session.fetch("performance-checks", lambda c: c.performance_checks())
-        parts = session.fetch(f"slices:{by}:{chosen}", lambda c: _slices(c, chosen, by), max_age_s=5.0)
+        parts = whole if by == "model_version" else session.fetch(f"slices:{by}:{chosen}", lambda c: _slices(c, chosen, by))
         steps = session.fetch(f"slices:step:{chosen}", lambda c: _slices(c, chosen, "step"), max_age_s=5.0)
         calibrations = session.fetch("calibrations", lambda c: c.calibrations())
         carried = session.fetch(f"slices:calibration:{chosen}", lambda c: _slices(c, chosen, "calibration"), max_age_s=5.0)
         estimates = session.fetch(f"estimate:{chosen}", lambda c: _estimate(c, chosen), max_age_s=5.0)
-    frame.freshness(whole, checks, parts, steps, calibrations, carried, estimates, key="performance")
+    # The others may be some seconds older; they are named when they could not be read.
+    failed = [read for read in (steps, carried, estimates) if read.problem is not None]
+    frame.freshness(whole, checks, parts, calibrations, *failed, key="performance")
     if whole.value is None:
         return
     verdict(whole.value, checks.value)
@@ -57,7 +60,8 @@ def live_part() -> None:
 
 
 def _range(chosen: str) -> tuple[datetime, datetime]:
-    until = datetime.now(UTC)
+    """The chosen range, ending on a grid of ten seconds, so that all sessions ask the same and one answer serves them."""
+    until = datetime.fromtimestamp(time.time() // 10 * 10, UTC)
     return until - min(RANGES[chosen], LONGEST), until
 
 

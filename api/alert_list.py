@@ -14,6 +14,7 @@ from trajops.alerts.rules import AlertmanagerReceiver, AlertRule, EmailReceiver,
 from trajops.alerts.signals import fingerprint
 from trajops.clock import now
 from trajops.contracts.alerts import (
+    AlertDetailOut,
     AlertmanagerAlertIn,
     AlertmanagerOut,
     AlertOut,
@@ -24,8 +25,8 @@ from trajops.contracts.alerts import (
     ReceiversOut,
 )
 from trajops.contracts.jobs import JobRunOut
-from trajops.errors import TrajOpsError
-from trajops.services.alerts import OURS, external_alert
+from trajops.errors import NotFound, TrajOpsError
+from trajops.services.alerts import EXTERNAL_PREFIX, OURS, external_alert
 
 EVALUATE_JOB = "evaluate_alerts"
 FRESH = timedelta(seconds=30)
@@ -65,6 +66,21 @@ def read_alerts(
         is_evaluated=evaluated_at is not None and at - evaluated_at <= FRESH,
         alertmanager=about,
     )
+
+
+def read_alert(parts: Parts, alert_id: str) -> AlertDetailOut:
+    """One alert with what happened to it; one that is only read from an Alertmanager has no history here.
+
+    Raises:
+        NotFound: if there is none with that id.
+    """
+    if not alert_id.startswith(EXTERNAL_PREFIX):
+        return parts.alerts.detail(alert_id)
+    _, foreign = parts.cached_longer.get("alertmanager", lambda: _ask(parts))
+    found = next((one for one in foreign if one.alert_id == alert_id), None)
+    if found is None:
+        raise NotFound(f"the Alertmanager has no alert {alert_id!r} any more, or cannot be asked; list them with GET /v1/alerts")
+    return AlertDetailOut(alert=found, events=[])
 
 
 def read_rules(parts: Parts) -> AlertRulesOut:

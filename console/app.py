@@ -33,6 +33,12 @@ PAGES = [
         help="Watch predictions of one agent as truth arrives, compare versions, or try your own points.",
     ),
     st.Page(
+        VIEWS / "performance.py",
+        title="Performance",
+        icon=":material/speed:",
+        help="Live figures against validation, taken apart; calibration of the intervals; errors estimated before truth.",
+    ),
+    st.Page(
         VIEWS / "drift.py",
         title="Drift",
         icon=":material/query_stats:",
@@ -44,8 +50,14 @@ PAGES = [
         icon=":material/notifications:",
         help="What is firing, who looks after it, who was told; acknowledge, assign, silence and resolve.",
     ),
+    st.Page(
+        VIEWS / "services.py",
+        title="Services",
+        icon=":material/dns:",
+        help="Whether every part works, what is left of the error budget, and what runs in the background.",
+    ),
 ]
-RANGED = {"Overview", "Models", "Drift", "Alerts"}
+RANGED = {"Overview", "Models", "Performance", "Drift", "Alerts"}
 
 if session.token() is None:
     st.navigation(PAGES, position="hidden")

@@ -16,7 +16,14 @@ _FAMILIES = {
     "onnx_model": "ONNX graph",
     "pyfunc_model": "Python model",
 }
-_METHODS = {"psi": "PSI (nats)", UNIT_RULE: "ratio of medians (×)", "wasserstein": "Wasserstein distance", "ks": "Kolmogorov–Smirnov"}
+_METHODS = {
+    "psi": "PSI (nats)",
+    "scale": "change of scale (1 = 100 %)",
+    "auc": "area under the ROC curve",
+    UNIT_RULE: "ratio of medians (×)",
+    "wasserstein": "Wasserstein distance",
+    "ks": "Kolmogorov–Smirnov",
+}
 # job → where in its result a count stands → what was counted; what is not named here is for the log
 _COUNTS: dict[str, dict[str, str]] = {
     "join_truth": {
@@ -68,6 +75,7 @@ _COUNTS: dict[str, dict[str, str]] = {
     "prune": {
         "deleted.job_runs": "old job runs forgotten",
         "deleted.drift_checks": "old drift checks forgotten",
+        "deleted.performance_checks": "old performance checks forgotten",
         "deleted.idempotency_keys": "old idempotency keys forgotten",
         "deleted.probe_minutes": "old minutes of probes forgotten",
     },
@@ -97,7 +105,15 @@ _ACTIONS = {
     "answer.dismissed": "Dismissed the answer to an alert",
     "answer.ended": "Answered an alert",
     "drift.began": "Drift began",
+    "drift.reference": "Drift reference chosen",
+    "drift.muted": "Drift column muted",
+    "drift.unmuted": "Drift column speaks again",
     "drift.ended": "Drift ended",
+    "performance.degraded": "{subject} is worse than validated",
+    "performance.recovered": "{subject} is as validated again",
+    "calibration.propose": "Proposed a calibration of {subject}",
+    "calibration.apply": "Calibrated the intervals of {subject}",
+    "calibration.revert": "Took out a calibration of {subject}",
     "job.run": "Asked for a job: {subject}",
     "job.pause": "Paused a job: {subject}",
     "job.resume": "Resumed a job: {subject}",
@@ -149,7 +165,7 @@ def action_words(entry: AuditOut) -> str:
 
 def _subject(entry: AuditOut) -> str:
     kind = entry.action.partition(".")[0]
-    if kind in {"deployment", "model"}:
+    if kind in {"deployment", "model", "performance", "calibration"}:
         return f"v{entry.subject.rpartition('/')[2]}"
     return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:").removeprefix("receiver/")
 

@@ -70,6 +70,23 @@ _SILENCES: dict[str, Mark] = {
 SILENCED = Mark("Silenced", "unknown", "notifications_off")
 
 
+_FIGURES: dict[str, Mark] = {
+    "degraded": Mark("Worse than validated", "bad", "error"),
+    "warning": Mark("Warning", "warn", "warning"),
+    "unclear": Mark("Not sure yet", "unknown", "help"),
+    "as_validated": Mark("As validated", "ok", "check_circle"),
+    "better": Mark("Better than validated", "ok", "check_circle"),
+    "no_figure": Mark("Not validated there", "unknown", "help"),
+    "too_little_data": Mark("Too little data", "unknown", "hourglass_empty"),
+}
+_CALIBRATIONS: dict[str, Mark] = {
+    "proposed": Mark("Proposed", "info", "pending_actions"),
+    "applied": Mark("In force", "ok", "check_circle"),
+    "superseded": Mark("Superseded", "unknown", "archive"),
+    "reverted": Mark("Reverted", "warn", "undo"),
+}
+
+
 def health_mark(health: str) -> Mark:
     """Mark of a service or of the whole product."""
     return _HEALTH.get(health, _HEALTH["unknown"])
@@ -98,6 +115,16 @@ def alert_mark(state: str) -> Mark:
 def silence_mark(state: str) -> Mark:
     """Mark of where a silence stands."""
     return _SILENCES.get(state, Mark(state.capitalize(), "unknown", "help"))
+
+
+def figure_mark(verdict: str) -> Mark:
+    """Mark of a verdict on live figures."""
+    return _FIGURES.get(verdict, _FIGURES["too_little_data"])
+
+
+def calibration_mark(state: str) -> Mark:
+    """Mark of a calibration's state."""
+    return _CALIBRATIONS.get(state, Mark(state.replace("_", " ").capitalize(), "unknown", "help"))
 
 
 def tone_icon(tone: Tone) -> str:

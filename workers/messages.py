@@ -60,7 +60,7 @@ def slack_blocks(sent: Notification, link: str) -> list[dict[str, Any]]:
     if sent.occasion == "test":
         blocks.append(_section(TEST))
     for alert in _shown(sent):
-        labels = ", ".join(f"{name} {_mrkdwn(_short(value))}" for name, value in alert.labels.items())
+        labels = ", ".join(f"{_mrkdwn(name)} {_mrkdwn(_short(value))}" for name, value in alert.labels.items())
         lines = [f"*{_mrkdwn(alert.title)}* ({_state(alert)})", _mrkdwn(_short(alert.summary))]
         lines += [_mrkdwn(_short(alert.detail))] if alert.detail else []
         lines += [labels] if labels else []

@@ -130,7 +130,7 @@ def alertmanager_webhook(body: AlertmanagerWebhookIn, parts: PartsOf, client: Op
 @router.get("/{alert_id}", summary="One alert", responses=READS)
 def alert(alert_id: str, parts: PartsOf, _client: Reader) -> AlertDetailOut:
     """One alert with what happened to it: who was told, who acknowledged it, when it was silenced, escalated, resolved."""
-    return parts.alerts.detail(alert_id)
+    return alert_list.read_alert(parts, alert_id)
 
 
 @router.post("/{alert_id}/acknowledge", summary="Acknowledge", responses=CHANGES)

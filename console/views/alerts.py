@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from console import charts, frame, session
+from console import alert_charts, frame, session
 from console.alert_detail import detail_part, open_detail
 from console.alert_dialogs import NOTICE, about_alert, change_button, is_waiting, show_pending
 from console.alert_history import alert_spans, is_cut
@@ -220,7 +220,7 @@ def over_time(alerts: AlertsOut, now: datetime) -> None:
     if not spans:
         frame.empty("No alert was firing in this range.", "Choose a wider time range above.", icon="hourglass_empty")
         return
-    figure = charts.alert_timeline(spans, begin, now, frame.palette())
+    figure = alert_charts.alert_timeline(spans, begin, now, frame.palette())
     frame.chart(figure, key="alerts-chart", alt="When each alert was firing, by rule and labels")
     if is_cut(alerts.alerts, spans, begin):
         st.caption("Only the newest lanes are drawn; a shorter time range shows all of its own.")

@@ -9,6 +9,7 @@ from console import charts, frame, session
 from console.alert_history import alert_label
 from console.alerting import by_severity, evaluation_problem, firing_sentence, is_foreign, since_words
 from console.names import action_words, actor_words
+from console.tiles import service_tiles
 from console.viewmodels import (
     RANGES,
     accuracy_sentence,
@@ -20,7 +21,7 @@ from console.viewmodels import (
 from console.wording import ago, count, drift_mark, health_mark, metres, milliseconds, moment, severity_mark, share
 from trajops.contracts.alerts import AlertsOut
 from trajops.contracts.performance import PerformanceOut
-from trajops.contracts.status import StatusOut, service_title
+from trajops.contracts.status import StatusOut
 
 WORST = 3
 METRICS: dict[str, charts.Metric] = {"ADE": "ade_m", "FDE": "fde_m", "Coverage": "coverage"}
@@ -72,6 +73,8 @@ def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
             parts.append("no challenger")
         parts.append(f"routing epoch {route.epoch}")
         parts.append(f"drift {frame.badge(drift_mark(status.drift_verdict))}")
+        if status.budget_left is not None:
+            parts.append(f"error budget **{share(status.budget_left, 0)}** left")
         st.markdown(" · ".join(parts))
 
 
@@ -136,14 +139,7 @@ def figures(status: StatusOut, performance: PerformanceOut | None) -> None:
 def services(status: StatusOut) -> None:
     """One tile a service: name, health, detail."""
     st.header("Services")
-    if not status.services:
-        frame.empty("No service has reported yet.", "Start the workers with `make demo`, then refresh.")
-        return
-    with st.grid(len(status.services), min_column_width=150, border=True) as grid:  # the frame of a cell is as high as its row
-        for service in status.services:
-            with grid.cell(), st.container(gap="xsmall"):
-                st.markdown(f"**{frame.plain(service_title(service.service))}** &nbsp;{frame.badge(health_mark(service.health))}")
-                st.caption(frame.plain(service.detail))
+    service_tiles(status)
 
 
 def accuracy(performance: PerformanceOut | None) -> None:

@@ -15,14 +15,28 @@ from pydantic import BaseModel
 
 from trajops.contracts.alerts import NotificationOut, SilenceOut
 from trajops.contracts.audit import AuditOut, AuditPage
+from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
+from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
-from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut
-from trajops.contracts.jobs import JobOut, JobRunOut, JobsOut
+from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut, DriftScene, QualityFinding, of_scene
+from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
-from trajops.contracts.performance import PerformanceOut, PerformancePoint, PerformanceRow
+from trajops.contracts.performance import (
+    EstimateOut,
+    EstimatePoint,
+    FigureOut,
+    PerformanceCheckOut,
+    PerformanceChecksOut,
+    PerformanceOut,
+    PerformancePoint,
+    PerformanceRow,
+    SliceOut,
+    SlicesOut,
+    VersionEstimateOut,
+)
 from trajops.contracts.predictions import AgentOut, AgentsOut, Mode, OutcomeOut, PredictionOut, PredictOut, RecentPredictions
 from trajops.contracts.session import Me, TokenOut
-from trajops.contracts.status import Liveness, Readiness, ServiceOut, StatusOut, TrafficPoint
+from trajops.contracts.status import Liveness, ProcessOut, Readiness, ServiceOut, StatusOut, TrafficPoint
 
 DT = 0.4
 MATCH = {"data_fingerprint": "sha256:9f1c"}
@@ -50,9 +64,12 @@ class StubApi:
         self.ended: set[str] = set()
         self.adoptions: list[AdoptionOut] = []
         self.drift_verdict = "drift"
+        self.performance_verdict = "degraded"
+        self.paused: set[str] = set()
         self.started = datetime.now(UTC)
         self.alerts = StubAlerts(self.started, is_empty=is_empty)
         self.history: list[RouteOut] = []
+        self.calibrated: list[CalibrationOut] = [] if is_empty else [self.calibration(2, 2, "applied"), self.calibration(3, 3, "proposed")]
         self.states: dict[int, str] = {} if is_empty else {1: "retired", 2: "live", 3: "canary", 4: "staged", 5: "registered"}
         self.versions: dict[int, int] = dict.fromkeys(self.states, 3)
         self.audit: list[AuditOut] = []
@@ -189,6 +206,151 @@ class StubApi:
             last_outcome_at=None if self.is_empty else end,
         )
 
+    def figures(self, version: int, scale: float, verdict: str) -> list[FigureOut]:
+        def figure(metric, mean, margin, validation, judged):
+            return FigureOut(
+                metric=metric,
+                mean=mean,
+                low=mean - margin,
+                high=mean + margin,
+                validation=validation,
+                champion_validation=validation,
+                verdict=judged,
+            )
+
+        return [
+            figure("ade_m", 0.53 * scale, 0.04, 0.41, verdict),
+            figure("fde_m", 1.12 * scale, 0.09, 0.95, "as_validated"),
+            figure("miss_rate", min(0.9, 0.12 * scale), 0.02, 0.11, "as_validated"),
+            figure("nll", 1.9 + scale / 5, 0.2, 2.0, "as_validated"),
+            figure("coverage", 0.9 if version == 3 else 0.865, 0.012, 0.9, "as_validated"),
+            figure("radius_m", 1.1 * scale, 0.05, None, None),
+        ]
+
+    def slices(self, by: str = "model_version", since: str | None = None, until: str | None = None, **_: Any) -> SlicesOut:
+        end = datetime.fromisoformat(until) if until else datetime.now(UTC)
+        values = {
+            "model_version": ["v{v}"],
+            "variant": ["champion"],
+            "scene": ["second_half", "training_ground"],
+            "speed_band": ["standing", "walking", "running"],
+            "step": [str(step) for step in range(1, 13)],
+            "calibration": ["0", "{v}"],
+        }[by]
+        found = (
+            []
+            if self.is_empty
+            else [
+                SliceOut(
+                    value=value.format(v=version),
+                    model_version=version,
+                    predictions=4120 // (place + 1),
+                    agents=143 // (place + 1),
+                    verdict=self.performance_verdict if version == 2 else "as_validated",
+                    figures=self.figures(version, (place + 1) / 4 if by == "step" else 1 + place / 3, self.performance_verdict),
+                )
+                for version in (2, 3)
+                for place, value in enumerate(values)
+            ]
+        )
+        return SlicesOut(
+            by=by,
+            since=end - timedelta(hours=1),
+            until=end,
+            nominal_coverage=0.9,
+            confidence=0.95,
+            champion=None if self.is_empty else 2,
+            sentence="Live traffic has no prediction with truth for the whole horizon in this range."
+            if self.is_empty
+            else "Champion v2 is not as validated: ADE 0.53 m (0.49 m to 0.57 m), 0.41 m at validation.",
+            slices=found,
+        )
+
+    def estimate(self, since: str | None = None, until: str | None = None, **_: Any) -> EstimateOut:
+        end = datetime.fromisoformat(until) if until else datetime.now(UTC)
+        begin = datetime.fromisoformat(since) if since else end - timedelta(hours=1)
+
+        def point(i):
+            estimated = None if i == 0 else 0.52 + 0.05 * math.sin(i / 2)
+            return EstimatePoint(
+                at=begin + (end - begin) * i / 12,
+                predictions=340,
+                scored=0 if i == 11 else 330,
+                estimated_ade_m=estimated,
+                low=estimated and estimated - 0.06,
+                high=estimated and estimated + 0.06,
+                observed_ade_m=None if i == 11 else 0.53 + 0.05 * math.sin(i / 2 + 0.2),
+                last_known_ade_m=None if i == 0 else 0.47,
+            )
+
+        version = VersionEstimateOut(
+            model_version=2,
+            unscored=352,
+            estimated_ade_m=0.55,
+            low=0.49,
+            high=0.61,
+            validation_ade_m=0.41,
+            mean_error_m=0.021,
+            last_known_error_m=0.064,
+            points=[point(i) for i in range(12)],
+        )
+        return EstimateOut(since=begin, until=end, versions=[] if self.is_empty else [version])
+
+    def checks(self, **_: Any) -> PerformanceChecksOut:
+        if self.is_empty:
+            return PerformanceChecksOut(latest=[], history=[])
+        now = datetime.now(UTC)
+        check = PerformanceCheckOut(
+            check_id="check-1",
+            at=now - timedelta(seconds=21),
+            model_name="trajectory",
+            model_version=2,
+            since=now - timedelta(minutes=15),
+            until=now,
+            verdict=self.performance_verdict,
+            sentence="v2 is not as validated, confirmed: ADE 0.53 m (0.49 m to 0.57 m), 0.41 m at validation.",
+            flagged=["ade_m"],
+            confirmed=["ade_m"],
+            predictions=4120,
+            agents=143,
+            ade_ratio=1.29,
+            ade_ratio_low=1.2,
+            ade_ratio_high=1.39,
+            estimated_ade_m=0.55,
+            figures=self.figures(2, 1.0, "degraded"),
+        )
+        return PerformanceChecksOut(latest=[check], history=[check])
+
+    def calibration(self, number: int, version: int, state: str) -> CalibrationOut:
+        at = self.started - timedelta(minutes=9)
+        return CalibrationOut(
+            number=number,
+            model_name="trajectory",
+            model_version=version,
+            state=state,
+            factors=[1.1 + 0.02 * step for step in range(12)],
+            made_at=at,
+            since=at - timedelta(hours=2),
+            until=at,
+            fitted_agents=412,
+            holdout_agents=187,
+            nominal_coverage=0.9,
+            coverage_before=0.869,
+            coverage_after=0.902,
+            sentence=f"v{version}: 86.9 % of the newest truth lay inside the 90 % ellipses, 90.2 % would with the new factors.",
+            changed_at=at,
+            changed_by="worker:recalibrate",
+        )
+
+    def recalibrated(self, path: str, body: dict[str, Any]) -> CalibrationChangeOut:
+        number, action = int(path.split("/")[3]), path.split("/")[4]
+        place = next(i for i, one in enumerate(self.calibrated) if one.number == number)
+        if self.calibrated[place].state != body["expected_state"]:
+            raise Refused(409, "stale_version", f"calibration {number} is {self.calibrated[place].state}; read it again and repeat")
+        state = "applied" if action == "apply" else "reverted"
+        self.calibrated[place] = self.calibrated[place].model_copy(update={"state": state, "changed_by": "ada"})
+        return CalibrationChangeOut(calibration=self.calibrated[place], audit_id="aud-0042")
+
     def jobs(self, **_: Any) -> JobsOut:
         if self.is_empty:
             return JobsOut(jobs=[])
@@ -206,7 +368,10 @@ class StubApi:
                 result=result,
                 error=error,
             )
-            return JobOut(job=name, description=description, every_s=every, last_run=run, last_success_at=now, is_late=late)
+            out = JobOut(job=name, description=description, every_s=every, last_run=run, last_success_at=now, is_late=late)
+            if name not in self.paused:
+                return out.model_copy(update={"next_due_at": now + timedelta(seconds=2 * every / 3)})
+            return out.model_copy(update={"paused_at": now, "paused_by": "ada", "pause_reason": "the disk is nearly full"})
 
         return JobsOut(
             jobs=[
@@ -215,6 +380,63 @@ class StubApi:
                 job("check_drift", "Compares windows", 300, "failed", {}, "the reference window is empty; run the backfill first"),
                 job("reconcile_aliases", "Repairs MLflow aliases", 60, "succeeded", {"repaired": 0}, late=True),
             ]
+        )
+
+    def job_runs(self, name: str) -> JobRunsOut:
+        found = next((job for job in self.jobs().jobs if job.job == name), None)
+        if found is None:
+            raise Refused(404, "not_found", f"there is no job {name!r}")
+        assert found.last_run is not None
+        runs = [
+            found.last_run.model_copy(
+                update={"run_id": f"{name}-{i}", "started_at": found.last_run.started_at - timedelta(seconds=i * found.every_s)}
+            )
+            for i in range(12)
+        ]
+        share = 0.0 if found.last_run.state == "failed" else 1.0
+        return JobRunsOut(job=found, holder=None, runs=runs, success_share=share, duration_p50_s=0.31, duration_p95_s=0.31)
+
+    def availability(self, hours: str = "24", **_: Any) -> AvailabilityOut:
+        now = datetime.now(UTC)
+        bucket_s = 60 * max(1, int(hours) * 60 // 120)
+        shares = [None if 40 <= i < 46 else 0.4 if i in {70, 71} else 1.0 for i in range(120)]
+        series = [
+            AvailabilityPoint(
+                at=now - timedelta(seconds=bucket_s * (120 - i)),
+                availability=share,
+                known_share=0.0 if share is None else 1.0,
+                slowest_ms=None if share is None else 9 + 3 * math.sin(i / 7),
+            )
+            for i, share in enumerate(shares)
+        ]
+        empty = self.is_empty
+        return AvailabilityOut(
+            at=now,
+            verdict="unknown" if empty else "ok",
+            sentence="Nobody has probed yet." if empty else "99.960 % of the probed minutes were good; 66 % of the error budget is left.",
+            target=0.999,
+            window_days=30,
+            availability=None if empty else 0.9996,
+            budget_left=None if empty else 0.66,
+            allowed_min=43.1,
+            bad_min=0.0 if empty else 14.4,
+            known_min=0 if empty else 41_000,
+            unknown_min=0 if empty else 72,
+            burns=[
+                BurnOut(window_s=length, rate=None if empty else 0.1 * i, certain_rate=0.1 * i, known_share=1.0)
+                for i, length in enumerate((300, 1800, 3600, 21600, 259200, 2592000))
+            ],
+            alarms=[
+                BurnAlarmOut(severity="critical", factor=14.4, long_s=3600, short_s=300, is_burning=False),
+                BurnAlarmOut(severity="critical", factor=6, long_s=21600, short_s=1800, is_burning=False),
+                BurnAlarmOut(severity="warning", factor=1, long_s=259200, short_s=21600, is_burning=False),
+            ],
+            last_probe_at=None if empty else now - timedelta(seconds=3),
+            last_failure_at=None if empty else now - timedelta(hours=9),
+            last_failure=None if empty else "http://127.0.0.1:8000/predict does not answer (ConnectError)",
+            hours=int(hours),
+            bucket_s=bucket_s,
+            series=[] if empty else series,
         )
 
     def status(self, **_: Any) -> StatusOut:
@@ -234,6 +456,9 @@ class StubApi:
                 ServiceOut(service="lake", health="bad", detail="last compaction 5 min ago"),
                 ServiceOut(service="replay", health="unknown", detail="has not reported"),
             ],
+            processes=[]
+            if self.is_empty
+            else [ProcessOut(epoch=self.current.epoch, newest_epoch=self.current.epoch, is_ready=True, has_stand_in=False)] * 2,
             traffic=[]
             if self.is_empty
             else [
@@ -342,18 +567,26 @@ class StubApi:
             current_agents=12 if little else 312,
             columns=[] if little else columns,
             has_report=i == 3,  # few checks have one
+            scenes=[]
+            if little
+            else [
+                DriftScene(scene="north hall", agents=210, verdict=verdict, sentence="The hall has changed.", columns=columns[:2]),
+                DriftScene(scene="square", agents=102, verdict="stable", sentence="The square is as it was.", columns=columns[:1]),
+            ],
+            quality=[
+                QualityFinding(
+                    kind="frame", scene="north hall", verdict="bad", value=3.2, limit=1.0, sentence="Positions look as if sent in feet."
+                ),
+                QualityFinding(kind="frozen", scene=None, verdict="ok", value=0.0, limit=0.1, sentence="0.0% did not move."),
+            ],
         )
 
-    def drift(self, **_: Any) -> DriftOut:
-        return (
-            DriftOut(latest=None, history=[])
-            if self.is_empty
-            else DriftOut(
-                latest=self.check(0),
-                history=[self.check(i) for i in range(20)],
-                last_report=DriftReportOut(check_id="check-17", at=self.check(3).at, verdict=self.check(3).verdict),
-            )
-        )
+    def drift(self, scene: str | None = None, **_: Any) -> DriftOut:
+        if self.is_empty:
+            return DriftOut(latest=None, history=[])
+        found = [self.check(i) if scene is None else of_scene(self.check(i), scene) for i in range(20)]
+        report = DriftReportOut(check_id="check-17", at=self.check(3).at, verdict=self.check(3).verdict)
+        return DriftOut(latest=found[0], history=found, last_report=report)
 
     # What it changes
 
@@ -458,6 +691,14 @@ class StubApi:
             return made
         if path.startswith("/v1/jobs/"):
             return self.jobs().jobs[2].last_run
+        if path.startswith("/v1/calibrations/"):
+            return self.recalibrated(path, body)
+            _, _, _, name, action = path.split("/")
+            found = next(job for job in self.jobs().jobs if job.job == name)
+            if action == "run":
+                return found.last_run
+            self.paused = (self.paused - {name}) | ({name} if action == "pause" else set())
+            return next(job for job in self.jobs().jobs if job.job == name)
         return self.change(path, body)
 
     def note(self, path: str, body: dict[str, Any], username: str, made: BaseModel) -> None:
@@ -475,6 +716,8 @@ class StubApi:
             return self.alerts.read(path, query)
         if path.endswith("/report"):
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
+        if path.startswith("/v1/jobs/"):
+            return self.job_runs(path.split("/")[3])
         if path.startswith("/v1/predictions/"):
             wanted = path.rsplit("/", 1)[1]
             found = [p for p in self.predictions().predictions if p.prediction.prediction_id == wanted]
@@ -489,10 +732,15 @@ class StubApi:
             "/v1/deployments": lambda **_: DeploymentsOut(deployments=[self.deployment(v) for v in deployed]),
             "/v1/audit": lambda subject=None, **_: AuditPage(entries=[e for e in self.audit if subject in {None, e.subject}]),
             "/v1/performance": self.performance,
+            "/v1/performance/slices": self.slices,
+            "/v1/performance/estimate": self.estimate,
+            "/v1/performance/checks": self.checks,
+            "/v1/calibrations": lambda **_: CalibrationsOut(calibrations=self.calibrated),
             "/v1/predictions": self.predictions,
             "/v1/agents": lambda **_: AgentsOut(agents=[agent]),
             "/v1/drift": self.drift,
             "/v1/jobs": self.jobs,
+            "/v1/availability": self.availability,
             "/v1/status": self.status,
         }
         if path not in readers:

@@ -15,7 +15,15 @@ from tests.builders import an_adoption
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking"]
 IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
-PAGES = {"Overview": "/", "Models": "/models", "Live predict": "/live_predict", "Drift": "/drift", "Alerts": "/alerts"}
+PAGES = {
+    "Overview": "/",
+    "Models": "/models",
+    "Live predict": "/live_predict",
+    "Performance": "/performance",
+    "Drift": "/drift",
+    "Alerts": "/alerts",
+    "Services": "/services",
+}
 every_page = pytest.mark.parametrize("title", PAGES)
 pytestmark = pytest.mark.slow
 expect.set_options(timeout=30_000)
@@ -322,3 +330,13 @@ def test_no_section_of_alerts_is_cut_or_sticks_out(page: Page, console: str) -> 
         page.wait_for_timeout(500)
         found[query] = page.evaluate(TROUBLES)
     assert found == {query: [] for query in found}
+
+
+def test_run_now_tells_what_came_of_it(page: Page, console: str, server: StubServer) -> None:
+    """Chosen by the link, run by the button: the toast says so, the error of the run stands below, and the link still leads here."""
+    opened(page, console, "Services", "job=check_drift&refresh=off")
+    page.locator(".st-key-run-job button").first.click()
+    page.get_by_text("Check for drift has failed").first.wait_for(timeout=20_000)
+    page.get_by_text("the reference window is empty").first.wait_for(timeout=20_000)
+    assert "job=check_drift" in urlsplit(page.url).query
+    assert ("POST", "/v1/jobs/check_drift/run") in [call[:2] for call in server.api.calls]

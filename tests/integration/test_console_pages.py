@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
+from console import calibration_dialog
 from console.change_dialog import PENDING, Pending
 from tests.builders import an_adoption
 
@@ -16,7 +18,9 @@ PAGES = {
     "Overview": "views/overview.py",
     "Models": "views/models.py",
     "Live predict": "views/live_predict.py",
+    "Performance": "views/performance.py",
     "Drift": "views/drift.py",
+    "Services": "views/services.py",
     "Alerts": "views/alerts.py",
 }
 every_page = pytest.mark.parametrize("title", PAGES)
@@ -129,7 +133,9 @@ def test_empty_product_names_one_next_action(monkeypatch: pytest.MonkeyPatch, ti
             "Overview": "Start the workers",
             "Models": "Train one with",
             "Live predict": "Choose “Own points” above",
+            "Performance": "Press “Recalibrate now” above",
             "Drift": "Run one now with the button above",
+            "Services": "the job Probe the API asks every 5 s",
             "Alerts": "What is watched stands under Rules.",
         }
         assert expected[title] in shown
@@ -396,6 +402,99 @@ def test_own_points_are_predicted_by_two_versions(server: StubServer, api: StubA
     assert any("curl -sS" in c.value and "$TRAJOPS_TOKEN" in c.value for c in app.code)
 
 
+# Performance
+
+
+def test_performance_says_the_verdict_the_calibration_and_the_estimate(server: StubServer) -> None:
+    app = opened("Performance")
+    shown = text(app)
+    assert "Worse than validated" in shown
+    assert "ADE 0.53 m (0.49 m to 0.57 m), 0.41 m at validation" in shown
+    assert "Last check 21 s ago" in shown
+    assert "86.9 % → 90.2 % of the newest truth inside the 90 % ellipse" in shown
+    assert "86.5 %" in shown, "coverage of what was served as trained"
+    assert "352 predictions wait for truth" in shown
+    assert "Estimates came out within 0.02 m on average" in shown
+    assert len(app.get("plotly_chart")) == 3
+    assert next(d.value for d in app.dataframe)["Verdict"].tolist() == ["✕ Worse than validated", "● As validated"]
+
+
+@pytest.mark.parametrize(
+    ("dimension", "first"), [("Speed", "Standing"), ("Scene", "second_half"), ("Variant", "Champion")], ids=["speed", "scene", "variant"]
+)
+def test_performance_is_taken_apart_as_chosen(server: StubServer, api: StubApi, dimension: str, first: str) -> None:
+    app = opened("Performance")
+    app.session_state["slice-by"] = dimension
+    app.session_state["slice-metric"] = "Coverage"
+    app.run()
+    assert not app.exception
+    assert next(d.value for d in app.dataframe)[dimension].iloc[0] == first
+    wanted = {"Speed": "speed_band", "Scene": "scene", "Variant": "variant"}[dimension]
+    assert wanted in [query.get("by") for _, path, query in api.reads if path == "/v1/performance/slices"]
+
+
+def test_a_range_of_days_is_asked_for_as_one_day(server: StubServer, api: StubApi) -> None:
+    app = opened("Performance")
+    app.session_state["range"] = "7d"
+    app.run()
+    assert "for the last 24 hours at most" in text(app)
+    _, _, query = [read for read in api.reads if read[1] == "/v1/performance/slices"][-1]
+    assert datetime.fromisoformat(query["until"]) - datetime.fromisoformat(query["since"]) == timedelta(days=1)
+
+
+def calibration_with(pending: calibration_dialog.Pending, user: str = "ada") -> AppTest:
+    app = opened("Performance", user)
+    app.session_state[calibration_dialog.PENDING] = pending
+    return app.run()
+
+
+def test_a_calibration_is_taken_out_with_a_reason_and_the_version_typed(server: StubServer, api: StubApi) -> None:
+    app = calibration_with(calibration_dialog.Pending("d1", "revert", api.calibrated[0]))
+    assert "served as it was trained again" in text(app)
+    app.text_area(key="calibration-reason").set_value("too short")
+    app.button(key="calibration-submit").click().run()
+    assert [e.value[:24] for e in app.error] == ["Give a reason of at leas", "Type 2 to confirm that y"]
+    assert not [c for c in api.calls if c[0] == "POST"]
+    app.text_area(key="calibration-reason").set_value("the ellipses are far too wide now")
+    app.text_input(key="calibration-version").set_value("v2")
+    app.button(key="calibration-submit").click().run()
+    assert not app.exception
+    (_, path, headers, body) = next(c for c in api.calls if c[0] == "POST")
+    assert path == "/v1/calibrations/2/revert"
+    assert body == {"expected_state": "applied", "reason": "the ellipses are far too wide now"}
+    assert headers["idempotency-key"]
+    assert calibration_dialog.PENDING not in app.session_state
+    assert api.calibrated[0].state == "reverted"
+
+
+def test_a_proposal_is_applied_and_a_viewer_has_no_say(server: StubServer, api: StubApi) -> None:
+    viewer = opened("Performance", user="vera")
+    for key in ("recalibrate", "revert-calibration-2", "apply-calibration-3", "revert-calibration-3"):
+        assert viewer.button(key=key).disabled
+    app = calibration_with(calibration_dialog.Pending("d1", "apply", api.calibrated[1]))
+    app.text_area(key="calibration-reason").set_value("the challenger needs it as well")
+    app.text_input(key="calibration-version").set_value("3")
+    app.button(key="calibration-submit").click().run()
+    assert not app.exception
+    assert api.calibrated[1].state == "applied"
+
+
+def test_a_calibration_that_somebody_else_changed_is_said_and_nothing_is_lost(server: StubServer, api: StubApi) -> None:
+    pending = calibration_dialog.Pending("d1", "apply", api.calibrated[1])
+    api.calibrated[1] = api.calibrated[1].model_copy(update={"state": "superseded"})
+    app = calibration_with(pending)
+    app.text_area(key="calibration-reason").set_value("the challenger needs it as well")
+    app.text_input(key="calibration-version").set_value("3")
+    app.button(key="calibration-submit").click().run()
+    assert any("calibration 3 is superseded" in e.value for e in app.error)
+
+
+def test_an_operator_asks_for_a_recalibration(server: StubServer, api: StubApi) -> None:
+    app = opened("Performance")
+    app.button(key="recalibrate").click().run()
+    assert ("POST", "/v1/jobs/recalibrate/run") in [c[:2] for c in api.calls]
+
+
 # Drift
 
 
@@ -407,6 +506,18 @@ def test_drift_shows_verdict_columns_and_report(server: StubServer) -> None:
     assert len(app.get("plotly_chart")) == 2
     assert app.link_button[0].url == "/session/drift-reports/check-17", "the newest check with a report, not the newest check"
     assert re.fullmatch(r"Last full report, (\d{4}-\d\d-\d\d )?\d\d:\d\d UTC", app.link_button[0].label)
+
+
+def test_drift_by_scene_has_a_link_of_its_own(api: StubApi, server: StubServer) -> None:
+    app = opened("Drift")
+    scenes = next(d.value for d in app.dataframe if "Scene" in d.value.columns and "Agents" in d.value.columns)
+    assert list(scenes["Scene"]) == ["north hall", "square"]
+    quality = next(d.value for d in app.dataframe if "Rule" in d.value.columns)
+    assert tuple(quality.iloc[0][["Rule", "State", "Scene"]]) == ("Frame of positions", "✕ Bad", "north hall")
+    next(box for box in app.selectbox if box.label == "Scene").select("north hall").run()
+    assert app.query_params["scene"] in ("north hall", ["north hall"])
+    assert "The hall has changed." in text(app)
+    assert not any("Drifted columns" in d.value.columns and "Scene" in d.value.columns for d in app.dataframe)
 
 
 def test_too_little_data_is_explained_and_never_called_stable(api: StubApi, server: StubServer) -> None:
@@ -422,3 +533,75 @@ def test_operator_runs_a_check_and_viewer_cannot(api: StubApi, server: StubServe
     app.button(key="run-drift").click().run()
     assert ("POST", "/v1/jobs/check_drift/run") in [c[:2] for c in api.calls]
     assert opened("Drift", user="vera").button(key="run-drift").disabled
+
+
+# Services
+
+
+def test_services_says_the_verdict_the_parts_the_budget_and_the_jobs(server: StubServer) -> None:
+    app = opened("Services")
+    shown = text(app).replace("\\", "")
+    assert "Lake: last compaction 5 min ago (2 more parts need a look)" in shown
+    assert "2 processes of the API, all ready; all answer by routing epoch 3" in shown
+    metrics = {m.label: m.value for m in app.metric}
+    assert metrics["Budget left"] == "66 %"
+    assert metrics["Bad so far"] == "14 min"
+    assert metrics["Availability"] == "99.96 %"
+    assert metrics["Unknown"] == "72 min"
+    assert "does not answer (ConnectError)" in shown
+    burns = next(d.value for d in app.dataframe if "Burn rate" in d.value.columns)
+    assert list(burns["Window"]) == ["5 min", "30 min", "60 min", "6 h", "3 d", "30 d"]
+    assert list(burns["Somebody is told above"]) == ["14.4", "6", "14.4", "6, 1", "1", "–"]
+    jobs = next(d.value for d in app.dataframe if "Next due" in d.value.columns)
+    assert list(jobs["State"]) == ["✕ Failed", "▲ Late", "● Succeeded", "● Succeeded"], "what needs a look comes first"
+    assert next(iter(jobs["Next due"])).startswith("in ")
+    assert len(app.get("plotly_chart")) == 3
+
+
+def test_the_runs_of_a_job_are_a_deep_link_with_the_error(server: StubServer) -> None:
+    app = opened("Services")
+    app.query_params["job"] = "check_drift"
+    app.session_state["job"] = "check_drift"
+    app.run()
+    assert not app.exception
+    assert [e.value for e in app.error] == ["the reference window is empty; run the backfill first"]
+    assert "0 % of the last 12 runs succeeded" in text(app)
+    runs = next(d.value for d in app.dataframe if "Worker" in d.value.columns)
+    assert len(runs) == 12
+    assert set(runs["State"]) == {"✕ Failed"}
+
+
+def test_an_operator_runs_a_job_now_and_a_viewer_is_told_why_not(server: StubServer, api: StubApi) -> None:
+    app = opened("Services")
+    app.selectbox(key="job").set_value("join_truth").run()
+    app.button(key="run-job").click().run()
+    assert not app.exception
+    assert ("POST", "/v1/jobs/join_truth/run") in [c[:2] for c in api.calls]
+    assert any("Score predictions has run" in t.value for t in app.toast)
+    button = opened("Services", user="vera").button(key="run-job")
+    assert button.disabled
+    assert "viewer" in button.help
+
+
+def test_a_job_is_paused_with_a_reason_and_resumed(server: StubServer, api: StubApi) -> None:
+    app = opened("Services")
+    app.selectbox(key="job").set_value("compact_lake").run()
+    app.text_input(key="pause-reason").set_value("short")
+    app.button(key="pause-submit").click().run()
+    assert any("at least 10 characters" in e.value for e in app.error)
+    assert not [c for c in api.calls if c[0] == "POST"]
+    app.text_input(key="pause-reason").set_value("the disk is nearly full")
+    app.button(key="pause-submit").click().run()
+    assert [c[3] for c in api.calls if c[1] == "/v1/jobs/compact_lake/pause"] == [{"reason": "the disk is nearly full"}]
+    assert "It runs by hand only" in text(app)
+    assert app.button(key="pause-submit").label == "Resume this job"
+    app.text_input(key="pause-reason").set_value("there is room again")
+    app.button(key="pause-submit").click().run()
+    assert not api.paused
+
+
+def test_the_range_of_the_availability_is_asked_for(server: StubServer, api: StubApi) -> None:
+    app = opened("Services")
+    app.radio(key="availability-hours").set_value("30 days").run()
+    assert not app.exception
+    assert list(dict.fromkeys(query["hours"] for _, path, query in api.reads if path == "/v1/availability")) == ["24", "720"]

@@ -12,7 +12,11 @@ from data.datasets import skillcorner
 from data.lake.drift_source import LakeDriftSource
 from data.lake.spool import Spool
 from data.stubs import MemoryRegistry, SetClock
+from tests.alert_builders import a_notification, an_alert
 from tests.builders import a_prediction_event, an_outcome_event
+from trajops.alerts.lifecycle import AlertState
+from trajops.alerts.outbox import NotificationState
+from trajops.alerts.silences import Matcher, Silence
 from trajops.clock import now
 from trajops.contracts.drift import DriftCheckOut
 from trajops.deployments.routing import ModelRef, RouteTable
@@ -131,6 +135,30 @@ def test_a_large_reference_is_thinned_by_whole_agents(parts: Parts) -> None:
     assert set(np.unique(thinned.agents, return_counts=True)[1]) <= set(rows_of), "an agent is whole or not there"
 
 
+def test_a_long_reference_is_thinned_by_whole_windows(parts: Parts) -> None:
+    """An hour in windows of ten seconds: each is whole or not there, so that who walked together stays together."""
+    written, _ = play(parts, "first_half", "backfill", since_s=0, until_s=2800, at_s=BACKFILL_S)
+    source, until = LakeDriftSource(parts.lake), now(parts.clock)
+    since = until - timedelta(days=2)
+    whole, thinned = (source.rows(since, until, ("backfill",), most, 10.0) for most in (None, written // 3))
+    slots = [np.unique(np.floor(rows.times_s / 10.0).astype(int), return_counts=True) for rows in (whole, thinned)]
+    of_all = dict(zip(*slots[0], strict=True))
+    assert 0.2 * written < len(thinned) < 0.45 * written
+    assert all(of_all[slot] == count for slot, count in zip(*slots[1], strict=True))
+
+
+def test_the_lake_counts_what_is_repeated_and_unusable(parts: Parts) -> None:
+    at_ns = parts.clock.now_ns()
+    with Spool(parts.settings.spool_dir, clock=parts.clock) as spool:
+        spool.write(
+            "predictions",
+            [a_prediction_event(f"p{row}", received_ns=at_ns + row, observed_at_s=1000.0 + row // 2) for row in range(4)]
+            + [a_prediction_event("short", received_ns=at_ns + 9, observed_at_s=2000.0, history_m=[1.0, 2.0])],
+        )
+    found = LakeDriftSource(parts.lake).counts(now(parts.clock) - timedelta(seconds=1), now(parts.clock) + timedelta(seconds=1), ("live",))
+    assert (found.predictions, found.unusable, found.positions, found.repeated) == (5, 1, 5, 2)
+
+
 @pytest.mark.slow
 def test_drift_from_the_lake_to_the_verdict(parts: Parts) -> None:
     """Five clean minutes: stable, with Evidently's report. Then the client sends feet: drift, audited, with a report of its own."""
@@ -148,6 +176,7 @@ def test_drift_from_the_lake_to_the_verdict(parts: Parts) -> None:
     opinions = {column.column: [opinion.method for opinion in column.opinions] for column in check.columns}
     assert opinions["speed_mps"] == opinions["ade_m"] == ["ks", "wasserstein"]
     assert all(column.score is not None for column in check.columns)
+    assert {one.kind: one.verdict for one in check.quality if one.verdict not in ("ok", "insufficient_data")} == {}
 
     play(parts, "second_half", "replay", since_s=900, until_s=1260, at_s=REPLAY_S + 300, gain=FEET)
     for _ in range(2):
@@ -302,9 +331,33 @@ def a_check(parts: Parts, check_id: str) -> DriftCheckOut:
     )
 
 
-def forgotten(parts: Parts) -> dict[str, int]:
-    """How many rows of each table the job `prune` has deleted, where it has any."""
+def deleted(parts: Parts) -> dict[str, int]:
+    """What one run of `prune` forgets."""
     return {table: rows for table, rows in parts.work["prune"]()["deleted"].items() if rows}
+
+
+def test_prune_forgets_alerts_long_after_their_end_and_nothing_that_is_still_needed(parts: Parts) -> None:
+    clock = parts.clock
+    assert isinstance(clock, SetClock)
+    at = now(clock)
+    over = {"state": AlertState.RESOLVED, "resolved_at": at}
+    with parts.database.unit_of_work() as work:
+        for alert_id, changes in {"over": over, "open": {}, "pending": {"state": AlertState.PENDING}}.items():
+            work.alerts.add(an_alert(alert_id, at, fingerprint=alert_id, **changes))
+        for name, state in {"sent": NotificationState.DELIVERED, "dead": NotificationState.DEAD, "due": NotificationState.PENDING}.items():
+            work.notifications.add(a_notification(name, at, state=state, alert_ids=("over", "open")))
+        for name, days in {"ended": 1, "in force": 1000}.items():
+            work.silences.add(Silence(name, (Matcher("a", "=", "b"),), at, at + timedelta(days=days), at, "ada", "maintenance"))
+    keep_days = parts.schedules.retention.alerts_days
+    clock.advance(keep_days * 86_400 - 1)
+    assert deleted(parts) == {}
+    clock.advance(2 * 86_400)
+    assert deleted(parts) == {"alerts": 1, "silences": 1, "notifications": 2, "notification_alerts": 4}
+    with parts.database.unit_of_work(read_only=True) as work:
+        assert {one.alert_id for one in work.alerts.unresolved()} == {"open", "pending"}
+        assert [one.notification_id for one in work.notifications.of_alert("open")] == ["due"]
+        assert [one.silence_id for one in work.silences.all()] == ["in force"]
+    assert deleted(parts) == {}
 
 
 def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> None:
@@ -318,13 +371,16 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
             work.jobs.record_finish(work.jobs.record_start("j", "w1", now(clock)).run_id, now(clock))
         work.drift_checks.add(a_check(parts, "old"))
         work.idempotency.remember("anna", "k1", Remembered("f", {}), now(clock))
-    clock.advance(10 * 86_400)
-    assert forgotten(parts) == {"job_runs": 5, "idempotency_keys": 1}
+        for days in (0, 30):
+            work.probes.add(now(clock) + timedelta(days=days), is_good=True, latency_ms=1.0, failure=None)
+    clock.advance(36 * 86_400)
+    assert deleted(parts) == {"job_runs": 5, "idempotency_keys": 1, "probe_minutes": 1}
     with parts.database.unit_of_work() as work:
         work.drift_checks.add(a_check(parts, "new"))
-    assert forgotten(parts) == {"drift_checks": 1}
+    assert deleted(parts) == {"drift_checks": 1}
     with parts.database.unit_of_work(read_only=True) as work:
         assert [len(work.jobs.runs(job, 1000)) for job in ("j", "hangs")] == [kept, 1]
+        assert work.probes.summed(0, 10**9).known == 1
     assert [check.check_id for check in history(parts)] == ["new"]
 
 
@@ -336,10 +392,11 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
     [
         pytest.param("schedules.yaml", lambda text: text.replace("every_s: 2", "every_s: two"), id="schedules"),
         pytest.param("drift.yaml", lambda text: text.replace("needed: 2", "needed: 5"), id="drift"),
+        pytest.param("alerts.yaml", lambda text: text.replace("signal: drift_age_s", "signal: drift_age"), id="alerts"),
     ],
 )
 def test_a_mistake_in_a_configuration_stops_the_worker_with_its_line(tmp_path: Path, file: str, edit: Callable[[str], str]) -> None:
-    for name in ("schedules.yaml", "drift.yaml"):
+    for name in ("schedules.yaml", "drift.yaml", "alerts.yaml"):
         text = (CONFIGS / name).read_text()
         (tmp_path / name).write_text(edit(text) if name == file else text)
     with pytest.raises(InvalidInput, match=rf"{file}:\d+: "):

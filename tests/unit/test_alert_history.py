@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from console import charts
+from console import alert_charts
 from console.alert_history import MAX_LANES, MAX_SPANS, alert_spans, is_cut, linked_changes, reaches_back, steps
 from console.palette import DARK, LIGHT
 from tests.builders import an_alert
@@ -54,7 +54,7 @@ def test_only_the_newest_lanes_and_bars_are_drawn() -> None:
 @pytest.mark.parametrize("palette", [LIGHT, DARK], ids=["light", "dark"])
 def test_severities_differ_by_colour_pattern_and_name(palette: Any) -> None:
     given = [an_alert(s, minutes(20), severity=s, title=s) for s in ("info", "critical", "warning")]
-    figure = charts.alert_timeline(alert_spans(given, BEGIN, NOW), BEGIN, NOW, palette)
+    figure = alert_charts.alert_timeline(alert_spans(given, BEGIN, NOW), BEGIN, NOW, palette)
     assert [trace.name for trace in figure.data] == ["Critical", "Warning", "Info"]
     assert len({trace.marker.pattern.shape for trace in figure.data}) == 3
     assert [trace.marker.line.color for trace in figure.data] == [palette.bad, palette.warn, palette.info]
@@ -64,7 +64,7 @@ def test_severities_differ_by_colour_pattern_and_name(palette: Any) -> None:
 
 def test_a_bar_is_as_long_as_the_alert_and_the_newest_lane_is_on_top() -> None:
     given = [an_alert("old", minutes(40), title="Old"), ended("new", 10, 5, title="A title that is much too long for a lane of a figure")]
-    figure = charts.alert_timeline(alert_spans(given, BEGIN, NOW), BEGIN, NOW, LIGHT)
+    figure = alert_charts.alert_timeline(alert_spans(given, BEGIN, NOW), BEGIN, NOW, LIGHT)
     [bars] = figure.data
     assert list(bars.x) == [40 * 60_000, 5 * 60_000]
     assert list(bars.base) == [minutes(40).replace(tzinfo=None), minutes(10).replace(tzinfo=None)]

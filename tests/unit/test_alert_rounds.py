@@ -15,7 +15,7 @@ from trajops.alerts.signals import Signal
 from trajops.alerts.silences import Matcher, Silence
 from trajops.clock import now
 from trajops.contracts.alerts import AlertChangeIn, AlertOut
-from trajops.errors import Conflict
+from trajops.errors import Conflict, Unavailable
 from trajops.services.alert_rounds import AlertRounds
 from trajops.services.alerts import Alerts
 
@@ -23,12 +23,12 @@ CRITICAL = some_rules({"severity": "critical", "summary": "The job {job} is late
 
 
 class Watched(MemoryDatabase):
-    """Counts the transactions that may write, and lets one fail at its end."""
+    """Counts the transactions that may write, and lets some fail at their end."""
 
     def __init__(self) -> None:
         super().__init__()
         self.writes = 0
-        self.failure: Exception | None = None
+        self.failures: list[Exception] = []
 
     @contextmanager
     def unit_of_work(self, *, read_only: bool = False) -> Iterator[Any]:
@@ -36,9 +36,8 @@ class Watched(MemoryDatabase):
             yield uow
             if not read_only:
                 self.writes += 1
-                failure, self.failure = self.failure, None
-                if failure is not None:
-                    raise failure
+                if self.failures:
+                    raise self.failures.pop(0)
 
 
 @pytest.fixture
@@ -66,8 +65,8 @@ def everything(database: Watched) -> tuple[list[Any], list[Any], list[Any]]:
 
 
 def test_an_alert_its_audit_entry_and_its_notifications_are_one_transaction(database: Watched, clock: SetClock) -> None:
-    database.failure = Conflict("somebody was faster")
-    with pytest.raises(Conflict):
+    database.failures = [Unavailable("the database is away")]
+    with pytest.raises(Unavailable):
         look(database, clock, 1)
     assert everything(database) == ([], [], [])
     database.writes = 0
@@ -83,6 +82,17 @@ def test_an_alert_its_audit_entry_and_its_notifications_are_one_transaction(data
     assert (entry.action, entry.subject, entry.actor, entry.reason) == ("alert.fired", alert.subject, "rules", "The job prune is late.")
     with database.unit_of_work() as uow:
         assert uow.jobs.take_request("deliver_alerts")
+
+
+def test_a_look_that_meets_another_transaction_looks_again(database: Watched, clock: SetClock) -> None:
+    database.failures = [Conflict("somebody was faster")] * 2
+    assert look(database, clock, 1)["steps"] == {"fired": 1}
+    assert len(everything(database)[0]) == 1
+    clock.advance(1)
+    database.failures = [Conflict("somebody was faster")] * 3
+    with pytest.raises(Conflict):
+        look(database, clock, 0)
+    assert [one.state for one in everything(database)[0]] == [AlertState.OPEN]
 
 
 def test_where_nothing_changes_nothing_is_written(database: Watched, clock: SetClock) -> None:

@@ -11,6 +11,7 @@ from trajops.errors import InvalidInput
 from workers.signals import signal_names
 
 SHIPPED = Path(__file__).parents[2] / "configs/alerts.yaml"
+DOCUMENT = Path(__file__).parents[2] / "docs/alerts.md"
 KNOWN = {"signals": signal_names()}
 RULE = "  - {name: a, title: A rule, signal: job_late, when: '>= 1', severity: info}\n"
 MAIL = "  - {kind: email, name: mail, host: h, sender: a@b, to: [c@d]}\n"
@@ -33,6 +34,18 @@ def test_what_ships_as_an_example_is_valid() -> None:
     rules = AlertRules.model_validate(yaml.safe_load(text))
     assert [one.kind for one in rules.receivers] == ["email", "slack", "alertmanager"]
     assert len(rules.routes) == 2
+
+
+def test_the_examples_of_the_documentation_are_valid() -> None:
+    blocks = [block.partition("```")[0] for block in DOCUMENT.read_text().split("```yaml\n")[1:]]
+    rules, receivers = (yaml.safe_load(block) for block in blocks[:2])
+    found = AlertRules.model_validate({**rules, **receivers}, context=KNOWN)
+    assert [len(found.rules), len(found.receivers), len(found.routes)] == [1, 3, 2]
+
+
+def test_every_signal_is_documented() -> None:
+    text = DOCUMENT.read_text()
+    assert [name for name in signal_names() if f"| `{name}` |" not in text] == []
 
 
 @pytest.mark.parametrize(

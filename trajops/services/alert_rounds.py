@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from trajops.alerts.evaluation import RULES, Step, evaluate, silence
@@ -15,10 +15,11 @@ from trajops.alerts.rules import AlertRules
 from trajops.alerts.signals import Signal
 from trajops.clock import now
 from trajops.contracts.alerts import shown_alerts
-from trajops.errors import NotFound
+from trajops.errors import Conflict, NotFound
 from trajops.ports import Clock
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
+T = TypeVar("T")
 DELIVER_JOB = "deliver_alerts"
 AUDITED = frozenset({"fired", "escalated", "resolved", "silenced", "unsilenced"})
 
@@ -61,15 +62,13 @@ class AlertRounds:
             Steps by kind, `notifications` that were written, and active alerts by severity.
 
         Raises:
-            StaleVersion: if somebody changed an alert at the same time; nothing is written then, and the next look sees it.
+            Conflict: if somebody changes the same alerts again and again; nothing is written then, and the next look sees it.
         """
         at, seen = now(self._clock), list(signals)
         with self._unit_of_work(read_only=True) as uow:
             plan = self._plan(uow, seen, at, for_change=False)
         if not plan.is_empty:
-            with self._unit_of_work() as uow:
-                plan = self._plan(uow, seen, at, for_change=True)
-                self._write(uow, plan, at)
+            plan = again_after_conflict(lambda: self._look_and_write(seen, at))
         severities = Counter(alert.severity for alert in plan.active)
         return {
             "steps": dict(Counter(step.kind for step in plan.steps)),
@@ -77,6 +76,12 @@ class AlertRounds:
             "active": {severity.value: severities[severity] for severity in Severity},
             "signals": len(seen),
         }
+
+    def _look_and_write(self, signals: Sequence[Signal], at: datetime) -> _Plan:
+        with self._unit_of_work() as uow:
+            plan = self._plan(uow, signals, at, for_change=True)
+            self._write(uow, plan, at)
+        return plan
 
     def _plan(self, uow: UnitOfWork, signals: Sequence[Signal], at: datetime, *, for_change: bool) -> _Plan:
         known = uow.alerts.unresolved(for_change=for_change)
@@ -119,6 +124,20 @@ class AlertRounds:
             uow.notifications.add(notification(notice, at))
         if plan.notices:
             ask_for_delivery(uow, at)
+
+
+def again_after_conflict(write: Callable[[], T], tries: int = 3) -> T:
+    """Do a transaction again that met another one; what it reads then is what the other has left.
+
+    Raises:
+        Conflict: if it meets another one at each try.
+    """
+    for _ in range(tries - 1):
+        try:
+            return write()
+        except Conflict:
+            continue
+    return write()
 
 
 def audit(uow: UnitOfWork, kind: str, before: Alert | None, after: Alert, *, at: datetime, actor: str, reason: str) -> None:

@@ -30,9 +30,9 @@ from trajops.contracts.alerts import (
     SilencesOut,
 )
 from trajops.contracts.audit import AuditOut
-from trajops.errors import InvalidInput, NotFound, StaleVersion
+from trajops.errors import Conflict, InvalidInput, NotFound, StaleVersion, Unavailable
 from trajops.ports import Clock
-from trajops.services.alert_rounds import ask_for_delivery, audit
+from trajops.services.alert_rounds import again_after_conflict, ask_for_delivery, audit
 from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
@@ -202,7 +202,17 @@ class Alerts:
         return self._once(change, NotificationOut, actor, "receiver.test", {"receiver": receiver, "reason": reason}, key)
 
     def take(self, body: AlertmanagerWebhookIn, *, actor: str) -> AlertmanagerTakenOut:
-        """Keep what an Alertmanager posts. The same post twice is the same as once; our own alerts that come back are left out."""
+        """Keep what an Alertmanager posts. The same post twice is the same as once; our own alerts that come back are left out.
+
+        Raises:
+            Unavailable: if others write the same alerts again and again; an Alertmanager tries again then, which it does not after a 4xx.
+        """
+        try:
+            return again_after_conflict(lambda: self._take(body, actor))
+        except Conflict as error:
+            raise Unavailable(f"{error.message}; the same post may be sent again") from error
+
+    def _take(self, body: AlertmanagerWebhookIn, actor: str) -> AlertmanagerTakenOut:
         done = {"opened": 0, "refreshed": 0, "resolved": 0, "ignored": 0}
         at = now(self._clock)
         with self._unit_of_work() as uow:

@@ -71,7 +71,7 @@ def evaluation_problem(alerts: AlertsOut, now: datetime) -> str | None:
     if alerts.is_evaluated:
         return None
     meaning = "nothing is raised" if alerts.evaluated_at is None else "what is shown may be past, and nothing new is raised"
-    return f"**{_last_look(alerts, now)}: {meaning}.** Start the workers with `python -m workers`; their jobs stand on the Overview."
+    return f"**{_last_look(alerts, now)}: {meaning}.** Start the workers with `python -m workers`; their jobs stand under Services."
 
 
 def _last_look(alerts: AlertsOut, now: datetime) -> str:
@@ -209,9 +209,11 @@ def place(alert: AlertOut) -> Place:
     about = f"{alert.rule} {' '.join(alert.labels)}".casefold()
     if "drift" in about or alert.labels.get("job") == "check_drift":
         return Place("views/drift.py", "Look at the drift checks")
-    if any(word in about for word in ("model", "version", "variant", "canary", "rollback", "accuracy", "coverage", "guardrail", "error_m")):
+    if any(word in about for word in ("performance", "accuracy", "coverage", "calibration", "error_m")):
+        return Place("views/performance.py", "Look at the performance")
+    if any(word in about for word in ("model", "version", "variant", "canary", "rollback", "guardrail")):
         return Place("views/models.py", "Look at the versions")
-    return Place("views/overview.py", "Look at services and jobs")
+    return Place("views/services.py", "Look at services and jobs")
 
 
 # What may be done

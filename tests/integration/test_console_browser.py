@@ -26,6 +26,7 @@ PAGES = {
 }
 every_page = pytest.mark.parametrize("title", PAGES)
 pytestmark = pytest.mark.slow
+expect.set_options(timeout=30_000)
 
 # Each frame: how high the page is, and how far it was scrolled.
 WATCH = """
@@ -299,6 +300,7 @@ def test_a_second_dialog_begins_with_its_own_conditions(page: Page, console: str
 def test_filters_survive_a_look_at_one_alert(page: Page, console: str) -> None:
     wanted = {"range": ["6h"], "refresh": ["off"], "state": ["All"], "severity": ["Warning"], "text": ["job_late"]}
     opened(page, console, "Alerts", "range=6h&refresh=off&state=All&severity=Warning&text=job_late")
+    page.get_by_text("Details").first.wait_for()
     expect(page.get_by_text("Details")).to_have_count(2)
     button(page, "details-late-1").click()
     page.get_by_role("heading", name="What happened").wait_for()
@@ -317,9 +319,8 @@ def test_the_overview_leads_to_the_worst_alert(page: Page, console: str) -> None
     page.wait_for_url("**/alerts?*alert=drift-1*")
 
 
-@pytest.mark.parametrize("width", [1000, 1440])
-def test_no_section_of_alerts_is_cut_or_sticks_out(page: Page, console: str, width: int) -> None:
-    page.set_viewport_size({"width": width, "height": 900})
+def test_no_section_of_alerts_is_cut_or_sticks_out(page: Page, console: str) -> None:
+    page.set_viewport_size({"width": 1000, "height": 900})
     opened(page, console, "Alerts")
     found = {}
     for query in ("section=Silences", "section=Notifications", "section=Receivers", "section=Rules", "alert=drift-1"):

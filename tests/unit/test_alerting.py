@@ -1,6 +1,7 @@
 """What is said of alerts, which are shown, what may be done with one, and what is told after a change that came too late."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.builders import an_alert
 from trajops.alerts.lifecycle import TRANSITIONS, AlertState
 from trajops.contracts.alerts import AlertCounts, AlertEvent, AlertsOut
 
+CONSOLE = Path(__file__).parents[2] / "console"
 NOW = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
 BEN = {"state": "acknowledged", "acknowledged_by": "ben", "acknowledged_at": NOW}
 
@@ -157,14 +159,15 @@ def test_facts_leave_out_what_does_not_apply() -> None:
     [
         ({"rule": "drift_suspected"}, "views/drift.py"),
         ({"labels": {"job": "check_drift"}}, "views/drift.py"),
-        ({"rule": "error_m_high"}, "views/models.py"),
+        ({"rule": "performance_degraded", "labels": {"model_version": "3"}}, "views/performance.py"),
         ({"rule": "slow", "labels": {"model_version": "3"}}, "views/models.py"),
-        ({"labels": {"job": "prune"}}, "views/overview.py"),
-        ({"rule": "lake_broken_files"}, "views/overview.py"),
+        ({"labels": {"job": "prune"}}, "views/services.py"),
+        ({"rule": "budget_burns"}, "views/services.py"),
     ],
 )
 def test_where_to_look_first(given: dict[str, Any], view: str) -> None:
     assert place(an_alert(**given)).view == view
+    assert (CONSOLE / view).is_file()
 
 
 # What may be done

@@ -79,7 +79,8 @@ def test_an_alert_its_audit_entry_and_its_notifications_are_one_transaction(data
     for one in notifications:
         assert (one.severity, one.title, one.group) == (Severity.CRITICAL, "Critical: A job is late", {"rule": "late"})
         assert AlertOut.model_validate(one.content[0]).summary == "The job prune is late."
-    assert (entry.action, entry.subject, entry.actor, entry.reason) == ("alert.fired", alert.subject, "rules", "The job prune is late.")
+    assert (entry.action, entry.subject, entry.actor) == ("alert.fired", alert.subject, "worker:evaluate_alerts")
+    assert entry.reason == "The job prune is late."
     with database.unit_of_work() as uow:
         assert uow.jobs.take_request("deliver_alerts")
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from trajops.alerts.evaluation import RULES, Step, evaluate, silence
+from trajops.alerts.evaluation import Step, evaluate, silence
 from trajops.alerts.lifecycle import Alert, AlertState, Severity
 from trajops.alerts.notices import MOST_SHOWN, Notice, due
 from trajops.alerts.outbox import Notification, NotificationState
@@ -21,6 +21,7 @@ from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 T = TypeVar("T")
 DELIVER_JOB = "deliver_alerts"
+ACTOR = "worker:evaluate_alerts"
 AUDITED = frozenset({"fired", "escalated", "resolved", "silenced", "unsilenced"})
 
 
@@ -118,7 +119,7 @@ class AlertRounds:
                 uow.alerts.add(alert)
         for step in plan.steps:
             if step.kind in AUDITED:
-                audit(uow, step.kind, step.before, step.after, at=at, actor=RULES, reason=step.text)
+                audit(uow, step.kind, step.before, step.after, at=at, actor=ACTOR, reason=step.text)
         for notice in plan.notices:
             # Written as they are after everything else, so that a silence or a mark of the same look is in it.
             uow.notifications.add(notification(notice, at))

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from trajops.contracts.predictions import T_OBS
+from trajops.telemetry import Declared
 
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 Coordinate = Annotated[float, msgspec.Meta(ge=-1e7, le=1e7)]
@@ -28,7 +29,7 @@ class FastPredict(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=Fa
     history: Annotated[list[Point], msgspec.Meta(min_length=T_OBS, max_length=T_OBS)] | None = None
     observed_at_s: EpochSeconds | None = None
     model_version: Version | Alias | None = None
-    source: Source = "live"
+    source: Declared = "live"
 
 
 class FastBatch(msgspec.Struct, forbid_unknown_fields=True, frozen=True, gc=False):

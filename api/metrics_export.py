@@ -3,7 +3,7 @@
 `docs/metrics.md` is generated from the table here.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -140,6 +140,16 @@ class Exposition:
     def close(self) -> None:
         """Leave the last numbers to the others."""
         self._slot.close()
+
+    def processes(self) -> Sequence[Mapping[str, float]]:
+        """How things stand in each process by name of the gauge, the own one first; only gauges without labels."""
+        names = {family.key: family.name for family in FAMILIES if family.kind == "gauge" and not family.labels}
+        found = []
+        for one in self._slot.everybody():
+            gauges = {names[key]: number for key, rows in one.gauges.items() if key in names for [number] in rows.values()}
+            if gauges:
+                found.append(gauges)
+        return found
 
     def text(self) -> bytes:
         """Everything in the Prometheus text format; blocks for some milliseconds."""

@@ -7,7 +7,7 @@ answer at once: ten thousand answers kept as objects would make the garbage coll
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from trajops.deployments.routing import ModelRef
 from trajops.errors import InvalidInput, NoModelReady, TrajOpsError, Unavailable
 from trajops.services.bulk import LARGEST_M, bad_rows
 from trajops.services.predict import Answer, PredictService
+from trajops.telemetry import Declared
 from trajops.trajectories import FloatArray
 
 # Rows that are answered in one go: up to here it costs less than handing it to a thread would disturb others.
@@ -43,7 +44,7 @@ class Query(NamedTuple):
     history: Any
     observed_at_s: float | None
     model_version: Any
-    source: Literal["live", "replay"]
+    source: Declared
 
 
 class NamedRows:
@@ -160,5 +161,5 @@ def _query(batch: Batch, history_m: FloatArray, row: int, is_unseen: bool) -> Qu
         None if is_unseen else history_m[row].tolist(),
         at(batch.observed_at_s, row),
         at(batch.model_version, row),
-        cast("Literal['live', 'replay']", at(batch.source, row)),
+        cast("Declared", at(batch.source, row)),
     )

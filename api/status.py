@@ -1,6 +1,6 @@
 """The product in one glance: what each part says, and one sentence over it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from api.wiring import Parts
@@ -10,7 +10,7 @@ from trajops.contracts.deployments import RouteOut
 from trajops.contracts.figures import grouped
 from trajops.contracts.jobs import JobOut, job_title
 from trajops.contracts.performance import PerformanceRow
-from trajops.contracts.status import Health, ServiceOut, StatusOut, TrafficPoint, service_title
+from trajops.contracts.status import Health, ProcessOut, ServiceOut, StatusOut, TrafficPoint, service_title
 from trajops.errors import TrajOpsError
 
 MINUTES = 15
@@ -35,6 +35,7 @@ def read_status(parts: Parts) -> StatusOut:
         parts.cached_longer.get("mlflow", lambda: _mlflow(parts)),
         _workers(control.jobs, at),
         telemetry.service,
+        *_redis(parts),
     ]
     return StatusOut(
         at=at,
@@ -43,6 +44,7 @@ def read_status(parts: Parts) -> StatusOut:
         environment=parts.settings.environment,
         route=control.route,
         services=services,
+        processes=[_process(gauges) for gauges in parts.exposition.processes()],
         traffic=telemetry.traffic,
         performance=telemetry.rows,
         changes=control.changes,
@@ -71,7 +73,9 @@ def sentence(
     ade_m, cv_ade_m = (_mean([(value, row.complete) for row in mine if (value := getattr(row, name)) is not None]) for name in ADES)
     if ade_m is not None and cv_ade_m is not None:
         text += f"; its ADE is {ade_m:.2f} m, that of constant velocity {cv_ade_m:.2f} m"
-    if route.challenger is not None:
+    if route.challenger is not None and not route.coverage:
+        text += f"; the canary of v{route.challenger.model_version} is paused"
+    elif route.challenger is not None:
         text += f"; {100 * route.coverage:.0f} % of the agents are enrolled, half of them get v{route.challenger.model_version}"
     silence = _silence(traffic)
     if silence == WINDOW:
@@ -141,9 +145,8 @@ class _Telemetry:
         detail = f"{grouped(predictions)} predictions in the last {MINUTES} minutes, {grouped(scored)} of them scored by truth"
         if broken:
             many = "1 file of the lake is" if len(broken) == 1 else f"{len(broken)} files of the lake are"
-            detail += (
-                f"; {many} broken and left out ({broken[0]}{', …' if len(broken) > 1 else ''}); its rows can come back from a copy only"
-            )
+            named = f"{broken[0]}{', …' if len(broken) > 1 else ''}"
+            detail += f"; {many} broken and left out ({named}); put a good copy in its place, and it comes back by itself"
         self.service = ServiceOut(service="lake", health="warn" if broken else "ok", detail=detail)
 
 
@@ -187,6 +190,28 @@ def _mlflow(parts: Parts) -> ServiceOut:
         detail = f"{url} does not answer ({type(error).__name__}); predictions go on with the models that are warm or cached"
         return ServiceOut(service="mlflow", health="warn", detail=detail)
     return ServiceOut(service="mlflow", health="ok", detail=f"{url} answers")
+
+
+def _redis(parts: Parts) -> list[ServiceOut]:
+    """What the processes share; nothing where they are not meant to share."""
+    shared = {"limits": parts.quota_sync, "tracks": parts.track_sync}
+    asked = {what: sync.is_up for what, sync in shared.items() if sync is not None}
+    if not asked:
+        return []
+    away = [what for what, is_up in asked.items() if not is_up]
+    if away:
+        detail = f"does not answer: {' and '.join(away)} are not shared, and each process goes by what it knows itself"
+        return [ServiceOut(service="redis", health="warn", detail=detail)]
+    return [ServiceOut(service="redis", health="ok", detail=f"{' and '.join(asked)} are shared by all processes")]
+
+
+def _process(gauges: Mapping[str, float]) -> ProcessOut:
+    return ProcessOut(
+        epoch=int(gauges.get("trajops_epoch", 0)),
+        newest_epoch=int(gauges.get("trajops_newest_epoch", 0)),
+        is_ready=bool(gauges.get("trajops_ready_processes", 0)),
+        has_stand_in=bool(gauges.get("trajops_stand_in_processes", 0)),
+    )
 
 
 def _workers(jobs: Sequence[JobOut], at: datetime) -> ServiceOut:

@@ -4,7 +4,7 @@ import os
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from api.auth import Gate
 from api.bulk import BulkDoors
@@ -45,10 +45,12 @@ from trajops.deployments.routing import ModelRef
 from trajops.errors import EnvironmentProblem, InvalidInput
 from trajops.forecasters.cached import CacheMeter
 from trajops.forecasters.constant_velocity import ConstantVelocity
-from trajops.ports import Clock, RouteSource, TelemetryLake
+from trajops.objectives import Objectives
+from trajops.ports import Clock, TelemetryLake
 from trajops.rate_limits import Limit
 from trajops.services.alerts import Alerts
 from trajops.services.bulk import Bulk
+from trajops.services.calibrations import Calibrations
 from trajops.services.deployments import Deployments
 from trajops.services.identity import Identity
 from trajops.services.predict import PredictService
@@ -58,6 +60,8 @@ from trajops.track_buffer import TrackBuffer
 
 if TYPE_CHECKING:
     from api.tracing import Tracing
+    from data.lake.reader import LakeReader
+    from trajops.services.performance import Performance
 
 # A process takes connections when its models are warm, or after this, seconds: who asks then is told what is missing.
 SETTLE_S = 10.0
@@ -103,8 +107,8 @@ class Parts:
         return self.database.unit_of_work
 
     @cached_property
-    def route_source(self) -> RouteSource:
-        """Where the newest route table is read."""
+    def route_source(self) -> SqlRouteSource:
+        """Where the newest route table and the calibrations in force are read."""
         return SqlRouteSource(self.database)
 
     @cached_property
@@ -129,7 +133,9 @@ class Parts:
         """Follows the routes."""
         settings = self.settings
         bounds = WarmBounds(settings.model_slots, settings.model_memory_mb * 2**20, settings.model_idle_s)
-        return ModelHost(self.route_source, self.loader, self.service, bounds=bounds, poll_s=settings.epoch_poll_s)
+        return ModelHost(
+            self.route_source, self.loader, self.service, bounds=bounds, poll_s=settings.epoch_poll_s, calibrations=self.route_source
+        )
 
     @cached_property
     def spool(self) -> Spool:
@@ -197,6 +203,27 @@ class Parts:
         return Lake(self.settings.lake_dir, self.settings.spool_dir, self.database.engine)
 
     @cached_property
+    def performance(self) -> "Performance":
+        """Holds live figures against validation.
+
+        Raises:
+            InvalidInput: if `performance.yaml` has a mistake; the sentence names file and line.
+        """
+        from data.lake.performance_source import LakePerformanceSource  # noqa: PLC0415 - as the lake
+        from trajops import configs  # noqa: PLC0415
+        from trajops.performance_rules import PerformanceRules  # noqa: PLC0415
+        from trajops.services.performance import Performance  # noqa: PLC0415
+
+        rules = configs.load(self.settings.configs_dir / "performance.yaml", PerformanceRules)
+        source = LakePerformanceSource(cast("LakeReader", self.lake))
+        return Performance(source, self.unit_of_work, rules, self.settings.model_name, self.settings.coverage_level)
+
+    @cached_property
+    def calibrations(self) -> Calibrations:
+        """Changes of the calibrations in force."""
+        return Calibrations(self.unit_of_work, self.clock)
+
+    @cached_property
     def quota(self) -> RedisQuota | None:
         """What all API processes share of the limits; None where each gives out its own share."""
         return None if self.settings.redis_url is None else RedisQuota(self.settings.redis_url.get_secret_value())
@@ -222,6 +249,18 @@ class Parts:
         tokens = JwtTokens(token_secret(self.settings))
         external = external_tokens(self.settings)
         return Identity(self.unit_of_work, Argon2Hasher(), tokens, external=external, token_ttl_s=self.settings.token_ttl_s)
+
+    @cached_property
+    def objectives(self) -> Objectives:
+        """What is promised. Read when somebody asks for it, because predictions do not depend on it.
+
+        Raises:
+            EnvironmentProblem: if `configs/objectives.yaml` cannot be used; the sentence names file and line.
+        """
+        try:
+            return configs.load(self.settings.configs_dir / "objectives.yaml", Objectives)
+        except InvalidInput as error:
+            raise EnvironmentProblem(error.message) from error
 
     @cached_property
     def deployments(self) -> Deployments:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import reduce
 from pathlib import Path
 from threading import Lock
 from typing import Any, Generic, TypeVar
@@ -15,15 +16,20 @@ from data.models.cache import VersionInfo, publish
 from trajops.alerts.lifecycle import Alert, AlertState, Severity
 from trajops.alerts.outbox import Notification, NotificationState
 from trajops.alerts.silences import Silence
+from trajops.clock import utc
 from trajops.contracts.alerts import AlertCounts
 from trajops.contracts.audit import AuditOut
+from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut, without_histograms
 from trajops.contracts.jobs import JobOut, JobRunOut
+from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, NotFound, RegistryUnavailable, StaleVersion, Unavailable
 from trajops.jobs import job_out
+from trajops.objectives import Minutes, minute_of
+from trajops.ports import Calibrated
 from trajops.rate_limits import Report, Settled, booked
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
 from trajops.shared_tracks import AgentKey, News, Rules, SharedTrack, followed, in_runs
@@ -75,6 +81,9 @@ class _Tables:
     runs: _Table[str, JobRunOut] = field(default_factory=_Table)
     leases: _Table[str, tuple[str, int, datetime]] = field(default_factory=_Table)
     drift_checks: _Table[str, tuple[DriftCheckOut, str | None]] = field(default_factory=_Table)
+    performance_checks: _Table[str, PerformanceCheckOut] = field(default_factory=_Table)
+    calibrations: _Table[int, CalibrationOut] = field(default_factory=_Table)
+    probes: _Table[int, list[tuple[datetime, bool, float | None, str | None]]] = field(default_factory=_Table)
     alerts: _Table[str, Alert] = field(default_factory=_Table)
     silences: _Table[str, Silence] = field(default_factory=_Table)
     notifications: _Table[str, Notification] = field(default_factory=_Table)
@@ -116,9 +125,12 @@ class MemoryUnitOfWork:
         self.jobs = MemoryJobs(tables)
         self.leases = MemoryLeases(tables)
         self.drift_checks = MemoryDriftChecks(tables)
+        self.probes = MemoryProbes(tables)
         self.alerts = MemoryAlerts(tables)
         self.silences = MemorySilences(tables)
         self.notifications = MemoryNotifications(tables)
+        self.performance_checks = MemoryPerformanceChecks(tables)
+        self.calibrations = MemoryCalibrations(tables)
 
 
 class _Repository:
@@ -331,12 +343,30 @@ class MemoryJobs(_Repository):
         """All schedules by name."""
         return sorted(self._tables.schedules.rows(), key=lambda schedule: schedule.job)
 
-    def request(self, job: str, at: datetime) -> None:
-        """Ask for a run outside the schedule; NotFound if there is no such job."""
+    def schedule(self, job: str) -> JobSchedule:
+        """One schedule; NotFound if there is no such job."""
         known = self._tables.schedules.get(job)
         if known is None:
             raise NotFound(f"there is no job {job!r}")
-        self._tables.schedules.put(job, replace(known, requested_at=at))
+        return known
+
+    def request(self, job: str, at: datetime) -> None:
+        """Ask for a run outside the schedule; NotFound if there is no such job."""
+        self._tables.schedules.put(job, replace(self.schedule(job), requested_at=at))
+
+    def plan(self, job: str, due_at: datetime) -> None:
+        """Write when a job is due next; an unknown job is no error."""
+        known = self._tables.schedules.get(job)
+        if known is not None:
+            self._tables.schedules.put(job, replace(known, next_due_at=due_at))
+
+    def pause(self, job: str, *, at: datetime, by: str, reason: str) -> None:
+        """Let a job run by hand only; NotFound if there is no such job."""
+        self._tables.schedules.put(job, replace(self.schedule(job), paused_at=at, paused_by=by, pause_reason=reason))
+
+    def resume(self, job: str) -> None:
+        """Let a paused job run by its schedule again; NotFound if there is no such job."""
+        self._tables.schedules.put(job, replace(self.schedule(job), paused_at=None, paused_by=None, pause_reason=None))
 
     def take_request(self, job: str) -> bool:
         """Whether a run was asked for; the request is taken away."""
@@ -427,6 +457,11 @@ class MemoryLeases(_Repository):
         """End a lease that is still held; the fence is kept."""
         return self.renew(job, holder, fence, now, now)
 
+    def holder(self, job: str, now: datetime) -> str | None:
+        """Who holds a job's lease; None: nobody."""
+        known = self._tables.leases.get(job)
+        return None if known is None or known[2] <= now else known[0]
+
 
 class MemoryDriftChecks(_Repository):
     """Implements `trajops.ports.DriftCheckStore`."""
@@ -458,6 +493,104 @@ class MemoryDriftChecks(_Repository):
 
     def _newest(self) -> list[DriftCheckOut]:
         return sorted((check for check, _ in self._tables.drift_checks.rows()), key=lambda check: check.at, reverse=True)
+
+
+class MemoryPerformanceChecks(_Repository):
+    """Implements `trajops.ports.PerformanceCheckStore`."""
+
+    def add(self, check: PerformanceCheckOut) -> None:
+        """Write one check."""
+        self._tables.performance_checks.put(check.check_id, check)
+
+    def latest(self) -> list[PerformanceCheckOut]:
+        """Newest check of each version, newest version first."""
+        newest = {(check.model_name, check.model_version): check for check in reversed(self.history(limit=-1))}
+        return sorted(newest.values(), key=lambda check: (check.model_name, -check.model_version))
+
+    def history(self, ref: ModelRef | None = None, limit: int = 50) -> list[PerformanceCheckOut]:
+        """Newest first; of one version, where it is given; a negative limit is none."""
+        found = [one for one in self._tables.performance_checks.rows() if ref is None or ModelRef(one.model_name, one.model_version) == ref]
+        ordered = sorted(found, key=lambda check: check.at, reverse=True)
+        return ordered if limit < 0 else ordered[:limit]
+
+
+class MemoryCalibrations(_Repository):
+    """Implements `trajops.ports.CalibrationStore`."""
+
+    def add(self, calibration: CalibrationOut) -> CalibrationOut:
+        """Write one under the next number."""
+        number = 1 + max((known.number for known in self._tables.calibrations.rows()), default=0)
+        added = calibration.model_copy(update={"number": number})
+        self._tables.calibrations.put(number, added)
+        return added
+
+    def get(self, number: int) -> CalibrationOut:
+        """One calibration; NotFound if there is none with that number."""
+        found = self._tables.calibrations.get(number)
+        if found is None:
+            raise NotFound(f"there is no calibration {number}")
+        return found
+
+    def newest(self, limit: int = 50, ref: ModelRef | None = None) -> list[CalibrationOut]:
+        """Newest first; of one version, where it is given."""
+        found = [one for one in self._tables.calibrations.rows() if ref is None or ModelRef(one.model_name, one.model_version) == ref]
+        return sorted(found, key=lambda one: -one.number)[:limit]
+
+    def in_force(self) -> list[CalibrationOut]:
+        """Those that are applied."""
+        return [one for one in self._tables.calibrations.rows() if one.state == "applied"]
+
+    def move(self, number: int, expected: CalibrationState, state: CalibrationState, at: datetime, actor: str) -> CalibrationOut:
+        """Write the state, if it still is the expected one; NotFound or StaleVersion otherwise."""
+        present = self.get(number)
+        if present.state != expected:
+            raise StaleVersion(f"calibration {number} is {present.state}", present_state=present.state)
+        moved = present.model_copy(update={"state": state, "changed_at": at, "changed_by": actor})
+        self._tables.calibrations.put(number, moved)
+        return moved
+
+
+class MemoryProbes(_Repository):
+    """Implements `trajops.ports.ProbeStore`."""
+
+    def add(self, at: datetime, *, is_good: bool, latency_ms: float | None, failure: str | None) -> None:
+        """Count one probe in its minute."""
+        minute = minute_of(at)
+        self._tables.probes.put(minute, [*(self._tables.probes.get(minute) or []), (at, is_good, latency_ms, failure)])
+
+    def summed(self, begin: int, end: int) -> Minutes:
+        """What the probes of a range add up to."""
+        found = (_minutes(probes) for minute, probes in self._by_minute() if begin <= minute < end)
+        return reduce(Minutes.joined, found, Minutes())
+
+    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
+        """The same for each bucket of `width` minutes that has any, by its first minute."""
+        found = {first: self.summed(first, min(end, first + width)) for first in range(begin, end, width)}
+        return {first: minutes for first, minutes in found.items() if minutes.known}
+
+    def first_minute(self) -> int | None:
+        """Minute of the oldest probe on record."""
+        return min((minute for minute, _ in self._by_minute()), default=None)
+
+    def last_probe_at(self) -> datetime | None:
+        """When the newest probe was sent."""
+        return max((probes[-1][0] for _, probes in self._by_minute()), default=None)
+
+    def last_failure(self) -> tuple[datetime, str] | None:
+        """Minute and cause of the newest probe that was not good."""
+        for minute, probes in sorted(self._by_minute(), reverse=True):
+            for _, _, _, failure in reversed(probes):
+                if failure is not None:
+                    return utc(minute * 60 * 10**9), failure
+        return None
+
+    def _by_minute(self) -> list[tuple[int, list[tuple[datetime, bool, float | None, str | None]]]]:
+        return [(minute_of(probes[0][0]), probes) for probes in self._tables.probes.rows()]
+
+
+def _minutes(probes: Sequence[tuple[datetime, bool, float | None, str | None]]) -> Minutes:
+    latencies = [latency_ms for _, _, latency_ms, _ in probes if latency_ms is not None]
+    return Minutes(1, sum(not is_good for _, is_good, _, _ in probes) / len(probes), len(probes), max(latencies, default=None))
 
 
 class MemoryAlerts(_Repository):
@@ -649,7 +782,7 @@ class MemoryNotifications(_Repository):
 
 
 class MemoryRouteSource:
-    """Implements `trajops.ports.RouteSource`."""
+    """Implements `trajops.ports.RouteSource` and `CalibrationSource`."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -662,6 +795,12 @@ class MemoryRouteSource:
         """Newest route table; an empty one with epoch 0 before the first deployment."""
         with self._database.unit_of_work(read_only=True) as uow:
             return uow.routes.table()
+
+    def in_force(self) -> Mapping[ModelRef, Calibrated]:
+        """Calibrations by version."""
+        with self._database.unit_of_work(read_only=True) as uow:
+            found = uow.calibrations.in_force()
+        return {ModelRef(one.model_name, one.model_version): Calibrated(one.number, tuple(one.factors)) for one in found}
 
 
 class MemorySink:

@@ -148,6 +148,10 @@ def an_outcome_event(prediction_id: str = "p1", **changes: Any) -> OutcomeEvent:
         "step_nll": [0.8] * steps,
         "step_inside": [True] * steps,
         "interpolated_s": 0.0,
+        "speed_mps": 1.0,
+        "expected_ade_m": 0.8,
+        "radius_m": 1.4,
+        "step_distance2": [1.0] * steps,
     }
     return OutcomeEvent(**(values | changes))
 

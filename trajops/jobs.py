@@ -1,8 +1,9 @@
-"""When a background job is late."""
+"""When a background job is late, and what its runs add up to."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from trajops.contracts.jobs import JobOut, JobRunOut
+from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut
 from trajops.records import JobSchedule
 
 LATE_INTERVALS = 3
@@ -12,9 +13,10 @@ def job_out(schedule: JobSchedule, last_run: JobRunOut | None, first_started_at:
     """A schedule with its last run, as the API shows it.
 
     A job is late when its last success, or its first start where it never succeeded, is more than three intervals
-    ago. One that has never started is not late but without a run.
+    ago. One that has never started is not late but without a run, and one that is paused is meant to wait.
     """
     since = schedule.last_success_at or first_started_at
+    is_paused = schedule.paused_at is not None
     return JobOut(
         job=schedule.job,
         description=schedule.description,
@@ -22,5 +24,28 @@ def job_out(schedule: JobSchedule, last_run: JobRunOut | None, first_started_at:
         cron=schedule.cron,
         last_run=last_run,
         last_success_at=schedule.last_success_at,
-        is_late=since is not None and now - since > timedelta(seconds=LATE_INTERVALS * schedule.every_s),
+        is_late=not is_paused and since is not None and now - since > timedelta(seconds=LATE_INTERVALS * schedule.every_s),
+        next_due_at=None if is_paused else schedule.next_due_at,
+        paused_at=schedule.paused_at,
+        paused_by=schedule.paused_by,
+        pause_reason=schedule.pause_reason,
     )
+
+
+def runs_out(job: JobOut, runs: Sequence[JobRunOut], holder: str | None) -> JobRunsOut:
+    """The newest runs of a job with their share of successes and their durations."""
+    ended = [run for run in runs if run.state != "running"]
+    durations_s = sorted(run.duration_s for run in ended if run.duration_s is not None)
+    return JobRunsOut(
+        job=job,
+        holder=holder,
+        runs=list(runs),
+        success_share=sum(run.state == "succeeded" for run in ended) / len(ended) if ended else None,
+        duration_p50_s=_quantile(durations_s, 0.5),
+        duration_p95_s=_quantile(durations_s, 0.95),
+    )
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float | None:
+    """The nearest rank of an ordered sequence."""
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None

@@ -83,7 +83,12 @@ class Remembered:
 
 @dataclass(frozen=True, slots=True)
 class JobSchedule:
-    """How often a job runs (at the times of `cron`, then `every_s` is their longest gap), and when somebody asked for it by hand."""
+    """How often a job runs (at the times of `cron`, then `every_s` is their longest gap), and when somebody asked for it by hand.
+
+    Attributes:
+        next_due_at: when it is due next, as the worker that ran it last worked it out.
+        paused_at: since when it runs by hand only, with `paused_by` and `pause_reason`; None: it is not paused.
+    """
 
     job: str
     description: str
@@ -91,6 +96,10 @@ class JobSchedule:
     requested_at: datetime | None = None
     last_success_at: datetime | None = None
     cron: str | None = None
+    next_due_at: datetime | None = None
+    paused_at: datetime | None = None
+    paused_by: str | None = None
+    pause_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

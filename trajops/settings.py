@@ -19,7 +19,7 @@ class Settings(BaseSettings):
         "demo", description="Named in the console's header and in the logs; `production` refuses generated secrets."
     )
     var_dir: Path = Field(Path("var"), description="Folder for all state on disk: database, lake, spool, models, logs.")
-    configs_dir: Path = Field(Path("configs"), description="Folder of the YAML files: schedules, drift, alerts.")
+    configs_dir: Path = Field(Path("configs"), description="Folder of the YAML files: schedules, drift, performance, alerts, objectives.")
     database_url: str | None = Field(None, description="SQLAlchemy URL of the control state. Default: SQLite in WAL mode under `var_dir`.")
     host: str = Field("127.0.0.1", description="Address that the servers listen on.")
     api_port: int = Field(8000, ge=1, le=65535, description="Port of the prediction API.")
@@ -32,6 +32,10 @@ class Settings(BaseSettings):
     workers_port: int = Field(8002, ge=1, le=65535, description="Port of the workers' health and metrics endpoint.")
     mlflow_url: str | None = Field(None, description="MLflow tracking server. Default: `host` and `mlflow_port`.")
     api_url: str | None = Field(None, description="Where the console and the replay reach the API. Default: `host` and `api_port`.")
+    probe_url: str | None = Field(None, description="Where the probe reaches the API, as its clients do. Default: as `api_url`.")
+    probe_key: SecretStr | None = Field(
+        None, description="API key that the probe asks with; scope `predict`. Default: the workers make one of their own under `var_dir`."
+    )
     model_name: str = Field("trajectory", description="Registered model whose versions are deployed.")
     token_secret: SecretStr | None = Field(
         None, description="Key that signs session tokens (≥ 32 characters). Default: generated once under `var_dir`."

@@ -10,11 +10,14 @@ from trajops.alerts.outbox import Notification, NotificationState
 from trajops.alerts.silences import Silence
 from trajops.contracts.alerts import AlertCounts
 from trajops.contracts.audit import AuditOut
+from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut
 from trajops.contracts.jobs import JobOut, JobRunOut
+from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.objectives import Minutes
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
 
 
@@ -229,6 +232,34 @@ class JobStore(Protocol):
         """Whether a run was asked for; the request is taken away, so that one caller only gets True."""
         ...
 
+    def schedule(self, job: str) -> JobSchedule:
+        """One schedule.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
+    def plan(self, job: str, due_at: datetime) -> None:
+        """Write when a job is due next; an unknown job is no error."""
+        ...
+
+    def pause(self, job: str, *, at: datetime, by: str, reason: str) -> None:
+        """Let a job run by hand only; an earlier pause is replaced.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
+    def resume(self, job: str) -> None:
+        """Let a paused job run by its schedule again; one that is not paused stays as it is.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
     def record_start(self, job: str, holder: str, at: datetime) -> JobRunOut:
         """A new run in state `running`."""
         ...
@@ -270,6 +301,10 @@ class LeaseStore(Protocol):
         """End a lease that is still held; the fence is kept."""
         ...
 
+    def holder(self, job: str, now: datetime) -> str | None:
+        """Who holds a job's lease; None: nobody."""
+        ...
+
 
 class DriftCheckStore(Protocol):
     """Verdicts on drift."""
@@ -297,6 +332,89 @@ class DriftCheckStore(Protocol):
             NotFound: if there is no such check, or it has no report.
         """
         ...
+
+
+class PerformanceCheckStore(Protocol):
+    """Verdicts on live performance."""
+
+    def add(self, check: PerformanceCheckOut) -> None:
+        """Write one check."""
+        ...
+
+    def latest(self) -> list[PerformanceCheckOut]:
+        """Newest check of each version, newest version first."""
+        ...
+
+    def history(self, ref: ModelRef | None = None, limit: int = 50) -> list[PerformanceCheckOut]:
+        """Newest first; of one version, where it is given."""
+        ...
+
+
+class CalibrationStore(Protocol):
+    """Factors for the covariances of served versions, numbered in the order in which they were made."""
+
+    def add(self, calibration: CalibrationOut) -> CalibrationOut:
+        """Write one under the next number, which is returned; the given number is not looked at."""
+        ...
+
+    def get(self, number: int) -> CalibrationOut:
+        """One calibration.
+
+        Raises:
+            NotFound: if there is none with that number.
+        """
+        ...
+
+    def newest(self, limit: int = 50, ref: ModelRef | None = None) -> list[CalibrationOut]:
+        """Newest first; of one version, where it is given."""
+        ...
+
+    def in_force(self) -> list[CalibrationOut]:
+        """Those that are applied."""
+        ...
+
+    def move(self, number: int, expected: CalibrationState, state: CalibrationState, at: datetime, actor: str) -> CalibrationOut:
+        """Write the state, if it still is the expected one.
+
+        Raises:
+            NotFound: if there is none with that number.
+            StaleVersion: if its state is another; `present_state` in the details.
+        """
+        ...
+
+
+class ProbeStore(Protocol):
+    """What probes found, by minutes. Minutes are whole ones since the epoch; ranges hold their begin and not their end."""
+
+    def add(self, at: datetime, *, is_good: bool, latency_ms: float | None, failure: str | None) -> None:
+        """Count one probe in its minute.
+
+        Args:
+            at: when it was sent.
+            is_good: whether it was answered well.
+            latency_ms: time to the answer; None where nobody answered.
+            failure: why it was not good; of several in a minute the last is kept.
+        """
+        ...
+
+    def summed(self, begin: int, end: int) -> Minutes:
+        """What the probes of a range add up to."""
+        ...
+
+    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
+        """The same for each bucket of `width` minutes that has any, by its first minute; `begin` is the first of the first bucket."""
+        ...
+
+    def first_minute(self) -> int | None:
+        """Minute of the oldest probe on record."""
+        ...
+
+    def last_probe_at(self) -> datetime | None:
+        """When the newest probe was sent."""
+        ...
+
+    def last_failure(self) -> tuple[datetime, str] | None:
+        """Minute and cause of the newest probe that was not good."""
 
 
 class AlertStore(Protocol):
@@ -505,6 +623,21 @@ class UnitOfWork(Protocol):
     @property
     def drift_checks(self) -> DriftCheckStore:
         """Verdicts on drift."""
+        ...
+
+    @property
+    def performance_checks(self) -> PerformanceCheckStore:
+        """Verdicts on live performance."""
+        ...
+
+    @property
+    def calibrations(self) -> CalibrationStore:
+        """Factors for covariances."""
+        ...
+
+    @property
+    def probes(self) -> ProbeStore:
+        """What probes found."""
         ...
 
     @property

@@ -1,15 +1,31 @@
-"""What the workers tell Prometheus about jobs, drift and alerts."""
+"""What the workers tell Prometheus about jobs, drift, performance, probes and alerts."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from trajops.contracts.alerts import AlertCounts
 from trajops.contracts.drift import DriftCheckOut
+from trajops.contracts.performance import PerformanceCheckOut
+from workers.probes import OUTCOMES, Probe
 
+Skip = Literal["not_due", "elsewhere", "overlap", "queued", "paused"]
+SKIPS: tuple[Skip, ...] = get_args(Skip)
+PROBES_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 DURATIONS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 VERDICTS: Mapping[str, int] = {"insufficient_data": -1, "stable": 0, "warning": 1, "drift": 2}
+
+PERFORMANCE: Mapping[str, int] = {
+    "too_little_data": -1,
+    "no_figure": -1,
+    "better": 0,
+    "as_validated": 0,
+    "unclear": 0,
+    "warning": 1,
+    "degraded": 2,
+}
 
 
 class WorkerMetrics:
@@ -22,12 +38,21 @@ class WorkerMetrics:
         self._durations = Histogram("trajops_job_duration_seconds", "Duration of runs.", ["job"], buckets=DURATIONS_S, **common)
         self._last_success = Gauge("trajops_job_last_success_timestamp_seconds", "When this worker last succeeded.", ["job"], **common)
         self._running = Gauge("trajops_job_running", "Runs in progress in this worker.", ["job"], **common)
+        self._skips = Counter("trajops_job_skips", "Times that this worker passed over, by reason.", ["job", "reason"], **common)
+        self._misfires = Counter("trajops_job_misfires", "Times of the schedule at which nobody ran the job.", ["job"], **common)
+        self._catch_ups = Counter("trajops_job_catch_ups", "Runs that made up for missed times, one for all of them.", ["job"], **common)
+        queue = "From the time at which a run was due until it began."
+        self._delays = Histogram("trajops_job_queue_delay_seconds", queue, ["job"], buckets=DURATIONS_S, **common)
+        self._paused = Gauge("trajops_job_paused", "Whether the job runs by hand only, as this worker last saw it.", ["job"], **common)
         self._every = Gauge("trajops_job_interval_seconds", "How often the job is scheduled.", ["job"], **common)
         self._verdict = Gauge("trajops_drift_verdict", "-1 too little data, 0 stable, 1 warning, 2 drift.", **common)
         self._checked = Gauge("trajops_drift_last_check_timestamp_seconds", "When drift was last checked.", **common)
         truth = "Predictions that truth is waited for no longer: it is complete, partial or none, or they are unscorable."
         self._truth = Counter("trajops_truth_predictions", truth, ["model_version", "variant", "truth"], **common)
         self._agents = Gauge("trajops_drift_current_agents", "Tracks in the window that was checked.", **common)
+        self._probes = Counter("trajops_probes", "Probes of the API by outcome.", ["outcome"], **common)
+        self._probe_seconds = Histogram("trajops_probe_seconds", "From a probe to its whole answer.", buckets=PROBES_S, **common)
+        self._probed = Gauge("trajops_probe_last_timestamp_seconds", "When this worker last probed.", **common)
         self._score = Gauge("trajops_drift_score", "Score of a column.", ["column"], **common)
         self._threshold = Gauge("trajops_drift_threshold", "Threshold of a column.", ["column"], **common)
 
@@ -36,13 +61,50 @@ class WorkerMetrics:
         self._dead_letters = Gauge("trajops_notifications_dead_letters", "Notifications that were given up.", **common)
         attempts = "Attempts to deliver a notification: it was delivered, will be tried again, or was given up."
         self._notifications = Counter("trajops_notification_attempts", attempts, ["receiver", "outcome"], **common)
+        of_version: dict[str, Any] = {"labelnames": ["model_version"], **common}
+        words = "-1 too little data or no validation, 0 as validated, 1 warning, 2 degraded and confirmed."
+        self._performance = Gauge("trajops_performance_verdict", words, **of_version)
+        self._performance_checked = Gauge("trajops_performance_last_check_timestamp_seconds", "When it was last checked.", **common)
+        self._ade_ratio = Gauge("trajops_performance_ade_ratio", "Live ADE over the one of validation.", **of_version)
+        self._ade_ratio_low = Gauge("trajops_performance_ade_ratio_low", "Lower end of its interval.", **of_version)
+        figure = "Live figure of the window that was checked."
+        self._figure = Gauge("trajops_performance_figure", figure, ["model_version", "metric"], **common)
+        self._estimated = Gauge("trajops_performance_estimated_ade_m", "ADE of the predictions without truth, metres.", **of_version)
 
-    def scheduled(self, job: str, every_s: float) -> None:
-        """Make the job's series exist before its first run."""
+    def scheduled(self, job: str, every_s: float, last_success_at: datetime | None = None) -> None:
+        """Make the job's series exist before its first run here; its last success may have been in another worker."""
         self._every.labels(job).set(every_s)
         self._running.labels(job).set(0)
+        self._paused.labels(job).set(0)
         for outcome in ("succeeded", "failed"):
             self._runs.labels(job, outcome)
+        for reason in SKIPS:
+            self._skips.labels(job, reason)
+        for made in (self._misfires, self._catch_ups, self._delays, self._durations):
+            made.labels(job)
+        if last_success_at is not None:
+            self._last_success.labels(job).set(last_success_at.timestamp())
+        if job == "probe":
+            for outcome in OUTCOMES:
+                self._probes.labels(outcome)
+
+    def skipped(self, job: str, reason: Skip) -> None:
+        """It was time, and this worker did not run the job."""
+        self._skips.labels(job, reason).inc()
+
+    def paused(self, job: str, *, is_paused: bool) -> None:
+        """Whether the job runs by hand only."""
+        self._paused.labels(job).set(is_paused)
+
+    def missed(self, job: str, times: int) -> None:
+        """Times passed at which nobody ran the job."""
+        self._misfires.labels(job).inc(times)
+
+    def due(self, job: str, delay_s: float, *, is_catch_up: bool) -> None:
+        """A run began that was due for so long; whether it makes up for missed times."""
+        self._delays.labels(job).observe(delay_s)
+        if is_catch_up:
+            self._catch_ups.labels(job).inc()
 
     def began(self, job: str) -> None:
         """A run begins."""
@@ -55,6 +117,13 @@ class WorkerMetrics:
         self._durations.labels(job).observe(duration_s)
         if is_success:
             self._last_success.labels(job).set(at_s)
+
+    def probed(self, found: Probe, at_s: float) -> None:
+        """A probe was sent."""
+        self._probes.labels(found.outcome).inc()
+        self._probed.set(at_s)
+        if found.latency_s is not None:
+            self._probe_seconds.observe(found.latency_s)
 
     def truth(self, ends: Mapping[Any, int]) -> None:
         """The truth join has ceased to wait for predictions, by (version, variant, what became of their truth)."""
@@ -72,6 +141,25 @@ class WorkerMetrics:
             if column.score is not None and column.threshold is not None:
                 self._score.labels(column.column).set(column.score)
                 self._threshold.labels(column.column).set(column.threshold)
+
+    def performance(self, checks: Sequence[PerformanceCheckOut]) -> None:
+        """Performance was checked; a version that did not answer in the window has no series."""
+        for gauge in (self._performance, self._ade_ratio, self._ade_ratio_low, self._figure, self._estimated):
+            gauge.clear()
+        for check in checks:
+            self._performance_checked.set(check.at.timestamp())
+            self._performance.labels(check.model_version).set(PERFORMANCE[check.verdict])
+            values = (
+                (self._ade_ratio, check.ade_ratio),
+                (self._ade_ratio_low, check.ade_ratio_low),
+                (self._estimated, check.estimated_ade_m),
+            )
+            for gauge, value in values:
+                if value is not None:
+                    gauge.labels(check.model_version).set(value)
+            for figure in check.figures:
+                if figure.mean is not None:
+                    self._figure.labels(check.model_version, figure.metric).set(figure.mean)
 
     def alerts(self, counts: AlertCounts, at_s: float) -> None:
         """The alert rules were looked at."""

@@ -17,7 +17,8 @@ from trajops.clock import now
 from trajops.contracts.jobs import JobRunOut
 from trajops.errors import Conflict, NotFound, TrajOpsError, Unavailable
 from trajops.ports import Clock
-from trajops.stores import UnitOfWorkFactory
+from trajops.records import JobSchedule
+from trajops.stores import UnitOfWork, UnitOfWorkFactory
 from workers.metrics import WorkerMetrics
 from workers.schedules import Schedule
 
@@ -68,11 +69,16 @@ class JobRunner:
 
     def describe(self) -> None:
         """Write the schedules, so that API and console know every job before its first run."""
+        present = now(self.clock)
         with self.unit_of_work() as work:
             for job in self.jobs.values():
                 work.jobs.describe(job.name, job.schedule.description, job.schedule.interval_s, job.schedule.cron)
-        for job in self.jobs.values():
-            self.metrics.scheduled(job.name, job.schedule.interval_s)
+            known = {row.job: row for row in work.jobs.schedules()}
+            for name, job in self.jobs.items():
+                if known[name].next_due_at is None:
+                    work.jobs.plan(name, job.schedule.next_due(None, present))
+        for name, job in self.jobs.items():
+            self.metrics.scheduled(name, job.schedule.interval_s, known[name].last_success_at)
 
     def run(self, name: str) -> JobRunOut | None:
         """Run a job if it is this worker's turn; never raises for what the job or the database does.
@@ -97,6 +103,10 @@ class JobRunner:
             with self._changed:
                 del self._running[name]
                 self._changed.notify_all()
+
+    def overlapped(self, name: str) -> None:
+        """It was time for a job that still runs here."""
+        self.metrics.skipped(name, "queued" if self.jobs[name].schedule.overlap == "queue" else "overlap")
 
     def requested(self) -> list[str]:
         """Jobs of this worker that somebody asked to run now."""
@@ -143,17 +153,45 @@ class JobRunner:
         with self.unit_of_work() as work:
             fence = work.leases.acquire(job.name, self.holder, present, present + timedelta(seconds=schedule.lease_s))
             if fence is None:
+                self.metrics.skipped(job.name, "elsewhere")
                 return False
+            row = work.jobs.schedule(job.name)
             is_requested = work.jobs.take_request(job.name)
             last = next(iter(work.jobs.runs(job.name, 1)), None)
+            self.metrics.paused(job.name, is_paused=row.paused_at is not None)
             if last is not None and last.state == "running":
                 work.jobs.record_finish(last.run_id, present, error=f"worker {last.holder} disappeared during the run")
-            elif not is_requested and not _is_due(schedule, last, present):
+                is_due = True
+            else:
+                is_due = _is_due(schedule, last, present)
+            if not is_requested and (row.paused_at is not None or not is_due):
                 work.leases.release(job.name, self.holder, fence, present)
+                self._pass_over(job, row, present, work)
                 return False
             record = work.jobs.record_start(job.name, self.holder, present)
+            work.jobs.plan(job.name, schedule.next_due(present, present))
+        if row.next_due_at is not None and is_due and row.paused_at is None:
+            self._measure(job, row.next_due_at, present)
         running.fence, running.renewed_at, running.record = fence, present, record
         return True
+
+    def _pass_over(self, job: Job, row: JobSchedule, present: datetime, work: UnitOfWork) -> None:
+        """It is not run now. What the schedule passes over (missed: skip) is counted and planned anew."""
+        self.metrics.skipped(job.name, "not_due" if row.paused_at is None else "paused")
+        due_at = row.next_due_at
+        if due_at is not None and job.schedule.is_missed(due_at, present):
+            work.jobs.plan(job.name, job.schedule.next_due(None, present))
+            if row.paused_at is None:
+                self.metrics.missed(job.name, 1 + job.schedule.missed_times(due_at, present))
+
+    def _measure(self, job: Job, due_at: datetime, present: datetime) -> None:
+        """How late a run is, and how many times of the schedule it stands for."""
+        missed = job.schedule.missed_times(due_at, present)
+        if missed:
+            self.metrics.missed(job.name, missed)
+        self.metrics.due(
+            job.name, max(0.0, (present - due_at).total_seconds()), is_catch_up=missed > 0 or job.schedule.is_missed(due_at, present)
+        )
 
     def _work(self, job: Job) -> tuple[dict[str, Any], str | None]:
         """Result and error of the job itself. Whatever a job raises is its own affair."""

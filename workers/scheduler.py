@@ -8,6 +8,7 @@ import threading
 from copy import copy
 from datetime import UTC, datetime, timedelta
 
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -60,6 +61,7 @@ class Scheduler:
         for number, (name, job) in enumerate(self._runner.jobs.items()):
             first = datetime.now(UTC) + timedelta(seconds=number * STAGGER_S)  # what was missed is made up for; the runner knows
             self._scheduler.add_job(self._run, _trigger(job.schedule), args=[name], id=name, next_run_time=first)
+        self._scheduler.add_listener(self._overlapped, EVENT_JOB_MAX_INSTANCES)
         self._scheduler.start()
         self._watch.start()
 
@@ -79,6 +81,9 @@ class Scheduler:
             self._scheduler.add_job(self._run, "date", run_date=again, args=[name], id=f"{name}:retry", replace_existing=True)
         elif record is not None and self._is_due_again(name, record.started_at):
             self._scheduler.add_job(self._run, args=[name], id=f"{name}:queued", replace_existing=True)
+
+    def _overlapped(self, event: JobSubmissionEvent) -> None:
+        self._runner.overlapped(event.job_id.partition(":")[0])
 
     def _is_due_again(self, name: str, started_at: datetime) -> bool:
         schedule = self._runner.jobs[name].schedule

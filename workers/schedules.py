@@ -8,10 +8,24 @@ from pydantic import Field, model_validator
 from trajops.configs import Config
 from workers.triggers import cron_trigger, longest_gap_s, next_time
 
-JobName = Literal["compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases", "evaluate_alerts", "deliver_alerts", "prune"]
+JobName = Literal[
+    "compact_lake",
+    "roll_up",
+    "join_truth",
+    "check_drift",
+    "reconcile_aliases",
+    "prune",
+    "probe",
+    "evaluate_alerts",
+    "deliver_alerts",
+    "check_performance",
+    "recalibrate",
+]
 
 # A time counts as missed when no worker has begun so long after it, seconds.
 PUNCTUAL_S = 60.0
+# Missed times are counted up to here: after a year of downtime nobody needs the exact number.
+MOST_MISSED = 10_000
 
 
 class Schedule(Config):
@@ -47,6 +61,25 @@ class Schedule(Config):
             since = last_started_at
         return next_time(self.cron, since) <= at
 
+    def next_due(self, last_started_at: datetime | None, at: datetime) -> datetime:
+        """When the job is due next: the first of its times after the last run, or one interval after it; a new job at once."""
+        if self.cron is not None:
+            return next_time(self.cron, at if last_started_at is None else last_started_at)
+        return at if last_started_at is None else last_started_at + timedelta(seconds=self.interval_s)
+
+    def is_missed(self, due_at: datetime, at: datetime) -> bool:
+        """Whether a time has passed without a run, for longer than workers take to begin one."""
+        return at - due_at > timedelta(seconds=max(PUNCTUAL_S, 0.0 if self.every_s is None else self.every_s) + self.jitter_s)
+
+    def missed_times(self, due_at: datetime, at: datetime) -> int:
+        """How many of its times passed between the one at which it was due and now, that one not counted."""
+        if self.cron is None:
+            return max(0, int((at - due_at).total_seconds() // self.interval_s))
+        count, due_at = 0, next_time(self.cron, due_at)
+        while due_at <= at and count < MOST_MISSED:
+            count, due_at = count + 1, next_time(self.cron, due_at)
+        return count
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (self.every_s is None) == (self.cron is None):
@@ -72,7 +105,10 @@ class Retention(Config):
 
     runs_per_job: int = Field(default=500, ge=10)
     drift_checks_days: float = Field(default=3.0, gt=0)
+    performance_checks_days: float = Field(default=3.0, gt=0)
     idempotency_days: float = Field(default=2.0, gt=0)
+    # Longer than the window of the objective.
+    probes_days: float = Field(default=35.0, ge=31)
     # After their end: alerts, silences and what was sent about them.
     alerts_days: float = Field(default=90.0, gt=0)
 

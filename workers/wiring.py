@@ -11,6 +11,7 @@ from data.sql.engine import Database
 from trajops import configs
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
+from trajops.errors import EnvironmentProblem
 from trajops.ports import Clock
 from trajops.settings import Settings
 from workers.evidently_detector import EvidentlyDetector
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
     from data.lake.truth import TruthJoin
     from trajops.alerts.rules import AlertRules
     from trajops.drift_rules import DriftRules
+    from trajops.objectives import Objectives
+    from trajops.performance_rules import PerformanceRules
     from trajops.services.alert_rounds import AlertRounds
+    from trajops.services.calibrations import Recalibrator
     from trajops.services.drift import DriftMonitor
+    from trajops.services.performance import Performance
     from workers.deliveries import Deliveries
+    from workers.jobs.probe import Prober
     from workers.jobs.reconcile_aliases import AliasReconciler
     from workers.notify import Senders
     from workers.signals import SignalReader
@@ -52,8 +58,12 @@ class Parts:
         self.detector = EvidentlyDetector()
         if "check_drift" in self.schedules.jobs:
             _ = self.drift_rules
+        if "probe" in self.schedules.jobs:
+            _ = self.objectives
         if {"evaluate_alerts", "deliver_alerts"} & self.schedules.jobs.keys():
             _ = self.alert_rules
+        if self.schedules.jobs.keys() & {"check_performance", "recalibrate"}:
+            _ = self.performance_rules
 
     @cached_property
     def drift_rules(self) -> "DriftRules":
@@ -61,6 +71,20 @@ class Parts:
         from trajops.drift_rules import DriftRules  # noqa: PLC0415
 
         return configs.load(self.settings.configs_dir / "drift.yaml", DriftRules)
+
+    @cached_property
+    def performance_rules(self) -> "PerformanceRules":
+        """How performance is judged, and intervals are calibrated."""
+        from trajops.performance_rules import PerformanceRules  # noqa: PLC0415
+
+        return configs.load(self.settings.configs_dir / "performance.yaml", PerformanceRules)
+
+    @cached_property
+    def objectives(self) -> "Objectives":
+        """What is promised."""
+        from trajops.objectives import Objectives  # noqa: PLC0415
+
+        return configs.load(self.settings.configs_dir / "objectives.yaml", Objectives)
 
     @cached_property
     def alert_rules(self) -> "AlertRules":
@@ -89,10 +113,13 @@ class Parts:
             "roll_up": self._roll_up,
             "join_truth": self._join_truth,
             "check_drift": self._check_drift,
+            "check_performance": self._check_performance,
+            "recalibrate": self._recalibrate,
             "reconcile_aliases": self._reconcile_aliases,
             "evaluate_alerts": self._evaluate_alerts,
             "deliver_alerts": self._deliver_alerts,
             "prune": self._prune,
+            "probe": self._probe,
         }
 
     @cached_property
@@ -153,6 +180,34 @@ class Parts:
         )
 
     @cached_property
+    def performance(self) -> "Performance":
+        """Holds live figures against validation."""
+        from data.lake.performance_source import LakePerformanceSource  # noqa: PLC0415
+        from trajops.services.performance import Performance  # noqa: PLC0415
+
+        return Performance(
+            LakePerformanceSource(self.lake),
+            self.database.unit_of_work,
+            self.performance_rules,
+            self.settings.model_name,
+            self.settings.coverage_level,
+        )
+
+    @cached_property
+    def recalibrator(self) -> "Recalibrator":
+        """Puts intervals right."""
+        from data.lake.performance_source import LakePerformanceSource  # noqa: PLC0415
+        from trajops.services.calibrations import Recalibrator  # noqa: PLC0415
+
+        return Recalibrator(
+            LakePerformanceSource(self.lake),
+            self.database.unit_of_work,
+            self.performance_rules.recalibration,
+            self.settings.coverage_level,
+            self.clock,
+        )
+
+    @cached_property
     def reconciler(self) -> "AliasReconciler":
         """Lets the registry's aliases follow the routes."""
         from data.models.registry import MlflowRegistry  # noqa: PLC0415
@@ -160,6 +215,35 @@ class Parts:
 
         registry = MlflowRegistry(self.settings.registry_url)
         return AliasReconciler(self.settings.model_name, registry, self.database.unit_of_work, self.clock, self._adopt)
+
+    @cached_property
+    def prober(self) -> "Prober":
+        """Asks the API as a client would."""
+        from workers.jobs.probe import Prober  # noqa: PLC0415
+
+        return Prober(self.settings.probe_url or self.settings.service_url, lambda: self.probe_key, self.objectives.availability.probe)
+
+    @cached_property
+    def probe_key(self) -> str:
+        """The key that the settings name, or one of our own, which the API knows from then on.
+
+        Raises:
+            EnvironmentProblem: if the file of our own cannot be read or written.
+        """
+        from data.identity.kept_secret import kept_secret  # noqa: PLC0415
+        from trajops.services.program_keys import ensure_key  # noqa: PLC0415
+
+        if self.settings.probe_key is not None:
+            return self.settings.probe_key.get_secret_value()
+        file = self.settings.var_dir / "probe_key"
+        try:
+            secret = kept_secret(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise EnvironmentProblem(
+                f"the probe's key {file} cannot be read or written ({error}); give this user the right to, or set TRAJOPS_PROBE_KEY"
+            ) from error
+        reason = "the workers probe the API"
+        return ensure_key(self.database.unit_of_work, secret, "probe", ("predict",), reason=reason, clock=self.clock)
 
     @cached_property
     def alert_rounds(self) -> "AlertRounds":
@@ -234,6 +318,16 @@ class Parts:
 
         return check_drift(self.drift_monitor, self.metrics.drift)
 
+    def _check_performance(self) -> Mapping[str, Any]:
+        from workers.jobs.check_performance import check_performance  # noqa: PLC0415
+
+        return check_performance(self.performance, self.clock, self.metrics.performance)
+
+    def _recalibrate(self) -> Mapping[str, Any]:
+        from workers.jobs.recalibrate import recalibrate  # noqa: PLC0415
+
+        return recalibrate(self.recalibrator)
+
     def _reconcile_aliases(self) -> Mapping[str, Any]:
         return self.reconciler.run()
 
@@ -246,7 +340,7 @@ class Parts:
     def _broken_files(self) -> list[str]:
         from data.lake.manifest import Manifest  # noqa: PLC0415 - and not the lake, which brings DuckDB
 
-        return Manifest(self.database.engine).broken()
+        return list(Manifest(self.database.engine).broken())
 
     def _deliver_alerts(self) -> Mapping[str, Any]:
         return self.deliveries.run()
@@ -255,3 +349,8 @@ class Parts:
         from workers.jobs.prune import prune  # noqa: PLC0415
 
         return prune(self.database, self.schedules.retention, self.clock)
+
+    def _probe(self) -> Mapping[str, Any]:
+        from workers.jobs.probe import probe  # noqa: PLC0415
+
+        return probe(self.prober, self.database.unit_of_work, self.metrics.probed, self.clock)

@@ -1,18 +1,22 @@
 """What the workers do in the background."""
 
 import asyncio
+from datetime import datetime
 from itertools import takewhile
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from starlette.concurrency import run_in_threadpool
 
 from api.deps import CHANGES, READS, IdempotencyKey, Operator, PartsOf, Reader
 from api.wiring import Parts
 from trajops.clients import Client
 from trajops.clock import now
-from trajops.contracts.jobs import JobRunOut, JobsOut
+from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut, PauseIn
 from trajops.errors import Conflict, Unavailable
+from trajops.jobs import runs_out
 from trajops.records import Remembered
+from trajops.stores import UnitOfWork
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -33,6 +37,32 @@ def jobs(parts: PartsOf, _client: Reader) -> JobsOut:
     return parts.cached.get("jobs", read)
 
 
+@router.get("/{job}/runs", summary="Runs of a job", responses=READS | {404: CHANGES[404]})
+def job_runs(job: str, parts: PartsOf, _client: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> JobRunsOut:
+    """The newest runs of one job with their errors, and what they add up to: share of successes, durations, who runs it now."""
+
+    def read() -> JobRunsOut:
+        at = now(parts.clock)
+        with parts.unit_of_work(read_only=True) as uow:
+            uow.jobs.schedule(job)
+            overview = next(one for one in uow.jobs.overview(at) if one.job == job)
+            return runs_out(overview, uow.jobs.runs(job, limit), uow.leases.holder(job, at))
+
+    return parts.cached.get(("runs", job, limit), read)
+
+
+@router.post("/{job}/pause", summary="Pause a job", responses=CHANGES)
+def pause_job(job: str, body: PauseIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> JobOut:
+    """Let a job run by hand only, until it is resumed; a run in progress goes on. Pausing a paused job writes the new reason."""
+    return _change(parts, client, key, job, "pause", body.reason)
+
+
+@router.post("/{job}/resume", summary="Resume a job", responses=CHANGES)
+def resume_job(job: str, body: PauseIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> JobOut:
+    """Let a paused job run by its schedule again; what it missed is made up for as after a downtime."""
+    return _change(parts, client, key, job, "resume", body.reason)
+
+
 @router.post("/{job}/run", summary="Run a job now", responses=CHANGES)
 async def run_job(job: str, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> JobRunOut:
     """Ask the workers to run a job outside its schedule; answered once a run has begun. Asking twice runs it once."""
@@ -45,6 +75,39 @@ async def run_job(job: str, parts: PartsOf, client: Operator, key: IdempotencyKe
     raise Unavailable(
         f"no worker has begun {job} within {TAKEN_WITHIN_S:g} s; it stays asked for, see whether the workers run", retry_after_s=10
     )
+
+
+def _change(parts: Parts, client: Client, key: str | None, job: str, action: Literal["pause", "resume"], reason: str) -> JobOut:
+    """Pause or resume, but once under one idempotency key; the job as it is then."""
+    at = now(parts.clock)
+    with parts.unit_of_work() as uow:
+        if _is_new(uow, client, key, f"job.{action} {job}", {}, at):
+            before = {"is_paused": uow.jobs.schedule(job).paused_at is not None}
+            if action == "pause":
+                uow.jobs.pause(job, at=at, by=client.client_id, reason=reason)
+            else:
+                uow.jobs.resume(job)
+            after = {"is_paused": action == "pause"}
+            uow.audit.append(at=at, actor=client.client_id, action=f"job.{action}", subject=job, reason=reason, before=before, after=after)
+        changed = next(one for one in uow.jobs.overview(at) if one.job == job)
+    parts.cached.clear()
+    return changed
+
+
+def _is_new(uow: UnitOfWork, client: Client, key: str | None, asked: str, answer: dict[str, Any], at: datetime) -> bool:
+    """Whether a request has not been done under its idempotency key; from now on it has.
+
+    Raises:
+        Conflict: if the key was used for something else.
+    """
+    known = None if key is None else uow.idempotency.find(client.client_id, key)
+    if known is not None:
+        if known.fingerprint != asked:
+            raise Conflict(f"the idempotency key {key!r} was used for a different request; send a fresh key")
+        return False
+    if key is not None:
+        uow.idempotency.remember(client.client_id, key, Remembered(asked, answer), at)
+    return True
 
 
 def _ask(parts: Parts, client: Client, job: str, key: str | None) -> str | None:

@@ -1,9 +1,6 @@
 """The secret that signs tokens: from the settings, or generated once and shared by all processes of a machine."""
 
-import os
-import secrets
-from pathlib import Path
-
+from data.identity.kept_secret import kept_secret
 from data.identity.tokens import MIN_SECRET_LENGTH
 from trajops.errors import EnvironmentProblem
 from trajops.settings import Settings
@@ -24,30 +21,11 @@ def token_secret(settings: Settings) -> str:
         )
     file = settings.var_dir / "token_secret"
     try:
-        if not file.exists():
-            _generate(file)
-        return _checked(file.read_text(encoding="ascii").strip(), str(file))
+        return _checked(kept_secret(file), str(file))
     except (OSError, UnicodeDecodeError) as error:
         raise EnvironmentProblem(
             f"the token secret {file} cannot be read or written ({error}); give this user the right to, or set TRAJOPS_TOKEN_SECRET"
         ) from error
-
-
-def _generate(file: Path) -> None:
-    # A hard link appears with its whole content or not at all, and never replaces the secret of a process that was faster.
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as handle:
-            handle.write(secrets.token_urlsafe(48) + "\n")
-            handle.flush()
-            os.fsync(handle.fileno())
-        file.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _checked(secret: str, source: str) -> str:

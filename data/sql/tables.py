@@ -181,6 +181,21 @@ job_schedules = Table(
     Column("cron", String(64)),
     Column("requested_at", UtcDateTime),
     Column("last_success_at", UtcDateTime),
+    Column("next_due_at", UtcDateTime),
+    Column("paused_at", UtcDateTime),
+    Column("paused_by", String(128)),
+    Column("pause_reason", Text),
+)
+
+probe_minutes = Table(
+    "probe_minutes",
+    metadata,
+    Column("minute", BigInteger, primary_key=True, autoincrement=False),
+    Column("good", Integer, nullable=False),
+    Column("probes", Integer, nullable=False),
+    Column("slowest_ms", Float),
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("failure", Text),
 )
 
 drift_checks = Table(
@@ -276,6 +291,39 @@ notification_alerts = Table(
     metadata,
     Column("alert_id", String(32), primary_key=True),
     Column("notification_id", String(32), primary_key=True, index=True),
+)
+
+performance_checks = Table(
+    "performance_checks",
+    metadata,
+    Column("check_id", String(32), primary_key=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("model_name", String(128), nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("verdict", String(32), nullable=False),
+    Column("body", JSON, nullable=False),
+    Index("ix_performance_checks_model_name", "model_name", "model_version", "at"),
+)
+
+calibrations = Table(
+    "calibrations",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("model_name", String(128), nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("factors", JSON, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Column("fitted_agents", Integer, nullable=False),
+    Column("holdout_agents", Integer, nullable=False),
+    Column("nominal_coverage", Float, nullable=False),
+    Column("coverage_before", Float, nullable=False),
+    Column("coverage_after", Float, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", String(128), nullable=False),
 )
 
 lake_files = Table(

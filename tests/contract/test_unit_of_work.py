@@ -13,10 +13,13 @@ import pytest
 from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
 from data.stubs import MemoryDatabase, MemoryRouteSource
+from trajops.contracts.calibrations import CalibrationOut
 from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftReportOut
+from trajops.contracts.performance import FigureOut, PerformanceCheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, NotFound, StaleVersion
+from trajops.objectives import Minutes, minute_of
 from trajops.records import ApiKey, ModelVersion, Remembered, User
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
@@ -409,6 +412,34 @@ def test_a_schedule_keeps_its_request_when_it_is_described_again(database: Any) 
     assert (schedule.description, schedule.every_s, schedule.cron, schedule.requested_at) == ("Compact.", 20, "*/10 * * * *", AT)
 
 
+def test_a_pause_outlives_a_new_description_and_ends_when_it_is_resumed(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.jobs.describe("j", "does what it does", 5.0)
+        uow.jobs.plan("j", later(5))
+        uow.jobs.plan("unknown", later(5))
+        uow.jobs.pause("j", at=AT, by="ada", reason="the disk is full")
+        uow.jobs.describe("j", "does it better", 6.0)
+    with database.unit_of_work(read_only=True) as uow:
+        paused = uow.jobs.schedule("j")
+        assert (paused.paused_at, paused.paused_by, paused.pause_reason, paused.next_due_at) == (AT, "ada", "the disk is full", later(5))
+        [shown] = uow.jobs.overview(later(60))
+        assert (shown.paused_by, shown.next_due_at, shown.is_late) == ("ada", None, False)
+    with database.unit_of_work() as uow:
+        uow.jobs.resume("j")
+        uow.jobs.resume("j")
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.jobs.schedule("j").paused_at is None
+        assert uow.jobs.overview(later(60))[0].next_due_at == later(5)
+        with pytest.raises(NotFound):
+            uow.jobs.schedule("x")
+
+
+@pytest.mark.parametrize("change", [lambda jobs: jobs.pause("x", at=AT, by="ada", reason="r"), lambda jobs: jobs.resume("x")])
+def test_an_unknown_job_is_neither_paused_nor_resumed(database: Any, change: Any) -> None:
+    with pytest.raises(NotFound), database.unit_of_work() as uow:
+        change(uow.jobs)
+
+
 def test_a_request_is_taken_by_one(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.jobs.describe("compact", "Compact the spool.", 10)
@@ -493,6 +524,14 @@ def test_a_lease_has_one_holder_until_it_expires(database: Any) -> None:
         assert uow.leases.acquire("compact", "b", later(10), later(20)) == 2
 
 
+def test_the_holder_of_a_lease_is_told_until_it_expires(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.leases.acquire("j", "w1", AT, later(30))
+    with database.unit_of_work(read_only=True) as uow:
+        assert [uow.leases.holder("j", later(s)) for s in (0, 29, 30)] == ["w1", "w1", None]
+        assert uow.leases.holder("x", AT) is None
+
+
 def test_only_the_holder_renews_and_releases(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.leases.acquire("compact", "a", AT, later(10))
@@ -530,3 +569,152 @@ def test_drift_checks_come_back_newest_first(database: Any) -> None:
         for unknown in ("c2", "c3"):
             with pytest.raises(NotFound):
                 uow.drift_checks.report_path(unknown)
+
+
+# Performance
+
+
+def performance_check(check_id: str, at: datetime, number: int = 1, verdict: Any = "warning") -> PerformanceCheckOut:
+    figure = FigureOut(metric="ade_m", mean=0.5, low=0.4, high=None, validation=0.4, champion_validation=None, verdict="unclear")
+    return PerformanceCheckOut(
+        check_id=check_id,
+        at=at,
+        model_name="trajectory",
+        model_version=number,
+        since=AT,
+        until=at,
+        verdict=verdict,
+        sentence="v1 may be as validated.",
+        flagged=["ade_m"],
+        confirmed=[],
+        predictions=100,
+        agents=9,
+        ade_ratio=1.25,
+        ade_ratio_low=1.0,
+        ade_ratio_high=None,
+        estimated_ade_m=None,
+        figures=[figure],
+    )
+
+
+def test_performance_checks_come_back_newest_first_and_the_newest_of_each_version(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        assert uow.performance_checks.latest() == []
+        for check_id, second, number in (("a", 0, 1), ("b", 1, 2), ("c", 2, 1), ("d", -5, 3)):
+            uow.performance_checks.add(performance_check(check_id, later(second), number))
+    with database.unit_of_work(read_only=True) as uow:
+        assert [one.check_id for one in uow.performance_checks.latest()] == ["d", "b", "c"]
+        assert uow.performance_checks.latest()[2] == performance_check("c", later(2))
+        assert [one.check_id for one in uow.performance_checks.history()] == ["c", "b", "a", "d"]
+        assert [one.check_id for one in uow.performance_checks.history(REF)] == ["c", "a"]
+        assert [one.check_id for one in uow.performance_checks.history(REF, limit=1)] == ["c"]
+
+
+# Calibrations
+
+
+def calibration(number: int = 0, version_number: int = 1, state: Any = "proposed") -> CalibrationOut:
+    return CalibrationOut(
+        number=number,
+        model_name="trajectory",
+        model_version=version_number,
+        state=state,
+        factors=[1.25] * 12,
+        made_at=AT,
+        since=later(-60),
+        until=AT,
+        fitted_agents=80,
+        holdout_agents=30,
+        nominal_coverage=0.9,
+        coverage_before=0.86,
+        coverage_after=0.9,
+        sentence="v1: narrow.",
+        changed_at=AT,
+        changed_by="worker",
+    )
+
+
+def test_calibrations_are_numbered_in_order(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        assert uow.calibrations.in_force() == []
+        assert [uow.calibrations.add(calibration(version_number=version)).number for version in (1, 2, 1)] == [1, 2, 3]
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.calibrations.get(2) == calibration(2, 2)
+        assert [one.number for one in uow.calibrations.newest()] == [3, 2, 1]
+        assert [one.number for one in uow.calibrations.newest(1, REF)] == [3]
+        assert [one.number for one in uow.calibrations.newest(ref=REF)] == [3, 1]
+        with pytest.raises(NotFound):
+            uow.calibrations.get(4)
+
+
+def test_a_calibration_is_moved_by_whoever_has_seen_its_state(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.calibrations.add(calibration())
+        moved = uow.calibrations.move(1, "proposed", "applied", later(5), "ada")
+        assert (moved.state, moved.changed_at, moved.changed_by) == ("applied", later(5), "ada")
+    with database.unit_of_work() as uow:
+        assert uow.calibrations.in_force() == [moved]
+        with pytest.raises(StaleVersion) as caught:
+            uow.calibrations.move(1, "proposed", "reverted", later(6), "bob")
+        assert caught.value.details == {"present_state": "applied"}
+        with pytest.raises(NotFound):
+            uow.calibrations.move(9, "proposed", "applied", later(6), "bob")
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.calibrations.get(1) == moved
+
+
+def test_the_source_of_routes_tells_the_calibrations_in_force(database: Any) -> None:
+    source = MemoryRouteSource(database) if isinstance(database, MemoryDatabase) else SqlRouteSource(database)
+    assert dict(source.in_force()) == {}
+    with database.unit_of_work() as uow:
+        uow.calibrations.add(calibration())
+        uow.calibrations.add(calibration(version_number=2))
+        uow.calibrations.move(2, "proposed", "applied", AT, "ada")
+    assert dict(source.in_force()) == {ModelRef("trajectory", 2): (2, (1.25,) * 12)}
+
+
+# Probes
+
+
+def test_probes_are_counted_in_their_minute(database: Any) -> None:
+    probes = [  # (seconds, is it good, latency, failure)
+        (0, True, 12.0, None),
+        (5, False, 1500.0, "slow"),
+        (10, False, None, "does not answer"),
+        (15, True, 9.0, None),
+        (60, True, 8.0, None),
+        (180, False, None, "away"),
+    ]
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.probes.summed(0, 10**9) == Minutes()
+        assert (uow.probes.first_minute(), uow.probes.last_probe_at(), uow.probes.last_failure()) == (None, None, None)
+        assert uow.probes.buckets(0, 60, 5) == {}
+    for seconds, is_good, latency_ms, failure in probes:
+        with database.unit_of_work() as uow:
+            uow.probes.add(later(seconds), is_good=is_good, latency_ms=latency_ms, failure=failure)
+    first = minute_of(AT)
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.probes.summed(first, first + 1) == Minutes(1, pytest.approx(0.5), 4, 1500.0)
+        assert uow.probes.summed(first, first + 10) == Minutes(3, pytest.approx(1.5), 6, 1500.0)
+        assert uow.probes.summed(first + 3, first + 4) == Minutes(1, pytest.approx(1.0), 1, None)
+        assert uow.probes.summed(first + 1, first + 3).known == 1, "a range holds its begin and not its end"
+        assert {begin: m.known for begin, m in uow.probes.buckets(first - 1, first + 10, 2).items()} == {
+            first - 1: 1,
+            first + 1: 1,
+            first + 3: 1,
+        }
+        assert uow.probes.buckets(first, first + 1, 1) == {first: Minutes(1, pytest.approx(0.5), 4, 1500.0)}
+        assert uow.probes.first_minute() == first
+        assert uow.probes.last_probe_at() == later(180)
+        assert uow.probes.last_failure() == (datetime.fromtimestamp(60 * (first + 3), UTC), "away")
+
+
+def test_probes_of_two_workers_in_one_minute_all_count(database: Any) -> None:
+    def probe(number: int) -> None:
+        with database.unit_of_work() as uow:
+            uow.probes.add(later(number), is_good=number % 2 == 0, latency_ms=float(number), failure=None)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(probe, range(20)))
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.probes.summed(minute_of(AT), minute_of(AT) + 1) == Minutes(1, pytest.approx(0.5), 20, 19.0)

@@ -413,6 +413,8 @@ class StubApi:
         version = int(path.split("/")[3].removeprefix("dep-"))
         if path.endswith("/canary"):
             return self.changed(version, "canary", body, (champion, version, now.previous and now.previous.model_version, body["coverage"]))
+        if path.endswith("/canary/pause"):
+            return self.changed(version, "paused", body, (champion, version, now.previous and now.previous.model_version, 0.0))
         if path.endswith("/canary/stop"):
             return self.changed(version, "staged", body, (champion, None, now.previous and now.previous.model_version, 0.0))
         made = self.changed(version, "live", body, (version, None, champion, 0.0))

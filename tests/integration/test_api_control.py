@@ -12,13 +12,26 @@ from tests.running_api import PASSWORD, REASON, Api, a_body, running_api
 from trajops.contracts.audit import AuditPage
 from trajops.contracts.deployments import ChangeOut, DeploymentsOut, RouteHistoryOut
 from trajops.contracts.drift import DriftCheckOut, DriftOut
-from trajops.contracts.jobs import JobRunOut, JobsOut
+from trajops.contracts.jobs import JobRunOut, JobRunsOut, JobsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut
 from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.session import Me, TokenOut
 from trajops.contracts.status import StatusOut
 
-READS = ["me", "models", "deployments", "routes", "audit", "performance", "predictions", "agents", "drift", "jobs", "status"]
+READS = [
+    "me",
+    "models",
+    "deployments",
+    "routes",
+    "audit",
+    "performance",
+    "predictions",
+    "agents",
+    "drift",
+    "jobs",
+    "availability",
+    "status",
+]
 
 
 @pytest.fixture
@@ -73,6 +86,7 @@ def test_reading_needs_any_valid_client(api: Api, name: str) -> None:
     [
         ("/v1/deployments", {"model_version": 1, "reason": REASON}),
         ("/v1/deployments/x/canary", {"expected_version": 1, "coverage": 0.5, "reason": REASON}),
+        ("/v1/deployments/x/canary/pause", {"expected_version": 1, "reason": REASON}),
         ("/v1/deployments/x/canary/stop", {"expected_version": 1, "reason": REASON}),
         ("/v1/deployments/x/promote", {"expected_version": 1, "reason": REASON}),
         ("/v1/routes/rollback", {"expected_epoch": 1, "reason": REASON}),
@@ -342,3 +356,50 @@ def test_metrics_are_open_to_this_machine_only(tmp_path: Path) -> None:
         assert found.status_code == 200
         secret, _ = api.parts.identity.create_api_key("robot", "viewer", scopes=["predict"], actor="test", reason=REASON)
         assert api.client.get("/metrics", headers={"Authorization": f"Bearer {secret}"}).status_code == 403
+
+
+def test_the_runs_of_a_job_and_what_they_add_up_to(api: Api) -> None:
+    at = datetime.now(UTC)
+    with api.parts.unit_of_work() as uow:
+        uow.jobs.describe("tidy", "Tidy up the room.", 60.0)
+        for number, error in enumerate([None, "the disk is full", None, None]):
+            run = uow.jobs.record_start("tidy", "w1", at + timedelta(seconds=60 * number))
+            uow.jobs.record_finish(run.run_id, at + timedelta(seconds=60 * number + 1 + number), error=error)
+        uow.jobs.record_start("tidy", "w2", at + timedelta(seconds=300))
+        uow.leases.acquire("tidy", "w2", at, at + timedelta(seconds=600))
+    told = JobRunsOut.model_validate_json(api.get("/v1/jobs/tidy/runs").content)
+    assert [run.state for run in told.runs] == ["running", "succeeded", "succeeded", "failed", "succeeded"]
+    assert told.runs[3].error == "the disk is full"
+    assert (told.success_share, told.holder, told.job.job) == (0.75, "w2", "tidy")
+    assert (told.duration_p50_s, told.duration_p95_s) == (3.0, 4.0)
+    assert len(api.get("/v1/jobs/tidy/runs", limit=2).json()["runs"]) == 2
+    assert api.get("/v1/jobs/unheard-of/runs").status_code == 404
+    assert api.get("/v1/jobs/tidy/runs", limit=0).status_code == 422
+
+
+def test_an_operator_pauses_a_job_with_a_reason_and_resumes_it(api: Api) -> None:
+    with api.parts.unit_of_work() as uow:
+        uow.jobs.describe("nap", "Sleep for a while.", 60.0)
+    body = {"reason": "the disk is nearly full"}
+    assert api.post("/v1/jobs/nap/pause", body).status_code == 403
+    assert api.post("/v1/jobs/nap/pause", {"reason": "short"}, "operator").status_code == 422
+    assert api.post("/v1/jobs/unheard-of/pause", body, "operator").status_code == 404
+    for _ in range(2):  # the answer of the first was lost
+        paused = api.post("/v1/jobs/nap/pause", body, "operator", **{"Idempotency-Key": "pause-1"})
+        assert paused.status_code == 200
+        assert paused.json()["pause_reason"] == body["reason"]
+        assert paused.json()["paused_by"] == "key:operator key"
+    assert api.post("/v1/jobs/nap/resume", body, "operator", **{"Idempotency-Key": "pause-1"}).status_code == 409
+    resumed = api.post("/v1/jobs/nap/resume", {"reason": "there is room again"}, "operator")
+    assert resumed.json()["paused_at"] is None
+    entries = [(e["action"], e["before"], e["after"]) for e in api.get("/v1/audit", subject="nap").json()["entries"]]
+    assert entries == [
+        ("job.resume", {"is_paused": True}, {"is_paused": False}),
+        ("job.pause", {"is_paused": False}, {"is_paused": True}),
+    ]
+
+
+def test_the_status_names_the_processes_and_their_epochs(api: Api) -> None:
+    [process] = StatusOut.model_validate_json(api.get("/v1/status").content).processes
+    assert process.epoch == api.parts.host.epoch
+    assert not process.has_stand_in

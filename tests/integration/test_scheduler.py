@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -26,7 +26,7 @@ from workers.health import HealthServer
 from workers.metrics import WorkerMetrics
 from workers.runner import Job, JobRunner
 from workers.scheduler import Scheduler
-from workers.schedules import Schedule
+from workers.schedules import JobName, Schedule
 
 WAIT_S = 30.0
 
@@ -80,6 +80,14 @@ class Gate:
         self.has_begun.set()
         assert self.may_end.wait(WAIT_S)
         return {}
+
+
+def skips(runner: JobRunner, job: str, reason: str) -> float:
+    return sample(runner, "trajops_job_skips_total", job=job, reason=reason)
+
+
+def sample(runner: JobRunner, name: str, **labels: str) -> float:
+    return runner.metrics.registry.get_sample_value(name, labels) or 0.0
 
 
 def in_thread(runner: JobRunner, job: str) -> tuple[threading.Thread, list[JobRunOut | None]]:
@@ -142,11 +150,13 @@ def test_a_job_with_times_runs_once_at_each_on_one_of_two_workers(database: Data
 def test_a_time_that_comes_during_a_run(database: Database, overlap: str, is_run_again: bool) -> None:
     gate = Gate()
     schedule = a_schedule(every_s=4, overlap=overlap)
-    scheduler = Scheduler(a_runner(database, Job("j", schedule, gate)), watch_s=0.05)
+    runner = a_runner(database, Job("j", schedule, gate))
+    scheduler = Scheduler(runner, watch_s=0.05)
     scheduler.start()
     try:
         assert gate.has_begun.wait(WAIT_S)
-        time.sleep(4.4)  # the interval is over
+        reason = "queued" if overlap == "queue" else "overlap"
+        wait_for(lambda: skips(runner, "j", reason) == 1, "the next time of the schedule")
         gate.has_begun.clear()
         gate.may_end.set()
         wait_for(lambda: runs(database, "j")[-1].finished_at, "the end of the first run")
@@ -335,6 +345,81 @@ def test_two_schedulers_run_a_job_once_and_keep_its_pace(database: Database) -> 
     assert took_s >= 5 * 0.9 * 0.5, "two workers must not double the pace"
 
 
+# --- health and metrics of each job ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_missed_is_counted_and_made_up_for_once(database: Database) -> None:
+    clock = SetClock()
+    runner = a_runner(database, Job("j", a_schedule(every_s=60), works), clock=clock)
+    assert runner.run("j") is not None
+    clock.advance(600)  # nobody worked for ten minutes
+    assert runner.run("j") is not None
+    assert sample(runner, "trajops_job_misfires_total", job="j") == 9
+    assert sample(runner, "trajops_job_catch_ups_total", job="j") == 1
+    assert sample(runner, "trajops_job_queue_delay_seconds_sum", job="j") == pytest.approx(540)
+    clock.advance(60)
+    assert runner.run("j") is not None
+    assert sample(runner, "trajops_job_misfires_total", job="j") == 9, "a run in time misses nothing"
+    assert sample(runner, "trajops_job_queue_delay_seconds_count", job="j") == 3
+    assert skips(runner, "j", "not_due") == 0
+    assert runner.run("j") is None
+    assert skips(runner, "j", "not_due") == 1
+
+
+def test_times_that_are_passed_over_are_counted_once(database: Database) -> None:
+    clock = SetClock()
+    job = Job("j", a_schedule(every_s=None, cron="0 * * * *", missed="skip"), works)
+    runner = a_runner(database, job, clock=clock)
+    clock.advance(3 * 3_600 + 600 - now(clock).timestamp() % 3_600)  # ten past, hours later
+    assert [runner.run("j"), runner.run("j")] == [None, None]
+    assert sample(runner, "trajops_job_misfires_total", job="j") == 3
+    assert sample(runner, "trajops_job_catch_ups_total", job="j") == 0
+    with database.unit_of_work(read_only=True) as work:
+        due_at = work.jobs.schedule("j").next_due_at
+    assert due_at is not None
+    assert 0 < (due_at - now(clock)).total_seconds() <= 3_600
+
+
+def test_a_job_that_runs_elsewhere_is_counted_as_such(database: Database) -> None:
+    gate = Gate()
+    first, second = (a_runner(database, Job("j", a_schedule(), gate), holder=name) for name in ("w1", "w2"))
+    thread, _ = in_thread(first, "j")
+    assert gate.has_begun.wait(WAIT_S)
+    assert second.run("j") is None
+    assert skips(second, "j", "elsewhere") == 1
+    gate.may_end.set()
+    thread.join()
+
+
+def test_a_paused_job_runs_by_hand_only_until_it_is_resumed(database: Database) -> None:
+    clock = SetClock()
+    runner = a_runner(database, Job("j", a_schedule(every_s=60), works), clock=clock)
+    with database.unit_of_work() as work:
+        work.jobs.pause("j", at=now(clock), by="ada", reason="the disk is full")
+    assert runner.run("j") is None
+    assert skips(runner, "j", "paused") == 1
+    assert sample(runner, "trajops_job_paused", job="j") == 1
+    with database.unit_of_work() as work:
+        work.jobs.request("j", now(clock))
+    assert runner.run("j") is not None
+    clock.advance(3_600)
+    assert runner.run("j") is None
+    with database.unit_of_work() as work:
+        work.jobs.resume("j")
+    assert runner.run("j") is not None
+    assert sample(runner, "trajops_job_misfires_total", job="j") == 0, "times that were meant to pass are not missed"
+    assert sample(runner, "trajops_job_paused", job="j") == 0
+
+
+def test_the_series_of_a_job_exist_before_its_first_run_here(database: Database) -> None:
+    clock = SetClock()
+    assert a_runner(database, Job("j", a_schedule(every_s=60), works), clock=clock).run("j") is not None
+    other = a_runner(database, Job("j", a_schedule(every_s=60), works), holder="w2", clock=clock)
+    assert sample(other, "trajops_job_last_success_timestamp_seconds", job="j") == pytest.approx(now(clock).timestamp())
+    for name in ("trajops_job_misfires_total", "trajops_job_catch_ups_total", "trajops_job_queue_delay_seconds_count"):
+        assert other.metrics.registry.get_sample_value(name, {"job": "j"}) == 0
+
+
 # --- the process --------------------------------------------------------------------------------------------------------------------
 
 
@@ -393,9 +478,8 @@ def test_the_process_works_and_ends_cleanly(tmp_path: Path, signal_number: signa
             ended.update({job.job: job.last_run.state for job in overview if job.last_run is not None and job.last_run.state != "running"})
             return ended
 
-        wait_for(lambda: len(states()) == 8, "a run of each job")
-        working = ("compact_lake", "roll_up", "join_truth", "check_drift", "evaluate_alerts", "deliver_alerts", "prune")
-        expected = dict.fromkeys(working, "succeeded")
+        wait_for(lambda: states().keys() == set(get_args(JobName)), "a run of each job")
+        expected = dict.fromkeys(states(), "succeeded")
         assert ended == {**expected, "reconcile_aliases": "failed"}
         assert "trajops_drift_verdict -1.0" in ask(port, "/metrics")[1]
         process.send_signal(signal_number)

@@ -239,14 +239,14 @@ def test_swapping_the_versions_swaps_better_and_worse(a: float, b: float) -> Non
     [
         ("registered", ["stage"]),
         ("staged", ["canary", "promote"]),
-        ("canary", ["stop", "promote"]),
+        ("canary", ["pause", "stop", "promote"]),
         ("shadow", ["promote"]),
         ("live", []),
         ("promoting", []),
         ("retired", ["stage"]),
         ("rolled_back", ["stage"]),
         ("inconclusive", ["stage"]),
-        ("paused", ["stage"]),
+        ("paused", ["resume", "stop"]),
     ],
 )
 def test_actions_of_each_state(state: str, expected: list[str]) -> None:
@@ -255,7 +255,14 @@ def test_actions_of_each_state(state: str, expected: list[str]) -> None:
 
 @pytest.mark.parametrize("state", list(State))
 def test_nothing_is_offered_that_the_transition_table_forbids(state: State) -> None:
-    target = {"stage": State.STAGED, "canary": State.CANARY, "stop": State.STAGED, "promote": State.LIVE}
+    target = {
+        "stage": State.STAGED,
+        "canary": State.CANARY,
+        "pause": State.PAUSED,
+        "resume": State.CANARY,
+        "stop": State.STAGED,
+        "promote": State.LIVE,
+    }
     for action in changes.actions(version(state), route(), "admin"):
         assert target[action.name] in TRANSITIONS[state]
 

@@ -33,12 +33,14 @@ from trajops.contracts.alerts import (
     TestReceiverIn,
 )
 from trajops.contracts.audit import AuditPage
+from trajops.contracts.availability import AvailabilityOut
+from trajops.contracts.calibrations import CalibrationChangeIn, CalibrationChangeOut, CalibrationsOut, CalibrationState
 from trajops.contracts.deployments import CanaryIn, ChangeOut, DeploymentsOut, RollbackIn, RouteHistoryOut, StageIn, TransitionIn
 from trajops.contracts.drift import DriftOut
-from trajops.contracts.jobs import JobRunOut, JobsOut
+from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut, PauseIn
 from trajops.contracts.keys import KeyIn, KeyMadeOut, KeyOut, KeysOut, RevokeKeyIn, RotateKeyIn
 from trajops.contracts.models import ModelsOut
-from trajops.contracts.performance import PerformanceOut
+from trajops.contracts.performance import EstimateOut, PerformanceChecksOut, PerformanceOut, SliceBy, SlicesOut
 from trajops.contracts.predictions import (
     AgentsOut,
     BatchColumnsIn,
@@ -204,6 +206,28 @@ class Routes(ABC):
         return get("/v1/performance", PerformanceOut, since=_iso(since), until=_iso(until))
 
     @described
+    def performance_slices(
+        self, by: SliceBy = "model_version", since: datetime | None = None, until: datetime | None = None
+    ) -> Call[SlicesOut]:
+        """Figures of a range of at most a day taken apart, with intervals over agents, beside those of validation."""
+        return get("/v1/performance/slices", SlicesOut, by=by, since=_iso(since), until=_iso(until))
+
+    @described
+    def performance_estimate(self, since: datetime | None = None, until: datetime | None = None) -> Call[EstimateOut]:
+        """The error of predictions whose truth is still missing, and how such estimates came out before."""
+        return get("/v1/performance/estimate", EstimateOut, since=_iso(since), until=_iso(until))
+
+    @described
+    def performance_checks(self, limit: int = 50) -> Call[PerformanceChecksOut]:
+        """The newest check of each version, and the checks before."""
+        return get("/v1/performance/checks", PerformanceChecksOut, limit=limit)
+
+    @described
+    def calibrations(self, limit: int = 50) -> Call[CalibrationsOut]:
+        """Calibrations of served versions, newest first."""
+        return get("/v1/calibrations", CalibrationsOut, limit=limit)
+
+    @described
     def predictions(self, limit: int = 50, scene_id: str | None = None, agent_id: str | None = None) -> Call[RecentPredictions]:
         """Newest predictions with the truth that has arrived since."""
         return get("/v1/predictions", RecentPredictions, limit=limit, scene_id=scene_id, agent_id=agent_id)
@@ -234,6 +258,16 @@ class Routes(ABC):
         return get("/v1/jobs", JobsOut)
 
     @described
+    def job_runs(self, job: str, limit: int | None = None) -> Call[JobRunsOut]:
+        """The newest runs of one job, and what they add up to."""
+        return get(at("/v1/jobs/{}/runs", job), JobRunsOut, limit=limit)
+
+    @described
+    def availability(self, hours: int | None = None) -> Call[AvailabilityOut]:
+        """How available the API was, what is left of its error budget, and the last hours as a series."""
+        return get("/v1/availability", AvailabilityOut, hours=hours)
+
+    @described
     def status(self) -> Call[StatusOut]:
         """The whole product in one glance."""
         return get("/v1/status", StatusOut)
@@ -261,6 +295,16 @@ class Routes(ABC):
         return post(at("/v1/jobs/{}/run", job), JobRunOut, None, Retry.KEYED, idempotency_key)
 
     @described
+    def pause_job(self, job: str, reason: str, *, idempotency_key: str | None = None) -> Call[JobOut]:
+        """Let a job run by hand only, until it is resumed."""
+        return post(at("/v1/jobs/{}/pause", job), JobOut, PauseIn(reason=reason), Retry.KEYED, idempotency_key)
+
+    @described
+    def resume_job(self, job: str, reason: str, *, idempotency_key: str | None = None) -> Call[JobOut]:
+        """Let a paused job run by its schedule again."""
+        return post(at("/v1/jobs/{}/resume", job), JobOut, PauseIn(reason=reason), Retry.KEYED, idempotency_key)
+
+    @described
     def stage(self, model_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[ChangeOut]:
         """Make a registered version ready to take traffic."""
         return post("/v1/deployments", ChangeOut, StageIn(model_version=model_version, reason=reason), Retry.KEYED, idempotency_key)
@@ -272,6 +316,14 @@ class Routes(ABC):
         """Compare a staged deployment with the champion on `coverage` (0–1] of the agents."""
         body = CanaryIn(expected_version=expected_version, coverage=coverage, reason=reason)
         return post(at("/v1/deployments/{}/canary", deployment_id), ChangeOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def pause_canary(
+        self, deployment_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None
+    ) -> Call[ChangeOut]:
+        """Take the traffic from the challenger; starting the canary again puts nobody into another arm."""
+        body = TransitionIn(expected_version=expected_version, reason=reason)
+        return post(at("/v1/deployments/{}/canary/pause", deployment_id), ChangeOut, body, Retry.KEYED, idempotency_key)
 
     @described
     def stop_canary(self, deployment_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[ChangeOut]:
@@ -290,6 +342,22 @@ class Routes(ABC):
         """Put the previous champion back."""
         body = RollbackIn(expected_epoch=expected_epoch, reason=reason)
         return post("/v1/routes/rollback", ChangeOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def apply_calibration(
+        self, number: int, expected_state: CalibrationState, reason: str, *, idempotency_key: str | None = None
+    ) -> Call[CalibrationChangeOut]:
+        """Put a proposed or reverted calibration into force."""
+        body = CalibrationChangeIn(expected_state=expected_state, reason=reason)
+        return post(at("/v1/calibrations/{}/apply", str(number)), CalibrationChangeOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def revert_calibration(
+        self, number: int, expected_state: CalibrationState, reason: str, *, idempotency_key: str | None = None
+    ) -> Call[CalibrationChangeOut]:
+        """Take a calibration out, so that its version is served as trained."""
+        body = CalibrationChangeIn(expected_state=expected_state, reason=reason)
+        return post(at("/v1/calibrations/{}/revert", str(number)), CalibrationChangeOut, body, Retry.KEYED, idempotency_key)
 
     # Alerts
 

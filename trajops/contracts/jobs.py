@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from trajops.contracts.wire import Wire
+from trajops.contracts.wire import Reason, Wire
 
 _TITLES = {
     "join_truth": "Score predictions",
@@ -13,8 +13,11 @@ _TITLES = {
     "check_drift": "Check for drift",
     "evaluate_alerts": "Look at alert rules",
     "deliver_alerts": "Deliver notifications",
+    "check_performance": "Check performance",
+    "recalibrate": "Recalibrate intervals",
     "reconcile_aliases": "Match the registry",
     "prune": "Forget old records",
+    "probe": "Probe the API",
 }
 
 
@@ -46,10 +49,31 @@ class JobOut(Wire):
     cron: str | None = Field(default=None, description="Five fields, UTC; null where it runs at an interval.")
     last_run: JobRunOut | None
     last_success_at: AwareDatetime | None
-    is_late: bool = Field(description="No success for three intervals.")
+    is_late: bool = Field(description="No success for three intervals; a paused job is not late.")
+    next_due_at: AwareDatetime | None = Field(default=None, description="Null while it is paused, or has not been planned yet.")
+    paused_at: AwareDatetime | None = Field(default=None, description="Since when it runs by hand only; null: it is not paused.")
+    paused_by: str | None = None
+    pause_reason: str | None = None
 
 
 class JobsOut(Wire):
     """All jobs."""
 
     jobs: list[JobOut]
+
+
+class JobRunsOut(Wire):
+    """The newest runs of one job, and what they add up to."""
+
+    job: JobOut
+    holder: str | None = Field(description="The worker that holds the job's lease, because it runs it now; null: nobody does.")
+    runs: list[JobRunOut] = Field(description="Newest first.")
+    success_share: float | None = Field(description="Of the runs above that have ended; null where none has.")
+    duration_p50_s: float | None
+    duration_p95_s: float | None
+
+
+class PauseIn(Wire):
+    """Why a job is paused or resumed."""
+
+    reason: Reason

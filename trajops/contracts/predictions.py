@@ -22,7 +22,9 @@ class PredictIn(Wire):
     history: History | None = Field(None, description="Positions in metres, oldest first. Left out: the track buffer is used.")
     observed_at_s: EpochSeconds | None = Field(None, description="Time of the last position, agents' clock, seconds. Left out: now.")
     model_version: ModelVersion | None = None
-    source: Literal["live", "replay"] = "live"
+    source: Literal["live", "replay", "probe"] = Field(
+        "live", description="A probe only wants to know whether it is answered: it is recorded, and left out of every figure."
+    )
 
 
 class Mode(Wire):

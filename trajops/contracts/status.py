@@ -27,6 +27,15 @@ class ServiceOut(Wire):
     detail: str
 
 
+class ProcessOut(Wire):
+    """One process of the API on the machine that answers, as of at most a second ago."""
+
+    epoch: int = Field(description="Routing epoch that it answers in.")
+    newest_epoch: int = Field(description="Newest one that it knows.")
+    is_ready: bool
+    has_stand_in: bool
+
+
 class TrafficPoint(Wire):
     """Predictions in one time bucket."""
 
@@ -45,6 +54,7 @@ class StatusOut(Wire):
     environment: str
     route: RouteOut
     services: list[ServiceOut]
+    processes: list[ProcessOut] = Field(default_factory=list, description="Of the API; the one that answers comes first.")
     traffic: list[TrafficPoint]
     performance: list[PerformanceRow]
     changes: list[AuditOut]

@@ -15,7 +15,7 @@ from trajops.alerts.rules import AlertRules
 from trajops.alerts.signals import Signal
 from trajops.clock import now
 from trajops.contracts.alerts import shown_alerts
-from trajops.errors import Conflict, NotFound
+from trajops.errors import Conflict
 from trajops.ports import Clock
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
@@ -172,8 +172,7 @@ def notification(notice: Notice, at: datetime, new_id: Callable[[], str] = lambd
 
 
 def ask_for_delivery(uow: UnitOfWork, at: datetime) -> None:
-    """Let a worker deliver at once; where no worker does, it waits in the outbox."""
-    try:
+    """Let a worker deliver at once; where none does, or the job is paused, it waits in the outbox."""
+    schedule = next((one for one in uow.jobs.schedules() if one.job == DELIVER_JOB), None)
+    if schedule is not None and schedule.paused_at is None:
         uow.jobs.request(DELIVER_JOB, at)
-    except NotFound:
-        return

@@ -78,7 +78,8 @@ class Deployments:
     ) -> ChangeOut:
         """Enrol a share `coverage` of the agents in a comparison with the champion; half of them get the challenger.
 
-        Called again on the running challenger it changes the coverage, and nobody who stays enrolled changes arms.
+        Called again on the running challenger it changes the coverage, and on a paused one it goes on; nobody who stays enrolled,
+        or is enrolled again, changes arms.
 
         Raises:
             InvalidInput: if coverage is not in (0, 1].
@@ -99,7 +100,7 @@ class Deployments:
                 raise Conflict(f"{step.route.challenger} is being compared already; stop its canary first")
             if step.route.challenger == ref:
                 step.reroute(coverage=coverage)
-                return step.finish(step.move(deployment, State.CANARY, is_repeat=True))
+                return step.finish(step.move(deployment, State.CANARY, is_repeat=deployment.state == State.CANARY))
             check_transition(deployment.state, State.CANARY)
             step.reroute(challenger=ref, coverage=coverage, seed=uuid4().hex)
             return step.finish(step.move(deployment, State.CANARY))
@@ -113,6 +114,36 @@ class Deployments:
             deployment_id=deployment_id,
             expected_version=expected_version,
             coverage=coverage,
+            reason=reason,
+        )
+
+    def pause_canary(
+        self, deployment_id: str, expected_version: int, *, actor: str, reason: str, idempotency_key: str | None = None
+    ) -> ChangeOut:
+        """Take the traffic from the challenger and keep the comparison: it stays warm, and so does everybody's arm.
+
+        Raises:
+            NotFound, StaleVersion: as the deployment is gone or has changed.
+            Conflict: if it is not the challenger.
+            IllegalTransition: if it is paused already.
+        """
+
+        def change(uow: UnitOfWork) -> ChangeOut:
+            step = _Step(uow, self._clock, "deployment.canary_pause", actor, reason)
+            deployment, ref = step.expect(deployment_id, expected_version)
+            if step.route.challenger != ref:
+                raise Conflict(f"{ref} is not being compared with the champion, so there is nothing to pause")
+            check_transition(deployment.state, State.PAUSED)
+            step.reroute(coverage=0.0)
+            return step.finish(step.move(deployment, State.PAUSED))
+
+        return self._once(
+            change,
+            actor,
+            idempotency_key,
+            "pause_canary",
+            deployment_id=deployment_id,
+            expected_version=expected_version,
             reason=reason,
         )
 
@@ -232,7 +263,7 @@ class Deployments:
     ) -> ChangeOut:
         """Do a change, after `prepare`; or answer as before, where the same request was answered under its key."""
         asked = Asked(actor, action, payload, idempotency_key)
-        return once(self._unit_of_work, self._clock, asked, ChangeOut, change, prepare or (lambda: None))
+        return once(self._unit_of_work, self._clock, asked, ChangeOut, change, prepare=prepare)
 
 
 class _Step:

@@ -45,32 +45,35 @@ def once(
     asked: Asked,
     gives: type[Answer],
     change: Callable[[UnitOfWork], Answer],
-    prepare: Callable[[], None] = lambda: None,
+    *,
+    prepare: Callable[[], None] | None = None,
 ) -> Answer:
     """Do a change in one transaction with the note that it was done; or answer as before.
 
     Args:
         unit_of_work: opens a transaction.
         clock: stamps the note.
-        asked: by whom, and for what.
-        gives: what the change answers.
-        change: writes.
-        prepare: called before the change, outside of any transaction, because it may take seconds; what it raises refuses the change.
+        asked: who asks for what.
+        gives: model of the answer.
+        change: does it.
+        prepare: called before, outside of any transaction, where the change is to be done; what it raises refuses it.
 
     Raises:
         Conflict: if the key was used for another request.
-        TrajOpsError: as the change raises; then nothing is written.
+        TrajOpsError: as `prepare` and `change` raise; then nothing is written.
     """
     if asked.key is None:
-        prepare()
+        if prepare is not None:
+            prepare()
         with unit_of_work() as uow:
             return change(uow)
     try:
-        with unit_of_work(read_only=True) as uow:
-            known = uow.idempotency.find(asked.actor, asked.key)
-        if known is not None:
-            return _answer_again(known, asked, gives)
-        prepare()
+        if prepare is not None:
+            with unit_of_work(read_only=True) as uow:
+                known = uow.idempotency.find(asked.actor, asked.key)
+            if known is not None:
+                return _answer_again(known, asked, gives)
+            prepare()
         with unit_of_work() as uow:
             known = uow.idempotency.find(asked.actor, asked.key)
             if known is not None:

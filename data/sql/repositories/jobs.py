@@ -31,15 +31,32 @@ class SqlJobs:
 
     def request(self, job: str, at: datetime) -> None:
         """Ask for a run outside the schedule; NotFound if there is no such job."""
-        change = update(job_schedules).where(job_schedules.c.job == job).values(requested_at=at).returning(job_schedules.c.job)
-        if self._connection.execute(change).first() is None:
-            raise NotFound(f"there is no job {job!r}; list them with GET /v1/jobs")
+        self._change(job, requested_at=at)
 
     def take_request(self, job: str) -> bool:
         """Whether a run was asked for; the request is taken away, so that one caller only gets True."""
         is_requested = (job_schedules.c.job == job, job_schedules.c.requested_at.is_not(None))
         change = update(job_schedules).where(*is_requested).values(requested_at=None).returning(job_schedules.c.job)
         return self._connection.execute(change).first() is not None
+
+    def schedule(self, job: str) -> JobSchedule:
+        """One schedule; NotFound if there is no such job."""
+        row = self._connection.execute(select(job_schedules).where(job_schedules.c.job == job)).mappings().first()
+        if row is None:
+            raise NotFound(f"there is no job {job!r}; list them with GET /v1/jobs")
+        return JobSchedule(**row)
+
+    def plan(self, job: str, due_at: datetime) -> None:
+        """Write when a job is due next; an unknown job is no error."""
+        self._connection.execute(update(job_schedules).where(job_schedules.c.job == job).values(next_due_at=due_at))
+
+    def pause(self, job: str, *, at: datetime, by: str, reason: str) -> None:
+        """Let a job run by hand only; NotFound if there is no such job."""
+        self._change(job, paused_at=at, paused_by=by, pause_reason=reason)
+
+    def resume(self, job: str) -> None:
+        """Let a paused job run by its schedule again; NotFound if there is no such job."""
+        self._change(job, paused_at=None, paused_by=None, pause_reason=None)
 
     def record_start(self, job: str, holder: str, at: datetime) -> JobRunOut:
         """A new run in state `running`."""
@@ -98,3 +115,8 @@ class SqlJobs:
             job_out(schedule, next(iter(self.runs(schedule.job, 1)), None), first_at.get(schedule.job), now)
             for schedule in self.schedules()
         ]
+
+    def _change(self, job: str, **values: Any) -> None:
+        change = update(job_schedules).where(job_schedules.c.job == job).values(**values).returning(job_schedules.c.job)
+        if self._connection.execute(change).first() is None:
+            raise NotFound(f"there is no job {job!r}; list them with GET /v1/jobs")

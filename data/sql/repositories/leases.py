@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, select, update
 
 from data.sql.repositories.statements import insert_or
 from data.sql.tables import job_leases
@@ -32,6 +32,12 @@ class SqlLeases:
     def release(self, job: str, holder: str, fence: int, now: datetime) -> bool:
         """End a lease that is still held; the row stays, so that the fence goes on growing."""
         return self._change(job, holder, fence, now, now)
+
+    def holder(self, job: str, now: datetime) -> str | None:
+        """Who holds a job's lease; None: nobody."""
+        found = select(job_leases.c.holder).where(job_leases.c.job == job, job_leases.c.expires_at > now)
+        name: str | None = self._connection.execute(found).scalar()
+        return name
 
     def _change(self, job: str, holder: str, fence: int, now: datetime, expires_at: datetime) -> bool:
         is_held = (

@@ -14,6 +14,7 @@ from api.fast_route import FastApi
 from api.observed import Observed
 from api.routes import (
     alerts,
+    answers,
     availability,
     batch,
     documentation,
@@ -49,6 +50,7 @@ ROUTES = (
     predictions,
     drift,
     performance,
+    answers,
     jobs,
     availability,
     keys,

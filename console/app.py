@@ -33,13 +33,19 @@ PAGES = [
         help="Watch predictions of one agent as truth arrives, compare versions, or try your own points.",
     ),
     st.Page(
+        VIEWS / "performance.py",
+        title="Performance",
+        icon=":material/speed:",
+        help="Live figures against validation, taken apart; calibration of the intervals; errors estimated before truth.",
+    ),
+    st.Page(
         VIEWS / "drift.py",
         title="Drift",
         icon=":material/query_stats:",
         help="Whether the traffic still looks like the reference, column by column.",
     ),
 ]
-RANGED = {"Overview", "Models", "Drift"}
+RANGED = {"Overview", "Models", "Performance", "Drift"}
 
 if session.token() is None:
     st.navigation(PAGES, position="hidden")

@@ -47,9 +47,17 @@ _COUNTS: dict[str, dict[str, str]] = {
         "adopted": "versions adopted",
         "adoptions": "versions waiting or refused (see Models)",
     },
+    "answer_alerts": {
+        "begun": "answers begun",
+        "open": "answers under way",
+    },
+    "retrain": {
+        "open": "answers under way",
+    },
     "prune": {
         "deleted.job_runs": "old job runs forgotten",
         "deleted.drift_checks": "old drift checks forgotten",
+        "deleted.performance_checks": "old performance checks forgotten",
         "deleted.idempotency_keys": "old idempotency keys forgotten",
         "deleted.probe_minutes": "old minutes of probes forgotten",
     },
@@ -61,8 +69,18 @@ _ACTIONS = {
     "deployment.canary_stop": "Stopped the canary of {subject}",
     "deployment.promote": "Promoted {subject}",
     "deployment.rollback": "Rolled back to {subject}",
+    "answer.began": "Began to answer an alert",
+    "answer.proposed": "Proposed an answer to an alert",
+    "answer.approved": "Approved the answer to an alert",
+    "answer.dismissed": "Dismissed the answer to an alert",
+    "answer.ended": "Answered an alert",
     "drift.began": "Drift began",
     "drift.ended": "Drift ended",
+    "performance.degraded": "{subject} is worse than validated",
+    "performance.recovered": "{subject} is as validated again",
+    "calibration.propose": "Proposed a calibration of {subject}",
+    "calibration.apply": "Calibrated the intervals of {subject}",
+    "calibration.revert": "Took out a calibration of {subject}",
     "job.run": "Asked for a job: {subject}",
     "job.pause": "Paused a job: {subject}",
     "job.resume": "Resumed a job: {subject}",
@@ -88,6 +106,8 @@ def method_words(method: str) -> str:
 def actor_words(actor: str) -> str:
     """Who made a change: a person's name, or the part of the product that acted by itself."""
     kind, _, name = actor.partition(":")
+    if kind == "policy" and name:
+        return f"the policy ({name.replace('_', ' ')})"
     return f"the workers ({job_title(name)})" if kind == "worker" and name else actor
 
 
@@ -109,7 +129,7 @@ def action_words(entry: AuditOut) -> str:
 
 def _subject(entry: AuditOut) -> str:
     kind = entry.action.partition(".")[0]
-    if kind in {"deployment", "model"}:
+    if kind in {"deployment", "model", "performance", "calibration"}:
         return f"v{entry.subject.rpartition('/')[2]}"
     return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:")
 

@@ -53,6 +53,23 @@ _DRIFT: dict[str, Mark] = {
 }
 
 
+_FIGURES: dict[str, Mark] = {
+    "degraded": Mark("Worse than validated", "bad", "error"),
+    "warning": Mark("Warning", "warn", "warning"),
+    "unclear": Mark("Not sure yet", "unknown", "help"),
+    "as_validated": Mark("As validated", "ok", "check_circle"),
+    "better": Mark("Better than validated", "ok", "check_circle"),
+    "no_figure": Mark("Not validated there", "unknown", "help"),
+    "too_little_data": Mark("Too little data", "unknown", "hourglass_empty"),
+}
+_CALIBRATIONS: dict[str, Mark] = {
+    "proposed": Mark("Proposed", "info", "pending_actions"),
+    "applied": Mark("In force", "ok", "check_circle"),
+    "superseded": Mark("Superseded", "unknown", "archive"),
+    "reverted": Mark("Reverted", "warn", "undo"),
+}
+
+
 def health_mark(health: str) -> Mark:
     """Mark of a service or of the whole product."""
     return _HEALTH.get(health, _HEALTH["unknown"])
@@ -66,6 +83,16 @@ def state_mark(state: str) -> Mark:
 def drift_mark(verdict: str | None) -> Mark:
     """Mark of a drift verdict; None where no check has run."""
     return _DRIFT.get(verdict or "", Mark("Not checked yet", "unknown", "hourglass_empty"))
+
+
+def figure_mark(verdict: str) -> Mark:
+    """Mark of a verdict on live figures."""
+    return _FIGURES.get(verdict, _FIGURES["too_little_data"])
+
+
+def calibration_mark(state: str) -> Mark:
+    """Mark of a calibration's state."""
+    return _CALIBRATIONS.get(state, Mark(state.replace("_", " ").capitalize(), "unknown", "help"))
 
 
 def tone_icon(tone: Tone) -> str:

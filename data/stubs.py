@@ -29,6 +29,7 @@ from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, NotFound, RegistryUnavailable, StaleVersion, Unavailable
 from trajops.jobs import job_out
 from trajops.objectives import Minutes, minute_of
+from trajops.policy.answers import OPEN_ANSWERS, Answer
 from trajops.ports import Calibrated
 from trajops.rate_limits import Report, Settled, booked
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
@@ -73,6 +74,7 @@ class _Tables:
     deployments: _Table[str, DeploymentOut] = field(default_factory=_Table)
     routes: _Table[int, tuple[RouteTable, RouteOut]] = field(default_factory=_Table)
     audit: _Table[str, AuditOut] = field(default_factory=_Table)
+    answers: _Table[str, Answer] = field(default_factory=_Table)
     model_versions: _Table[ModelRef, ModelVersion] = field(default_factory=_Table)
     users: _Table[str, User] = field(default_factory=_Table)
     api_keys: _Table[str, ApiKey] = field(default_factory=_Table)
@@ -125,6 +127,7 @@ class MemoryUnitOfWork:
         self.jobs = MemoryJobs(tables)
         self.leases = MemoryLeases(tables)
         self.drift_checks = MemoryDriftChecks(tables)
+        self.answers = MemoryAnswers(tables)
         self.probes = MemoryProbes(tables)
         self.alerts = MemoryAlerts(tables)
         self.silences = MemorySilences(tables)
@@ -548,6 +551,45 @@ class MemoryCalibrations(_Repository):
         moved = present.model_copy(update={"state": state, "changed_at": at, "changed_by": actor})
         self._tables.calibrations.put(number, moved)
         return moved
+
+
+class MemoryAnswers(_Repository):
+    """Implements `trajops.stores.AnswerStore`."""
+
+    def add(self, answer: Answer) -> None:
+        """Write a new answer; Conflict if its alert has one already."""
+        if self.of_alerts([answer.alert_id]):
+            raise Conflict(f"the alert {answer.alert_id} is answered already")
+        self._tables.answers.put(answer.answer_id, answer)
+
+    def get(self, answer_id: str) -> Answer:
+        """One answer; NotFound if there is none with that id."""
+        found = self._tables.answers.get(answer_id)
+        if found is None:
+            raise NotFound(f"there is no answer {answer_id!r}")
+        return found
+
+    def save(self, answer: Answer, expected_version: int) -> None:
+        """Write all of a known answer, if its version is still the expected one; NotFound and StaleVersion otherwise."""
+        present = self.get(answer.answer_id)
+        if present.version != expected_version:
+            raise StaleVersion(
+                f"the answer {answer.answer_id} has version {present.version}, not {expected_version}", present_version=present.version
+            )
+        self._tables.answers.put(answer.answer_id, answer)
+
+    def open(self) -> list[Answer]:
+        """Answers that are not over, oldest first."""
+        return [answer for answer in reversed(self.newest()) if answer.state in OPEN_ANSWERS]
+
+    def newest(self, *, since: datetime | None = None, limit: int = 500) -> list[Answer]:
+        """Newest first; only those that began at `since` or later, where it is given."""
+        found = [answer for answer in self._tables.answers.rows() if since is None or answer.created_at >= since]
+        return sorted(found, key=lambda answer: answer.created_at, reverse=True)[:limit]
+
+    def of_alerts(self, alert_ids: Sequence[str]) -> list[Answer]:
+        """Answers to some alerts."""
+        return [answer for answer in self._tables.answers.rows() if answer.alert_id in alert_ids]
 
 
 class MemoryProbes(_Repository):

@@ -92,6 +92,20 @@ STATUS = {
     "jobs": [],
     "drift_verdict": None,
 }
+ANSWER: dict[str, Any] = {
+    "answer_id": "x1",
+    "rule": "worse_than_validated",
+    "alert_id": "a1",
+    "alert_title": "v2 is worse than validated",
+    "labels": {"model_version": "2"},
+    "alert_opened_at": "2026-01-01T00:00:00Z",
+    "state": "proposed",
+    "version": 1,
+    "created_at": "2026-01-01T00:00:05Z",
+    "updated_at": "2026-01-01T00:00:05Z",
+    "steps": [{"action": "rollback", "state": "pending", "sentence": "", "at": None, "result": {}}],
+    "decided_by": None,
+}
 KEY = {
     "key_id": "k1",
     "name": "replay",
@@ -363,6 +377,21 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         {"expected_version": 3, "reason": REASON},
         CHANGE,
     ),
+    "answers": (lambda c: c.answers(alert_id="a1"), "GET", "/v1/answers?alert_id=a1", None, {"answers": [ANSWER]}),
+    "approve_answer": (
+        lambda c: c.approve_answer("x1", 1, REASON),
+        "POST",
+        "/v1/answers/x1/approve",
+        {"expected_version": 1, "reason": REASON},
+        ANSWER,
+    ),
+    "dismiss_answer": (
+        lambda c: c.dismiss_answer("x1", 1, REASON),
+        "POST",
+        "/v1/answers/x1/dismiss",
+        {"expected_version": 1, "reason": REASON},
+        ANSWER,
+    ),
     "keys": (lambda c: c.keys(), "GET", "/v1/keys", None, {"keys": [KEY]}),
     "create_key": (
         lambda c: c.create_key(KeyIn(name="replay", scopes=["predict"], reason=REASON)),
@@ -471,6 +500,8 @@ CHANGES = (
     "revoke_key",
     "pause_job",
     "resume_job",
+    "approve_answer",
+    "dismiss_answer",
     "acknowledge_alert",
     "resolve_alert",
     "assign_alert",

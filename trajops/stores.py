@@ -18,6 +18,7 @@ from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.objectives import Minutes
+from trajops.policy.answers import Answer
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
 
 
@@ -383,40 +384,6 @@ class CalibrationStore(Protocol):
         ...
 
 
-class ProbeStore(Protocol):
-    """What probes found, by minutes. Minutes are whole ones since the epoch; ranges hold their begin and not their end."""
-
-    def add(self, at: datetime, *, is_good: bool, latency_ms: float | None, failure: str | None) -> None:
-        """Count one probe in its minute.
-
-        Args:
-            at: when it was sent.
-            is_good: whether it was answered well.
-            latency_ms: time to the answer; None where nobody answered.
-            failure: why it was not good; of several in a minute the last is kept.
-        """
-        ...
-
-    def summed(self, begin: int, end: int) -> Minutes:
-        """What the probes of a range add up to."""
-        ...
-
-    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
-        """The same for each bucket of `width` minutes that has any, by its first minute; `begin` is the first of the first bucket."""
-        ...
-
-    def first_minute(self) -> int | None:
-        """Minute of the oldest probe on record."""
-        ...
-
-    def last_probe_at(self) -> datetime | None:
-        """When the newest probe was sent."""
-        ...
-
-    def last_failure(self) -> tuple[datetime, str] | None:
-        """Minute and cause of the newest probe that was not good."""
-
-
 class AlertStore(Protocol):
     """Alerts. At most one with a fingerprint is not resolved."""
 
@@ -572,6 +539,81 @@ class NotificationStore(Protocol):
         ...
 
 
+class AnswerStore(Protocol):
+    """What the policy has done about alerts. An alert is answered once."""
+
+    def add(self, answer: Answer) -> None:
+        """Write a new answer.
+
+        Raises:
+            Conflict: if its alert has one already.
+        """
+        ...
+
+    def get(self, answer_id: str) -> Answer:
+        """One answer.
+
+        Raises:
+            NotFound: if there is none with that id.
+        """
+        ...
+
+    def save(self, answer: Answer, expected_version: int) -> None:
+        """Write all of a known answer, if its version is still the expected one.
+
+        Raises:
+            NotFound: if there is none with that id.
+            StaleVersion: if its version is another; `present_version` in the details.
+        """
+        ...
+
+    def open(self) -> list[Answer]:
+        """Answers that are not over, oldest first."""
+        ...
+
+    def newest(self, *, since: datetime | None = None, limit: int = 500) -> list[Answer]:
+        """Newest first; only those that began at `since` or later, where it is given."""
+        ...
+
+    def of_alerts(self, alert_ids: Sequence[str]) -> list[Answer]:
+        """Answers to some alerts."""
+
+
+class ProbeStore(Protocol):
+    """What probes found, by minutes. Minutes are whole ones since the epoch; ranges hold their begin and not their end."""
+
+    def add(self, at: datetime, *, is_good: bool, latency_ms: float | None, failure: str | None) -> None:
+        """Count one probe in its minute.
+
+        Args:
+            at: when it was sent.
+            is_good: whether it was answered well.
+            latency_ms: time to the answer; None where nobody answered.
+            failure: why it was not good; of several in a minute the last is kept.
+        """
+        ...
+
+    def summed(self, begin: int, end: int) -> Minutes:
+        """What the probes of a range add up to."""
+        ...
+
+    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
+        """The same for each bucket of `width` minutes that has any, by its first minute; `begin` is the first of the first bucket."""
+        ...
+
+    def first_minute(self) -> int | None:
+        """Minute of the oldest probe on record."""
+        ...
+
+    def last_probe_at(self) -> datetime | None:
+        """When the newest probe was sent."""
+        ...
+
+    def last_failure(self) -> tuple[datetime, str] | None:
+        """Minute and cause of the newest probe that was not good."""
+        ...
+
+
 class UnitOfWork(Protocol):
     """Repositories that share one transaction."""
 
@@ -636,8 +678,8 @@ class UnitOfWork(Protocol):
         ...
 
     @property
-    def probes(self) -> ProbeStore:
-        """What probes found."""
+    def answers(self) -> AnswerStore:
+        """What the policy has done about alerts."""
         ...
 
     @property
@@ -653,6 +695,11 @@ class UnitOfWork(Protocol):
     @property
     def notifications(self) -> NotificationStore:
         """The outbox."""
+        ...
+
+    @property
+    def probes(self) -> ProbeStore:
+        """What probes found."""
         ...
 
 

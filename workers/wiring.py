@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -24,14 +24,19 @@ if TYPE_CHECKING:
     from data.lake.queries import Lake
     from data.lake.spool import Spool
     from data.lake.truth import TruthJoin
+    from data.models.registry import MlflowRegistry
     from trajops.alerts.rules import AlertRules
     from trajops.drift_rules import DriftRules
     from trajops.objectives import Objectives
     from trajops.performance_rules import PerformanceRules
+    from trajops.policy.rules import PolicyRules
     from trajops.services.alert_rounds import AlertRounds
+    from trajops.services.answers import Answers
     from trajops.services.calibrations import Recalibrator
     from trajops.services.drift import DriftMonitor
     from trajops.services.performance import Performance
+    from trajops.trajectories import Scene
+    from trajops.windows import Windows
     from workers.deliveries import Deliveries
     from workers.jobs.probe import Prober
     from workers.jobs.reconcile_aliases import AliasReconciler
@@ -58,6 +63,8 @@ class Parts:
         self.detector = EvidentlyDetector()
         if "check_drift" in self.schedules.jobs:
             _ = self.drift_rules
+        if "answer_alerts" in self.schedules.jobs:
+            _ = self.policy_rules
         if "probe" in self.schedules.jobs:
             _ = self.objectives
         if {"evaluate_alerts", "deliver_alerts"} & self.schedules.jobs.keys():
@@ -78,6 +85,14 @@ class Parts:
         from trajops.performance_rules import PerformanceRules  # noqa: PLC0415
 
         return configs.load(self.settings.configs_dir / "performance.yaml", PerformanceRules)
+
+    @cached_property
+    def policy_rules(self) -> "PolicyRules":
+        """What follows an alert."""
+        from trajops.policy.rules import PolicyRules  # noqa: PLC0415
+
+        known = {rule.name for rule in self.alert_rules.rules}
+        return configs.load(self.settings.configs_dir / "policy.yaml", PolicyRules, {"alerts": known})
 
     @cached_property
     def objectives(self) -> "Objectives":
@@ -113,6 +128,8 @@ class Parts:
             "roll_up": self._roll_up,
             "join_truth": self._join_truth,
             "check_drift": self._check_drift,
+            "answer_alerts": self._answer_alerts,
+            "retrain": self._retrain,
             "check_performance": self._check_performance,
             "recalibrate": self._recalibrate,
             "reconcile_aliases": self._reconcile_aliases,
@@ -208,13 +225,40 @@ class Parts:
         )
 
     @cached_property
+    def registry(self) -> "MlflowRegistry":
+        """The model registry."""
+        from data.models.registry import MlflowRegistry  # noqa: PLC0415
+
+        return MlflowRegistry(self.settings.registry_url)
+
+    @cached_property
+    def answers(self) -> "Answers":
+        """Does what the policy says about alerts."""
+        from data.models.loader import ModelLoader  # noqa: PLC0415
+        from trajops.services.answers import Answers  # noqa: PLC0415
+        from trajops.services.deployments import Deployments  # noqa: PLC0415
+        from workers.answering import AnswerSteps  # noqa: PLC0415
+        from workers.training.candidates import FAMILIES  # noqa: PLC0415
+
+        unit_of_work = self.database.unit_of_work
+        steps = AnswerSteps(
+            self.policy_rules,
+            unit_of_work,
+            Deployments(unit_of_work, model_name=self.settings.model_name, clock=self.clock),
+            self.lake,
+            ModelLoader(self.registry, self.settings.models_dir, allow_pickled=self.settings.allow_pickled_models).load,
+            self._train,
+            tuple(FAMILIES),
+            self.clock,
+        )
+        return Answers(unit_of_work, self.policy_rules, steps.by_action, self.clock)
+
+    @cached_property
     def reconciler(self) -> "AliasReconciler":
         """Lets the registry's aliases follow the routes."""
-        from data.models.registry import MlflowRegistry  # noqa: PLC0415
         from workers.jobs.reconcile_aliases import AliasReconciler  # noqa: PLC0415
 
-        registry = MlflowRegistry(self.settings.registry_url)
-        return AliasReconciler(self.settings.model_name, registry, self.database.unit_of_work, self.clock, self._adopt)
+        return AliasReconciler(self.settings.model_name, self.registry, self.database.unit_of_work, self.clock, self._adopt)
 
     @cached_property
     def prober(self) -> "Prober":
@@ -257,7 +301,7 @@ class Parts:
         """Reads the figures that alert rules look at."""
         from workers.signals import SignalReader  # noqa: PLC0415
 
-        return SignalReader(self.database.unit_of_work, self._broken_files)
+        return SignalReader(self.database.unit_of_work, self._broken_files, lambda: self.objectives)
 
     @cached_property
     def deliveries(self) -> "Deliveries":
@@ -294,6 +338,14 @@ class Parts:
 
         adopt(self.settings, ref.version, [skillcorner.load()["first_half"]], database=self.database)
 
+    def _train(self, scenes: "Sequence[Scene]", family: str, dataset: str) -> "tuple[ModelRef, Windows]":
+        from workers.compute import Inline  # noqa: PLC0415
+        from workers.training.partitions import split  # noqa: PLC0415
+        from workers.training.run import train  # noqa: PLC0415
+
+        [trained] = train(self.settings, scenes, families=[family], database=self.database, dataset=dataset)
+        return trained.ref, split(scenes, Inline()).validation
+
     def _compact_lake(self) -> Mapping[str, Any]:
         from workers.jobs.compact import compact_lake  # noqa: PLC0415
 
@@ -327,6 +379,16 @@ class Parts:
         from workers.jobs.recalibrate import recalibrate  # noqa: PLC0415
 
         return recalibrate(self.recalibrator)
+
+    def _answer_alerts(self) -> Mapping[str, Any]:
+        from workers.jobs.answer_alerts import answer_alerts  # noqa: PLC0415
+
+        return answer_alerts(self.answers)
+
+    def _retrain(self) -> Mapping[str, Any]:
+        from workers.jobs.answer_alerts import retrain  # noqa: PLC0415
+
+        return retrain(self.answers)
 
     def _reconcile_aliases(self) -> Mapping[str, Any]:
         return self.reconciler.run()

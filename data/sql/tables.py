@@ -326,6 +326,23 @@ calibrations = Table(
     Column("changed_by", String(128), nullable=False),
 )
 
+answers = Table(
+    "answers",
+    metadata,
+    Column("answer_id", String(32), primary_key=True),
+    Column("rule", String(64), nullable=False),
+    Column("alert_id", String(32), nullable=False, unique=True),
+    Column("alert_title", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("alert_opened_at", UtcDateTime, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("steps", JSON, nullable=False),
+    Column("decided_by", String(128)),
+)
+
 lake_files = Table(
     "lake_files",
     metadata,

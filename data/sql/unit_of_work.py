@@ -4,6 +4,7 @@ from sqlalchemy import Connection
 
 from data.sql.repositories.accounts import SqlApiKeys, SqlUsers
 from data.sql.repositories.alerts import SqlAlerts, SqlSilences
+from data.sql.repositories.answers import SqlAnswers
 from data.sql.repositories.calibrations import SqlCalibrations
 from data.sql.repositories.drift_checks import SqlDriftChecks
 from data.sql.repositories.jobs import SqlJobs
@@ -30,6 +31,7 @@ class SqlUnitOfWork:
         self.jobs = SqlJobs(connection)
         self.leases = SqlLeases(connection)
         self.drift_checks = SqlDriftChecks(connection)
+        self.answers = SqlAnswers(connection)
         self.probes = SqlProbes(connection)
         self.alerts = SqlAlerts(connection)
         self.silences = SqlSilences(connection)

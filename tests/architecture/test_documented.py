@@ -80,15 +80,17 @@ def test_every_public_route_has_a_client_method_with_all_that_it_takes() -> None
         def send(self, call: Call[Any]) -> Any:
             sent[(call.method.lower(), re.sub(r"(?<=/)ID(?=/|$)", "{}", call.path))].append(call)
 
-    samples = {"limit": 1, "expected_version": 1, "expected_epoch": 1, "model_version": 1, "coverage": 0.5, "reason": "a reason of length"}
-    samples |= {
-        "body": PredictIn(agent_id="a"),
-        "items": [PredictIn(agent_id="a")],
-        "username": "u",
-        "password": "p",
-        "overlap_s": 60.0,
+    samples: dict[str, Any] = {
+        "limit": 1,
+        "expected_version": 1,
+        "expected_epoch": 1,
+        "model_version": 1,
+        "coverage": 0.5,
+        "reason": "a reason of length",
+        "number": "ID",
         "expected_state": "proposed",
     }
+    samples |= {"body": PredictIn(agent_id="a"), "items": [PredictIn(agent_id="a")], "username": "u", "password": "p", "overlap_s": 60.0}
     samples |= {
         "observations": [ObservationIn(agent_id="a", observed_at_s=1.0, position=(0.0, 0.0))],
         "table": pa.table({"history": [0.0]}),

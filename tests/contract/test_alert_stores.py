@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.alert_builders import a_notification, an_alert
-from tests.contract.test_unit_of_work import AT, database, later  # noqa: F401 - the fixture
+from tests.contract.test_unit_of_work import AT, later
 from trajops.alerts.lifecycle import AlertState, Mark, Severity
 from trajops.alerts.outbox import NotificationState
 from trajops.alerts.silences import Matcher, Silence
@@ -36,7 +36,7 @@ FULL = an_alert(
 )
 
 
-def test_an_alert_comes_back_as_it_was(database: Any) -> None:  # noqa: F811
+def test_an_alert_comes_back_as_it_was(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.alerts.add(FULL)
     with database.unit_of_work(read_only=True) as uow:
@@ -45,7 +45,7 @@ def test_an_alert_comes_back_as_it_was(database: Any) -> None:  # noqa: F811
             uow.alerts.get("a2")
 
 
-def test_a_fingerprint_is_unresolved_once(database: Any) -> None:  # noqa: F811
+def test_a_fingerprint_is_unresolved_once(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.alerts.add(an_alert("a1", AT))
         for state in (PENDING, OPEN):
@@ -56,7 +56,7 @@ def test_a_fingerprint_is_unresolved_once(database: Any) -> None:  # noqa: F811
         assert [one.alert_id for one in uow.alerts.unresolved(for_change=True)] == ["a2"]
 
 
-def test_saving_compares_the_version(database: Any) -> None:  # noqa: F811
+def test_saving_compares_the_version(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.alerts.add(an_alert("a1", AT))
         changed = an_alert("a1", AT, state=ACKNOWLEDGED, version=2)
@@ -69,7 +69,7 @@ def test_saving_compares_the_version(database: Any) -> None:  # noqa: F811
         assert uow.alerts.get("a1") == changed
 
 
-def test_only_a_pending_alert_can_be_forgotten(database: Any) -> None:  # noqa: F811
+def test_only_a_pending_alert_can_be_forgotten(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.alerts.add(an_alert("a1", AT, state=PENDING, opened_at=None))
         uow.alerts.add(an_alert("a2", AT, fingerprint="f2"))
@@ -78,7 +78,7 @@ def test_only_a_pending_alert_can_be_forgotten(database: Any) -> None:  # noqa: 
         assert [one.alert_id for one in uow.alerts.unresolved()] == ["a2"]
 
 
-def test_whose_end_is_untold(database: Any) -> None:  # noqa: F811
+def test_whose_end_is_untold(database: Any) -> None:
     told, untold = Mark(AT, RESOLVED, Severity.WARNING), Mark(AT, OPEN, Severity.WARNING)
     over = {"state": RESOLVED, "resolved_at": AT}
     with database.unit_of_work() as uow:
@@ -91,7 +91,7 @@ def test_whose_end_is_untold(database: Any) -> None:  # noqa: F811
         assert uow.alerts.to_tell() == []
 
 
-def test_alerts_are_found_the_worst_and_newest_first(database: Any) -> None:  # noqa: F811
+def test_alerts_are_found_the_worst_and_newest_first(database: Any) -> None:
     rows = [
         an_alert("a1", AT, severity=Severity.WARNING),
         an_alert("a2", later(1), severity=Severity.WARNING, rule="other"),
@@ -115,7 +115,7 @@ def test_alerts_are_found_the_worst_and_newest_first(database: Any) -> None:  # 
         assert found(since=later(5)) == ["a3", "a2", "a1", "a5"]
 
 
-def test_alerts_are_counted(database: Any) -> None:  # noqa: F811
+def test_alerts_are_counted(database: Any) -> None:
     day_s = 86_400
     rows = [
         an_alert("a1", AT, severity=Severity.CRITICAL, silence_id="s1"),
@@ -140,7 +140,7 @@ def test_alerts_are_counted(database: Any) -> None:  # noqa: F811
     assert counts.by_severity == {Severity.CRITICAL: 1, Severity.WARNING: 1, Severity.INFO: 0}
 
 
-def test_silences(database: Any) -> None:  # noqa: F811
+def test_silences(database: Any) -> None:
     one = Silence("s1", (Matcher("job", "=~", "a|b"), Matcher("rule", "!=", "x")), AT, later(60), AT, "ada", "maintenance")
     two = replace(one, silence_id="s2", created_at=later(1), ends_at=later(30))
     with database.unit_of_work() as uow:
@@ -160,7 +160,7 @@ def test_silences(database: Any) -> None:  # noqa: F811
 # The outbox
 
 
-def test_a_notification_comes_back_as_it_was(database: Any) -> None:  # noqa: F811
+def test_a_notification_comes_back_as_it_was(database: Any) -> None:
     row = a_notification("n1", AT, alert_ids=("a1", "a2"), content=({"title": "ü"},), group={"rule": "r"}, error="e", delivered_at=later(1))
     with database.unit_of_work() as uow:
         uow.notifications.add(row)
@@ -173,7 +173,7 @@ def test_a_notification_comes_back_as_it_was(database: Any) -> None:  # noqa: F8
             uow.notifications.get("n3")
 
 
-def test_what_is_due_comes_by_severity_and_age(database: Any) -> None:  # noqa: F811
+def test_what_is_due_comes_by_severity_and_age(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.notifications.add(a_notification("n1", AT))
         uow.notifications.add(a_notification("n2", later(1), severity=Severity.CRITICAL))
@@ -187,7 +187,7 @@ def test_what_is_due_comes_by_severity_and_age(database: Any) -> None:  # noqa: 
         assert [one.notification_id for one in due(later(1))] == ["n2", "n1"]
 
 
-def test_one_claims(database: Any) -> None:  # noqa: F811
+def test_one_claims(database: Any) -> None:
     row = a_notification("n1", AT)
     with database.unit_of_work() as uow:
         uow.notifications.add(row)
@@ -209,7 +209,7 @@ def test_one_claims(database: Any) -> None:  # noqa: F811
         assert (again.attempts, again.claimed_by, again.next_attempt_at) == (2, "w9", later(120))
 
 
-def test_a_failure_is_recorded_by_the_holder_of_the_claim_only(database: Any) -> None:  # noqa: F811
+def test_a_failure_is_recorded_by_the_holder_of_the_claim_only(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.notifications.add(a_notification("n1", AT))
         first = uow.notifications.claim(uow.notifications.get("n1"), "w1", later(10))
@@ -227,7 +227,7 @@ def test_a_failure_is_recorded_by_the_holder_of_the_claim_only(database: Any) ->
         assert uow.notifications.last_delivered() == {"mail": later(13)}
 
 
-def test_a_new_holder_takes_over_what_another_left(database: Any) -> None:  # noqa: F811
+def test_a_new_holder_takes_over_what_another_left(database: Any) -> None:
     with database.unit_of_work() as uow:
         for number in range(3):
             uow.notifications.add(a_notification(f"n{number}", AT))
@@ -238,7 +238,7 @@ def test_a_new_holder_takes_over_what_another_left(database: Any) -> None:  # no
         assert uow.notifications.recover("me", later(1)) == 0
 
 
-def test_a_dead_letter_is_sent_again(database: Any) -> None:  # noqa: F811
+def test_a_dead_letter_is_sent_again(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.notifications.add(a_notification("n1", AT, state=NotificationState.DEAD, attempts=7, error="no"))
         uow.notifications.add(a_notification("n2", later(1), receiver="chat"))

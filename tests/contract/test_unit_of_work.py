@@ -1,16 +1,13 @@
 """One body for the unit of work in memory, over SQLite and over PostgreSQL."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
 from data.stubs import MemoryDatabase, MemoryRouteSource
 from trajops.contracts.calibrations import CalibrationOut
@@ -25,18 +22,6 @@ from trajops.records import ApiKey, ModelVersion, Remembered, User
 AT = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 REF = ModelRef("trajectory", 1)
 CHAMPION = RouteTable(epoch=1, champion=REF)
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    if request.param == "memory":
-        yield MemoryDatabase()
-        return
-    url = f"sqlite:///{tmp_path / 'control.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    real = Database(url)
-    real.migrate()
-    yield real
-    real.close()
 
 
 def later(seconds: float) -> datetime:

@@ -13,7 +13,7 @@ from tests.builders import an_adoption
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking"]
 IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
-PAGES = {"Overview": "/", "Models": "/models", "Live predict": "/live_predict", "Drift": "/drift"}
+PAGES = {"Overview": "/", "Models": "/models", "Live predict": "/live_predict", "Performance": "/performance", "Drift": "/drift"}
 every_page = pytest.mark.parametrize("title", PAGES)
 pytestmark = pytest.mark.slow
 

@@ -306,8 +306,8 @@ def a_check(parts: Parts, check_id: str) -> DriftCheckOut:
     )
 
 
-def forgotten(parts: Parts) -> dict[str, int]:
-    """How many rows of each table the job `prune` has deleted, where it has any."""
+def deleted(parts: Parts) -> dict[str, int]:
+    """What one run of `prune` forgets."""
     return {table: rows for table, rows in parts.work["prune"]()["deleted"].items() if rows}
 
 
@@ -325,14 +325,14 @@ def test_prune_forgets_alerts_long_after_their_end_and_nothing_that_is_still_nee
             work.silences.add(Silence(name, (Matcher("a", "=", "b"),), at, at + timedelta(days=days), at, "ada", "maintenance"))
     keep_days = parts.schedules.retention.alerts_days
     clock.advance(keep_days * 86_400 - 1)
-    assert forgotten(parts) == {}
+    assert deleted(parts) == {}
     clock.advance(2 * 86_400)
-    assert forgotten(parts) == {"alerts": 1, "silences": 1, "notifications": 2, "notification_alerts": 4}
+    assert deleted(parts) == {"alerts": 1, "silences": 1, "notifications": 2, "notification_alerts": 4}
     with parts.database.unit_of_work(read_only=True) as work:
         assert {one.alert_id for one in work.alerts.unresolved()} == {"open", "pending"}
         assert [one.notification_id for one in work.notifications.of_alert("open")] == ["due"]
         assert [one.silence_id for one in work.silences.all()] == ["in force"]
-    assert forgotten(parts) == {}
+    assert deleted(parts) == {}
 
 
 def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> None:
@@ -347,10 +347,10 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
         work.drift_checks.add(a_check(parts, "old"))
         work.idempotency.remember("anna", "k1", Remembered("f", {}), now(clock))
     clock.advance(10 * 86_400)
-    assert forgotten(parts) == {"job_runs": 5, "idempotency_keys": 1}
+    assert deleted(parts) == {"job_runs": 5, "idempotency_keys": 1}
     with parts.database.unit_of_work() as work:
         work.drift_checks.add(a_check(parts, "new"))
-    assert forgotten(parts) == {"drift_checks": 1}
+    assert deleted(parts) == {"drift_checks": 1}
     with parts.database.unit_of_work(read_only=True) as work:
         assert [len(work.jobs.runs(job, 1000)) for job in ("j", "hangs")] == [kept, 1]
     assert [check.check_id for check in history(parts)] == ["new"]

@@ -2,16 +2,21 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from data.stubs import MemoryDatabase
 from trajops.alerts.signals import Signal
+from trajops.configs import load
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, Verdict
+from trajops.contracts.performance import CheckVerdict, PerformanceCheckOut
+from trajops.objectives import Objectives
 from workers import signals
-from workers.signals import Scene, SignalReader, signal_names
+from workers.signals import SignalReader, View, signal_names
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+OBJECTIVES = load(Path("configs/objectives.yaml"), Objectives)
 
 
 def later(seconds: float) -> datetime:
@@ -26,7 +31,7 @@ def database() -> MemoryDatabase:
 def read(database: MemoryDatabase, at: datetime = AT, broken: tuple[str, ...] = ()) -> dict[str, list[Signal]]:
     """Signals by name."""
     found: dict[str, list[Signal]] = {}
-    for signal in SignalReader(database.unit_of_work, lambda: list(broken)).read(at):
+    for signal in SignalReader(database.unit_of_work, lambda: list(broken), lambda: OBJECTIVES).read(at):
         found.setdefault(signal.name, []).append(signal)
     assert found.keys() <= signal_names()
     return found
@@ -53,7 +58,41 @@ def test_drift(database: MemoryDatabase, verdict: Verdict, is_unit: bool, value:
 
 
 def test_before_the_first_check_there_is_nothing_to_say(database: MemoryDatabase) -> None:
-    assert read(database).keys() == {"source_failed", "lake_broken_files"}
+    assert read(database).keys() == {"source_failed", "lake_broken_files", "burn_alarm"}
+
+
+def a_performance_check(number: int, version: int, verdict: CheckVerdict, at: datetime) -> PerformanceCheckOut:
+    times = {"at": at, "since": AT, "until": at}
+    nothing = dict.fromkeys(("ade_ratio", "ade_ratio_low", "ade_ratio_high", "estimated_ade_m"))
+    figures = {"predictions": 90, "agents": 30, "flagged": [], "confirmed": [], "figures": []}
+    about = {"model_name": "trajectory", "model_version": version, "verdict": verdict, "sentence": f"v{version} is {verdict}."}
+    return PerformanceCheckOut(check_id=f"c{number}", **times, **about, **figures, **nothing)
+
+
+def test_performance_of_each_version_that_was_checked_of_late(database: MemoryDatabase) -> None:
+    with database.unit_of_work() as uow:
+        for number, (version, verdict, at_s) in enumerate(
+            [(1, "degraded", 0), (2, "as_validated", 900), (2, "degraded", 930), (3, "warning", 930), (4, "too_little_data", 930)]
+        ):
+            uow.performance_checks.add(a_performance_check(number, version, verdict, later(at_s)))
+    found = read(database, later(940))["performance_verdict"]
+    assert {one.labels["model_version"]: (one.value, one.detail) for one in found} == {
+        "2": (2.0, "v2 is degraded."),
+        "3": (1.0, "v3 is warning."),
+    }
+
+
+def test_alarms_over_two_windows(database: MemoryDatabase) -> None:
+    assert {one.value for one in read(database)["burn_alarm"]} == {0.0}
+    with database.unit_of_work() as uow:
+        for minute in range(70):
+            uow.probes.add(later(60.0 * minute), is_good=minute < 55, latency_ms=5.0, failure=None if minute < 55 else "no answer")
+    found = read(database, later(4200))["burn_alarm"]
+    assert {(one.labels["factor"], one.labels["urgency"]): one.value for one in found} == {
+        ("14.4", "critical"): 1.0,
+        ("6", "critical"): 1.0,
+        ("1", "warning"): 1.0,
+    }
 
 
 def test_jobs(database: MemoryDatabase) -> None:
@@ -93,13 +132,15 @@ def test_truth(database: MemoryDatabase, runs: list[tuple[int, int]], silence_s:
 
 
 def test_a_source_that_fails_takes_no_other_with_it(database: MemoryDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
-    def breaks(_scene: Scene) -> Iterator[Signal]:
+    def breaks(_view: View) -> Iterator[Signal]:
         raise ZeroDivisionError("by zero")
         yield
 
     monkeypatch.setitem(signals._SOURCES, "drift", (breaks, frozenset({"drift_verdict"})))
     found = read(database)
-    assert {one.labels["source"]: one.value for one in found["source_failed"]} == {"drift": 1, "jobs": 0, "lake": 0, "truth": 0}
+    failed = {one.labels["source"]: one.value for one in found["source_failed"]}
+    assert failed == dict.fromkeys(failed, 0) | {"drift": 1}
+    assert failed.keys() >= {"jobs", "lake", "truth", "performance", "availability"}
     assert "by zero" in found["source_failed"][0].detail
     assert "lake_broken_files" in found
 

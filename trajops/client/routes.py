@@ -32,6 +32,7 @@ from trajops.contracts.alerts import (
     SilencesOut,
     TestReceiverIn,
 )
+from trajops.contracts.answers import AnswerDecisionIn, AnswerOut, AnswersOut
 from trajops.contracts.audit import AuditPage
 from trajops.contracts.availability import AvailabilityOut
 from trajops.contracts.calibrations import CalibrationChangeIn, CalibrationChangeOut, CalibrationsOut, CalibrationState
@@ -448,6 +449,25 @@ class Routes(ABC):
         """Try a dead letter again."""
         body = ResendIn(reason=reason)
         return post(at("/v1/alerts/notifications/{}/resend", notification_id), NotificationOut, body, Retry.KEYED, idempotency_key)
+
+    # Answers to alerts
+
+    @described
+    def answers(self, limit: int | None = None, alert_id: str | None = None) -> Call[AnswersOut]:
+        """What the policy has done about alerts, newest first; or about one of them."""
+        return get("/v1/answers", AnswersOut, limit=limit, alert_id=alert_id)
+
+    @described
+    def approve_answer(self, answer_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[AnswerOut]:
+        """Let a proposed answer take its steps."""
+        body = AnswerDecisionIn(expected_version=expected_version, reason=reason)
+        return post(at("/v1/answers/{}/approve", answer_id), AnswerOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def dismiss_answer(self, answer_id: str, expected_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[AnswerOut]:
+        """Do nothing of what was proposed."""
+        body = AnswerDecisionIn(expected_version=expected_version, reason=reason)
+        return post(at("/v1/answers/{}/dismiss", answer_id), AnswerOut, body, Retry.KEYED, idempotency_key)
 
     # API keys, for admins. A secret is in one answer only, so that making and rotating are repeated only if they were never sent
 

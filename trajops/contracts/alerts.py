@@ -14,7 +14,7 @@ from trajops.contracts.wire import Name, Reason, Wire
 AlertOrigin = Literal["rules", "external", "alertmanager"]
 ReceiverKind = Literal["email", "slack", "alertmanager"]
 EventKind = Literal[
-    "fired", "notified", "undelivered", "acknowledged", "assigned", "escalated", "silenced", "unsilenced", "resolved", "changed"
+    "fired", "notified", "undelivered", "acknowledged", "assigned", "escalated", "silenced", "unsilenced", "answered", "resolved", "changed"
 ]
 LabelName = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 

@@ -298,7 +298,7 @@ def _covered(one: Silence, alerts: Sequence[Alert], at: datetime) -> int:
 
 
 def _event(entry: AuditOut) -> AlertEvent:
-    kind: Any = entry.action.removeprefix("alert.")
+    kind: Any = "answered" if entry.action.startswith("answer.") else entry.action.removeprefix("alert.")
     text = entry.reason
     if kind == "assigned":
         text = f"Assigned to {entry.after.get('assigned_to') or 'nobody'}: {entry.reason}"

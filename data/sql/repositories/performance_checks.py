@@ -1,6 +1,6 @@
 """Verdicts on live performance."""
 
-from sqlalchemy import Connection, func, insert, select
+from sqlalchemy import Connection, and_, func, insert, select
 
 from data.sql.tables import performance_checks
 from trajops.contracts.performance import PerformanceCheckOut
@@ -21,10 +21,16 @@ class SqlPerformanceChecks:
     def latest(self) -> list[PerformanceCheckOut]:
         """Newest check of each version, newest version first."""
         table = performance_checks.c
-        place = func.row_number().over(partition_by=(table.model_name, table.model_version), order_by=(table.at.desc(), table.check_id))
-        ranked = select(table.body, table.model_name, table.model_version, place.label("place")).subquery()
-        found = select(ranked.c.body).where(ranked.c.place == 1).order_by(ranked.c.model_name, ranked.c.model_version.desc())
-        return [PerformanceCheckOut.model_validate(body) for body in self._connection.execute(found).scalars()]
+        # The index alone says which these are; of the thousands before them, no body is read.
+        newest = (
+            select(table.model_name, table.model_version, func.max(table.at).label("at"))
+            .group_by(table.model_name, table.model_version)
+            .subquery()
+        )
+        is_newest = and_(newest.c.model_name == table.model_name, newest.c.model_version == table.model_version, newest.c.at == table.at)
+        found = select(table.body).join(newest, is_newest).order_by(table.model_name, table.model_version.desc(), table.check_id.desc())
+        checks = [PerformanceCheckOut.model_validate(body) for body in self._connection.execute(found).scalars()]
+        return list({(check.model_name, check.model_version): check for check in checks}.values())
 
     def history(self, ref: ModelRef | None = None, limit: int = 50) -> list[PerformanceCheckOut]:
         """Newest first; of one version, where it is given."""

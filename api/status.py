@@ -12,6 +12,7 @@ from trajops.contracts.jobs import JobOut, job_title
 from trajops.contracts.performance import PerformanceRow
 from trajops.contracts.status import Health, ProcessOut, ServiceOut, StatusOut, TrafficPoint, service_title
 from trajops.errors import TrajOpsError
+from trajops.services.availability import read_availability
 
 MINUTES = 15
 WINDOW = timedelta(minutes=MINUTES)
@@ -50,6 +51,7 @@ def read_status(parts: Parts) -> StatusOut:
         changes=control.changes,
         jobs=control.jobs,
         drift_verdict=control.drift_verdict,
+        budget_left=parts.cached_longer.get("budget", lambda: _budget_left(parts, at)),
     )
 
 
@@ -190,6 +192,14 @@ def _mlflow(parts: Parts) -> ServiceOut:
         detail = f"{url} does not answer ({type(error).__name__}); predictions go on with the models that are warm or cached"
         return ServiceOut(service="mlflow", health="warn", detail=detail)
     return ServiceOut(service="mlflow", health="ok", detail=f"{url} answers")
+
+
+def _budget_left(parts: Parts, at: datetime) -> float | None:
+    try:
+        with parts.unit_of_work(read_only=True) as uow:
+            return read_availability(uow, parts.objectives.availability, at, hours=1).budget_left
+    except TrajOpsError:
+        return None  # the database is away, which its own tile says, or the configuration cannot be used, which the route says
 
 
 def _redis(parts: Parts) -> list[ServiceOut]:

@@ -46,6 +46,7 @@ from trajops.errors import EnvironmentProblem, InvalidInput
 from trajops.forecasters.cached import CacheMeter
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.objectives import Objectives
+from trajops.performance_rules import PerformanceRules
 from trajops.ports import Clock, TelemetryLake
 from trajops.rate_limits import Limit
 from trajops.services.alerts import Alerts
@@ -203,20 +204,25 @@ class Parts:
         return Lake(self.settings.lake_dir, self.settings.spool_dir, self.database.engine)
 
     @cached_property
-    def performance(self) -> "Performance":
-        """Holds live figures against validation.
+    def performance_rules(self) -> PerformanceRules:
+        """How live figures are taken apart and judged.
 
         Raises:
-            InvalidInput: if `performance.yaml` has a mistake; the sentence names file and line.
+            EnvironmentProblem: if `performance.yaml` has a mistake; the sentence names file and line.
         """
-        from data.lake.performance_source import LakePerformanceSource  # noqa: PLC0415 - as the lake
-        from trajops import configs  # noqa: PLC0415
-        from trajops.performance_rules import PerformanceRules  # noqa: PLC0415
+        try:
+            return configs.load(self.settings.configs_dir / "performance.yaml", PerformanceRules)
+        except InvalidInput as error:
+            raise EnvironmentProblem(error.message) from error
+
+    @cached_property
+    def performance(self) -> "Performance":
+        """Holds live figures against validation."""
+        from data.lake.performance_source import LakePerformanceSource  # noqa: PLC0415 - as the lake; it brings scipy too
         from trajops.services.performance import Performance  # noqa: PLC0415
 
-        rules = configs.load(self.settings.configs_dir / "performance.yaml", PerformanceRules)
         source = LakePerformanceSource(cast("LakeReader", self.lake))
-        return Performance(source, self.unit_of_work, rules, self.settings.model_name, self.settings.coverage_level)
+        return Performance(source, self.unit_of_work, self.performance_rules, self.settings.model_name, self.settings.coverage_level)
 
     @cached_property
     def calibrations(self) -> Calibrations:
@@ -302,7 +308,7 @@ class Parts:
             patient.migrate()
         is_shared = self.settings.redis_url is None or self.quota is not None
         is_traced = self.settings.otlp_url is None or self.tracing is not None
-        return self.identity is not None and is_shared and is_traced
+        return self.identity is not None and is_shared and is_traced and self.performance_rules is not None
 
     @property
     def is_ready(self) -> bool:

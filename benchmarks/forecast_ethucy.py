@@ -29,14 +29,19 @@ FITS = {
 
 def read(folder: Path) -> Windows:
     """Every window of the recordings in one folder, each recording a scene of its own."""
-    parts = []
+    return Windows.concatenate([cut(scene) for scene in read_scenes(folder)])
+
+
+def read_scenes(folder: Path) -> list[Scene]:
+    """The recordings in one folder, every 0.4 s, each a scene of its own."""
+    found = []
     for path in sorted(folder.glob("*.txt")):
         rows = np.loadtxt(path)
         rows = rows[np.lexsort((rows[:, 0], rows[:, 1]))]
         agents = np.split(rows, np.flatnonzero(np.diff(rows[:, 1])) + 1)
         tracks = tuple(Track(f"{path.stem}-{int(agent[0, 1])}", agent[:, 0] * 0.04, agent[:, 2:]) for agent in agents)
-        parts.append(cut(resample_scene(Scene(path.stem, tracks), max_gap_s=0.4)))
-    return Windows.concatenate(parts)
+        found.append(resample_scene(Scene(path.stem, tracks), max_gap_s=0.4))
+    return found
 
 
 def main() -> None:

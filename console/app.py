@@ -44,8 +44,20 @@ PAGES = [
         icon=":material/query_stats:",
         help="Whether the traffic still looks like the reference, column by column.",
     ),
+    st.Page(
+        VIEWS / "alerts.py",
+        title="Alerts",
+        icon=":material/notifications:",
+        help="What is firing, who looks after it, who was told; acknowledge, assign, silence and resolve.",
+    ),
+    st.Page(
+        VIEWS / "services.py",
+        title="Services",
+        icon=":material/dns:",
+        help="Whether every part works, what is left of the error budget, and what runs in the background.",
+    ),
 ]
-RANGED = {"Overview", "Models", "Performance", "Drift"}
+RANGED = {"Overview", "Models", "Performance", "Drift", "Alerts"}
 
 if session.token() is None:
     st.navigation(PAGES, position="hidden")

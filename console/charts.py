@@ -76,7 +76,7 @@ def accuracy_over_time(
         keep = thin(at, y)
         figure.add_trace(
             go.Scatter(
-                x=[_utc(mine[k].at) for k in keep],
+                x=[naive_utc(mine[k].at) for k in keep],
                 y=y[keep].tolist(),
                 customdata=[mine[k].scored for k in keep],
                 name=f"v{version}",
@@ -93,17 +93,17 @@ def accuracy_over_time(
             annotation={"text": f"nominal {100 * nominal_coverage:.0f} %", "font": {"color": palette.muted, "size": 11}},
             annotation_position="top left",
         )
-    _time_axis(figure)
+    time_axis(figure)
     _at_least_a_minute(figure, [p.at for p in points if getattr(p, metric) is not None])
     figure.update_yaxes(title_text=_METRIC_TITLES[metric], rangemode="normal" if metric == "coverage" else "tozero")
-    return _finished(figure, palette, height=280, unified=True)
+    return finished(figure, palette, height=280, unified=True)
 
 
 def traffic_over_time(points: Sequence[TrafficPoint], palette: Palette) -> go.Figure:
     """Predictions in each bucket above, latency p50 and p95 in milliseconds below, against time in UTC."""
     figure = make_subplots(rows=2, cols=1, shared_xaxes=True, row_heights=[0.55, 0.45], vertical_spacing=0.09)
     ordered = sorted(points, key=lambda p: p.at)[-MAX_POINTS:]
-    x = [_utc(p.at) for p in ordered]
+    x = [naive_utc(p.at) for p in ordered]
     figure.add_trace(
         go.Bar(
             x=x,
@@ -129,11 +129,11 @@ def traffic_over_time(points: Sequence[TrafficPoint], palette: Palette) -> go.Fi
             row=2,
             col=1,
         )
-    _time_axis(figure)
+    time_axis(figure)
     figure.update_xaxes(title_text=None, row=1, col=1)
     figure.update_yaxes(title_text="Predictions", rangemode="tozero", tickformat=",d", row=1, col=1)
     figure.update_yaxes(title_text="Latency (ms)", rangemode="tozero", row=2, col=1)
-    return _finished(figure, palette, height=300, unified=True)
+    return finished(figure, palette, height=300, unified=True)
 
 
 def error_by_step(step_error_m: dict[str, list[float | None]], palette: Palette, *, dt_s: float = 0.4) -> go.Figure:
@@ -155,7 +155,7 @@ def error_by_step(step_error_m: dict[str, list[float | None]], palette: Palette,
         )
     figure.update_xaxes(title_text="Time ahead (s)", rangemode="tozero")
     figure.update_yaxes(title_text="Mean error (m)", rangemode="tozero")
-    return _finished(figure, palette, height=300)
+    return finished(figure, palette, height=300)
 
 
 def live_timeline(spans: Sequence[LiveSpan], palette: Palette) -> go.Figure:
@@ -168,7 +168,7 @@ def live_timeline(spans: Sequence[LiveSpan], palette: Palette) -> go.Figure:
         figure.add_trace(
             go.Bar(
                 x=[max(1.0, (span.until - span.since).total_seconds()) * 1000],
-                base=[_utc(span.since)],
+                base=[naive_utc(span.since)],
                 y=[span.role],
                 orientation="h",
                 width=0.62,
@@ -181,15 +181,15 @@ def live_timeline(spans: Sequence[LiveSpan], palette: Palette) -> go.Figure:
                 marker={"color": colour, "opacity": 0.75 if span.role == "Challenger" else 1.0},
                 hovertemplate=(
                     f"<b>v{span.model_version}</b> {span.role.lower()}<br>{span.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} – "
-                    f"{span.until.astimezone(UTC):%H:%M:%S UTC}{detail}<br>{_short(span.reason)}<br>by {span.actor}<extra></extra>"
+                    f"{span.until.astimezone(UTC):%H:%M:%S UTC}{detail}<br>{short(span.reason)}<br>by {span.actor}<extra></extra>"
                 ),
                 showlegend=False,
             )
         )
-    _time_axis(figure)
+    time_axis(figure)
     figure.update_yaxes(categoryorder="array", categoryarray=["Challenger", "Champion"], showgrid=False)
     figure.update_layout(barmode="overlay")
-    return _finished(figure, palette, height=190)
+    return finished(figure, palette, height=190)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +279,7 @@ def plane(
     )
     figure.update_xaxes(title_text="x (m)", zeroline=False, showgrid=True)
     figure.update_yaxes(title_text="y (m)", scaleanchor="x", scaleratio=1, zeroline=False)
-    return _finished(figure, palette, height=520)
+    return finished(figure, palette, height=520)
 
 
 def drift_heatmap(checks: Sequence[DriftCheckOut], palette: Palette, *, most: int = 60) -> go.Figure:
@@ -319,7 +319,7 @@ def drift_heatmap(checks: Sequence[DriftCheckOut], palette: Palette, *, most: in
         showgrid=False,
     )
     figure.update_yaxes(autorange="reversed", showgrid=False)
-    return _finished(figure, palette, height=90 + 30 * max(3, len(names)))
+    return finished(figure, palette, height=90 + 30 * max(3, len(names)))
 
 
 def _hover(check: DriftCheckOut, column: DriftColumn | None) -> str:
@@ -360,7 +360,7 @@ def reference_against_current(column: DriftColumn, palette: Palette) -> go.Figur
     figure.update_xaxes(title_text=column_title(column.column))
     figure.update_yaxes(title_text="Share (%)", rangemode="tozero")
     figure.update_layout(barmode="overlay", bargap=0)
-    return _finished(figure, palette, height=300)
+    return finished(figure, palette, height=300)
 
 
 def _add_ellipses(
@@ -391,7 +391,7 @@ def _add_ellipses(
         )
 
 
-def _utc(at: datetime) -> datetime:
+def naive_utc(at: datetime) -> datetime:
     """A naive UTC time: Plotly has no time zones and would write the browser's otherwise."""
     return at.astimezone(UTC).replace(tzinfo=None)
 
@@ -400,12 +400,14 @@ def _of(values: tuple[str, ...], i: int) -> str:
     return values[i % len(values)]
 
 
-def _short(text: str, most: int = 80) -> str:
+def short(text: str, most: int = 80) -> str:
+    """A text that fits beside a mark, without what Plotly would take for markup."""
     plain = text.replace("<", "‹").replace(">", "›")
     return plain if len(plain) <= most else plain[: most - 1] + "…"
 
 
-def _time_axis(figure: go.Figure) -> None:
+def time_axis(figure: go.Figure) -> None:
+    """An axis of times, which says that they are UTC."""
     figure.update_xaxes(type="date", hoverformat="%Y-%m-%d %H:%M:%S UTC", title_text="Time (UTC)")
 
 
@@ -413,10 +415,10 @@ def _at_least_a_minute(figure: go.Figure, times: Sequence[datetime]) -> None:
     """Widen the axis around the first points, which Plotly would otherwise label in fractions of a second."""
     if times and max(times) - min(times) < LEAST_SPAN:
         middle = min(times) + (max(times) - min(times)) / 2
-        figure.update_xaxes(range=[_utc(middle - LEAST_SPAN / 2), _utc(middle + LEAST_SPAN / 2)], tickformat="%H:%M:%S")
+        figure.update_xaxes(range=[naive_utc(middle - LEAST_SPAN / 2), naive_utc(middle + LEAST_SPAN / 2)], tickformat="%H:%M:%S")
 
 
-def _finished(figure: go.Figure, palette: Palette, *, height: int, unified: bool = False) -> go.Figure:
+def finished(figure: go.Figure, palette: Palette, *, height: int, unified: bool = False) -> go.Figure:
     """Margins, legend and grid that every figure shares."""
     options: dict[str, Any] = {"hovermode": "x unified"} if unified else {"hovermode": "closest"}
     figure.update_layout(

@@ -16,7 +16,14 @@ _FAMILIES = {
     "onnx_model": "ONNX graph",
     "pyfunc_model": "Python model",
 }
-_METHODS = {"psi": "PSI (nats)", UNIT_RULE: "ratio of medians (×)", "wasserstein": "Wasserstein distance", "ks": "Kolmogorov–Smirnov"}
+_METHODS = {
+    "psi": "PSI (nats)",
+    "scale": "change of scale (1 = 100 %)",
+    "auc": "area under the ROC curve",
+    UNIT_RULE: "ratio of medians (×)",
+    "wasserstein": "Wasserstein distance",
+    "ks": "Kolmogorov–Smirnov",
+}
 # job → where in its result a count stands → what was counted; what is not named here is for the log
 _COUNTS: dict[str, dict[str, str]] = {
     "join_truth": {
@@ -47,6 +54,17 @@ _COUNTS: dict[str, dict[str, str]] = {
         "adopted": "versions adopted",
         "adoptions": "versions waiting or refused (see Models)",
     },
+    "evaluate_alerts": {
+        "steps.fired": "alerts fired",
+        "steps.resolved": "alerts ended",
+        "notifications": "messages written",
+        "signals": "figures looked at",
+    },
+    "deliver_alerts": {
+        "delivered": "messages arrived",
+        "failed": "tries failed",
+        "dead": "messages given up",
+    },
     "answer_alerts": {
         "begun": "answers begun",
         "open": "answers under way",
@@ -69,12 +87,27 @@ _ACTIONS = {
     "deployment.canary_stop": "Stopped the canary of {subject}",
     "deployment.promote": "Promoted {subject}",
     "deployment.rollback": "Rolled back to {subject}",
+    "alert.fired": "Fired: {title}",
+    "alert.acknowledged": "Acknowledged: {title}",
+    "alert.assigned": "Assigned: {title}",
+    "alert.escalated": "Escalated: {title}",
+    "alert.silenced": "Silenced: {title}",
+    "alert.unsilenced": "No longer silenced: {title}",
+    "alert.resolved": "Resolved: {title}",
+    "alert.changed": "Changed: {title}",
+    "silence.create": "Created a silence",
+    "silence.expire": "Ended a silence",
+    "notification.resend": "Sent again to {subject}",
+    "receiver.test": "Sent a test to {subject}",
     "answer.began": "Began to answer an alert",
     "answer.proposed": "Proposed an answer to an alert",
     "answer.approved": "Approved the answer to an alert",
     "answer.dismissed": "Dismissed the answer to an alert",
     "answer.ended": "Answered an alert",
     "drift.began": "Drift began",
+    "drift.reference": "Drift reference chosen",
+    "drift.muted": "Drift column muted",
+    "drift.unmuted": "Drift column speaks again",
     "drift.ended": "Drift ended",
     "performance.degraded": "{subject} is worse than validated",
     "performance.recovered": "{subject} is as validated again",
@@ -93,6 +126,9 @@ _ACTIONS = {
 }
 
 
+_ACTORS = {"rules": "the rules", "delivery": "the delivery"}
+
+
 def family_words(family: str) -> str:
     """A model family as it is read: `gaussian_mlp` is a Gaussian MLP."""
     return _FAMILIES.get(family) or family.replace("_", " ")
@@ -108,7 +144,7 @@ def actor_words(actor: str) -> str:
     kind, _, name = actor.partition(":")
     if kind == "policy" and name:
         return f"the policy ({name.replace('_', ' ')})"
-    return f"the workers ({job_title(name)})" if kind == "worker" and name else actor
+    return f"the workers ({job_title(name)})" if kind == "worker" and name else _ACTORS.get(actor, actor)
 
 
 def result_words(job: str, result: Mapping[str, Any]) -> str:
@@ -124,14 +160,14 @@ def action_words(entry: AuditOut) -> str:
     template = _ACTIONS.get(entry.action)
     if template is None:
         return f"{entry.action.replace('_', ' ').replace('.', ' ').capitalize()} · {entry.subject}"
-    return template.format(subject=_subject(entry))
+    return template.format(subject=_subject(entry), title=entry.after.get("title") or "an alert")
 
 
 def _subject(entry: AuditOut) -> str:
     kind = entry.action.partition(".")[0]
     if kind in {"deployment", "model", "performance", "calibration"}:
         return f"v{entry.subject.rpartition('/')[2]}"
-    return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:")
+    return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:").removeprefix("receiver/")
 
 
 def _count(result: Mapping[str, Any], path: str) -> int:

@@ -12,12 +12,23 @@ from console.measured import dataset_words, is_comparable
 from console.names import family_words, method_words, result_words
 from console.wording import DASH, Tone, ago, clock, count, drift_mark, metres, moment, seconds, share, state_mark
 from trajops.contracts.deployments import RouteOut
-from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, column_title
+from trajops.contracts.drift import DOMAIN_METHOD, UNIT_RULE, DriftCheckOut, DriftColumn, DriftScene, QualityFinding, column_title
 from trajops.contracts.jobs import JobOut, job_title
 from trajops.contracts.models import ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
 from trajops.contracts.predictions import PredictIn, PredictionOut
 
+QUALITY_WORDS: dict[str, str] = {
+    "missing": "Missing parts",
+    "impossible_speed": "Impossible speed",
+    "impossible_acceleration": "Impossible acceleration",
+    "frozen": "Frozen tracks",
+    "duplicates": "Duplicate times",
+    "frame": "Frame of positions",
+    "sampling_rate": "Sampling rate",
+    "new_scene": "New scene",
+}
+QUALITY_STATES: dict[str, str] = {"bad": "✕ Bad", "warning": "▲ Warning", "insufficient_data": "○ Too little data", "ok": "● Fine"}
 RANGES: dict[str, timedelta] = {
     "15m": timedelta(minutes=15),
     "1h": timedelta(hours=1),
@@ -158,25 +169,29 @@ def version_rows(versions: Sequence[ModelVersionOut], champion: ModelVersionOut 
     ]
 
 
+def job_state(job: JobOut) -> str:
+    """How a job stands, as sign and word."""
+    run = job.last_run
+    if job.paused_at is not None:
+        return "‖ Paused"
+    if run is None:
+        return "○ Not run yet"
+    if run.state == "failed":
+        return "✕ Failed"
+    if job.is_late:
+        return "▲ Late"
+    return "◌ Running" if run.state == "running" else "● Succeeded"
+
+
 def job_rows(jobs: Sequence[JobOut], now: datetime) -> list[dict[str, Any]]:
     """Rows of the table of background jobs."""
     rows = []
     for job in jobs:
         run = job.last_run
-        if run is None:
-            state = "○ Not run yet"
-        elif run.state == "failed":
-            state = "✕ Failed"
-        elif job.is_late:
-            state = "▲ Late"
-        elif run.state == "running":
-            state = "◌ Running"
-        else:
-            state = "● Succeeded"
         rows.append(
             {
                 "Job": job_title(job.job),
-                "State": state,
+                "State": job_state(job),
                 "Last run": ago(run.started_at, now) if run else "never",
                 "Duration": seconds(run.duration_s) if run else DASH,
                 "Every": f"{job.cron} UTC" if job.cron else seconds(job.every_s),
@@ -193,27 +208,66 @@ def drift_rows(columns: Sequence[DriftColumn]) -> list[dict[str, Any]]:
         {
             "Column": column_title(c.column),
             "Kind": c.kind,
-            "State": "✕ Drifted" if c.is_drifted else "● Stable" if c.score is not None else "○ Not scored",
+            "State": "◌ Muted" if c.muted_until else "✕ Drifted" if c.is_drifted else "● Stable" if c.score is not None else "○ Not scored",
             "Score": c.score,
             "Threshold": c.threshold,
             "Share of threshold": drift_share(c),
             "Reference": c.reference_mean,
             "Current": c.current_mean,
             "Method": method_words(c.method),
+            "Window": seconds(worst_window_s(c)),
+            "Carried by": ", ".join(c.carriers[:3]) or DASH,
             "Raw name": c.column,
         }
         for c in sorted(columns, key=lambda c: -(drift_share(c) or 0.0))
     ]
 
 
+def worst_window_s(column: DriftColumn) -> float | None:
+    """Length of the window whose score has gone furthest towards its threshold; None for a column without one, such as a unit rule."""
+    return max(column.scores, key=lambda one: one.score / one.threshold).window_s if column.scores else None
+
+
+def scene_rows(scenes: Sequence[DriftScene]) -> list[dict[str, Any]]:
+    """Rows of the table of scenes, as the check orders them: the worst first."""
+    return [
+        {
+            "Scene": scene.scene,
+            "Verdict": drift_mark(scene.verdict).word,
+            "Agents": scene.agents,
+            "Drifted columns": sum(column.is_drifted for column in scene.columns),
+            "What it says": scene.sentence,
+        }
+        for scene in scenes
+    ]
+
+
+def quality_rows(findings: Sequence[QualityFinding]) -> list[dict[str, Any]]:
+    """Rows of the table of findings on data quality, worst first."""
+    return [
+        {
+            "Rule": QUALITY_WORDS[one.kind],
+            "State": QUALITY_STATES[one.verdict],
+            "Scene": one.scene or "all",
+            "Value": one.value,
+            "Limit": one.limit,
+            "What it says": one.sentence,
+        }
+        for one in findings
+    ]
+
+
 def drift_share(column: DriftColumn) -> float | None:
     """How far a column has gone towards its threshold: 0 is like the reference, from 1 on it has drifted. None where it was not scored.
 
-    A unit rule has a threshold on either side of 1, and its score is a ratio: half is as far from 1 as double, so logarithms are
-    compared. A p-value falls as evidence grows, so for a method that names one the fraction is turned round.
+    An AUC is one half where nothing can be told apart, and is counted from there. A unit rule has a threshold on either side of 1, and its
+    score is a ratio: half is as far from 1 as double, so logarithms are compared. A p-value falls as evidence grows, so for a method that
+    names one the fraction is turned round.
     """
     if column.score is None or not column.threshold:
         return None
+    if column.method == DOMAIN_METHOD:
+        return max(0.0, column.score - 0.5) / max(column.threshold - 0.5, 1e-12)
     if column.method == UNIT_RULE:
         return abs(math.log(max(column.score, 1e-12))) / max(abs(math.log(column.threshold)), 1e-12)
     if "p_value" in column.method or "p-value" in column.method:

@@ -21,7 +21,7 @@ from trajops.contracts.alerts import AlertCounts
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.deployments import DeploymentOut, RouteOut
-from trajops.contracts.drift import DriftCheckOut, DriftReportOut, without_histograms
+from trajops.contracts.drift import DriftCheckOut, DriftReportOut, DriftSettings, without_histograms
 from trajops.contracts.jobs import JobOut, JobRunOut
 from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.lifecycle import State
@@ -83,6 +83,7 @@ class _Tables:
     runs: _Table[str, JobRunOut] = field(default_factory=_Table)
     leases: _Table[str, tuple[str, int, datetime]] = field(default_factory=_Table)
     drift_checks: _Table[str, tuple[DriftCheckOut, str | None]] = field(default_factory=_Table)
+    drift_settings: _Table[str, DriftSettings] = field(default_factory=_Table)
     performance_checks: _Table[str, PerformanceCheckOut] = field(default_factory=_Table)
     calibrations: _Table[int, CalibrationOut] = field(default_factory=_Table)
     probes: _Table[int, list[tuple[datetime, bool, float | None, str | None]]] = field(default_factory=_Table)
@@ -134,6 +135,7 @@ class MemoryUnitOfWork:
         self.notifications = MemoryNotifications(tables)
         self.performance_checks = MemoryPerformanceChecks(tables)
         self.calibrations = MemoryCalibrations(tables)
+        self.drift_settings = MemoryDriftSettings(tables)
 
 
 class _Repository:
@@ -466,6 +468,18 @@ class MemoryLeases(_Repository):
         return None if known is None or known[2] <= now else known[0]
 
 
+class MemoryDriftSettings(_Repository):
+    """Implements `trajops.stores.DriftSettingsStore`."""
+
+    def get(self) -> DriftSettings:
+        """See the port."""
+        return self._tables.drift_settings.get("only") or DriftSettings()
+
+    def put(self, settings: DriftSettings) -> None:
+        """See the port."""
+        self._tables.drift_settings.put("only", settings)
+
+
 class MemoryDriftChecks(_Repository):
     """Implements `trajops.ports.DriftCheckStore`."""
 
@@ -478,9 +492,9 @@ class MemoryDriftChecks(_Repository):
         """Newest check in full."""
         return next(iter(self._newest()), None)
 
-    def history(self, limit: int = 50) -> list[DriftCheckOut]:
-        """Newest first, with columns that carry no histogram."""
-        return [without_histograms(check) for check in self._newest()][:limit]
+    def history(self, limit: int = 50, scene: str | None = None) -> list[DriftCheckOut]:
+        """Newest first, without histograms; of scenes only the columns that drifted, and all columns of the one that is named."""
+        return [without_histograms(check, scene) for check in self._newest()[:limit]]
 
     def last_report(self) -> DriftReportOut | None:
         """Newest check with a full report."""

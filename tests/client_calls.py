@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trajops.contracts.alerts import MatcherIn, SilenceIn
+from trajops.contracts.drift import MuteIn, ReferenceChoice, ReferenceIn
 from trajops.contracts.keys import KeyIn
 from trajops.contracts.predictions import BatchColumnsIn, ObservationIn, PredictIn
 
@@ -332,6 +333,27 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
     "agents-some": (lambda c: c.agents(limit=9), "GET", "/v1/agents?limit=9", None, {"agents": []}),
     "agents": (lambda c: c.agents("s"), "GET", "/v1/agents?scene_id=s", None, {"agents": []}),
     "drift": (lambda c: c.drift(), "GET", "/v1/drift", None, {"latest": None, "history": [], "last_report": None}),
+    "drift-scene": (
+        lambda c: c.drift("main square"),
+        "GET",
+        "/v1/drift?scene=main+square",
+        None,
+        {"latest": None, "history": [], "last_report": None},
+    ),
+    "choose_reference": (
+        lambda c: c.choose_reference(ReferenceIn(reference=ReferenceChoice(kind="training"), reason=REASON)),
+        "POST",
+        "/v1/drift/reference",
+        {"reference": {"kind": "training"}, "reason": REASON},
+        {"reference": {"kind": "training"}, "mutes": []},
+    ),
+    "mute_column": (
+        lambda c: c.mute_column("dt_s", MuteIn(until=None, reason=REASON)),
+        "POST",
+        "/v1/drift/mutes/dt_s",
+        {"until": None, "reason": REASON},
+        {"reference": {"kind": "backfill"}, "mutes": []},
+    ),
     "jobs": (lambda c: c.jobs(), "GET", "/v1/jobs", None, {"jobs": []}),
     "run_job": (lambda c: c.run_job("check_drift"), "POST", "/v1/jobs/check_drift/run", None, RUN),
     "job_runs": (

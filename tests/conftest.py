@@ -1,4 +1,4 @@
-"""A real PostgreSQL, Redis, HAProxy or Alertmanager for the tests that need one: skipped where it is away, failed where CI=true."""
+"""Real servers for the tests that need one: skipped where it is not installed, failed where CI=true."""
 
 import csv
 import os
@@ -11,12 +11,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
 from uuid import uuid4
 
 import pytest
 
-from tests.mlflow_server import mlflow_url, start_mlflow  # noqa: F401 - fixtures
+from tests.alertmanager_server import alertmanager  # noqa: F401 - fixtures
+from tests.installed import free_port, miss
+from tests.mlflow_server import mlflow_url, start_mlflow  # noqa: F401
+from tests.prometheus_server import prometheus  # noqa: F401
 
 
 def _postgres_bin() -> Path | None:
@@ -24,27 +26,12 @@ def _postgres_bin() -> Path | None:
     return next(iter(found + sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)), None)
 
 
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _miss(service: str, package: str) -> NoReturn:
-    reason = f"{service} is not installed; apt-get install -y --no-install-recommends {package}"
-    if os.environ.get("CI") == "true":
-        pytest.fail(reason)
-    pytest.skip(reason)
-
-
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
     """SQLAlchemy URL, without a database's name, of a server that lives as long as the session."""
     binaries = _postgres_bin()
     if binaries is None:
-        _miss("PostgreSQL", "postgresql")
+        miss("PostgreSQL", "postgresql")
     # Not tmp_path: as root the server must run as another user, who cannot enter pytest's private folders.
     folder = Path(tempfile.mkdtemp(prefix="trajops-postgres-"))
     account = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
@@ -128,7 +115,7 @@ class RedisServer:
 def a_redis(folder: Path) -> Iterator[RedisServer]:
     """A running, empty Redis, until the end of the block."""
     if shutil.which("redis-server") is None:
-        _miss("Redis", "redis-server")
+        miss("Redis", "redis-server")
     server = RedisServer(folder)
     server.start()
     try:
@@ -196,72 +183,11 @@ class Haproxy:
 def haproxy(tmp_path: Path) -> Iterator[Callable[..., Haproxy]]:
     """Starts HAProxy in front of the servers on some ports."""
     if shutil.which("haproxy") is None:
-        _miss("HAProxy", "haproxy")
+        miss("HAProxy", "haproxy")
     running: list[Haproxy] = []
 
     def start(*ports: int) -> Haproxy:
         running.append(Haproxy(tmp_path, *ports))
-        return running[-1]
-
-    yield start
-    for one in running:
-        one.stop()
-
-
-class AlertmanagerServer:
-    """An Alertmanager that posts what it gets to one webhook at once, and can go.
-
-    Args:
-        folder: for its configuration, state and log.
-        webhook: where it posts, and the bearer credential it does it with.
-    """
-
-    def __init__(self, folder: Path, webhook: str, credential: str) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
-        configuration = folder / "alertmanager.yml"
-        configuration.write_text(
-            f"""
-route: {{receiver: trajops, group_by: [alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}
-receivers:
-  - name: trajops
-    webhook_configs:
-      - url: {webhook}
-        send_resolved: true
-        http_config: {{authorization: {{credentials: {credential}}}}}
-"""
-        )
-        subprocess.run(["amtool", "check-config", configuration], check=True, capture_output=True)
-        self.log = folder / "alertmanager.log"
-        command = ["prometheus-alertmanager", f"--config.file={configuration}", f"--storage.path={folder / 'alertmanager'}"]
-        command += [f"--web.listen-address=127.0.0.1:{self.port}", "--cluster.listen-address="]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 20
-        while self.tool("config", "show", check=False).returncode != 0:
-            assert self._process.poll() is None, self.log.read_text()
-            assert time.monotonic() < deadline, self.log.read_text()
-            time.sleep(0.05)
-
-    def tool(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run amtool against it."""
-        return subprocess.run(["amtool", f"--alertmanager.url={self.url}", *arguments], check=check, capture_output=True, text=True)
-
-    def stop(self) -> None:
-        """End it."""
-        self._process.terminate()
-        self._process.wait(30)
-
-
-@pytest.fixture
-def alertmanager(tmp_path: Path) -> Iterator[Callable[[str, str], AlertmanagerServer]]:
-    """Starts an Alertmanager that posts to a webhook with a credential."""
-    if shutil.which("prometheus-alertmanager") is None or shutil.which("amtool") is None:
-        _miss("Alertmanager", "prometheus-alertmanager")
-    running: list[AlertmanagerServer] = []
-
-    def start(webhook: str = "http://127.0.0.1:9/", credential: str = "none") -> AlertmanagerServer:
-        running.append(AlertmanagerServer(tmp_path, webhook, credential))
         return running[-1]
 
     yield start

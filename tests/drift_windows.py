@@ -10,6 +10,7 @@ import numpy as np
 from data.datasets import skillcorner
 from trajops.clock import utc
 from trajops.drift import Rows
+from trajops.quality import Counts
 from trajops.trajectories import FloatArray
 from trajops.windows import cut
 
@@ -32,14 +33,18 @@ class FixedSource:
     """A drift source over rows in memory, by traffic source."""
 
     by_source: dict[str, Rows] = field(default_factory=dict)
+    counted: Counts = field(default_factory=Counts)
 
-    def rows(self, since: datetime, until: datetime, sources: Sequence[str], max_rows: int | None = None) -> Rows:
+    def rows(self, since: datetime, until: datetime, sources: Sequence[str], max_rows: int | None = None, window_s: float = 300.0) -> Rows:
         found = [rows for source, rows in self.by_source.items() if source in sources]
         if not found:
             return empty()
         assert len(found) == 1, "a test uses one source at a time"
         times_s = found[0].times_s
         return found[0].select((times_s >= since.timestamp()) & (times_s < until.timestamp()))
+
+    def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> Counts:
+        return self.counted
 
     def oldest(self, sources: Sequence[str]) -> datetime | None:
         found = [rows.times_s.min() for source, rows in self.by_source.items() if source in sources and len(rows)]

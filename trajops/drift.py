@@ -4,13 +4,13 @@ Pure functions of arrays. Thresholds come from `trajops.drift_thresholds`, rows 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajops.contracts.drift import UNIT_RULE, DriftColumn, Verdict
+from trajops.contracts.drift import UNIT_RULE, DriftColumn, DriftScore, Verdict
 from trajops.drift_rules import ColumnRule, ConfirmRule, UnitRule
 from trajops.errors import ShapeError
 from trajops.trajectories import BoolArray, FloatArray
@@ -32,6 +32,8 @@ class Rows:
         agents: (N,) a number for each continuous track; rows of one track are not independent.
         versions: (N,) model version that answered.
         values: columns of (N,) floats; NaN where a value is missing.
+        scenes: (N,) index of each row's scene in `scene_names`; left out, all rows are of one scene.
+        scene_names: names of the scenes.
 
     Raises:
         ShapeError: if a column has another length.
@@ -41,9 +43,13 @@ class Rows:
     agents: IntArray
     versions: IntArray
     values: Mapping[str, FloatArray]
+    scenes: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    scene_names: tuple[str, ...] = ("",)
 
     def __post_init__(self) -> None:
-        lengths = {"agents": self.agents, "versions": self.versions, **self.values}
+        if not len(self.scenes):
+            object.__setattr__(self, "scenes", np.zeros(len(self.times_s), dtype=np.int64))
+        lengths = {"agents": self.agents, "versions": self.versions, "scenes": self.scenes, **self.values}
         wrong = [name for name, array in lengths.items() if array.shape != self.times_s.shape]
         if wrong:
             raise ShapeError(f"every column must have {len(self)} rows; {', '.join(wrong)} differ")
@@ -56,10 +62,21 @@ class Rows:
         """Number of distinct tracks."""
         return len(np.unique(self.agents))
 
-    def select(self, mask: BoolArray | IntArray) -> Self:
+    def select(self, mask: BoolArray | IntArray | slice) -> Self:
         """The rows where a mask is true, or at the given indices."""
         values = {name: column[mask] for name, column in self.values.items()}
-        return type(self)(self.times_s[mask], self.agents[mask], self.versions[mask], values)
+        return type(self)(self.times_s[mask], self.agents[mask], self.versions[mask], values, self.scenes[mask], self.scene_names)
+
+    def of_scene(self, name: str) -> Self:
+        """The rows of one scene."""
+        return self.select(self.scenes == self.scene_names.index(name)) if name in self.scene_names else self.select(slice(0))
+
+    def regrouped(self, groups: Mapping[str, str]) -> Self:
+        """The same rows with other names of scenes; scenes of one name become one, and a scene that is not named keeps its name."""
+        renamed = [groups.get(name, name) for name in self.scene_names]
+        names = tuple(dict.fromkeys(renamed))
+        codes = np.array([names.index(name) for name in renamed], dtype=np.int64)
+        return type(self)(self.times_s, self.agents, self.versions, self.values, codes[self.scenes], names)
 
     def present(self, column: str) -> BoolArray:
         """(N,) where a column has a number; nowhere, if there is no such column."""
@@ -73,6 +90,19 @@ class Rows:
         shuffled = rng.permutation(len(self))
         _, first = np.unique(self.agents[shuffled], return_index=True)
         return self.select(shuffled[rng.permutation(first)[:limit]])
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """A check before this one.
+
+    Attributes:
+        age_s: how long before, seconds.
+        columns: what it found.
+    """
+
+    age_s: float
+    columns: Sequence[DriftColumn]
 
 
 def decile_edges(values: FloatArray, bins: int = BINS) -> FloatArray:
@@ -128,31 +158,32 @@ def psi(reference_share: FloatArray, current_share: FloatArray) -> FloatArray:
     return score
 
 
-def score_column(rule: ColumnRule, reference: FloatArray, current: FloatArray, edges: FloatArray, threshold: float) -> DriftColumn:
-    """PSI of one column over the bins of the reference, with the histograms that an operator looks at.
+def described_column(rule: ColumnRule, scores: Sequence[DriftScore], reference: FloatArray, current: FloatArray) -> DriftColumn:
+    """One column of a check, with the histograms that an operator looks at.
 
     Args:
         rule: name and kind of the column.
+        scores: what it scored; without any it could not be compared.
         reference: (M,) finite values.
         current: (N,) finite values.
-        edges: from `decile_edges` of the reference.
-        threshold: a higher score is flagged.
     """
-    count = len(edges) + 1
-    score = float(psi(*(shares(np.bincount(bin_indices(v, edges), minlength=count).astype(float)) for v in (reference, current))))
-    bins = histogram_edges(reference, current)
+    if not scores:
+        return missing_column(rule)
+    worst = max(scores, key=lambda score: score.score / score.threshold)
+    bins = histogram_edges(reference, current) if len(reference) and len(current) else np.empty(0)
     return DriftColumn(
         column=rule.column,
         kind=rule.kind,
-        method="psi",
-        score=score,
-        threshold=threshold,
-        is_drifted=score > threshold,
-        reference_mean=float(reference.mean()),
-        current_mean=float(current.mean()),
+        method=worst.method,
+        score=worst.score,
+        threshold=worst.threshold,
+        is_drifted=any(score.is_drifted for score in scores),
+        reference_mean=float(reference.mean()) if len(reference) else None,
+        current_mean=float(current.mean()) if len(current) else None,
         bins=bins.tolist(),
-        reference_share=_histogram(reference, bins),
-        current_share=_histogram(current, bins),
+        reference_share=_histogram(reference, bins) if len(bins) else [],
+        current_share=_histogram(current, bins) if len(bins) else [],
+        scores=list(scores),
     )
 
 
@@ -184,66 +215,103 @@ def _histogram(values: FloatArray, edges: FloatArray) -> list[float]:
     return [round(float(share), 5) for share in shares(counts.astype(float))]
 
 
-def unit_bounds(rule: UnitRule, column: str, reference: Rows) -> tuple[float, float]:
-    """Ratios of medians that are still no unit error.
+@dataclass(frozen=True, slots=True)
+class UnitBounds:
+    """What is still no unit error.
+
+    Attributes:
+        median: of the reference.
+        low: smallest ratio to it.
+        high: largest ratio.
+    """
+
+    median: float
+    low: float
+    high: float
+
+
+def unit_bounds(rule: UnitRule, column: str, reference: Rows) -> UnitBounds | None:
+    """Ratios of medians that are still no unit error; None if the reference has no positive median.
 
     The rule's own bounds, widened where minutes of the reference itself vary more: a match has minutes in which everybody walks.
     """
     is_present = reference.present(column)
+    if not is_present.any():
+        return None
     times_s, values = reference.times_s[is_present], reference.values[column][is_present]
     median = float(np.median(values))
-    slots = np.floor((times_s - times_s[0]) / rule.window_s).astype(np.int64)
+    if not median > 0:
+        return None
+    order = np.argsort(times_s, kind="stable")
+    slots = np.floor((times_s[order] - times_s[order[0]]) / rule.window_s).astype(np.int64)
+    minutes = np.split(order, np.flatnonzero(np.diff(slots)) + 1)
     agents = reference.agents[is_present]
-    minutes = [slots == slot for slot in np.unique(slots)]
     ratios = [float(np.median(values[minute])) / median for minute in minutes if len(np.unique(agents[minute])) >= rule.min_agents]
     if not ratios:
-        return rule.low, rule.high
-    return min(rule.low, 0.8 * min(ratios)), max(rule.high, 1.25 * max(ratios))
+        return UnitBounds(median, rule.low, rule.high)
+    return UnitBounds(median, min(rule.low, 0.8 * min(ratios)), max(rule.high, 1.25 * max(ratios)))
 
 
-def unit_column(rule: UnitRule, column: str, reference: Rows, current: Rows) -> DriftColumn | None:
+def unit_column(rule: UnitRule, column: str, bounds: UnitBounds, current: Rows) -> DriftColumn | None:
     """The ratio of medians of the newest `rule.window_s` of the current rows to the reference; None with too little data.
 
     The column is called `{column}_ratio`. Its threshold is the bound on the side where the ratio lies.
     """
     newest = current.select(current.times_s > current.times_s.max(initial=-np.inf) - rule.window_s)
     newest = newest.select(newest.present(column))
-    known = reference.values[column][reference.present(column)] if column in reference.values else np.empty(0)
-    if newest.agent_count < rule.min_agents or not len(known) or not np.median(known) > 0:
+    if newest.agent_count < rule.min_agents:
         return None
-    low, high = unit_bounds(rule, column, reference)
-    reference_median, current_median = float(np.median(known)), float(np.median(newest.values[column]))
-    ratio = current_median / reference_median
+    current_median = float(np.median(newest.values[column]))
+    ratio = current_median / bounds.median
     return DriftColumn(
         column=f"{column}_ratio",
         kind="input",
         method=UNIT_RULE,
         score=ratio,
-        threshold=high if ratio >= 1 else low,
-        is_drifted=not low < ratio < high,
-        reference_mean=reference_median,
+        threshold=bounds.high if ratio >= 1 else bounds.low,
+        is_drifted=not bounds.low < ratio < bounds.high,
+        reference_mean=bounds.median,
         current_mean=current_median,
     )
 
 
-def judge(columns: Sequence[DriftColumn], earlier: Sequence[Sequence[DriftColumn]], rule: ConfirmRule) -> tuple[Verdict, list[str]]:
+def judge(columns: Sequence[DriftColumn], earlier: Sequence[Earlier], rule: ConfirmRule) -> tuple[Verdict, list[str]]:
     """Verdict of a check that had enough data, and the columns it rests on.
 
-    A column is confirmed when it was flagged in `rule.needed` of the last `rule.of` checks, this one included; the same column,
-    because chance flags a different one each time. A unit rule needs no confirmation.
+    A column is confirmed when it was flagged in `rule.needed` of the last `rule.of` checks, this one included; the same column over the
+    same length of window, because chance flags a different one each time. Checks that saw mostly the same rows count once. A unit rule
+    needs no confirmation, and a muted column is not asked.
 
     Args:
         columns: of this check.
-        earlier: columns of the checks before it, newest first.
+        earlier: the checks before it, newest first.
         rule: m of n.
     """
-    window = [columns, *earlier[: rule.of - 1]]
-    flags = [{column.column for column in check if column.is_drifted} for check in window]
-    at_once = {column.column for column in columns if column.is_drifted and column.method == UNIT_RULE}
-    confirmed = {name for name in set().union(*flags) if sum(name in flag for flag in flags) >= rule.needed}
+    asked = [column for column in columns if column.muted_until is None]
+    past = [(check.age_s, _flags(check.columns)) for check in earlier]
+    current = _flags(asked)
+    at_once = {column.column for column in asked if column.is_drifted and column.method == UNIT_RULE}
+    confirmed = set()
+    names = {column.column for column in asked}
+    for name, window_s in {*current, *(flag for _, flags in past for flag in flags if flag[0] in names)}:
+        apart_s = max(rule.spacing_s, rule.spacing_share * window_s)
+        votes, last_s = [(name, window_s) in current], 0.0
+        for age_s, flags in past:
+            if len(votes) < rule.of and age_s - last_s >= apart_s - 1e-3:
+                votes.append((name, window_s) in flags)
+                last_s = age_s
+        if sum(votes) >= rule.needed:
+            confirmed.add(name)
     order = [column.column for column in columns]
     if at_once | confirmed:
         return "drift", [name for name in order if name in at_once | confirmed]
-    if flags[0]:
-        return "warning", [name for name in order if name in flags[0]]
+    flagged = {name for name, _ in current}
+    if flagged:
+        return "warning", [name for name in order if name in flagged]
     return "stable", []
+
+
+def _flags(columns: Sequence[DriftColumn]) -> set[tuple[str, float]]:
+    """Column and length of window of every score beyond its threshold."""
+    scores = {(column.column, score.window_s) for column in columns for score in column.scores if score.is_drifted}
+    return scores | {(column.column, 0.0) for column in columns if column.is_drifted and not column.scores}

@@ -21,6 +21,7 @@ class CurrentRule(Config):
     """The window that is judged: the newest rows of real traffic."""
 
     window_s: float = Field(default=300.0, gt=0)
+    fast_window_s: float = Field(default=60.0, gt=0, description="What is large is looked for in this much shorter window as well.")
     sources: tuple[Served, ...] = ("live", "replay")
     min_agents: int = Field(default=60, ge=2, description="Fewer continuous tracks than this are too little data for a verdict.")
 
@@ -32,15 +33,17 @@ class ReferenceRule(Config):
     window_s: float = Field(default=3600.0, gt=0, description="Without such rows, the oldest traffic of this length.")
     min_agents: int = Field(default=120, ge=2)
     refresh_s: float = Field(default=600.0, gt=0, description="How long a reference that has stopped growing is kept in memory.")
-    max_rows: int = Field(default=200_000, ge=1000, description="A larger reference is thinned by whole agents.")
+    max_rows: int = Field(default=1_000_000, ge=1000, description="A larger reference is thinned by whole windows.")
 
 
 class CalibrationRule(Config):
     """How thresholds are drawn from the reference itself."""
 
     windows: int = Field(default=288, ge=288, description="Clean windows resampled; 60 gave 18 % false alarms.")
-    margin: float = Field(default=1.15, ge=1, description="Threshold = largest clean score × margin.")
+    calm_days: float = Field(default=30.0, gt=0, description="By chance a window may be flagged once in so many days of traffic.")
     min_threshold: float = Field(default=0.02, gt=0, description="A smaller PSI is never worth an alarm, however many rows prove it.")
+    min_scale: float = Field(default=0.03, gt=0, description="Nor is a smaller change of scale; 0.03 is three per cent.")
+    fast_factor: float = Field(default=3.0, ge=1, description="The fast window is for what is large: both are so many times as high in it.")
     seed: int = 7
 
 
@@ -50,6 +53,7 @@ class ConfirmRule(Config):
     needed: int = Field(default=2, ge=1)
     of: int = Field(default=3, ge=1)
     spacing_s: float = Field(default=20.0, ge=0, description="Checks closer together than this saw the same rows and count once.")
+    spacing_share: float = Field(default=0.4, ge=0, le=1, description="So do those closer than this share of the window that was flagged.")
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:
@@ -66,6 +70,39 @@ class UnitRule(Config):
     min_agents: int = Field(default=30, ge=2, description="In the embedded match, minutes of fewer tracks vary as much as a unit does.")
     low: float = Field(default=0.5, gt=0, lt=1)
     high: float = Field(default=2.0, gt=1)
+
+
+class SceneRule(Config):
+    """Verdicts by scene."""
+
+    is_split: bool = Field(default=True, description="False: all scenes are one, and none is new. For scene ids that never come back.")
+    most: int = Field(default=8, ge=1, le=64, description="Scenes with a verdict of their own; the rest of the reference's are one more.")
+    new_min_agents: int = Field(default=20, ge=2, description="So many agents of a scene that the reference does not know are a finding.")
+
+
+class DomainRule(Config):
+    """A classifier that tries to tell the current agents from the reference's: what shows in no column alone."""
+
+    is_on: bool = True
+    sample: int = Field(default=2000, ge=200, description="Agents of the reference that it is tested on.")
+    ridge: float = Field(default=0.1, gt=0)
+    min_auc: float = Field(default=0.55, gt=0.5, lt=1, description="A smaller AUC is never worth an alarm.")
+
+
+class QualityRule(Config):
+    """Limits of what a position may do. Shares are of agents, in the newest `window_s`."""
+
+    window_s: float = Field(default=60.0, gt=0)
+    min_agents: int = Field(default=20, ge=2)
+    max_speed_mps: float = Field(default=15.0, gt=0)
+    max_acceleration_mps2: float = Field(default=60.0, gt=0)
+    impossible_share: float = Field(default=0.02, gt=0, lt=1)
+    frozen_share: float = Field(default=0.1, gt=0, lt=1, description="Or three times what the reference has, if that is more.")
+    missing_share: float = Field(default=0.02, gt=0, lt=1)
+    duplicate_share: float = Field(default=0.05, gt=0, lt=1)
+    bad_factor: float = Field(default=3.0, gt=1, description="Beyond a limit is a warning; beyond so many times the limit is bad.")
+    rate_ratio: float = Field(default=1.4, gt=1, description="Time between an agent's predictions against the reference, either way.")
+    frame_gain: float = Field(default=1.0, gt=0, description="How much better another frame must explain an agent's positions, nats.")
 
 
 class ReportRule(Config):
@@ -86,6 +123,9 @@ class DriftRules(Config):
     calibration: CalibrationRule = Field(default_factory=CalibrationRule)
     confirm: ConfirmRule = Field(default_factory=ConfirmRule)
     units: UnitRule = Field(default_factory=UnitRule)
+    scenes: SceneRule = Field(default_factory=SceneRule)
+    domain: DomainRule = Field(default_factory=DomainRule)
+    quality: QualityRule = Field(default_factory=QualityRule)
     report: ReportRule = Field(default_factory=ReportRule)
     columns: tuple[ColumnRule, ...] = Field(min_length=1)
 

@@ -1,100 +1,122 @@
 """Thresholds for drift scores, drawn from the reference itself: what a clean window of this size scores by chance.
 
-Rows of one track resemble one another, so whole tracks are drawn, never single rows (block bootstrap; Künsch 1989, The
-jackknife and the bootstrap for general stationary observations). Half of the clean windows draw tracks from all of the
-reference; the other half from one stretch of it, because tracks of the same minutes resemble one another as well.
+Rows of one track resemble one another, and so do tracks of the same minutes, so whole agents are drawn, and from one window of the
+reference at a time (block bootstrap; Künsch 1989, The jackknife and the bootstrap for general stationary observations). Each window is
+scored against the rest of the reference. The columns are judged together: what is calibrated is the largest of all their scores, so that
+many columns raise no more false alarms than one, and columns that say the same cost nothing (Westfall and Young 1993, Resampling-based
+multiple testing). A Gumbel distribution, the limit of maxima, extends what was seen to what is rarer than that.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from trajops.drift import IntArray, Rows, bin_indices, psi, shares
+from trajops.drift_blocks import Blocks
+from trajops.drift_profile import Profile, Stretch
 from trajops.drift_rules import CalibrationRule
-from trajops.trajectories import BoolArray, FloatArray
+from trajops.trajectories import FloatArray
 
-# A stretch of the reference starts every fifth of a window.
-STRIDES = 5
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Blocks:
-    """Histograms of B blocks: the rows of one track inside one window.
-
-    Attributes:
-        counts: (B, K) rows of each block in each bin.
-        stretches: (B,) the window that the block lies in.
-    """
-
-    counts: FloatArray
-    stretches: IntArray
+DAY_S = 86_400.0
+EULER = 0.5772156649015329
+POWERS = np.array([1.0, 2.0])
 
 
-def calibrate(
-    reference: Rows, column: str, edges: FloatArray, rule: CalibrationRule, *, window_s: float, agents: int, rows_per_agent: float
-) -> float:
-    """Score that clean windows of the reference do not reach: the largest of `rule.windows` × `rule.margin`.
+@dataclass(frozen=True, slots=True)
+class Gumbel:
+    """A Gumbel distribution of maxima."""
+
+    location: FloatArray
+    scale: FloatArray
+
+    @classmethod
+    def fit(cls, values: FloatArray) -> "Gumbel":
+        """By moments, along the first axis."""
+        scale = np.maximum(values.std(axis=0) * np.sqrt(6) / np.pi, 1e-12)
+        return cls(values.mean(axis=0) - EULER * scale, scale)
+
+    def upper(self, probability: float) -> FloatArray:
+        """What is exceeded with this probability."""
+        result: FloatArray = self.location - self.scale * np.log(-np.log1p(-probability))
+        return result
+
+
+def false_alarm_rate(window_s: float, rule: CalibrationRule, families: int) -> float:
+    """Probability that chance may flag a window: one in `rule.calm_days`, of all windows side by side and of so many verdicts on each."""
+    return min(0.01, window_s / (rule.calm_days * DAY_S) / families)
+
+
+def clean_windows(
+    profile: Profile, rule: CalibrationRule, agents: int, scene: int | None
+) -> Iterator[tuple[Stretch, Blocks, NDArray[np.float64]]]:
+    """Windows of so many agents, drawn from one window of the reference each.
+
+    A window that has more agents gives a run of them; to one that has fewer, those next to it lend some.
 
     Args:
-        reference: rows of the reference.
-        column: the column that is scored.
-        edges: its bins.
-        rule: number of windows, margin, seed.
-        window_s: length of the windows that will be judged.
-        agents: tracks that such a window holds.
-        rows_per_agent: rows of a track in such a window; a denser reference is thinned to it.
+        profile: of the reference.
+        rule: number of windows, seed.
+        agents: in each window.
+        scene: code of the scene whose agents are drawn; None: of all.
 
-    Returns:
-        A PSI threshold, at least `rule.min_threshold`.
+    Yields:
+        The window, B agents, and (R, B) how often each of them is taken in R draws; at least `rule.windows` draws in all.
     """
     rng = np.random.default_rng(rule.seed)
-    known = reference.select(reference.present(column))
-    base = _blocks(known, column, edges, window_s, 0.0)
-    density = float(base.counts.sum()) / max(1, len(base.counts))
-    if rows_per_agent < 0.75 * density:
-        is_kept: BoolArray = rng.random(len(known)) < rows_per_agent / density
-        known = known.select(is_kept)
-        base = _blocks(known, column, edges, window_s, 0.0)
-    scores = [_scores(base.counts, base.counts, agents, rule.windows - rule.windows // 2, rng)]
-    stretches = list(_stretches(known, column, edges, window_s, min_agents=max(2, agents // 4)))
-    if len(stretches) >= 2 * STRIDES:
-        repeats = -(-(rule.windows // 2) // len(stretches))
-        scores += [_scores(base.counts, counts, agents, repeats, rng) for counts in stretches]
-    else:
-        scores.append(_scores(base.counts, base.counts, agents, rule.windows // 2, rng))
-    return max(rule.min_threshold, rule.margin * float(np.concatenate(scores).max()))
+    windows = [*profile.stretches, *profile.more]
+    if len(profile.stretches) < 2:
+        return
+    blocks = [window.blocks if scene is None else window.blocks.of_scene(scene) for window in windows]
+    there = np.array([len(found) for found in blocks])
+    ends_s = np.array([window.at_s for window in windows])
+    least = min(agents, float(np.median(there[there > 0]))) / 3 if there.any() else np.inf
+    sources = np.flatnonzero(there >= least)
+    repeats = -(-rule.windows // max(1, len(sources)))
+    for source in sources.tolist():
+        apart_s = np.abs(ends_s - ends_s[source])
+        is_beside = np.isclose((apart_s / profile.window_s) % 1, [[0.0], [1.0]], atol=1e-6).any(axis=0)
+        near = np.argsort(np.where(is_beside, apart_s, np.inf), kind="stable")[: int(is_beside.sum())]
+        lent = near[: int(np.searchsorted(np.cumsum(there[near]), agents)) + 1]
+        pooled = Blocks.concatenate([blocks[number] for number in lent.tolist()]) if len(lent) > 1 else blocks[source]
+        yield windows[source], pooled, _drawn(len(pooled), agents, repeats, rng)
 
 
-def _blocks(rows: Rows, column: str, edges: FloatArray, window_s: float, offset_s: float) -> Blocks:
-    """Histogram of each track in each window of a grid that starts `offset_s` after the first row."""
-    if not len(rows):
-        return Blocks(np.zeros((0, len(edges) + 1)), np.zeros(0, dtype=np.int64))
-    stretch = np.floor((rows.times_s - rows.times_s.min() - offset_s) / window_s).astype(np.int64)
-    _, agent = np.unique(rows.agents, return_inverse=True)
-    first, width = int(stretch.min()), int(np.ptp(stretch)) + 1
-    keys, block = np.unique(agent * width + (stretch - first), return_inverse=True)
-    bins = len(edges) + 1
-    flat = np.bincount(block * bins + bin_indices(rows.values[column], edges), minlength=len(keys) * bins)
-    return Blocks(flat.reshape(-1, bins).astype(float), keys % width + first)
+def clean_scores(profile: Profile, rule: CalibrationRule, agents: int, scene: int | None = None) -> FloatArray:
+    """(B, 2, C) scores of clean windows of so many agents; (0, 2, C) if the reference has no window to draw from.
 
-
-def _stretches(rows: Rows, column: str, edges: FloatArray, window_s: float, *, min_agents: int) -> Iterator[FloatArray]:
-    """(B, K) block histograms of each whole window inside the reference, one starting every fifth of a window."""
-    span_s = float(np.ptp(rows.times_s)) if len(rows) else 0.0
-    for offset_s in np.arange(STRIDES) * window_s / STRIDES:
-        blocks = _blocks(rows, column, edges, window_s, float(offset_s))
-        for stretch in np.unique(blocks.stretches):
-            counts = blocks.counts[blocks.stretches == stretch]
-            if stretch >= 0 and offset_s + (stretch + 1) * window_s <= span_s and len(counts) >= min_agents:
-                yield counts
-
-
-def _scores(reference: FloatArray, current: FloatArray, agents: int, windows: int, rng: np.random.Generator) -> FloatArray:
-    """(windows,) PSI of `agents` blocks drawn from `current` against a reference that is resampled as well.
-
-    Resampling both sides carries the sampling error of both, as a window that the reference has never seen does.
+    Arguments are those of `clean_windows`.
     """
-    drawn = rng.multinomial(agents, np.full(len(current), 1 / len(current)), size=windows) @ current
-    whole = rng.multinomial(len(reference), np.full(len(reference), 1 / len(reference)), size=windows) @ reference
-    return psi(shares(whole.astype(float)), shares(drawn.astype(float)))
+    found = [
+        profile.score(pooled.by_scene(profile.scenes, drawn), profile.usual_without(stretch), scene)
+        for stretch, pooled, drawn in clean_windows(profile, rule, agents, scene)
+    ]
+    return np.concatenate(found) if found else np.zeros((0, 2, profile.slopes.shape[1]))
+
+
+def _drawn(there: int, agents: int, repeats: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(R, B) how often each agent is taken: a run of them in the order in which they came, so that those who came together stay."""
+    begins = rng.integers(0, there, size=repeats)
+    runs = (begins[:, None] + np.arange(agents)) % there
+    return np.stack([np.bincount(run, minlength=there) for run in runs]).astype(float)
+
+
+def thresholds(scores: FloatArray, rate: float, least: FloatArray) -> FloatArray:
+    """Scores that a clean window reaches in any of its columns with a probability of `rate`.
+
+    Args:
+        scores: (B, 2, C) of clean windows.
+        rate: family-wise, over all columns and both scores.
+        least: (2, 1) smallest thresholds.
+
+    Returns:
+        (2, C) thresholds.
+    """
+    # PSI has the tail of χ², a change of scale that of a normal distribution: squared, both fall off as a Gumbel distribution does.
+    flat = (scores ** POWERS[:, None]).reshape(len(scores), -1)
+    single = Gumbel.fit(flat)
+    largest = ((flat - single.location) / single.scale).max(axis=1)
+    bound = max(float(Gumbel.fit(largest).upper(rate)), float(largest.max()))
+    found = (single.location + single.scale * bound).reshape(scores.shape[1:])
+    result: FloatArray = np.maximum(found ** (1 / POWERS[:, None]), least)
+    return result

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from trajops.performance import Interval, interval
 from trajops.performance_rules import SpeedBand
@@ -93,7 +93,7 @@ def estimate(known: Errors, wanted: Errors, bands: Sequence[SpeedBand], min_agen
     if not len(wanted) or len(np.unique(known.agents)) < max(2, min_agents):
         return unknown
     band, asked = bands_of(known.speed_mps, bands), bands_of(wanted.speed_mps, bands)
-    quantile = float(student.ppf(0.5 + confidence / 2, max(1, len(np.unique(known.agents)) - 1)))
+    quantile = float(stdtrit(max(1, len(np.unique(known.agents)) - 1), 0.5 + confidence / 2))
     mean_m = margin2_m2 = 0.0
     for number in np.unique(asked):
         mine, mine_wanted = known.select(band == number), wanted.select(asked == number)

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from trajops.contracts.performance import FigureVerdict, Metric
 from trajops.performance_rules import ToleranceRule
@@ -102,7 +102,7 @@ def interval(count: FloatArray, total: FloatArray, confidence: float = 0.95, *, 
     if agents < 2:
         return Interval(mean, 0.0 if is_share else -math.inf, 1.0 if is_share else math.inf, agents)
     effective = predictions * predictions / float(count @ count)
-    quantile = float(student.ppf(0.5 + confidence / 2, max(1.0, effective - 1)))
+    quantile = float(stdtrit(max(1.0, effective - 1), 0.5 + confidence / 2))
     left_out = (total.sum() - total) / (predictions - count)
     variance = float((agents - 1) / agents * ((left_out - mean) ** 2).sum())
     if is_share:

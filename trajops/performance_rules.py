@@ -67,7 +67,7 @@ class RecalibrationRule(Config):
     holdout: float = Field(default=0.3, gt=0, lt=0.9, description="Newest share of the window that the factors are tried on.")
     min_agents: int = Field(default=60, ge=10, description="Agents that the factors are fitted on, at least.")
     min_holdout_agents: int = Field(default=20, ge=2)
-    least_change: float = Field(default=0.01, ge=0, description="Coverage this near to nominal is left alone, as a share.")
+    least_change: float = Field(default=0.015, ge=0, description="Factors that bring coverage nearer to nominal by less are left aside.")
     smallest_factor: float = Field(default=0.5, gt=0, le=1, description="Bounds of a step's factor, relative to the version as trained.")
     largest_factor: float = Field(default=3.0, ge=1)
     auto_apply: bool = Field(default=True, description="Put into force what is within the bounds; false: propose everything.")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from trajops.estimation import Errors
     from trajops.performance import AgentSums
     from trajops.performance_rules import SpeedBand
+    from trajops.quality import Counts
     from trajops.recalibration import Distances
 
 
@@ -200,8 +201,18 @@ class TokenVerifier(Protocol):
 class DriftSource(Protocol):
     """Where the drift check reads its windows."""
 
-    def rows(self, since: datetime, until: datetime, sources: Sequence[str], max_rows: int | None = None) -> "Rows":
-        """Rows received in [since, until) from these sources; a larger answer is thinned by whole agents to about `max_rows`."""
+    def rows(
+        self, since: datetime, until: datetime, sources: Sequence[str], max_rows: int | None = None, window_s: float = 300.0
+    ) -> "Rows":
+        """Rows received in [since, until) from these sources.
+
+        A larger answer than `max_rows` is thinned to about that many: of many windows of `window_s`, every so many are whole; of few, a
+        share of the agents is.
+        """
+        ...
+
+    def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> "Counts":
+        """What the rules on quality take from the tables themselves."""
         ...
 
     def oldest(self, sources: Sequence[str]) -> datetime | None:

@@ -163,10 +163,8 @@ def recalibrate(
 
 def _conclude(factors: FloatArray, before: float, after: float, level: float, rule: RecalibrationRule) -> tuple[Conclusion, str]:
     said = f"{before:.1%} of the newest truth lay inside the {level:.0%} ellipses, {after:.1%} would with the new factors"
-    if abs(before - level) <= rule.least_change:
-        return "unchanged", f"{said}; that is near enough to leave it"
-    if abs(after - level) >= abs(before - level):
-        return "unchanged", f"{said}; the new factors are no better"
+    if abs(before - level) - abs(after - level) < rule.least_change:
+        return "unchanged", f"{said}; that is not worth a change"
     low, high = float(factors.min()), float(factors.max())
     if low < rule.smallest_factor or high > rule.largest_factor:
         return "propose", f"{said}; factors from {low:.2f} to {high:.2f} lie outside of {rule.smallest_factor:g} to {rule.largest_factor:g}"

@@ -12,7 +12,7 @@ from trajops.contracts.alerts import AlertCounts
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.deployments import DeploymentOut, RouteOut
-from trajops.contracts.drift import DriftCheckOut, DriftReportOut
+from trajops.contracts.drift import DriftCheckOut, DriftReportOut, DriftSettings
 from trajops.contracts.jobs import JobOut, JobRunOut
 from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.lifecycle import State
@@ -307,6 +307,18 @@ class LeaseStore(Protocol):
         ...
 
 
+class DriftSettingsStore(Protocol):
+    """What operators have chosen for the drift check."""
+
+    def get(self) -> DriftSettings:
+        """What was chosen last; the defaults before."""
+        ...
+
+    def put(self, settings: DriftSettings) -> None:
+        """Write what is chosen now."""
+        ...
+
+
 class DriftCheckStore(Protocol):
     """Verdicts on drift."""
 
@@ -318,8 +330,8 @@ class DriftCheckStore(Protocol):
         """Newest check in full."""
         ...
 
-    def history(self, limit: int = 50) -> list[DriftCheckOut]:
-        """Newest first, with columns that carry no histogram."""
+    def history(self, limit: int = 50, scene: str | None = None) -> list[DriftCheckOut]:
+        """Newest first, without histograms; of scenes only the columns that drifted, and all columns of the one that is named."""
         ...
 
     def last_report(self) -> DriftReportOut | None:
@@ -665,6 +677,11 @@ class UnitOfWork(Protocol):
     @property
     def drift_checks(self) -> DriftCheckStore:
         """Verdicts on drift."""
+        ...
+
+    @property
+    def drift_settings(self) -> DriftSettingsStore:
+        """What operators have chosen for the drift check."""
         ...
 
     @property

@@ -16,6 +16,7 @@ SKIPS: tuple[Skip, ...] = get_args(Skip)
 PROBES_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 DURATIONS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 VERDICTS: Mapping[str, int] = {"insufficient_data": -1, "stable": 0, "warning": 1, "drift": 2}
+QUALITY: Mapping[str, int] = {"insufficient_data": -1, "ok": 0, "warning": 1, "bad": 2}
 
 PERFORMANCE: Mapping[str, int] = {
     "too_little_data": -1,
@@ -55,6 +56,9 @@ class WorkerMetrics:
         self._probed = Gauge("trajops_probe_last_timestamp_seconds", "When this worker last probed.", **common)
         self._score = Gauge("trajops_drift_score", "Score of a column.", ["column"], **common)
         self._threshold = Gauge("trajops_drift_threshold", "Threshold of a column.", ["column"], **common)
+        self._scene = Gauge("trajops_drift_scene_verdict", "-1 too little data, 0 stable, 1 warning, 2 drift.", ["scene"], **common)
+        findings = "Worst finding of a rule on data quality: -1 too little data, 0 ok, 1 warning, 2 bad."
+        self._quality = Gauge("trajops_drift_quality", findings, ["kind"], **common)
 
         self._alerts = Gauge("trajops_alerts_active", "Alerts that are open or acknowledged.", ["severity"], **common)
         self._evaluated = Gauge("trajops_alerts_evaluated_timestamp_seconds", "When this worker last looked at the rules.", **common)
@@ -131,10 +135,16 @@ class WorkerMetrics:
             self._truth.labels(version, variant, truth).inc(count)
 
     def drift(self, check: DriftCheckOut) -> None:
-        """A drift check was stored; columns that were not compared this time have no series."""
+        """A drift check was stored; what was not compared this time has no series."""
         self._verdict.set(VERDICTS[check.verdict])
         self._checked.set(check.at.timestamp())
         self._agents.set(check.current_agents)
+        self._scene.clear()
+        for scene in check.scenes:
+            self._scene.labels(scene.scene).set(VERDICTS[scene.verdict])
+        self._quality.clear()
+        for finding in reversed(check.quality):  # the worst comes first
+            self._quality.labels(finding.kind).set(QUALITY[finding.verdict])
         self._score.clear()
         self._threshold.clear()
         for column in check.columns:

@@ -327,6 +327,8 @@ class Parts:
     def close(self) -> None:
         """End Evidently's process; every outcome is on the device and the database closed then."""
         self.detector.close()
+        if "prober" in self.__dict__:
+            self.prober.close()
         if "spool" in self.__dict__:
             self.spool.close()
         if "database" in self.__dict__:

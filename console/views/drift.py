@@ -1,15 +1,26 @@
 """Drift: does the traffic still look like the reference, and if not, which column moved."""
 
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import streamlit as st
 
 from console import charts, frame, session
 from console.changes import role_refusal
-from console.viewmodels import RANGES, check_rows, drift_rows
+from console.viewmodels import RANGES, check_rows, drift_rows, quality_rows, scene_rows
 from console.wording import ago, count, drift_mark, moment
 from trajops.client import ApiProblem, ApiUnavailable
-from trajops.contracts.drift import DriftCheckOut, DriftReportOut, column_title, column_words
+from trajops.contracts.drift import (
+    DriftCheckOut,
+    DriftReportOut,
+    DriftSettings,
+    MuteIn,
+    ReferenceChoice,
+    ReferenceIn,
+    column_title,
+    column_words,
+)
 
 TOO_LITTLE = (
     "**Too little data** is a verdict of its own: the windows hold too few agents for the comparison to mean anything, "
@@ -17,10 +28,21 @@ TOO_LITTLE = (
 )
 
 
+ALL = "All traffic"
+MUTES: dict[str, timedelta | None] = {
+    "1 hour": timedelta(hours=1),
+    "8 hours": timedelta(hours=8),
+    "2 days": timedelta(days=2),
+    "Speak again": None,
+}
+CHOICES = {"backfill": "Recorded history", "training": "The champion's training data", "range": "A range of traffic"}
+
+
 def live_part() -> None:
     """Verdict, heat map, histogram and tables; refreshes by itself."""
+    scene = st.query_params.get("scene")
     with frame.first_load(420):
-        read = session.fetch("drift", lambda c: c.drift())
+        read = session.fetch(f"drift:{scene}", lambda c: c.drift(scene=scene))
     frame.freshness(read, key="drift")
     if read.value is None:
         return
@@ -28,6 +50,7 @@ def live_part() -> None:
     if latest is None:
         frame.empty("No drift check has run yet.", "Run one now with the button above, or wait for the schedule.", icon="query_stats")
         return
+    choose_scene(latest, scene)
     verdict(latest, read.value.last_report)
     if latest.verdict == "insufficient_data":
         st.info(TOO_LITTLE, icon=":material/hourglass_empty:")
@@ -36,7 +59,96 @@ def live_part() -> None:
     by_id = {c.check_id: c for c in [*read.value.history, latest]}
     past = [by_id[i] for i in checks]
     columns(latest, [c for c in past if c.at >= since])
+    scenes_and_quality(latest, scene)
     history(past)
+    choices(read.value.settings, latest)
+
+
+def choose_scene(latest: DriftCheckOut, scene: str | None) -> None:
+    """All traffic or one scene; the choice is in the address, so that a link opens it."""
+    names = [one.scene for one in latest.scenes]
+    if not names and scene is None:
+        return
+    options = list(dict.fromkeys([ALL, *names, *([scene] if scene else [])]))
+    chosen = st.selectbox("Scene", options, index=options.index(scene or ALL), key=f"drift-scene-{scene}")
+    if chosen != (scene or ALL):
+        if chosen == ALL:
+            del st.query_params["scene"]
+        else:
+            st.query_params["scene"] = chosen
+        st.rerun()
+
+
+def scenes_and_quality(latest: DriftCheckOut, scene: str | None) -> None:
+    """Verdicts by scene, and what the rules on data quality found."""
+    if latest.scenes and scene is None:
+        st.header("Scenes")
+        frame.table(
+            scene_rows(latest.scenes),
+            alt="Verdicts by scene, worst first",
+            column_config={"What it says": st.column_config.TextColumn(width="large")},
+        )
+    if latest.quality:
+        st.header("Data quality")
+        frame.table(
+            quality_rows(latest.quality),
+            alt="Findings on data quality, worst first",
+            column_config={
+                "Value": st.column_config.NumberColumn(
+                    format="%.3g", help="A share of agents or positions, a ratio, or nats; see the sentence"
+                ),
+                "Limit": st.column_config.NumberColumn(format="%.3g"),
+                "What it says": st.column_config.TextColumn(width="large"),
+            },
+        )
+
+
+def choices(settings: DriftSettings, latest: DriftCheckOut) -> None:
+    """What operators have chosen, and the forms to choose something else."""
+    refusal = role_refusal(session.role())
+    with st.expander("Reference and muted columns", icon=":material/tune:", key="drift-choices"):
+        now = datetime.now(UTC)
+        muted = [f"{column_words(one.column)} until {moment(one.until)}" for one in settings.mutes if one.until > now]
+        st.caption(f"Reference: {CHOICES[settings.reference.kind].lower()} · muted: {', '.join(muted) or 'nothing'}")
+        with st.form("drift-reference", border=False):
+            kind = st.selectbox("Compare traffic with", list(CHOICES), format_func=CHOICES.__getitem__)
+            begin, end = st.columns(2)
+            since = begin.datetime_input("From (UTC), for a range", value=(now - timedelta(days=1)).replace(tzinfo=None))
+            until = end.datetime_input("To (UTC)", value=now.replace(tzinfo=None))
+            reason = st.text_input("Reason", key="drift-reference-reason")
+            if st.form_submit_button("Choose this reference", disabled=refusal is not None, help=refusal):
+                is_range = kind == "range"
+                choice = ReferenceChoice(
+                    kind=kind,
+                    since=since.replace(tzinfo=UTC) if is_range else None,
+                    until=until.replace(tzinfo=UTC) if is_range else None,
+                )
+                _change(reason, lambda c: c.choose_reference(ReferenceIn(reference=choice, reason=reason)), "Reference chosen")
+        with st.form("drift-mute", border=False):
+            names = list(dict.fromkeys(c.column.removesuffix("_ratio") for c in latest.columns)) or ["speed_mps"]
+            column = st.selectbox("Column", names, format_func=column_words)
+            length = st.selectbox("Mute it for", list(MUTES))
+            reason = st.text_input("Reason", key="drift-mute-reason")
+            if st.form_submit_button("Mute the column", disabled=refusal is not None, help=refusal):
+                span = MUTES[length]
+                body = MuteIn(until=None if span is None else now + span, reason=reason or " ")
+                _change(reason, lambda c: c.mute_column(column, body), "Muted" if span else "Speaks again")
+
+
+def _change(reason: str, call: Callable[[Any], Any], done: str) -> None:
+    if not reason.strip():
+        st.warning("Give a reason; it stands in the audit.")
+        return
+    try:
+        call(session.client())
+    except ApiProblem as problem:
+        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
+    except ApiUnavailable as away:
+        st.error(f"{away}.", icon=":material/cloud_off:")
+    else:
+        session.flash(f"{done}; it holds from the next check on")
+        session.expire()
+        st.rerun()
 
 
 def verdict(check: DriftCheckOut, report: DriftReportOut | None) -> None:

@@ -14,7 +14,12 @@ from trajops.trajectories import FloatArray
 if TYPE_CHECKING:
     from data.lake.reader import LakeReader
 
-_PLAIN = ("received_ns", "agent_id", "scene_id", "model_version", "variant", "dt_s")
+_PLAIN = ("received_ns", "observed_at_s", "agent_id", "scene_id", "model_version", "variant", "dt_s")
+# Rows from which everything can be computed.
+USABLE = (
+    "p.dt_s > 0 AND len(p.weights) > 0 AND len(p.history_m) >= 6 AND len(p.history_m) % 2 = 0 AND len(p.mean_m) > 0 "
+    "AND len(p.mean_m) % (2 * len(p.weights)) = 0 AND len(p.cov_m2) * 2 = len(p.mean_m) * 3"
+)
 _QUERY = f"""
     , best AS (
         SELECT prediction_id, ade_m, fde_m, inside_share FROM outcomes WHERE is_complete {BEST_OUTCOME}
@@ -24,9 +29,8 @@ _QUERY = f"""
         p.cov_m2[len(p.cov_m2) // len(p.weights) - 2:len(p.cov_m2) // len(p.weights)] AS last_cov_m2,
         o.ade_m, o.fde_m, o.inside_share
     FROM predictions p LEFT JOIN best o ON o.prediction_id = p.prediction_id
-    WHERE list_contains($sources, p.source) AND hash(p.scene_id, p.agent_id) % 10000 < $kept AND p.dt_s > 0 AND len(p.weights) > 0
-        AND len(p.history_m) >= 6 AND len(p.history_m) % 2 = 0 AND len(p.mean_m) > 0 AND len(p.mean_m) % (2 * len(p.weights)) = 0
-        AND len(p.cov_m2) * 2 = len(p.mean_m) * 3
+    WHERE list_contains($sources, p.source) AND hash(p.scene_id, p.agent_id) % 10000 < $kept AND {USABLE}
+        AND (p.received_ns // $window_ns) % $every = 0
 """  # noqa: S608 - names from above
 
 COLUMNS = (
@@ -37,6 +41,11 @@ COLUMNS = (
     "turn_rad",
     "heading_rad",
     "path_m",
+    "jitter_m",
+    "max_speed_mps",
+    "max_acceleration_mps2",
+    "x_m",
+    "y_m",
     "predicted_speed_mps",
     "predicted_spread_m",
     "latency_ms",
@@ -46,20 +55,33 @@ COLUMNS = (
 )
 
 
-def drift_table(lake: "LakeReader", since_ns: int, until_ns: int, sources: Sequence[str], agent_share: float = 1.0) -> pa.Table:
-    """Rows of `COLUMNS`, sorted by time; of a share of the agents, always the same ones, where not all are needed.
+def drift_table(
+    lake: "LakeReader",
+    since_ns: int,
+    until_ns: int,
+    sources: Sequence[str],
+    agent_share: float = 1.0,
+    *,
+    window_ns: int = 1,
+    every: int = 1,
+) -> pa.Table:
+    """Rows of `COLUMNS`, sorted by time.
+
+    Where not all are needed: of a share of the agents, always the same ones, or of every so many windows of a length, whole ones.
 
     `turn_rad` is the signed angle between the first and the last displacement of the history, `heading_rad` the direction of
-    the last one (0 where it is nil), `predicted_speed_mps` the mean displacement per second of the likeliest mode over the
+    the last one (0 where it is nil), `jitter_m` what noise of that standard deviation in each axis would do to second differences,
+    `x_m` and `y_m` the last position, `predicted_speed_mps` the mean displacement per second of the likeliest mode over the
     horizon, `predicted_spread_m` the root of half the trace of its covariance at the last step. The last three columns are
     NULL until the whole horizon is known.
 
     Raises:
         Unavailable: if the lake cannot be read.
     """
+    parameters = {"sources": list(sources), "kept": round(1e4 * agent_share), "window_ns": window_ns, "every": every}
 
     def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> pa.Table:
-        return samples.arrow(cursor, prefix + _QUERY, {"sources": list(sources), "kept": round(1e4 * agent_share)})
+        return samples.arrow(cursor, prefix + _QUERY, parameters)
 
     rows = lake.read(("predictions", "outcomes"), work, since_ns=since_ns, until_ns=until_ns)
     parts = [_described(rows.take(chosen), *kind) for kind, chosen in samples.by_length(rows, "history_m", "mean_m")]
@@ -83,6 +105,8 @@ def features(history_m: FloatArray, mean_m: FloatArray, dt_s: FloatArray) -> dic
     step_m = np.hypot(move_m[..., 0], move_m[..., 1])
     first, last = move_m[:, 0], move_m[:, -1]
     path_m = step_m.sum(axis=1)
+    bend_m = np.diff(move_m, axis=1)
+    bend2_m2 = (bend_m**2).sum(axis=-1)
     ahead_m = np.diff(np.concatenate([history_m[:, -1:], mean_m], axis=1), axis=1)
     return {
         "speed_mps": step_m.mean(axis=1) / dt_s,
@@ -91,6 +115,12 @@ def features(history_m: FloatArray, mean_m: FloatArray, dt_s: FloatArray) -> dic
         "turn_rad": np.arctan2(first[:, 0] * last[:, 1] - first[:, 1] * last[:, 0], (first * last).sum(axis=1)),
         "heading_rad": np.arctan2(last[:, 1], last[:, 0]),
         "path_m": path_m,
+        # White noise σ in each axis gives a second difference a variance of 6 σ² in each axis.
+        "jitter_m": np.sqrt(bend2_m2.mean(axis=1) / 12),
+        "max_speed_mps": step_m.max(axis=1) / dt_s,
+        "max_acceleration_mps2": np.sqrt(bend2_m2.max(axis=1)) / dt_s**2,
+        "x_m": history_m[:, -1, 0],
+        "y_m": history_m[:, -1, 1],
         "predicted_speed_mps": np.hypot(ahead_m[..., 0], ahead_m[..., 1]).mean(axis=1) / dt_s,
     }
 

@@ -1,5 +1,6 @@
 """The lake as the drift check sees it: Arrow tables become rows of numbers, with one code for each continuous track."""
 
+import math
 from collections.abc import Sequence
 from datetime import datetime
 
@@ -8,12 +9,27 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.lake.drift_rows import COLUMNS
+from data.lake.drift_rows import COLUMNS, USABLE
 from data.lake.queries import Lake
 from trajops.clock import utc
 from trajops.drift import Rows
+from trajops.quality import Counts
 
-_EXTENT = "SELECT count(*), min(received_ns) FROM predictions WHERE list_contains($sources, source)"
+_EXTENT = "SELECT count(*), min(received_ns), max(received_ns) FROM predictions WHERE list_contains($sources, source)"
+# An agent that is predicted from its own history, and posted besides, is not repeated: each table is counted by itself.
+_COUNTS = f"""
+    , positions AS (
+        SELECT scene_id, agent_id, observed_at_s FROM predictions WHERE list_contains($sources, source)
+    ), repeated AS (
+        SELECT (SELECT count(*) - count(DISTINCT (scene_id, agent_id, observed_at_s)) FROM positions)
+            + (SELECT count(*) - count(DISTINCT (scene_id, agent_id, observed_at_s)) FROM observations) AS rows
+    )
+    SELECT (SELECT count(*) FROM positions),
+        (SELECT count(*) FROM predictions p WHERE list_contains($sources, p.source) AND NOT coalesce({USABLE}, false)),
+        (SELECT count(*) FROM positions) + (SELECT count(*) FROM observations), rows FROM repeated
+"""  # noqa: S608 - names of our own schema
+# With fewer whole windows than this, thresholds rest on agents and not on windows.
+FEW_WINDOWS = 60
 VALUES = tuple(name for name in COLUMNS if name not in {"received_ns", "agent_id", "scene_id", "model_version", "variant"})
 
 
@@ -23,19 +39,40 @@ class LakeDriftSource:
     def __init__(self, lake: Lake) -> None:
         self._lake = lake
 
-    def rows(self, since: datetime, until: datetime, sources: Sequence[str], max_rows: int | None = None) -> Rows:
-        """Rows received in [since, until) from these sources; a larger answer is thinned by whole agents to about `max_rows`.
+    def rows(self, since: datetime, until: datetime, sources: Sequence[str], max_rows: int | None = None, window_s: float = 300.0) -> Rows:
+        """Rows received in [since, until) from these sources.
+
+        A larger answer than `max_rows` is thinned to about that many. Of many windows of `window_s`, every so many are whole: thresholds
+        are drawn from windows with all that belongs together in them. Of few, a share of the agents is whole.
 
         Raises:
             Unavailable: if the lake cannot be read.
         """
         if since >= until:
             return to_rows(self._lake.drift_rows(utc(0), utc(1000), ()))
-        share = 1.0
-        if max_rows is not None:
-            count, _ = self._extent(since, until, sources)
-            share = min(1.0, max_rows / max(1, count))
-        return to_rows(self._lake.drift_rows(since, until, sources, share))
+        if max_rows is None:
+            return to_rows(self._lake.drift_rows(since, until, sources))
+        count, oldest_ns, newest_ns = self._extent(since, until, sources)
+        share = min(1.0, max_rows / max(1, count))
+        if oldest_ns is None or newest_ns is None or share == 1.0:
+            return to_rows(self._lake.drift_rows(since, until, sources))
+        windows = (newest_ns - oldest_ns) / 1e9 / window_s
+        if windows * share < FEW_WINDOWS:
+            return to_rows(self._lake.drift_rows(since, until, sources, share))
+        return to_rows(self._lake.drift_rows(since, until, sources, window_ns=round(window_s * 1e9), every=math.ceil(1 / share)))
+
+    def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> Counts:
+        """What the rules on quality take from the tables themselves.
+
+        Raises:
+            Unavailable: if the lake cannot be read.
+        """
+
+        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> Counts:
+            [found] = cursor.execute(prefix + _COUNTS, {"sources": list(sources)}).fetchall()
+            return Counts(*(int(count) for count in found))
+
+        return self._lake.read(("predictions", "observations"), work, since_ns=_ns(since), until_ns=_ns(until))
 
     def oldest(self, sources: Sequence[str]) -> datetime | None:
         """When the oldest row of these sources was received; None when there is none.
@@ -43,13 +80,13 @@ class LakeDriftSource:
         Raises:
             Unavailable: if the lake cannot be read.
         """
-        _, oldest_ns = self._extent(None, None, sources)
+        _, oldest_ns, _ = self._extent(None, None, sources)
         return None if oldest_ns is None else utc(oldest_ns)
 
-    def _extent(self, since: datetime | None, until: datetime | None, sources: Sequence[str]) -> tuple[int, int | None]:
-        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[int, int | None]:
-            [(rows, oldest_ns)] = cursor.execute(prefix + _EXTENT, {"sources": list(sources)}).fetchall()
-            return int(rows), oldest_ns
+    def _extent(self, since: datetime | None, until: datetime | None, sources: Sequence[str]) -> tuple[int, int | None, int | None]:
+        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[int, int | None, int | None]:
+            [(rows, oldest_ns, newest_ns)] = cursor.execute(prefix + _EXTENT, {"sources": list(sources)}).fetchall()
+            return int(rows), oldest_ns, newest_ns
 
         return self._lake.read(("predictions",), work, since_ns=_ns(since), until_ns=_ns(until))
 
@@ -58,8 +95,16 @@ def to_rows(table: pa.Table) -> Rows:
     """A table of `data.lake.drift_rows` as numbers; what is NULL becomes NaN."""
     names = pc.binary_join_element_wise(table["scene_id"], table["agent_id"], "\0").combine_chunks()
     agents = pc.dictionary_encode(names).indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    scenes = pc.dictionary_encode(table["scene_id"].combine_chunks())
     values = {name: table[name].to_numpy().astype(float) for name in VALUES}
-    return Rows(table["received_ns"].to_numpy() / 1e9, agents, table["model_version"].to_numpy().astype(np.int64), values)
+    return Rows(
+        table["received_ns"].to_numpy() / 1e9,
+        agents,
+        table["model_version"].to_numpy().astype(np.int64),
+        values,
+        scenes.indices.to_numpy(zero_copy_only=False).astype(np.int64),
+        tuple(scenes.dictionary.to_pylist()) or ("",),
+    )
 
 
 def _ns(time: datetime | None) -> int | None:

@@ -216,14 +216,23 @@ class Lake(LakeReader):
             raise NotFound(f"the lake holds no prediction {prediction_id} that can be read; take the id from an answer of /predict")
         return found[0]
 
-    def drift_rows(self, since: datetime, until: datetime, sources: Sequence[str] = get_args(Source), agent_share: float = 1.0) -> pa.Table:
-        """One row per prediction with what drift is looked for in; see `data.lake.drift_rows` for the columns.
+    def drift_rows(
+        self,
+        since: datetime,
+        until: datetime,
+        sources: Sequence[str] = get_args(Source),
+        agent_share: float = 1.0,
+        *,
+        window_ns: int = 1,
+        every: int = 1,
+    ) -> pa.Table:
+        """One row per prediction with what drift is looked for in; see `data.lake.drift_rows` for the columns and the arguments.
 
         Raises:
             Unavailable: if the lake cannot be read.
         """
         since_ns, until_ns, _ = _range(since, until, 1)
-        return drift_table(self, since_ns, until_ns, sources, agent_share)
+        return drift_table(self, since_ns, until_ns, sources, agent_share, window_ns=window_ns, every=every)
 
     def counts(self) -> dict[str, int]:
         """Rows of each table, compacted or not.

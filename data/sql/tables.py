@@ -213,6 +213,15 @@ drift_checks = Table(
     Column("current_agents", Integer, nullable=False),
     Column("columns", JSON, nullable=False),
     Column("report_path", Text),
+    Column("scenes", JSON(none_as_null=True)),
+    Column("quality", JSON(none_as_null=True)),
+)
+
+drift_settings = Table(
+    "drift_settings",
+    metadata,
+    Column("setting_id", Integer, primary_key=True, autoincrement=False),
+    Column("settings", JSON, nullable=False),
 )
 
 alerts = Table(

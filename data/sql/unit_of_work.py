@@ -7,6 +7,7 @@ from data.sql.repositories.alerts import SqlAlerts, SqlSilences
 from data.sql.repositories.answers import SqlAnswers
 from data.sql.repositories.calibrations import SqlCalibrations
 from data.sql.repositories.drift_checks import SqlDriftChecks
+from data.sql.repositories.drift_settings import SqlDriftSettings
 from data.sql.repositories.jobs import SqlJobs
 from data.sql.repositories.leases import SqlLeases
 from data.sql.repositories.notifications import SqlNotifications
@@ -38,3 +39,4 @@ class SqlUnitOfWork:
         self.notifications = SqlNotifications(connection)
         self.performance_checks = SqlPerformanceChecks(connection)
         self.calibrations = SqlCalibrations(connection)
+        self.drift_settings = SqlDriftSettings(connection)

@@ -11,7 +11,16 @@ import pytest
 from data.sql.route_source import SqlRouteSource
 from data.stubs import MemoryDatabase, MemoryRouteSource
 from trajops.contracts.calibrations import CalibrationOut
-from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftReportOut
+from trajops.contracts.drift import (
+    DriftCheckOut,
+    DriftColumn,
+    DriftMute,
+    DriftReportOut,
+    DriftScene,
+    DriftSettings,
+    QualityFinding,
+    ReferenceChoice,
+)
 from trajops.contracts.performance import FigureOut, PerformanceCheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
@@ -68,6 +77,17 @@ def check(check_id: str, at: datetime) -> DriftCheckOut:
         current_agents=5,
         columns=[column],
         has_report=False,
+        scenes=[
+            DriftScene(
+                scene=scene,
+                agents=5,
+                verdict="drift",
+                sentence="It has moved.",
+                columns=[column, column.model_copy(update={"column": "dt_s", "is_drifted": False})],
+            )
+            for scene in ("square", "hall")
+        ],
+        quality=[QualityFinding(kind="frozen", scene=None, verdict="warning", value=0.2, limit=0.1, sentence="Some stand.")],
     )
 
 
@@ -533,6 +553,18 @@ def test_only_the_holder_renews_and_releases(database: Any) -> None:
 # Drift checks
 
 
+def test_what_is_chosen_for_drift_is_kept(database: Any) -> None:
+    chosen = DriftSettings(
+        reference=ReferenceChoice(kind="range", since=later(-9), until=later(-3)), mutes=[DriftMute(column="dt_s", until=later(60))]
+    )
+    with database.unit_of_work() as uow:
+        assert uow.drift_settings.get() == DriftSettings()
+        uow.drift_settings.put(chosen.model_copy(update={"mutes": []}))
+        uow.drift_settings.put(chosen)
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.drift_settings.get() == chosen
+
+
 def test_drift_checks_come_back_newest_first(database: Any) -> None:
     with database.unit_of_work() as uow:
         assert uow.drift_checks.latest() is None
@@ -550,6 +582,10 @@ def test_drift_checks_come_back_newest_first(database: Any) -> None:
             ("c0", True, 0.2, []),
         ]
         assert uow.drift_checks.history(limit=1) == history[:1]
+        [named] = uow.drift_checks.history(limit=1, scene="hall")
+        assert [[column.column for column in scene.columns] for scene in history[0].scenes] == [["speed_mps"], ["speed_mps"]]
+        assert [[column.column for column in scene.columns] for scene in named.scenes] == [["speed_mps"], ["speed_mps", "dt_s"]]
+        assert [scene.columns[0].bins for scene in named.scenes] == [[], []]
         assert uow.drift_checks.report_path("c1") == "drift/c1.html"
         for unknown in ("c2", "c3"):
             with pytest.raises(NotFound):

@@ -10,13 +10,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from console_alerts_stub import Refused, StubAlerts
 from pydantic import BaseModel
 
+from trajops.contracts.alerts import NotificationOut, SilenceOut
 from trajops.contracts.audit import AuditOut, AuditPage
+from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
-from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut
-from trajops.contracts.jobs import JobOut, JobRunOut, JobsOut
+from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut, DriftScene, QualityFinding, of_scene
+from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import (
     EstimateOut,
@@ -32,9 +35,8 @@ from trajops.contracts.performance import (
     VersionEstimateOut,
 )
 from trajops.contracts.predictions import AgentOut, AgentsOut, Mode, OutcomeOut, PredictionOut, PredictOut, RecentPredictions
-from trajops.contracts.problems import Problem
 from trajops.contracts.session import Me, TokenOut
-from trajops.contracts.status import Liveness, Readiness, ServiceOut, StatusOut, TrafficPoint
+from trajops.contracts.status import Liveness, ProcessOut, Readiness, ServiceOut, StatusOut, TrafficPoint
 
 DT = 0.4
 MATCH = {"data_fingerprint": "sha256:9f1c"}
@@ -50,12 +52,6 @@ def ref(version: int | None) -> ModelRefOut | None:
     return None if version is None else ModelRefOut(model_name="trajectory", model_version=version)
 
 
-class Refused(Exception):
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = Problem(type=f"/docs/errors#{code}", title=code, status=status, code=code, detail=detail, request_id="r-1")
-
-
 class StubApi:
     """State of a plausible product; set `is_empty` for one that has just been installed, `delay_s` for one that answers late."""
 
@@ -69,7 +65,9 @@ class StubApi:
         self.adoptions: list[AdoptionOut] = []
         self.drift_verdict = "drift"
         self.performance_verdict = "degraded"
+        self.paused: set[str] = set()
         self.started = datetime.now(UTC)
+        self.alerts = StubAlerts(self.started, is_empty=is_empty)
         self.history: list[RouteOut] = []
         self.calibrated: list[CalibrationOut] = [] if is_empty else [self.calibration(2, 2, "applied"), self.calibration(3, 3, "proposed")]
         self.states: dict[int, str] = {} if is_empty else {1: "retired", 2: "live", 3: "canary", 4: "staged", 5: "registered"}
@@ -370,7 +368,10 @@ class StubApi:
                 result=result,
                 error=error,
             )
-            return JobOut(job=name, description=description, every_s=every, last_run=run, last_success_at=now, is_late=late)
+            out = JobOut(job=name, description=description, every_s=every, last_run=run, last_success_at=now, is_late=late)
+            if name not in self.paused:
+                return out.model_copy(update={"next_due_at": now + timedelta(seconds=2 * every / 3)})
+            return out.model_copy(update={"paused_at": now, "paused_by": "ada", "pause_reason": "the disk is nearly full"})
 
         return JobsOut(
             jobs=[
@@ -379,6 +380,63 @@ class StubApi:
                 job("check_drift", "Compares windows", 300, "failed", {}, "the reference window is empty; run the backfill first"),
                 job("reconcile_aliases", "Repairs MLflow aliases", 60, "succeeded", {"repaired": 0}, late=True),
             ]
+        )
+
+    def job_runs(self, name: str) -> JobRunsOut:
+        found = next((job for job in self.jobs().jobs if job.job == name), None)
+        if found is None:
+            raise Refused(404, "not_found", f"there is no job {name!r}")
+        assert found.last_run is not None
+        runs = [
+            found.last_run.model_copy(
+                update={"run_id": f"{name}-{i}", "started_at": found.last_run.started_at - timedelta(seconds=i * found.every_s)}
+            )
+            for i in range(12)
+        ]
+        share = 0.0 if found.last_run.state == "failed" else 1.0
+        return JobRunsOut(job=found, holder=None, runs=runs, success_share=share, duration_p50_s=0.31, duration_p95_s=0.31)
+
+    def availability(self, hours: str = "24", **_: Any) -> AvailabilityOut:
+        now = datetime.now(UTC)
+        bucket_s = 60 * max(1, int(hours) * 60 // 120)
+        shares = [None if 40 <= i < 46 else 0.4 if i in {70, 71} else 1.0 for i in range(120)]
+        series = [
+            AvailabilityPoint(
+                at=now - timedelta(seconds=bucket_s * (120 - i)),
+                availability=share,
+                known_share=0.0 if share is None else 1.0,
+                slowest_ms=None if share is None else 9 + 3 * math.sin(i / 7),
+            )
+            for i, share in enumerate(shares)
+        ]
+        empty = self.is_empty
+        return AvailabilityOut(
+            at=now,
+            verdict="unknown" if empty else "ok",
+            sentence="Nobody has probed yet." if empty else "99.960 % of the probed minutes were good; 66 % of the error budget is left.",
+            target=0.999,
+            window_days=30,
+            availability=None if empty else 0.9996,
+            budget_left=None if empty else 0.66,
+            allowed_min=43.1,
+            bad_min=0.0 if empty else 14.4,
+            known_min=0 if empty else 41_000,
+            unknown_min=0 if empty else 72,
+            burns=[
+                BurnOut(window_s=length, rate=None if empty else 0.1 * i, certain_rate=0.1 * i, known_share=1.0)
+                for i, length in enumerate((300, 1800, 3600, 21600, 259200, 2592000))
+            ],
+            alarms=[
+                BurnAlarmOut(severity="critical", factor=14.4, long_s=3600, short_s=300, is_burning=False),
+                BurnAlarmOut(severity="critical", factor=6, long_s=21600, short_s=1800, is_burning=False),
+                BurnAlarmOut(severity="warning", factor=1, long_s=259200, short_s=21600, is_burning=False),
+            ],
+            last_probe_at=None if empty else now - timedelta(seconds=3),
+            last_failure_at=None if empty else now - timedelta(hours=9),
+            last_failure=None if empty else "http://127.0.0.1:8000/predict does not answer (ConnectError)",
+            hours=int(hours),
+            bucket_s=bucket_s,
+            series=[] if empty else series,
         )
 
     def status(self, **_: Any) -> StatusOut:
@@ -398,6 +456,9 @@ class StubApi:
                 ServiceOut(service="lake", health="bad", detail="last compaction 5 min ago"),
                 ServiceOut(service="replay", health="unknown", detail="has not reported"),
             ],
+            processes=[]
+            if self.is_empty
+            else [ProcessOut(epoch=self.current.epoch, newest_epoch=self.current.epoch, is_ready=True, has_stand_in=False)] * 2,
             traffic=[]
             if self.is_empty
             else [
@@ -506,18 +567,26 @@ class StubApi:
             current_agents=12 if little else 312,
             columns=[] if little else columns,
             has_report=i == 3,  # few checks have one
+            scenes=[]
+            if little
+            else [
+                DriftScene(scene="north hall", agents=210, verdict=verdict, sentence="The hall has changed.", columns=columns[:2]),
+                DriftScene(scene="square", agents=102, verdict="stable", sentence="The square is as it was.", columns=columns[:1]),
+            ],
+            quality=[
+                QualityFinding(
+                    kind="frame", scene="north hall", verdict="bad", value=3.2, limit=1.0, sentence="Positions look as if sent in feet."
+                ),
+                QualityFinding(kind="frozen", scene=None, verdict="ok", value=0.0, limit=0.1, sentence="0.0% did not move."),
+            ],
         )
 
-    def drift(self, **_: Any) -> DriftOut:
-        return (
-            DriftOut(latest=None, history=[])
-            if self.is_empty
-            else DriftOut(
-                latest=self.check(0),
-                history=[self.check(i) for i in range(20)],
-                last_report=DriftReportOut(check_id="check-17", at=self.check(3).at, verdict=self.check(3).verdict),
-            )
-        )
+    def drift(self, scene: str | None = None, **_: Any) -> DriftOut:
+        if self.is_empty:
+            return DriftOut(latest=None, history=[])
+        found = [self.check(i) if scene is None else of_scene(self.check(i), scene) for i in range(20)]
+        report = DriftReportOut(check_id="check-17", at=self.check(3).at, verdict=self.check(3).verdict)
+        return DriftOut(latest=found[0], history=found, last_report=report)
 
     # What it changes
 
@@ -616,15 +685,39 @@ class StubApi:
             return self.forecast(body["history"], body.get("model_version") or 2, "pred-direct", body["agent_id"], body["scene_id"])
         if USERS[username][0] == "viewer":
             raise Refused(403, "forbidden", "a viewer may not change what is served")
+        if path.startswith("/v1/alerts/"):
+            made = self.alerts.post(path, body, username)
+            self.note(path, body, username, made)
+            return made
         if path.startswith("/v1/jobs/"):
             return self.jobs().jobs[2].last_run
         if path.startswith("/v1/calibrations/"):
             return self.recalibrated(path, body)
+            _, _, _, name, action = path.split("/")
+            found = next(job for job in self.jobs().jobs if job.job == name)
+            if action == "run":
+                return found.last_run
+            self.paused = (self.paused - {name}) | ({name} if action == "pause" else set())
+            return next(job for job in self.jobs().jobs if job.job == name)
         return self.change(path, body)
 
+    def note(self, path: str, body: dict[str, Any], username: str, made: BaseModel) -> None:
+        """Audit a change about alerts."""
+        if isinstance(made, SilenceOut):
+            subject = f"silence/{made.silence_id}"
+        else:
+            subject = f"receiver/{made.receiver}" if isinstance(made, NotificationOut) else f"alert/{path.split('/')[3]}"
+        entry = {"at": datetime.now(UTC), "actor": username, "subject": subject, "reason": body["reason"], "before": {}, "after": {}}
+        action = f"alert.{path.rsplit('/', 1)[1]}"
+        self.audit.insert(0, AuditOut.model_validate({**entry, "audit_id": f"aud-{len(self.audit) + 1:04d}", "action": action}))
+
     def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
+        if path.startswith("/v1/alerts"):
+            return self.alerts.read(path, query)
         if path.endswith("/report"):
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
+        if path.startswith("/v1/jobs/"):
+            return self.job_runs(path.split("/")[3])
         if path.startswith("/v1/predictions/"):
             wanted = path.rsplit("/", 1)[1]
             found = [p for p in self.predictions().predictions if p.prediction.prediction_id == wanted]
@@ -637,7 +730,7 @@ class StubApi:
             "/v1/models": self.models,
             "/v1/routes": lambda **_: RouteHistoryOut(current=self.current, history=self.history),
             "/v1/deployments": lambda **_: DeploymentsOut(deployments=[self.deployment(v) for v in deployed]),
-            "/v1/audit": lambda **_: AuditPage(entries=self.audit),
+            "/v1/audit": lambda subject=None, **_: AuditPage(entries=[e for e in self.audit if subject in {None, e.subject}]),
             "/v1/performance": self.performance,
             "/v1/performance/slices": self.slices,
             "/v1/performance/estimate": self.estimate,
@@ -647,6 +740,7 @@ class StubApi:
             "/v1/agents": lambda **_: AgentsOut(agents=[agent]),
             "/v1/drift": self.drift,
             "/v1/jobs": self.jobs,
+            "/v1/availability": self.availability,
             "/v1/status": self.status,
         }
         if path not in readers:

@@ -12,7 +12,9 @@ import yaml
 from data.alertmanager import Alertmanager
 from tests.alert_builders import RULE, an_alert, some_rules
 from tests.alert_receivers import wait_for
-from tests.conftest import AlertmanagerServer, free_port
+from tests.alertmanager_server import Alertmanager as AlertmanagerServer
+from tests.alertmanager_server import posting_to
+from tests.conftest import free_port
 from tests.running_api import REASON
 from tests.served_api import Served, served_api
 from trajops.alerts.lifecycle import AlertState, Severity
@@ -26,7 +28,7 @@ from trajops.services.alerts import OURS
 from workers.deliveries import Deliveries
 from workers.notify import Senders
 
-Start = Callable[..., AlertmanagerServer]
+Start = Callable[[Path], AlertmanagerServer]
 MANAGER = {"kind": "alertmanager", "name": "am"}
 RULES = some_rules(receivers=[MANAGER], routes=[{"match": ['origin=~".*"'], "receivers": ["am"]}])
 
@@ -52,7 +54,7 @@ def ours(served: Served, **query: Any) -> AlertsOut:
 
 
 def test_our_alerts_open_and_end_there(tmp_path: Path, alertmanager: Start) -> None:
-    server = alertmanager()
+    server = alertmanager(posting_to(tmp_path))
     with served_api(tmp_path, alertmanager_url=server.url) as served:
         look(served, server.url, 1)
         (alert,) = ours(served).alerts
@@ -71,7 +73,8 @@ def test_our_alerts_open_and_end_there(tmp_path: Path, alertmanager: Start) -> N
 def test_what_it_posts_is_kept_with_its_history_and_our_own_is_left_out(tmp_path: Path, alertmanager: Start) -> None:
     with served_api(tmp_path) as served:
         headers = served.api.headers["operator"]
-        server = alertmanager(f"http://127.0.0.1:{served.port}/v1/alerts/alertmanager", headers["Authorization"].removeprefix("Bearer "))
+        webhook, credential = f"http://127.0.0.1:{served.port}/v1/alerts/alertmanager", headers["Authorization"].removeprefix("Bearer ")
+        server = alertmanager(posting_to(tmp_path, webhook, credential))
         look(served, server.url, 1)  # it posts ours back to us
         server.tool(
             "alert", "add", "DiskFull", "severity=critical", "host=a", "--annotation=summary=/ is full", "--generator-url=http://p/x"
@@ -98,7 +101,7 @@ def test_what_it_posts_is_kept_with_its_history_and_our_own_is_left_out(tmp_path
 
 
 def test_its_alerts_are_read_and_stand_beside_ours_once(tmp_path: Path, alertmanager: Start) -> None:
-    server = alertmanager()
+    server = alertmanager(posting_to(tmp_path))
     with served_api(tmp_path, alertmanager_url=server.url) as served:
         server.tool("alert", "add", "DiskFull", "severity=critical", "host=a", "--annotation=summary=/ is full")
         (alert,) = ours(served).alerts
@@ -130,7 +133,7 @@ def test_one_that_cannot_be_asked_is_said_and_is_no_error(tmp_path: Path, is_rea
 
 
 def test_what_it_refuses_is_not_tried_again(tmp_path: Path, alertmanager: Start) -> None:
-    server = alertmanager()
+    server = alertmanager(posting_to(tmp_path))
     with served_api(tmp_path) as served:
         rules = AlertRules.model_validate(
             {"rules": [{**RULE, "labels": {"not a name": "x"}}], "receivers": [MANAGER], "routes": [{"receivers": ["am"]}]}

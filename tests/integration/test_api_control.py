@@ -266,6 +266,28 @@ def test_drift_checks_and_their_report(api: Api, tmp_path: Path) -> None:
     assert "not on this machine" in api.get("/v1/drift/c1/report").json()["detail"]
 
 
+def test_an_operator_chooses_the_reference_and_mutes_a_column(api: Api) -> None:
+    since, until = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
+    chosen = api.post(
+        "/v1/drift/reference", {"reference": {"kind": "range", "since": since, "until": until}, "reason": "a calm day"}, "operator"
+    )
+    assert chosen.status_code == 200, chosen.text
+    assert api.get("/v1/drift").json()["settings"]["reference"] == {"kind": "range", "since": since, "until": until}
+    for wrong, said in (
+        ({"kind": "range"}, "`since` and `until`"),
+        ({"kind": "range", "since": until, "until": since}, "before"),
+        ({"kind": "training"}, "champion"),
+    ):
+        refused = api.post("/v1/drift/reference", {"reference": wrong, "reason": "to see"}, "operator")
+        assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input"), refused.text
+        assert said in refused.json()["detail"]
+    unknown = api.post("/v1/drift/mutes/nonsense", {"until": "2999-01-01T00:00:00Z", "reason": "noise"}, "operator")
+    assert unknown.status_code == 422
+    assert "no column 'nonsense'" in unknown.json()["detail"]
+    assert api.post("/v1/drift/mutes/dt_s", {"until": None, "reason": "again"}, "operator").json()["mutes"] == []
+    assert [entry["action"] for entry in api.get("/v1/audit").json()["entries"]][:2] == ["drift.unmuted", "drift.reference"]
+
+
 def test_performance_of_a_range(api: Api) -> None:
     api.promote(1)
     for n in range(3):

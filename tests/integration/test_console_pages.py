@@ -20,6 +20,8 @@ PAGES = {
     "Live predict": "views/live_predict.py",
     "Performance": "views/performance.py",
     "Drift": "views/drift.py",
+    "Services": "views/services.py",
+    "Alerts": "views/alerts.py",
 }
 every_page = pytest.mark.parametrize("title", PAGES)
 pytestmark = pytest.mark.slow
@@ -133,6 +135,8 @@ def test_empty_product_names_one_next_action(monkeypatch: pytest.MonkeyPatch, ti
             "Live predict": "Choose “Own points” above",
             "Performance": "Press “Recalibrate now” above",
             "Drift": "Run one now with the button above",
+            "Services": "the job Probe the API asks every 5 s",
+            "Alerts": "What is watched stands under Rules.",
         }
         assert expected[title] in shown
 
@@ -504,6 +508,18 @@ def test_drift_shows_verdict_columns_and_report(server: StubServer) -> None:
     assert re.fullmatch(r"Last full report, (\d{4}-\d\d-\d\d )?\d\d:\d\d UTC", app.link_button[0].label)
 
 
+def test_drift_by_scene_has_a_link_of_its_own(api: StubApi, server: StubServer) -> None:
+    app = opened("Drift")
+    scenes = next(d.value for d in app.dataframe if "Scene" in d.value.columns and "Agents" in d.value.columns)
+    assert list(scenes["Scene"]) == ["north hall", "square"]
+    quality = next(d.value for d in app.dataframe if "Rule" in d.value.columns)
+    assert tuple(quality.iloc[0][["Rule", "State", "Scene"]]) == ("Frame of positions", "✕ Bad", "north hall")
+    next(box for box in app.selectbox if box.label == "Scene").select("north hall").run()
+    assert app.query_params["scene"] in ("north hall", ["north hall"])
+    assert "The hall has changed." in text(app)
+    assert not any("Drifted columns" in d.value.columns and "Scene" in d.value.columns for d in app.dataframe)
+
+
 def test_too_little_data_is_explained_and_never_called_stable(api: StubApi, server: StubServer) -> None:
     api.drift_verdict = "insufficient_data"
     app = opened("Drift")
@@ -517,3 +533,75 @@ def test_operator_runs_a_check_and_viewer_cannot(api: StubApi, server: StubServe
     app.button(key="run-drift").click().run()
     assert ("POST", "/v1/jobs/check_drift/run") in [c[:2] for c in api.calls]
     assert opened("Drift", user="vera").button(key="run-drift").disabled
+
+
+# Services
+
+
+def test_services_says_the_verdict_the_parts_the_budget_and_the_jobs(server: StubServer) -> None:
+    app = opened("Services")
+    shown = text(app).replace("\\", "")
+    assert "Lake: last compaction 5 min ago (2 more parts need a look)" in shown
+    assert "2 processes of the API, all ready; all answer by routing epoch 3" in shown
+    metrics = {m.label: m.value for m in app.metric}
+    assert metrics["Budget left"] == "66 %"
+    assert metrics["Bad so far"] == "14 min"
+    assert metrics["Availability"] == "99.96 %"
+    assert metrics["Unknown"] == "72 min"
+    assert "does not answer (ConnectError)" in shown
+    burns = next(d.value for d in app.dataframe if "Burn rate" in d.value.columns)
+    assert list(burns["Window"]) == ["5 min", "30 min", "60 min", "6 h", "3 d", "30 d"]
+    assert list(burns["Somebody is told above"]) == ["14.4", "6", "14.4", "6, 1", "1", "–"]
+    jobs = next(d.value for d in app.dataframe if "Next due" in d.value.columns)
+    assert list(jobs["State"]) == ["✕ Failed", "▲ Late", "● Succeeded", "● Succeeded"], "what needs a look comes first"
+    assert next(iter(jobs["Next due"])).startswith("in ")
+    assert len(app.get("plotly_chart")) == 3
+
+
+def test_the_runs_of_a_job_are_a_deep_link_with_the_error(server: StubServer) -> None:
+    app = opened("Services")
+    app.query_params["job"] = "check_drift"
+    app.session_state["job"] = "check_drift"
+    app.run()
+    assert not app.exception
+    assert [e.value for e in app.error] == ["the reference window is empty; run the backfill first"]
+    assert "0 % of the last 12 runs succeeded" in text(app)
+    runs = next(d.value for d in app.dataframe if "Worker" in d.value.columns)
+    assert len(runs) == 12
+    assert set(runs["State"]) == {"✕ Failed"}
+
+
+def test_an_operator_runs_a_job_now_and_a_viewer_is_told_why_not(server: StubServer, api: StubApi) -> None:
+    app = opened("Services")
+    app.selectbox(key="job").set_value("join_truth").run()
+    app.button(key="run-job").click().run()
+    assert not app.exception
+    assert ("POST", "/v1/jobs/join_truth/run") in [c[:2] for c in api.calls]
+    assert any("Score predictions has run" in t.value for t in app.toast)
+    button = opened("Services", user="vera").button(key="run-job")
+    assert button.disabled
+    assert "viewer" in button.help
+
+
+def test_a_job_is_paused_with_a_reason_and_resumed(server: StubServer, api: StubApi) -> None:
+    app = opened("Services")
+    app.selectbox(key="job").set_value("compact_lake").run()
+    app.text_input(key="pause-reason").set_value("short")
+    app.button(key="pause-submit").click().run()
+    assert any("at least 10 characters" in e.value for e in app.error)
+    assert not [c for c in api.calls if c[0] == "POST"]
+    app.text_input(key="pause-reason").set_value("the disk is nearly full")
+    app.button(key="pause-submit").click().run()
+    assert [c[3] for c in api.calls if c[1] == "/v1/jobs/compact_lake/pause"] == [{"reason": "the disk is nearly full"}]
+    assert "It runs by hand only" in text(app)
+    assert app.button(key="pause-submit").label == "Resume this job"
+    app.text_input(key="pause-reason").set_value("there is room again")
+    app.button(key="pause-submit").click().run()
+    assert not api.paused
+
+
+def test_the_range_of_the_availability_is_asked_for(server: StubServer, api: StubApi) -> None:
+    app = opened("Services")
+    app.radio(key="availability-hours").set_value("30 days").run()
+    assert not app.exception
+    assert list(dict.fromkeys(query["hours"] for _, path, query in api.reads if path == "/v1/availability")) == ["24", "720"]

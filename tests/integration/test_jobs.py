@@ -135,6 +135,30 @@ def test_a_large_reference_is_thinned_by_whole_agents(parts: Parts) -> None:
     assert set(np.unique(thinned.agents, return_counts=True)[1]) <= set(rows_of), "an agent is whole or not there"
 
 
+def test_a_long_reference_is_thinned_by_whole_windows(parts: Parts) -> None:
+    """An hour in windows of ten seconds: each is whole or not there, so that who walked together stays together."""
+    written, _ = play(parts, "first_half", "backfill", since_s=0, until_s=2800, at_s=BACKFILL_S)
+    source, until = LakeDriftSource(parts.lake), now(parts.clock)
+    since = until - timedelta(days=2)
+    whole, thinned = (source.rows(since, until, ("backfill",), most, 10.0) for most in (None, written // 3))
+    slots = [np.unique(np.floor(rows.times_s / 10.0).astype(int), return_counts=True) for rows in (whole, thinned)]
+    of_all = dict(zip(*slots[0], strict=True))
+    assert 0.2 * written < len(thinned) < 0.45 * written
+    assert all(of_all[slot] == count for slot, count in zip(*slots[1], strict=True))
+
+
+def test_the_lake_counts_what_is_repeated_and_unusable(parts: Parts) -> None:
+    at_ns = parts.clock.now_ns()
+    with Spool(parts.settings.spool_dir, clock=parts.clock) as spool:
+        spool.write(
+            "predictions",
+            [a_prediction_event(f"p{row}", received_ns=at_ns + row, observed_at_s=1000.0 + row // 2) for row in range(4)]
+            + [a_prediction_event("short", received_ns=at_ns + 9, observed_at_s=2000.0, history_m=[1.0, 2.0])],
+        )
+    found = LakeDriftSource(parts.lake).counts(now(parts.clock) - timedelta(seconds=1), now(parts.clock) + timedelta(seconds=1), ("live",))
+    assert (found.predictions, found.unusable, found.positions, found.repeated) == (5, 1, 5, 2)
+
+
 @pytest.mark.slow
 def test_drift_from_the_lake_to_the_verdict(parts: Parts) -> None:
     """Five clean minutes: stable, with Evidently's report. Then the client sends feet: drift, audited, with a report of its own."""
@@ -152,6 +176,7 @@ def test_drift_from_the_lake_to_the_verdict(parts: Parts) -> None:
     opinions = {column.column: [opinion.method for opinion in column.opinions] for column in check.columns}
     assert opinions["speed_mps"] == opinions["ade_m"] == ["ks", "wasserstein"]
     assert all(column.score is not None for column in check.columns)
+    assert {one.kind: one.verdict for one in check.quality if one.verdict not in ("ok", "insufficient_data")} == {}
 
     play(parts, "second_half", "replay", since_s=900, until_s=1260, at_s=REPLAY_S + 300, gain=FEET)
     for _ in range(2):
@@ -346,13 +371,16 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
             work.jobs.record_finish(work.jobs.record_start("j", "w1", now(clock)).run_id, now(clock))
         work.drift_checks.add(a_check(parts, "old"))
         work.idempotency.remember("anna", "k1", Remembered("f", {}), now(clock))
-    clock.advance(10 * 86_400)
-    assert deleted(parts) == {"job_runs": 5, "idempotency_keys": 1}
+        for days in (0, 30):
+            work.probes.add(now(clock) + timedelta(days=days), is_good=True, latency_ms=1.0, failure=None)
+    clock.advance(36 * 86_400)
+    assert deleted(parts) == {"job_runs": 5, "idempotency_keys": 1, "probe_minutes": 1}
     with parts.database.unit_of_work() as work:
         work.drift_checks.add(a_check(parts, "new"))
     assert deleted(parts) == {"drift_checks": 1}
     with parts.database.unit_of_work(read_only=True) as work:
         assert [len(work.jobs.runs(job, 1000)) for job in ("j", "hangs")] == [kept, 1]
+        assert work.probes.summed(0, 10**9).known == 1
     assert [check.check_id for check in history(parts)] == ["new"]
 
 

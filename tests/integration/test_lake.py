@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pyarrow as pa
@@ -646,6 +647,9 @@ def test_drift_rows_by_hand(house: House) -> None:
         "received_ns": CLOCK_NS, "agent_id": "a1", "scene_id": "s1", "model_version": 1, "variant": "champion", "dt_s": 0.5,
         "speed_mps": pytest.approx(8 / 7 / 0.5), "speed_last_mps": 4.0, "acceleration_mps2": pytest.approx((4 - 2) / 3),
         "turn_rad": pytest.approx(np.pi / 2), "heading_rad": pytest.approx(np.pi / 2), "path_m": 8.0,
+        # One bend of (−1, 2) among six second differences.
+        "jitter_m": pytest.approx(np.sqrt(5 / 6 / 12)), "max_speed_mps": 4.0, "max_acceleration_mps2": pytest.approx(np.sqrt(5) / 0.25),
+        "x_m": 6.0, "y_m": 2.0, "observed_at_s": ANY,
         "predicted_speed_mps": pytest.approx(6.0), "predicted_spread_m": pytest.approx(2.0), "latency_ms": pytest.approx(0.2),
         "ade_m": 0.5, "fde_m": 0.5, "inside_share": 1.0,
     }  # fmt: skip

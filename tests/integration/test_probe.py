@@ -13,6 +13,7 @@ from tests.conftest import free_port
 from tests.running_api import REASON, running_api
 from tests.served_api import Served, served_api
 from trajops.clock import now
+from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.objectives import Minutes, ProbeRules, minute_of
 from trajops.settings import Settings
 from workers.jobs.probe import Prober
@@ -96,8 +97,10 @@ def test_what_is_no_good_answer_is_told(status: int, body: Any, outcome: str, sa
     def answer(*_: Any, **__: Any) -> httpx.Response:
         return httpx.Response(status, json=body)
 
-    monkeypatch.setattr(httpx, "post", answer)
-    found = Prober("http://api", lambda: "key", ProbeRules()).ask()
+    monkeypatch.setattr(httpx.Client, "post", answer)
+    prober = Prober("http://api", lambda: "key", ProbeRules())
+    found = prober.ask()
+    prober.close()
     assert found.outcome == outcome
     assert said in (found.failure or "")
 
@@ -105,6 +108,7 @@ def test_what_is_no_good_answer_is_told(status: int, body: Any, outcome: str, sa
 def test_a_slow_answer_counts_as_bad(workers: Parts, served: Served) -> None:
     prober = Prober(f"http://127.0.0.1:{served.port}", lambda: workers.probe_key, ProbeRules(good_within_s=1e-6))
     found = prober.ask()
+    prober.close()
     assert found.outcome == "slow"
     assert found.latency_s is not None
 
@@ -113,7 +117,12 @@ def test_an_api_that_is_away_makes_a_bad_minute_and_no_failed_job(tmp_path: Path
     parts = Parts(Settings(var_dir=tmp_path, configs_dir=CONFIGS, api_url=f"http://127.0.0.1:{free_port()}"))
     try:
         parts.database.migrate()
-        run = parts.runner.run("probe") if parts.runner.describe() is None else None
+        parts.runner.describe()
+        assert probed(parts)["outcome"] is None, "before the first deployment nothing is promised"
+        with parts.database.unit_of_work() as uow:
+            assert uow.probes.first_minute() is None
+            uow.routes.append(RouteTable(1, ModelRef("trajectory", 1)), at=now(parts.clock), actor="test", reason=REASON)
+        run = parts.runner.run("probe")
         assert run is not None
         assert run.state == "succeeded", "the job has done its work"
         assert "does not answer (ConnectError)" in run.result["sentence"]

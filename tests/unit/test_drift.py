@@ -1,6 +1,7 @@
 """Drift: scores by hand, verdicts by table, and the promise that matters: silent on clean traffic, quick on a real change."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from scipy.stats import ks_2samp
 
 from data.stubs import MemoryDatabase
 from tests.drift_windows import DT_S, START_S, FixedSource, SecondsClock, empty, match, rows_of, wandering
-from trajops.contracts.drift import DriftCheckOut, DriftColumn, column_words
-from trajops.drift import Rows, bin_indices, decile_edges, judge, psi, shares, unit_bounds, unit_column
-from trajops.drift_rules import CalibrationRule, ConfirmRule, DriftRules, UnitRule
-from trajops.drift_thresholds import calibrate
+from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftScore, column_words
+from trajops.drift import Earlier, Rows, bin_indices, decile_edges, judge, psi, shares, unit_bounds, unit_column
+from trajops.drift_assessment import Assessment
+from trajops.drift_rules import ConfirmRule, DriftRules, UnitRule
 from trajops.errors import ShapeError, Unavailable
 from trajops.services.drift import DriftMonitor, overview
 from trajops.trajectories import FloatArray
@@ -122,8 +123,40 @@ def checks(*flagged: str) -> list[list[DriftColumn]]:
     ],
 )
 def test_two_of_three_checks_must_agree_on_a_column(now_first: list[str], expected: str, names: list[str]) -> None:
-    columns, *earlier = checks(*now_first)
+    columns, *past = checks(*now_first)
+    earlier = [Earlier(30.0 * age, found) for age, found in enumerate(past, 1)]
     assert judge(columns, earlier, ConfirmRule()) == (expected, names)
+
+
+def scored(*flagged_s: float) -> list[DriftColumn]:
+    """A column with a score in windows of 60 and 300 s, beyond the threshold in those named."""
+    scores = [
+        DriftScore(method="psi", window_s=window_s, score=1.0, threshold=0.5, is_drifted=window_s in flagged_s)
+        for window_s in (60.0, 300.0)
+    ]
+    return [column("a", is_drifted=bool(flagged_s)).model_copy(update={"scores": scores})]
+
+
+@pytest.mark.parametrize(
+    ("past", "expected"),
+    [
+        pytest.param([(30.0, (60.0,))], "drift", id="a-short-window-is-soon-another-one"),
+        pytest.param([(30.0, (300.0,)), (60.0, (300.0,))], "warning", id="a-long-one-is-not"),
+        pytest.param([(30.0, ()), (120.0, (300.0,))], "drift", id="after-two-fifths-it-is"),
+        pytest.param([(120.0, ()), (240.0, (300.0,))], "drift", id="two-of-three"),
+        pytest.param([(120.0, (60.0,)), (240.0, ())], "warning", id="the-windows-do-not-confirm-each-other"),
+    ],
+)
+def test_confirmation_takes_other_rows(past: list[tuple[float, tuple[float, ...]]], expected: str) -> None:
+    """A window of 300 s is flagged now; what has it been before?"""
+    is_short = past[0] == (30.0, (60.0,))
+    earlier = [Earlier(age_s, scored(*flagged_s)) for age_s, flagged_s in past]
+    assert judge(scored(60.0 if is_short else 300.0), earlier, ConfirmRule())[0] == expected
+
+
+def test_a_muted_column_raises_no_alarm() -> None:
+    muted = [one.model_copy(update={"muted_until": datetime.now(UTC)}) for one in scored(60.0, 300.0)]
+    assert judge(muted, [Earlier(200.0, scored(60.0, 300.0))], ConfirmRule()) == ("stable", [])
 
 
 def test_a_unit_error_needs_no_confirmation() -> None:
@@ -143,12 +176,16 @@ def test_a_unit_error_needs_no_confirmation() -> None:
 def test_unit_errors(gain: float, dt_s: float, flagged: set[str]) -> None:
     reference, current = match("first_half"), match("second_half", gain=gain, dt_s=dt_s)
     current = current.select((current.times_s > START_S + 900) & (current.times_s <= START_S + 1200))
-    found = [unit_column(UnitRule(min_agents=10), name, reference, current) for name in ("speed_mps", "dt_s")]
+    rule = UnitRule(min_agents=10)
+    bounds = {name: unit_bounds(rule, name, reference) for name in ("speed_mps", "dt_s")}
+    found = [unit_column(rule, name, one, current) for name, one in bounds.items() if one is not None]
     assert {column.column for column in found if column is not None and column.is_drifted} == flagged
 
 
 def test_a_few_agents_are_too_little_for_a_unit_error() -> None:
-    assert unit_column(UnitRule(min_agents=20), "speed_mps", wandering(200, span_s=600, seed=0), wandering(10, span_s=60, seed=1)) is None
+    bounds = unit_bounds(UnitRule(), "speed_mps", wandering(200, span_s=600, seed=0))
+    assert bounds is not None
+    assert unit_column(UnitRule(min_agents=20), "speed_mps", bounds, wandering(10, span_s=60, seed=1)) is None
 
 
 def test_minutes_of_the_reference_widen_the_unit_bounds() -> None:
@@ -159,30 +196,29 @@ def test_minutes_of_the_reference_widen_the_unit_bounds() -> None:
         np.concatenate([calm.versions, wild.versions]),
         {"speed_mps": np.concatenate([calm.values["speed_mps"], wild.values["speed_mps"]])},
     )
-    low, high = unit_bounds(UnitRule(), "speed_mps", both)
-    assert low == 0.5
-    assert high > 2.5
+    bounds = unit_bounds(UnitRule(), "speed_mps", both)
+    assert bounds is not None
+    assert bounds.low == 0.5
+    assert bounds.high > 2.5
 
 
 # --- thresholds ---------------------------------------------------------------------------------------------------------------------
 
 
-def threshold(agents: int, rows_per_agent: float = 25.0) -> float:
-    reference = wandering(1500, span_s=3600, seed=0)
-    edges = decile_edges(reference.values["speed_mps"])
-    return calibrate(reference, "speed_mps", edges, CalibrationRule(), window_s=300, agents=agents, rows_per_agent=rows_per_agent)
+def thresholds(agents: int) -> dict[str, float]:
+    """PSI thresholds of a window with so many agents."""
+    assessment = Assessment.of(RULES, wandering(1500, span_s=3600, seed=0), 1)
+    rows = wandering(agents, span_s=300, seed=1)
+    found = assessment.scores(assessment.binned(rows), START_S + 300)[None]
+    return {name: scores[0].threshold for name, scores in found.items()}
 
 
 def test_fewer_agents_need_a_higher_threshold() -> None:
-    assert threshold(60) > 2 * threshold(240)
+    assert thresholds(60)["speed_mps"] > 2 * thresholds(240)["speed_mps"]
 
 
 def test_thresholds_are_reproducible() -> None:
-    assert threshold(60) == threshold(60)
-
-
-def test_a_reference_is_thinned_to_the_density_of_the_window() -> None:
-    assert threshold(60, rows_per_agent=1.0) > threshold(60)
+    assert thresholds(60) == thresholds(60)
 
 
 # --- the whole check, on many windows -----------------------------------------------------------------------------------------------
@@ -243,9 +279,9 @@ def test_negative_control_tests_on_overlapping_rows_cry_wolf() -> None:
 @pytest.mark.parametrize(
     ("gain", "dt_s", "checks_needed", "column"),
     [
-        pytest.param(FEET, 0.4, 2, "speed_mps", id="feet-for-metres"),
-        pytest.param(2.0, 0.4, 2, "speed_mps", id="doubled-speed"),
-        pytest.param(1.0, 0.2, 2, "dt_s", id="sampling-rate"),
+        pytest.param(FEET, 0.4, 3, "speed_mps", id="feet-for-metres"),
+        pytest.param(2.0, 0.4, 3, "speed_mps", id="doubled-speed"),
+        pytest.param(1.0, 0.2, 3, "dt_s", id="sampling-rate"),
     ],
 )
 def test_a_real_change_is_caught(tmp_path: Path, gain: float, dt_s: float, checks_needed: int, column: str) -> None:
@@ -321,9 +357,9 @@ def test_two_checks_on_the_same_rows_do_not_confirm_each_other(tmp_path: Path) -
     current = match("second_half", gain=2.0)
     watch, clock = monitor(tmp_path, match("first_half", start_s=START_S - 100_000), current)
     verdicts = []
-    for clock.at_s in (START_S + 900, START_S + 901, START_S + 960):
+    for clock.at_s in (START_S + 900, START_S + 901, START_S + 960, START_S + 1020):
         verdicts.append(watch.check().verdict)
-    assert verdicts == ["warning", "warning", "drift"]
+    assert verdicts == ["warning", "warning", "warning", "drift"]
 
 
 def test_checks_are_stored_with_histograms_and_drift_is_audited_once(tmp_path: Path) -> None:
@@ -442,7 +478,7 @@ def test_columns_stand_for_the_rules(tmp_path: Path) -> None:
     current = wandering(110, span_s=300, seed=1)
     watch, clock = monitor(tmp_path, wandering(600, span_s=3600, seed=0, start_s=START_S - 100_000), current)
     clock.at_s = START_S + 300
-    kinds = {one.column: one.kind for one in watch.check().columns if one.method == "psi"}
+    kinds = {one.column: one.kind for one in watch.check().columns if one.method not in {"unit_rule", "auc"}}
     assert kinds == {rule.column: rule.kind for rule in RULES.columns}
 
 

@@ -37,7 +37,7 @@ from trajops.contracts.audit import AuditPage
 from trajops.contracts.availability import AvailabilityOut
 from trajops.contracts.calibrations import CalibrationChangeIn, CalibrationChangeOut, CalibrationsOut, CalibrationState
 from trajops.contracts.deployments import CanaryIn, ChangeOut, DeploymentsOut, RollbackIn, RouteHistoryOut, StageIn, TransitionIn
-from trajops.contracts.drift import DriftOut
+from trajops.contracts.drift import DriftOut, DriftSettings, MuteIn, ReferenceIn
 from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut, PauseIn
 from trajops.contracts.keys import KeyIn, KeyMadeOut, KeyOut, KeysOut, RevokeKeyIn, RotateKeyIn
 from trajops.contracts.models import ModelsOut
@@ -244,9 +244,19 @@ class Routes(ABC):
         return get("/v1/agents", AgentsOut, scene_id=scene_id, limit=limit)
 
     @described
-    def drift(self) -> Call[DriftOut]:
-        """The newest drift check in full, and the verdicts before it."""
-        return get("/v1/drift", DriftOut)
+    def drift(self, scene: str | None = None) -> Call[DriftOut]:
+        """The newest drift check in full, and the verdicts before it; as one scene saw them, where it is named."""
+        return get("/v1/drift", DriftOut, scene=scene)
+
+    @described
+    def choose_reference(self, body: ReferenceIn) -> Call[DriftSettings]:
+        """Choose what traffic is compared with."""
+        return post("/v1/drift/reference", DriftSettings, body, Retry.ONCE)
+
+    @described
+    def mute_column(self, column: str, body: MuteIn) -> Call[DriftSettings]:
+        """Let a column raise no drift alarm for a while."""
+        return post(at("/v1/drift/mutes/{}", column), DriftSettings, body, Retry.ONCE)
 
     @described
     def drift_report(self, check_id: str) -> Call[str]:

@@ -7,7 +7,12 @@ from pydantic import AwareDatetime, Field
 from trajops.contracts.wire import Wire
 
 Verdict = Literal["insufficient_data", "stable", "warning", "drift"]
+QualityVerdict = Literal["insufficient_data", "ok", "warning", "bad"]
+QualityKind = Literal[
+    "missing", "impossible_speed", "impossible_acceleration", "frozen", "duplicates", "frame", "sampling_rate", "new_scene"
+]
 UNIT_RULE = "unit_rule"
+DOMAIN_COLUMN, DOMAIN_METHOD = "all_columns", "auc"
 _RATIO = "_ratio"
 _WORDS = {
     "speed_mps": "mean speed",
@@ -16,6 +21,8 @@ _WORDS = {
     "turn_rad": "turn",
     "heading_rad": "heading",
     "path_m": "path length",
+    "jitter_m": "jitter of positions",
+    DOMAIN_COLUMN: "all columns together",
     "dt_s": "time step",
     "predicted_speed_mps": "predicted speed",
     "predicted_spread_m": "predicted spread",
@@ -53,11 +60,21 @@ class DriftOpinion(Wire):
     is_drifted: bool
 
 
+class DriftScore(Wire):
+    """One of the scores that a column is judged by."""
+
+    method: str = Field(description="`psi`, `scale` (relative change of scale) or `auc` (the domain classifier).")
+    window_s: float
+    score: float
+    threshold: float
+    is_drifted: bool
+
+
 class DriftColumn(Wire):
-    """One column of the comparison."""
+    """One column of the comparison. Its score is the one of `scores` that has gone furthest towards its threshold."""
 
     column: str
-    kind: Literal["input", "prediction", "performance"]
+    kind: Literal["input", "prediction", "performance", "multivariate"]
     method: str
     score: float | None
     threshold: float | None
@@ -68,6 +85,32 @@ class DriftColumn(Wire):
     reference_share: list[float] = Field(default_factory=list)
     current_share: list[float] = Field(default_factory=list)
     opinions: list[DriftOpinion] = Field(default_factory=list, description="Other detectors on one row of each agent.")
+    scores: list[DriftScore] = Field(default_factory=list)
+    carriers: list[str] = Field(
+        default_factory=list, description="Columns and pairs of columns that tell both sides apart, strongest first."
+    )
+    muted_until: AwareDatetime | None = Field(None, description="Until then the column raises no alarm.")
+
+
+class DriftScene(Wire):
+    """The verdict on one scene."""
+
+    scene: str
+    agents: int
+    verdict: Verdict
+    sentence: str
+    columns: list[DriftColumn] = Field(description="Histograms are kept for columns that drifted.")
+
+
+class QualityFinding(Wire):
+    """What one rule on data quality says."""
+
+    kind: QualityKind
+    scene: str | None
+    verdict: QualityVerdict
+    value: float | None
+    limit: float | None
+    sentence: str
 
 
 class DriftCheckOut(Wire):
@@ -85,6 +128,8 @@ class DriftCheckOut(Wire):
     current_agents: int
     columns: list[DriftColumn]
     has_report: bool = Field(description="The full Evidently report can be opened.")
+    scenes: list[DriftScene] = Field(default_factory=list, description="Scenes with enough agents; those that drifted come first.")
+    quality: list[QualityFinding] = Field(default_factory=list, description="Data quality, worst first.")
 
 
 class DriftReportOut(Wire):
@@ -95,15 +140,76 @@ class DriftReportOut(Wire):
     verdict: Verdict
 
 
+class ReferenceChoice(Wire):
+    """What traffic is compared with."""
+
+    kind: Literal["backfill", "range", "training"] = Field(
+        "backfill", description="Recorded history as configs/drift.yaml says; a range of traffic; what the champion was trained on."
+    )
+    since: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+
+
+class DriftMute(Wire):
+    """A column that raises no alarm for a while."""
+
+    column: str = Field(min_length=1, max_length=64)
+    until: AwareDatetime
+
+
+class DriftSettings(Wire):
+    """What an operator has chosen for the drift check."""
+
+    reference: ReferenceChoice = Field(default_factory=ReferenceChoice)
+    mutes: list[DriftMute] = Field(default_factory=list)
+
+
 class DriftOut(Wire):
     """The newest check in full, and the verdicts before it."""
 
     latest: DriftCheckOut | None
     history: list[DriftCheckOut] = Field(description="Newest first, without columns' histograms.")
     last_report: DriftReportOut | None = Field(None, description="Newest check with a full report; it may be older than the history.")
+    settings: DriftSettings = Field(default_factory=DriftSettings, description="What an operator has chosen.")
 
 
-def without_histograms(check: DriftCheckOut) -> DriftCheckOut:
-    """The same check, small enough for a list."""
+class ReferenceIn(Wire):
+    """Choose the reference."""
+
+    reference: ReferenceChoice
+    reason: str = Field(min_length=1, max_length=500)
+
+
+class MuteIn(Wire):
+    """Mute a column, or let it speak again (`until` null)."""
+
+    until: AwareDatetime | None
+    reason: str = Field(min_length=1, max_length=500)
+
+
+def of_scene(check: DriftCheckOut, scene: str) -> DriftCheckOut:
+    """The check as one scene saw it: its verdict, columns, agents and findings. Too little data, if the scene was not judged."""
+    found = next((one for one in check.scenes if one.scene == scene), None)
+    quality = [one for one in check.quality if one.scene == scene]
+    if found is None:
+        said = f"Too few agents of the scene {scene} in this check."
+        return check.model_copy(
+            update={"verdict": "insufficient_data", "sentence": said, "columns": [], "current_agents": 0, "quality": quality}
+        )
+    update = {"verdict": found.verdict, "sentence": found.sentence, "columns": found.columns, "current_agents": found.agents}
+    return check.model_copy(update={**update, "quality": quality})
+
+
+def without_histograms(check: DriftCheckOut, scene: str | None = None) -> DriftCheckOut:
+    """The same check, small enough for a list: of scenes only the columns that drifted, and all of the one that is named."""
+    scenes = [
+        one.model_copy(update={"columns": [without_bins(column) for column in one.columns if column.is_drifted or one.scene == scene]})
+        for one in check.scenes
+    ]
+    return check.model_copy(update={"columns": [without_bins(column) for column in check.columns], "scenes": scenes})
+
+
+def without_bins(column: DriftColumn) -> DriftColumn:
+    """The same column without its histogram."""
     no_bins: dict[str, list[float]] = {"bins": [], "reference_share": [], "current_share": []}
-    return check.model_copy(update={"columns": [column.model_copy(update=no_bins) for column in check.columns]})
+    return column.model_copy(update=no_bins)

@@ -28,7 +28,7 @@ def read_availability(uow: UnitOfWork, objective: Availability, at: datetime, ho
     left = budget(store.summed(*whole_bounds(at, objective.window_s)), objective, store.first_minute(), at)
     last_at, failure = store.last_probe_at(), store.last_failure()
     verdict, sentence = _judged(objective, left, states, last_at, at)
-    bucket_min = max(1, -(-hours * 60 // BUCKETS))
+    bucket_min, series = _series(uow, at, hours)
     return AvailabilityOut(
         at=at,
         verdict=verdict,
@@ -48,7 +48,7 @@ def read_availability(uow: UnitOfWork, objective: Availability, at: datetime, ho
         last_failure=None if failure is None else failure[1],
         hours=hours,
         bucket_s=60 * bucket_min,
-        series=_series(uow, at, hours, bucket_min),
+        series=series,
     )
 
 
@@ -59,13 +59,15 @@ def burning(uow: UnitOfWork, objective: Availability, at: datetime) -> list[Alar
     return alarm_states(objective.alarms, burns)
 
 
-def _series(uow: UnitOfWork, at: datetime, hours: int, bucket_min: int) -> list[AvailabilityPoint]:
-    """Buckets that begin at whole multiples of their width, oldest first; none before the first probe."""
+def _series(uow: UnitOfWork, at: datetime, hours: int) -> tuple[int, list[AvailabilityPoint]]:
+    """Width of a bucket in minutes, and the buckets, which begin at its whole multiples, oldest first; none before the first probe."""
     begin, end = bounds(at, 3600 * hours)
     first = uow.probes.first_minute()
     if first is None:
-        return []
-    begin = max(begin, first) // bucket_min * bucket_min
+        return 1, []
+    begin = max(begin, first)
+    bucket_min = max(1, -(-(end - begin) // BUCKETS))
+    begin = begin // bucket_min * bucket_min
     found = uow.probes.buckets(begin, end, bucket_min)
     points = []
     for start in range(begin, end, bucket_min):
@@ -79,7 +81,7 @@ def _series(uow: UnitOfWork, at: datetime, hours: int, bucket_min: int) -> list[
                 slowest_ms=minutes.slowest_ms,
             )
         )
-    return points
+    return bucket_min, points
 
 
 def _judged(objective: Availability, left: Budget, states: list[AlarmState], last_at: datetime | None, at: datetime) -> tuple[Health, str]:
@@ -102,6 +104,6 @@ def _judged(objective: Availability, left: Budget, states: list[AlarmState], las
     if at - last_at > SILENT_AFTER:
         return "unknown", f"Nobody has probed for {(at - last_at).total_seconds() / 60:.0f} minutes; start the workers."
     return "ok", (
-        f"{100 * left.availability:.3f} % of the probed minutes were good; {100 * left.left:.0f} % of the error budget is left "
+        f"{100 * left.availability:.6g} % of the probed minutes were good; {100 * left.left:.0f} % of the error budget is left "
         f"({promised})."
     )

@@ -1,8 +1,8 @@
 """The drift check: read both windows, score, decide, and write verdict and audit entry in one transaction."""
 
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -10,43 +10,63 @@ from uuid import uuid4
 import numpy as np
 
 from trajops.clock import now
-from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, DriftOut, DriftReportOut, Verdict, column_words
-from trajops.drift import Rows, decile_edges, judge, missing_column, score_column, unit_column
-from trajops.drift_rules import ColumnRule, DriftRules
-from trajops.drift_thresholds import calibrate
-from trajops.errors import Unavailable
+from trajops.contracts.drift import (
+    DOMAIN_METHOD,
+    UNIT_RULE,
+    DriftCheckOut,
+    DriftColumn,
+    DriftMute,
+    DriftOut,
+    DriftReportOut,
+    DriftScene,
+    DriftSettings,
+    ReferenceChoice,
+    Verdict,
+    column_words,
+    of_scene,
+    without_bins,
+)
+from trajops.deployments.routing import ModelRef
+from trajops.drift import Earlier, Rows, described_column
+from trajops.drift_rules import DriftRules
+from trajops.drift_watch import Conclusion, Look, Watch, conclude
+from trajops.errors import InvalidInput, Unavailable
 from trajops.ports import Clock, DriftDetector, DriftSource
-from trajops.stores import UnitOfWorkFactory
+from trajops.stores import UnitOfWork, UnitOfWorkFactory
 from trajops.trajectories import FloatArray
 
 ACTOR = "worker:check_drift"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ALARMS: frozenset[Verdict] = frozenset({"warning", "drift"})
+LOOK_BACK = 64
+REFERENCE, MUTES = "drift:reference", "drift:mute:"
+# Parameters of a training run that say which traffic it was trained on.
+TRAINED_SINCE, TRAINED_UNTIL = "trained_since", "trained_until"
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
 class Reference:
-    """The reference window in memory, with what was computed from it.
+    """The reference window in memory, with what was learnt from it.
 
     Attributes:
         rows: its rows.
         since: when its first row was received.
         until: when its last row was received.
         loaded_at: when it was read.
+        choice: what an operator had chosen then.
+        watch: what was learnt from it.
         is_settled: two reads in a row found as many rows, so that it has stopped growing.
-        edges: bins by column and model version.
-        thresholds: by column, model version, number of agents and rows of an agent.
     """
 
     rows: Rows
     since: datetime
     until: datetime
     loaded_at: datetime
+    choice: ReferenceChoice
+    watch: Watch
     is_settled: bool = False
-    edges: dict[tuple[str, int | None], FloatArray] = field(default_factory=dict)
-    thresholds: dict[tuple[str, int | None, int, int], float] = field(default_factory=dict)
 
 
 class DriftMonitor:
@@ -85,29 +105,32 @@ class DriftMonitor:
             Unavailable: if lake or database do not answer; nothing is stored then.
         """
         at = now(self._clock)
-        since = at - timedelta(seconds=self._rules.current.window_s)
-        current = self._source.rows(since, at, self._rules.current.sources)
-        reference = self._reference(at)
+        rule = self._rules.current
+        since = at - timedelta(seconds=max(rule.window_s, rule.fast_window_s))
+        current = self._source.rows(since, at, rule.sources)
         with self._unit_of_work(read_only=True) as work:
-            history = work.drift_checks.history(8 * self._rules.confirm.of)
+            history = work.drift_checks.history(LOOK_BACK)
             last_report = work.drift_checks.last_report()
-        columns, verdict, sentence = self._decide(reference, current, self._earlier(history, at))
+            settings = work.drift_settings.get()
+        reference = self._reference(at, settings.reference)
         check = DriftCheckOut(
             check_id=uuid4().hex,
             at=at,
-            verdict=verdict,
-            sentence=sentence,
+            verdict="insufficient_data",
+            sentence=f"No reference of at least {self._rules.reference.min_agents} agents yet, so nothing can be compared.",
             reference_since=reference and reference.since,
             reference_until=reference and reference.until,
             current_since=since,
             current_until=at,
             reference_agents=reference.rows.agent_count if reference else 0,
             current_agents=current.agent_count,
-            columns=columns,
+            columns=[],
             has_report=False,
         )
+        if reference is not None:
+            check = self._judged(check, reference, current, history, settings)
         report = None
-        if reference is not None and verdict != "insufficient_data":
+        if reference is not None and check.verdict != "insufficient_data":
             wanted = self._reports_dir / f"{check.check_id}.html" if self._is_report_due(check, last_report, history) else None
             check, report = self._with_opinions(check, reference.rows, current, wanted)
         elif self._detector is not None:
@@ -115,92 +138,111 @@ class DriftMonitor:
         self._store(check, report, history)
         return check
 
-    def _decide(
-        self, reference: Reference | None, current: Rows, earlier: Sequence[Sequence[DriftColumn]]
-    ) -> tuple[list[DriftColumn], Verdict, str]:
-        wanted = self._rules.current.min_agents
-        if reference is None:
-            least = self._rules.reference.min_agents
-            return [], "insufficient_data", f"No reference of at least {least} agents yet, so nothing can be compared."
-        found = (unit_column(self._rules.units, column, reference.rows, current) for column in self._rules.units.columns)
-        units = [column for column in found if column is not None]
-        is_wrong_unit = any(column.is_drifted for column in units)
-        if current.agent_count < wanted and not is_wrong_unit:
-            minutes = f"{self._rules.current.window_s / 60:g} minutes"
-            return units, "insufficient_data", f"The last {minutes} hold {current.agent_count} agents; a verdict needs {wanted}."
-        columns = units + [self._column(rule, reference, current) for rule in self._rules.columns]
-        verdict, names = judge(columns, earlier, self._rules.confirm)
-        return columns, verdict, _sentence(verdict, [column for column in columns if column.column in names], columns, current)
+    def _judged(
+        self, check: DriftCheckOut, reference: Reference, current: Rows, history: Sequence[DriftCheckOut], settings: DriftSettings
+    ) -> DriftCheckOut:
+        """The check with all that is seen in the window, and the verdict on it."""
+        rule, watch = self._rules.current, reference.watch
+        rows = watch.scenes(current)
+        version = _answering_version(current, self._rules.confirm.spacing_s) if len(current) else 0
+        counted_since = check.at - timedelta(seconds=self._rules.quality.window_s)
+        counts = self._source.counts(counted_since, check.at, rule.sources) if len(current) else None
+        look = _muted(watch.look(rows, check.at.timestamp(), version, counts), settings.mutes, check.at)
+        earlier = self._earlier(history, check.at)
+        told = conclude(
+            look,
+            [Earlier(age_s, past.columns) for age_s, past in earlier],
+            {
+                name: [Earlier(age_s, scene.columns) for age_s, past in earlier for scene in past.scenes if scene.scene == name]
+                for name in look.scenes
+            },
+            self._rules,
+        )
+        units = [column for column in look.columns if column.method == UNIT_RULE]
+        is_wrong_unit = any(column.is_drifted and column.muted_until is None for column in units)
+        if current.agent_count < rule.min_agents and not is_wrong_unit and not look.at_once:
+            minutes = f"{rule.window_s / 60:g} minutes"
+            said = f"The last {minutes} hold {current.agent_count} agents; a verdict needs {rule.min_agents}."
+            return check.model_copy(update={"sentence": said, "columns": units, "quality": look.quality})
+        columns = self._with_histograms(look.columns, reference.watch.reference, rows, version)
+        return check.model_copy(
+            update={
+                "verdict": told.verdict,
+                "sentence": _sentence(told, look, rows),
+                "columns": columns,
+                "scenes": self._scenes(look, told, reference.watch.reference, rows, version),
+                "quality": look.quality,
+            }
+        )
 
-    def _column(self, rule: ColumnRule, reference: Reference, current: Rows) -> DriftColumn:
-        """Score one column. What a model says is compared within the version that answers now, so that a promotion is no drift."""
-        before, after, version = reference.rows, current, None
-        if rule.kind != "input" and len(current):
-            version = _answering_version(current, self._rules.confirm.spacing_s)
-            before, after = before.select(before.versions == version), after.select(after.versions == version)
-        before, after = before.select(before.present(rule.column)), after.select(after.present(rule.column))
-        agents = after.agent_count
-        # A share of a window goes to each version, and the newest rows have no truth yet.
-        least = self._rules.current.min_agents // (1 if rule.kind == "input" else 2)
-        if agents < least or before.agent_count < least:
-            return missing_column(rule)
-        if (rule.column, version) not in reference.edges:
-            reference.edges[rule.column, version] = decile_edges(before.values[rule.column])
-        edges = reference.edges[rule.column, version]
-        density = len(after) / agents
-        # Steps of a fifth, rounded to the careful side: fewer agents and rows score higher by chance.
-        size, dense = int(np.log(agents) / np.log(1.2)), int(np.log2(density))
-        key = (rule.column, version, size, dense)
-        if key not in reference.thresholds:
-            reference.thresholds[key] = calibrate(
-                before,
-                rule.column,
-                edges,
-                self._rules.calibration,
-                window_s=self._rules.current.window_s,
-                agents=max(2, round(1.2**size)),
-                rows_per_agent=2.0**dense,
-            )
-        return score_column(rule, before.values[rule.column], after.values[rule.column], edges, reference.thresholds[key])
+    def _with_histograms(self, columns: Sequence[DriftColumn], before: Rows, after: Rows, version: int) -> list[DriftColumn]:
+        """Columns that were scored, with means and histograms of both sides."""
+        rules = {rule.column: rule for rule in self._rules.columns}
+        sides = [self._values(rows, version) for rows in (before, after)]
+        result = []
+        for column in columns:
+            rule = rules.get(column.column)
+            if rule is None or not column.scores:
+                result.append(column)
+                continue
+            found = [side[column.column][np.isfinite(side[column.column])] for side in sides]
+            drawn = described_column(rule, column.scores, *found)
+            result.append(drawn.model_copy(update={"muted_until": column.muted_until}))
+        return result
 
-    def _reference(self, at: datetime) -> Reference | None:
-        """The recorded reference, or the oldest traffic where nothing was recorded; kept in memory once it has stopped growing."""
+    def _scenes(self, look: Look, told: Conclusion, before: Rows, after: Rows, version: int) -> list[DriftScene]:
+        """Verdicts by scene, the worst first; histograms of what drifted only, so that a check stays small."""
+        found = []
+        for name, columns in look.scenes.items():
+            verdict, names = told.scenes[name]
+            drawn = [column for column in columns if column.score is not None]
+            if names:
+                sides = before.of_scene(name), after.of_scene(name)
+                with_bins = {column.column: column for column in self._with_histograms(drawn, *sides, version)}
+                drawn = [with_bins[one.column] if one.is_drifted else without_bins(with_bins[one.column]) for one in drawn]
+            sentence = _said_of(verdict, [one for one in drawn if one.column in names], len(drawn), look.agents[name])
+            found.append(DriftScene(scene=name, agents=look.agents[name], verdict=verdict, sentence=sentence, columns=drawn))
+        order: tuple[Verdict, ...] = ("drift", "warning", "stable", "insufficient_data")
+        return sorted(found, key=lambda scene: (order.index(scene.verdict), -scene.agents))
+
+    def _reference(self, at: datetime, choice: ReferenceChoice) -> Reference | None:
+        """The chosen reference, or the oldest traffic where nothing was recorded; kept in memory once it has stopped growing."""
         rule, known = self._rules.reference, self._known
+        if known is not None and known.choice != choice:
+            self._known = known = None
         if known is not None and known.is_settled and at - known.loaded_at < timedelta(seconds=rule.refresh_s):
             return known
-        since, until = EPOCH, at
-        if known is not None and known.is_settled:  # what has settled is read again where it lies, not searched for in the whole lake
-            since, until = known.since, min(at, known.until + timedelta(seconds=rule.window_s))
-        rows = self._source.rows(since, until, rule.sources, rule.max_rows)
-        if rows.agent_count < rule.min_agents:
-            rows = self._oldest(at)
+        rows = self._chosen(at, choice, known)
         if rows.agent_count < rule.min_agents:
             self._known = None
             return None
         since, until = (EPOCH + timedelta(seconds=float(time_s)) for time_s in (rows.times_s.min(), rows.times_s.max()))
         is_same = known is not None and (len(known.rows), known.since, known.until) == (len(rows), since, until)
-        self._known = Reference(rows, since, until, at, is_settled=is_same)
-        if known is not None and is_same and _is_same_truth(known.rows, rows):
-            self._known.edges, self._known.thresholds = known.edges, known.thresholds
+        watch = known.watch if known is not None and is_same and _is_same_truth(known.rows, rows) else Watch.of(self._rules, rows)
+        self._known = Reference(rows, since, until, at, choice, watch, is_settled=is_same)
         return self._known
+
+    def _chosen(self, at: datetime, choice: ReferenceChoice, known: Reference | None) -> Rows:
+        rule, served = self._rules.reference, self._rules.current.sources
+        if choice.kind != "backfill":
+            since, until = choice.since or EPOCH, choice.until or at
+            return self._source.rows(since, min(at, until), (*served, *rule.sources), rule.max_rows, self._rules.current.window_s)
+        since, until = EPOCH, at
+        if known is not None and known.is_settled:  # what has settled is read again where it lies, not searched for in the whole lake
+            since, until = known.since, min(at, known.until + timedelta(seconds=rule.window_s))
+        rows = self._source.rows(since, until, rule.sources, rule.max_rows, self._rules.current.window_s)
+        return rows if rows.agent_count >= rule.min_agents else self._oldest(at)
 
     def _oldest(self, at: datetime) -> Rows:
         sources, rule = self._rules.current.sources, self._rules.reference
         oldest = self._source.oldest(sources) or at
         until = min(oldest + timedelta(seconds=rule.window_s), at - timedelta(seconds=self._rules.current.window_s))
-        return self._source.rows(min(oldest, until), until, sources, rule.max_rows)
+        return self._source.rows(min(oldest, until), until, sources, rule.max_rows, self._rules.current.window_s)
 
-    def _earlier(self, history: Sequence[DriftCheckOut], at: datetime) -> list[list[DriftColumn]]:
-        """Columns of the checks that may confirm this one: not on the same rows, and not from before a long pause."""
-        spacing = timedelta(seconds=self._rules.confirm.spacing_s)
+    def _earlier(self, history: Sequence[DriftCheckOut], at: datetime) -> list[tuple[float, DriftCheckOut]]:
+        """The checks that may confirm this one, with their age in seconds: not those from before a long pause."""
         oldest = at - timedelta(seconds=self._rules.confirm.of * self._rules.current.window_s)
-        kept: list[list[DriftColumn]] = []
-        last = at
-        for check in history:
-            if oldest <= check.at <= last - spacing:
-                kept.append(check.columns)
-                last = check.at
-        return kept
+        return [((at - check.at).total_seconds(), check) for check in history if oldest <= check.at < at]
 
     def _with_opinions(
         self, check: DriftCheckOut, reference: Rows, current: Rows, report: Path | None
@@ -261,11 +303,105 @@ class DriftMonitor:
                 file.unlink(missing_ok=True)
 
 
-def overview(unit_of_work: UnitOfWorkFactory, limit: int = 50) -> DriftOut:
-    """The newest check in full, and the verdicts before it, newest first."""
+def overview(unit_of_work: UnitOfWorkFactory, limit: int = 50, scene: str | None = None) -> DriftOut:
+    """The newest check in full, and the verdicts before it, newest first; of all traffic, or as one scene saw them."""
     with unit_of_work(read_only=True) as work:
         checks = work.drift_checks
-        return DriftOut(latest=checks.latest(), history=checks.history(limit), last_report=checks.last_report())
+        latest, history = checks.latest(), checks.history(limit, scene)
+        found = DriftOut(latest=latest, history=history, last_report=checks.last_report(), settings=work.drift_settings.get())
+    if scene is None:
+        return found
+    latest = latest and of_scene(latest, scene)
+    return found.model_copy(update={"latest": latest, "history": [of_scene(check, scene) for check in history]})
+
+
+def set_reference(
+    unit_of_work: UnitOfWorkFactory, choice: ReferenceChoice, *, model_name: str, actor: str, reason: str, at: datetime
+) -> DriftSettings:
+    """Choose what traffic is compared with, from the next check on.
+
+    Raises:
+        InvalidInput: if a range is missing, empty or in the future, or the champion's training does not say which traffic it had.
+    """
+    with unit_of_work() as work:
+        before = work.drift_settings.get()
+        if choice.kind == "training":
+            choice = _trained_on(work, model_name)
+        elif choice.kind == "range":
+            if choice.since is None or choice.until is None:
+                raise InvalidInput("a range needs `since` and `until`; for recorded history choose the kind `backfill`")
+            if not choice.since < choice.until <= at:
+                raise InvalidInput("`since` must lie before `until`, and `until` not in the future")
+        else:
+            choice = ReferenceChoice(kind="backfill")
+        after = before.model_copy(update={"reference": choice})
+        work.drift_settings.put(after)
+        _audit(work, at, actor, "drift.reference", REFERENCE, reason, before.reference, choice)
+    return after
+
+
+def mute(unit_of_work: UnitOfWorkFactory, column: str, until: datetime | None, *, actor: str, reason: str, at: datetime) -> DriftSettings:
+    """Let a column raise no alarm until a time, or speak again at once.
+
+    Raises:
+        InvalidInput: if the newest check has no such column, or the time has passed.
+    """
+    if until is not None and until <= at:
+        raise InvalidInput("`until` has passed; give a time in the future, or null to let the column speak again")
+    with unit_of_work() as work:
+        latest = work.drift_checks.latest()
+        known = sorted({one.column.removesuffix("_ratio") for one in latest.columns} if latest else ())
+        if until is not None and column not in known:
+            raise InvalidInput(f"no column {column!r} is compared; the newest check has {', '.join(known) or 'none'}")
+        before = work.drift_settings.get()
+        was = next((one for one in before.mutes if one.column == column), None)
+        mutes = [one for one in before.mutes if one.column != column and one.until > at]
+        is_now = None if until is None else DriftMute(column=column, until=until)
+        after = before.model_copy(update={"mutes": mutes if is_now is None else [*mutes, is_now]})
+        work.drift_settings.put(after)
+        _audit(work, at, actor, "drift.unmuted" if until is None else "drift.muted", f"{MUTES}{column}", reason, was, is_now)
+    return after
+
+
+def _trained_on(work: UnitOfWork, model_name: str) -> ReferenceChoice:
+    champion = work.routes.table().champion
+    if champion is None:
+        raise InvalidInput("there is no champion, so there is no training to go by; choose `backfill` or a range")
+    params = work.model_versions.get(ModelRef(model_name, champion.version)).params
+    try:
+        since, until = (datetime.fromisoformat(str(params[name])) for name in (TRAINED_SINCE, TRAINED_UNTIL))
+    except (KeyError, ValueError) as error:
+        said = f"version {champion.version} does not say which traffic it was trained on"
+        raise InvalidInput(f"{said}; log {TRAINED_SINCE} and {TRAINED_UNTIL} with its run, or choose `backfill` or a range") from error
+    return ReferenceChoice(kind="training", since=since.astimezone(UTC), until=until.astimezone(UTC))
+
+
+def _audit(
+    work: UnitOfWork,
+    at: datetime,
+    actor: str,
+    action: str,
+    subject: str,
+    reason: str,
+    before: ReferenceChoice | DriftMute | None,
+    after: ReferenceChoice | DriftMute | None,
+) -> None:
+    said = [{} if one is None else one.model_dump(mode="json", exclude_none=True) for one in (before, after)]
+    work.audit.append(at=at, actor=actor, action=action, subject=subject, reason=reason, before=said[0], after=said[1])
+
+
+def _muted(look: Look, mutes: Sequence[DriftMute], at: datetime) -> Look:
+    """The look with the columns marked that may not raise an alarm now."""
+    until = {one.column: one.until for one in mutes if one.until > at}
+    if not until:
+        return look
+
+    def marked(columns: Iterable[DriftColumn]) -> list[DriftColumn]:
+        named = [(column, column.column.removesuffix("_ratio")) for column in columns]
+        return [column.model_copy(update={"muted_until": until[name]}) if name in until else column for column, name in named]
+
+    scenes: Mapping[str, list[DriftColumn]] = {name: marked(columns) for name, columns in look.scenes.items()}
+    return Look(marked(look.columns), scenes, look.agents, look.quality)
 
 
 def _answering_version(rows: Rows, newest_s: float) -> int:
@@ -279,10 +415,25 @@ def _is_same_truth(known: Rows, rows: Rows) -> bool:
     return all(int(known.present(name).sum()) == int(rows.present(name).sum()) for name in rows.values)
 
 
-def _sentence(verdict: Verdict, named: Sequence[DriftColumn], columns: Sequence[DriftColumn], current: Rows) -> str:
-    compared = sum(column.score is not None for column in columns)
+def _sentence(told: Conclusion, look: Look, current: Rows) -> str:
+    """The verdict in words: what is wrong at once, then the traffic, then the scenes that say more than that."""
+    compared = sum(column.score is not None for column in look.columns)
+    said = [one.sentence for one in look.at_once]
+    verdict, names = told.traffic
+    if verdict != "stable" or told.verdict == "stable":
+        said.append(_said_of(verdict, [column for column in look.columns if column.column in names], compared, current.agent_count))
+    for scene, (its_verdict, its_names) in told.scenes.items():
+        if its_verdict == told.verdict != verdict and its_verdict in ALARMS:
+            columns = [column for column in look.scenes[scene] if column.column in its_names]
+            said.append(f"In {scene}: {_said_of(its_verdict, columns, compared, look.agents[scene])}")
+    if told.verdict == "insufficient_data":
+        return "No scene of the reference has enough agents now, so nothing can be compared."
+    return " ".join(said)
+
+
+def _said_of(verdict: Verdict, named: Sequence[DriftColumn], compared: int, agents: int) -> str:
     if verdict == "stable":
-        return f"{compared} columns of {current.agent_count} agents look like the reference."
+        return f"{compared} columns of {agents} agents look like the reference."
     said = "; ".join(_said(column) for column in named)
     if verdict == "warning":
         return f"One check is out of the ordinary, the next ones confirm or clear it: {said}."
@@ -295,8 +446,10 @@ def _said(column: DriftColumn) -> str:
     if column.method == UNIT_RULE:
         name = column_words(column.column.removesuffix("_ratio"))
         return f"{name} is {column.score:.2g} × the reference, which points to a unit or a clock"
-    return (
-        f"{column_words(column.column)} (PSI {column.score:.2f} over {column.threshold:.2f})"
-        if column.is_drifted
-        else f"{column_words(column.column)} (until just now)"
-    )
+    if not column.is_drifted:
+        return f"{column_words(column.column)} (until just now)"
+    if column.method == DOMAIN_METHOD:
+        return f"{column_words(column.column)} (AUC {column.score:.2f} over {column.threshold:.2f}, by {', '.join(column.carriers[:2])})"
+    if column.method == "scale":
+        return f"{column_words(column.column)} (changed by {column.score:.0%}, {column.threshold:.0%} is chance)"
+    return f"{column_words(column.column)} (PSI {column.score:.2f} over {column.threshold:.2f})"

@@ -30,6 +30,8 @@ class Prober:
 
     def __init__(self, url: str, read_key: Callable[[], str], rules: ProbeRules) -> None:
         self._url, self._read_key, self._rules = f"{url.rstrip('/')}/predict", read_key, rules
+        # Made once, because it loads certificates; it keeps no connection.
+        self._client = httpx.Client(timeout=rules.timeout_s, trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
     def ask(self) -> Probe:
         """Send one probe and judge the answer."""
@@ -38,7 +40,7 @@ class Prober:
         headers = {"Authorization": f"Bearer {self._read_key()}"}
         began_s = time.perf_counter()
         try:
-            answer = httpx.post(self._url, json=body, headers=headers, timeout=self._rules.timeout_s, trust_env=False)
+            answer = self._client.post(self._url, json=body, headers=headers)
         except httpx.HTTPError as error:
             return Probe("unreachable", None, f"{self._url} does not answer ({type(error).__name__})")
         latency_s = time.perf_counter() - began_s
@@ -51,10 +53,20 @@ class Prober:
             return Probe("slow", latency_s, f"the answer of {self._url} {took}")
         return Probe("good", latency_s, None)
 
+    def close(self) -> None:
+        """Give the client back."""
+        self._client.close()
+
 
 def probe(prober: Prober, unit_of_work: UnitOfWorkFactory, observe: Callable[[Probe, float], None], clock: Clock) -> Mapping[str, Any]:
-    """Probe once, count it in its minute and tell the metrics. A probe that is answered badly is no failure of the job."""
+    """Probe once, count it in its minute and tell the metrics. A probe that is answered badly is no failure of the job.
+
+    Before the first model is deployed nothing is promised, so nobody is asked.
+    """
     at = now(clock)
+    with unit_of_work(read_only=True) as uow:
+        if uow.routes.table().champion is None:
+            return {"outcome": None, "latency_ms": None, "sentence": "no model is deployed yet, so nothing is asked"}
     found = prober.ask()
     latency_ms = None if found.latency_s is None else 1000 * found.latency_s
     with unit_of_work() as uow:

@@ -17,17 +17,17 @@ class SqlDriftChecks:
 
     def add(self, check: DriftCheckOut, report_path: str | None = None) -> None:
         """Write one check, with the path of its full report where there is one."""
-        row = check.model_dump(exclude={"has_report", "columns"})
-        row["columns"] = check.model_dump(mode="json", include={"columns"})["columns"]
+        nested = {"columns", "scenes", "quality"}
+        row = check.model_dump(exclude={"has_report", *nested}) | check.model_dump(mode="json", include=nested)
         self._connection.execute(insert(drift_checks), {**row, "report_path": report_path})
 
     def latest(self) -> DriftCheckOut | None:
         """Newest check in full."""
         return next(iter(self._newest(1)), None)
 
-    def history(self, limit: int = 50) -> list[DriftCheckOut]:
-        """Newest first, with columns that carry no histogram."""
-        return [without_histograms(check) for check in self._newest(limit)]
+    def history(self, limit: int = 50, scene: str | None = None) -> list[DriftCheckOut]:
+        """Newest first, without histograms; of scenes only the columns that drifted, and all columns of the one that is named."""
+        return [without_histograms(check, scene) for check in self._newest(limit, scene, is_short=True)]
 
     def last_report(self) -> DriftReportOut | None:
         """Newest check with a full report."""
@@ -44,11 +44,17 @@ class SqlDriftChecks:
             raise NotFound(f"the drift check {check_id!r} has no report; open one that GET /v1/drift marks with has_report")
         return path
 
-    def _newest(self, limit: int) -> list[DriftCheckOut]:
+    def _newest(self, limit: int, scene: str | None = None, *, is_short: bool = False) -> list[DriftCheckOut]:
         found = select(drift_checks).order_by(drift_checks.c.at.desc(), drift_checks.c.check_id).limit(limit)
-        return [_check(dict(row)) for row in self._connection.execute(found).mappings()]
+        rows = [dict(row) for row in self._connection.execute(found).mappings()]
+        if is_short:  # before they are validated, which takes the time
+            for row in rows:
+                for one in row["scenes"] or ():
+                    one["columns"] = [column for column in one["columns"] if column["is_drifted"] or one["scene"] == scene]
+        return [_check(row) for row in rows]
 
 
 def _check(row: dict[str, Any]) -> DriftCheckOut:
     has_report = row.pop("report_path") is not None
-    return DriftCheckOut(**row, has_report=has_report)
+    scenes, quality = row.pop("scenes") or [], row.pop("quality") or []
+    return DriftCheckOut(**row, scenes=scenes, quality=quality, has_report=has_report)

@@ -1,0 +1,104 @@
+"""Rules on data quality: each finds its fault, and none finds one in the embedded match."""
+
+import numpy as np
+import pytest
+
+from benchmarks.drift_days import Change, make_pool
+from data.datasets import skillcorner
+from trajops.drift import Rows
+from trajops.drift_rules import QualityRule
+from trajops.quality import Counts, Usual, findings, gap_s
+from trajops.trajectories import Track
+
+RULE = QualityRule(window_s=300.0)
+
+
+def rows_of(half: str, change: Change | None = None, *, until_s: float = 1e9, scene: str = "pitch") -> Rows:
+    """Rows of one half, in its own time."""
+    found = [track for track in skillcorner.load()[half].tracks if len(track) >= 8 and track.times_s[0] < until_s]
+    # From a corner of the pitch, as most frames are; around its centre it looks much the same from everywhere.
+    tracks = [Track(track.agent_id, track.times_s, track.positions_m + np.array([52.5, 34.0])) for track in found]
+    pool = make_pool(tracks, change or Change(), 1.0, 0.0, 0)
+    agents = np.repeat(np.arange(len(pool.starts) - 1), np.diff(pool.starts))
+    # The time of a group is that of its slot of eight seconds.
+    origin_s = min(track.times_s[0] for track in tracks)
+    slots = np.concatenate(
+        [[np.floor((t.times_s[0] - origin_s) / 8.0)] * int(n) for t, n in zip(tracks, np.diff(pool.starts), strict=True)]
+    )
+    times_s = 1e9 + slots.ravel() * 8.0 + pool.entries_s
+    values = {name: np.asarray(column, dtype=float) for name, column in pool.values.items()}
+    return Rows(times_s, agents, np.ones(len(agents), dtype=int), values, np.zeros(len(agents), dtype=int), (scene,))
+
+
+@pytest.fixture(scope="module")
+def usual() -> Usual:
+    return Usual.of(rows_of("first_half"), RULE, ["pitch"])
+
+
+def verdicts(rows: Rows, usual: Usual, counts: Counts | None = None) -> dict[str, str]:
+    return {one.kind: one.verdict for one in findings(rows, counts, usual, RULE, new_min_agents=20) if one.verdict != "ok"}
+
+
+def test_nothing_is_wrong_with_the_second_half(usual: Usual) -> None:
+    assert verdicts(rows_of("second_half", until_s=900), usual, Counts(1000, 0, 1000, 0)) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected", "word"),
+    [
+        pytest.param(Change(gain=3.28084), {"impossible_speed": "bad"}, "faster than 15 m/s", id="feet"),
+        pytest.param(Change(gain=-1.0), {"frame": "bad"}, "half a turn", id="turned"),
+        pytest.param(Change(dt_s=0.2), {"sampling_rate": "bad"}, "every 0.2 s", id="sampling-rate"),
+    ],
+)
+def test_a_changed_frame_or_clock(usual: Usual, change: Change, expected: dict[str, str], word: str) -> None:
+    found = findings(rows_of("second_half", change, until_s=900), None, usual, RULE, new_min_agents=20)
+    bad = {one.kind: one.verdict for one in found if one.verdict == "bad"}
+    assert expected.items() <= bad.items()
+    assert any(word in one.sentence for one in found)
+
+
+def edited(usual_rows: Rows, **columns: float) -> Rows:
+    """One agent in five has other values."""
+    is_one = usual_rows.agents % 5 == 0
+    values = {**usual_rows.values, **{name: np.where(is_one, value, usual_rows.values[name]) for name, value in columns.items()}}
+    return Rows(usual_rows.times_s, usual_rows.agents, usual_rows.versions, values, usual_rows.scenes, usual_rows.scene_names)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        pytest.param({"path_m": 0.0}, {"frozen": "warning"}, id="frozen"),
+        pytest.param({"max_speed_mps": 40.0}, {"impossible_speed": "bad"}, id="teleporting"),
+        pytest.param({"max_acceleration_mps2": 400.0}, {"impossible_acceleration": "bad"}, id="kicked"),
+    ],
+)
+def test_impossible_agents(usual: Usual, columns: dict[str, float], expected: dict[str, str]) -> None:
+    assert verdicts(edited(rows_of("second_half", until_s=900), **columns), usual) == expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        pytest.param(Counts(1000, 30, 1000, 0), {"missing": "warning"}, id="three-per-cent-are-missing"),
+        pytest.param(Counts(1000, 100, 1000, 0), {"missing": "bad"}, id="a-tenth-is"),
+        pytest.param(Counts(1000, 0, 1000, 60), {"duplicates": "warning"}, id="repeated"),
+    ],
+)
+def test_what_the_lake_counts(usual: Usual, counts: Counts, expected: dict[str, str]) -> None:
+    assert verdicts(rows_of("second_half", until_s=900), usual, counts) == expected
+
+
+def test_a_new_scene_needs_agents(usual: Usual) -> None:
+    elsewhere = rows_of("second_half", until_s=900, scene="elsewhere")
+    assert verdicts(elsewhere, usual) == {"new_scene": "bad"}
+    few = elsewhere.select(elsewhere.agents < 19)
+    assert [one.kind for one in findings(few, None, usual, RULE, new_min_agents=20)] == ["missing"]
+    assert findings(few, None, usual, RULE, new_min_agents=20)[0].verdict == "insufficient_data"
+
+
+def test_the_gap_is_that_of_the_agents() -> None:
+    times_s = np.array([0.0, 0.1, 0.4, 0.5, 0.8, 0.9])
+    rows = Rows(times_s, np.array([1, 2, 1, 2, 1, 2]), np.ones(6, dtype=int), {})
+    assert gap_s(rows) == pytest.approx(0.4)
+    assert gap_s(rows.select(slice(2))) == 0.0

@@ -1,0 +1,154 @@
+"""One look at the traffic: all scores and findings of a check, for all traffic and scene by scene, and what they amount to."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from trajops.contracts.drift import DriftColumn, QualityFinding, Verdict
+from trajops.drift import Earlier, Rows, UnitBounds, described_column, judge, unit_bounds, unit_column
+from trajops.drift_assessment import Assessment
+from trajops.drift_blocks import Binned
+from trajops.drift_rules import DriftRules
+from trajops.quality import AT_ONCE, Counts, Usual, findings
+
+OTHERS = "(other scenes)"
+ONE = "(all scenes)"
+_NOTHING = np.empty(0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What a check sees, before earlier checks are asked.
+
+    Attributes:
+        columns: of all traffic; without histograms.
+        scenes: columns by scene, of scenes with enough agents.
+        agents: number of agents by scene.
+        quality: findings, worst first.
+    """
+
+    columns: list[DriftColumn]
+    scenes: Mapping[str, list[DriftColumn]]
+    agents: Mapping[str, int]
+    quality: list[QualityFinding]
+
+    @property
+    def at_once(self) -> list[QualityFinding]:
+        """Findings that are drift without a confirmation."""
+        return [one for one in self.quality if one.verdict == "bad" and one.kind in AT_ONCE]
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """Everything that is learnt from one reference: once, and for every model version that answers.
+
+    Attributes:
+        rules: what is compared.
+        reference: its rows, with scenes as they are judged.
+        usual: what rules on quality take from it.
+        grouped: the scene that each scene of the reference is judged in.
+    """
+
+    rules: DriftRules
+    reference: Rows
+    usual: Usual
+    grouped: Mapping[str, str]
+    _units: dict[str, UnitBounds | None] = field(default_factory=dict)
+    _by_version: dict[int, Assessment] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rules: DriftRules, reference: Rows) -> "Watch":
+        """Learn from a reference; its busiest scenes are judged one by one, the rest as one more."""
+        names = reference.scene_names
+        if not rules.scenes.is_split:
+            grouped = dict.fromkeys(names, ONE)
+        else:
+            agents = [len(np.unique(reference.agents[reference.scenes == code])) for code in range(len(names))]
+            busiest = {names[code] for code in np.argsort(agents)[::-1][: rules.scenes.most].tolist()}
+            grouped = {name: name if name in busiest else OTHERS for name in names}
+        rows = reference.regrouped(grouped)
+        usual = Usual.of(rows, rules.quality, [name for name in rows.scene_names if name != OTHERS])
+        return cls(rules, rows, usual, grouped)
+
+    def scenes(self, rows: Rows) -> Rows:
+        """Rows of traffic with scenes as they are judged; a scene that the reference does not know keeps its name."""
+        if not self.rules.scenes.is_split:
+            return rows.regrouped(dict.fromkeys(rows.scene_names, ONE))
+        return rows.regrouped(self.grouped)
+
+    def assessment(self, version: int) -> Assessment:
+        """Scores as one model version answers; remembered for the last two versions."""
+        if version not in self._by_version:
+            if len(self._by_version) > 1:
+                del self._by_version[next(iter(self._by_version))]
+            self._by_version[version] = Assessment.of(self.rules, self.reference, version)
+        return self._by_version[version]
+
+    def look(self, current: Rows, at_s: float, version: int, counts: Counts | None = None, binned: Binned | None = None) -> Look:
+        """Score the window that ends now.
+
+        Args:
+            current: its rows, from `scenes`.
+            at_s: now, seconds.
+            version: the model version that answers.
+            counts: of the lake, for the rules on quality.
+            binned: the rows in the bins of the assessment, where the caller has them.
+        """
+        rules, assessment = self.rules, self.assessment(version)
+        binned = assessment.binned(current) if binned is None else binned
+        quality = findings(
+            current, counts, self.usual, rules.quality, new_min_agents=rules.scenes.new_min_agents, is_split=rules.scenes.is_split
+        )
+        scores = assessment.scores(binned, at_s)
+        columns = [unit for name in rules.units.columns if (unit := self._unit(name, current)) is not None]
+        columns += [described_column(rule, scores.get(None, {}).get(rule.column, []), _NOTHING, _NOTHING) for rule in rules.columns]
+        domain = assessment.domain_column(binned, at_s)
+        columns += [domain] if domain is not None else []
+        scenes = {
+            name: [described_column(rule, found.get(rule.column, []), _NOTHING, _NOTHING) for rule in rules.columns]
+            for name, found in scores.items()
+            if name is not None
+        }
+        agents = {name: len(np.unique(current.agents[current.scenes == code])) for code, name in enumerate(current.scene_names)}
+        return Look(columns, scenes, agents, quality)
+
+    def _unit(self, column: str, current: Rows) -> DriftColumn | None:
+        if column not in self._units:
+            self._units[column] = unit_bounds(self.rules.units, column, self.reference)
+        bounds = self._units[column]
+        return None if bounds is None else unit_column(self.rules.units, column, bounds, current)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conclusion:
+    """What a look and the checks before it amount to.
+
+    Attributes:
+        verdict: of all: the worst of what follows.
+        traffic: of all traffic together, with the columns it rests on.
+        scenes: by scene.
+    """
+
+    verdict: Verdict
+    traffic: tuple[Verdict, list[str]]
+    scenes: Mapping[str, tuple[Verdict, list[str]]]
+
+
+def conclude(look: Look, earlier: Sequence[Earlier], earlier_scenes: Mapping[str, Sequence[Earlier]], rules: DriftRules) -> Conclusion:
+    """Ask the checks before this one for confirmation.
+
+    Args:
+        look: at the traffic.
+        earlier: checks before it, newest first.
+        earlier_scenes: the same by scene.
+        rules: m of n.
+    """
+    traffic = judge(look.columns, earlier, rules.confirm)
+    scenes = {name: judge(columns, earlier_scenes.get(name, ()), rules.confirm) for name, columns in look.scenes.items()}
+    if look.at_once:
+        return Conclusion("drift", traffic, scenes)
+    compared = [column for column in look.columns if column.score is not None]
+    verdicts: set[Verdict] = {traffic[0], *(verdict for verdict, _ in scenes.values())} if compared else {"insufficient_data"}
+    order: tuple[Verdict, ...] = ("drift", "warning", "stable", "insufficient_data")
+    return Conclusion(min(verdicts, key=order.index), traffic, scenes)

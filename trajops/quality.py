@@ -1,0 +1,268 @@
+"""Data quality: what no distribution has to be compared for, or what a comparison of distributions would not name.
+
+Each rule looks at the newest minute and gives one finding. Three of them are drift at once, because what they find makes every later
+prediction wrong and nobody has to wait for a second opinion: a scene that the reference does not know, another time between an agent's
+positions, and positions in another frame. The frame is told by likelihood: where the reference saw agents of a scene, and which way they
+went, is a histogram; positions that it explains far better after swapping their axes, mirroring or turning them were sent in that frame.
+Another unit is told by speeds (`trajops.drift.unit_column`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from trajops.contracts.drift import QualityFinding, QualityKind, QualityVerdict
+from trajops.drift import IntArray, Rows
+from trajops.drift_rules import QualityRule
+from trajops.trajectories import BoolArray, FloatArray
+
+AT_ONCE: frozenset[QualityKind] = frozenset({"new_scene", "sampling_rate", "frame"})
+WORST_FIRST: tuple[QualityVerdict, ...] = ("bad", "warning", "insufficient_data", "ok")
+CELLS, DIRECTIONS = 12, 8
+# A reference in which nothing stands still has this share of frozen tracks at most, times `FROZEN_FACTOR`.
+FROZEN_FACTOR = 3.0
+MINUTES = 300
+
+Frame = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
+# How to undo what may have been done to positions and headings. Units are told by speeds: shrinking makes anything fit the busiest cell.
+FRAMES: Mapping[str, Frame] = {
+    "with swapped axes": lambda x, y, heading: (y, x, np.pi / 2 - heading),
+    "with x mirrored": lambda x, y, heading: (-x, y, np.pi - heading),
+    "with y mirrored": lambda x, y, heading: (x, -y, -heading),
+    "turned by half a turn": lambda x, y, heading: (-x, -y, heading + np.pi),
+    "turned a quarter to the left": lambda x, y, heading: (y, -x, heading - np.pi / 2),
+    "turned a quarter to the right": lambda x, y, heading: (-y, x, heading + np.pi / 2),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What the lake counts in a minute of its tables.
+
+    Attributes:
+        predictions: rows of predictions.
+        unusable: of those, with a history or a forecast that nothing can be computed from.
+        positions: observations and predictions with a time of their own.
+        repeated: of those, a further one of the same agent at the same time.
+    """
+
+    predictions: int = 0
+    unusable: int = 0
+    positions: int = 0
+    repeated: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where a scene's agents were and which way they went.
+
+    Attributes:
+        x_m: edges of the cells, metres.
+        y_m: likewise.
+        log_cell: (CELLS + 2, CELLS + 2) log share of each cell, the outer ones unbounded.
+        log_direction: (DIRECTIONS,) log share of each heading.
+        gain: a better fit than this of another frame is a finding, nats an agent.
+    """
+
+    x_m: FloatArray
+    y_m: FloatArray
+    log_cell: FloatArray
+    log_direction: FloatArray
+    gain: float
+
+    @classmethod
+    def of(cls, rows: Rows, rule: QualityRule) -> "Place":
+        """Histograms of a scene's reference, and how well other frames fit its own minutes."""
+        x, y, heading = (rows.values[name] for name in ("x_m", "y_m", "heading_rad"))
+        x_m, y_m = _edges(x), _edges(y)
+        cells = np.searchsorted(x_m, x) * (CELLS + 2) + np.searchsorted(y_m, y)
+        counts = np.bincount(cells, minlength=(CELLS + 2) ** 2).reshape(CELLS + 2, CELLS + 2) + 0.5
+        turns = np.bincount(_direction(heading), minlength=DIRECTIONS) + 0.5
+        place = cls(x_m, y_m, np.log(counts / counts.sum()), np.log(turns / turns.sum()), rule.frame_gain)
+        gains = [rule.frame_gain]
+        slots = np.floor(rows.times_s / rule.window_s).astype(np.int64)
+        minutes = np.unique(slots)
+        for minute in minutes[:: -(-len(minutes) // MINUTES)].tolist():
+            part = rows.select(slots == minute)
+            if part.agent_count >= rule.min_agents:
+                gains.append(1.5 * place.better(part)[1])
+        return cls(x_m, y_m, place.log_cell, place.log_direction, max(gains))
+
+    def better(self, rows: Rows) -> tuple[str, float]:
+        """The frame that explains rows best, and by how much better than their own, nats an agent."""
+        x, y, heading = (rows.values[name] for name in ("x_m", "y_m", "heading_rad"))
+        _, agent, count = np.unique(rows.agents, return_inverse=True, return_counts=True)
+        weights = 1 / (len(count) * count[agent])
+        own = float(weights @ self._fit(x, y, heading))
+        found = {name: float(weights @ self._fit(*undo(x, y, heading))) - own for name, undo in FRAMES.items()}
+        best = max(found, key=lambda name: found[name])
+        return best, found[best]
+
+    def _fit(self, x: FloatArray, y: FloatArray, heading: FloatArray) -> FloatArray:
+        fit: FloatArray = (
+            self.log_cell[np.searchsorted(self.x_m, x), np.searchsorted(self.y_m, y)] + self.log_direction[_direction(heading)]
+        )
+        return fit
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Usual:
+    """What the rules on quality take from a reference.
+
+    Attributes:
+        places: by scene.
+        scenes: names of all its scenes.
+        frozen_share: of its agents.
+        gap_s: usual time between an agent's positions, seconds; 0 if unknown.
+    """
+
+    places: Mapping[str, Place]
+    scenes: frozenset[str]
+    frozen_share: float
+    gap_s: float
+
+    @classmethod
+    def of(cls, reference: Rows, rule: QualityRule, scenes: Sequence[str]) -> "Usual":
+        """Learn from a reference.
+
+        Args:
+            reference: its rows.
+            rule: limits.
+            scenes: those whose frame is watched.
+        """
+        places = {}
+        if all(name in reference.values for name in ("x_m", "y_m", "heading_rad")):
+            for name in scenes:
+                rows = reference.of_scene(name)
+                if rows.agent_count >= 3 * rule.min_agents:
+                    places[name] = Place.of(rows, rule)
+        return cls(places, frozenset(reference.scene_names), _share(reference, _is_frozen(reference)), gap_s(reference))
+
+
+def findings(
+    rows: Rows, counts: Counts | None, usual: Usual, rule: QualityRule, *, new_min_agents: int, is_split: bool = True
+) -> list[QualityFinding]:
+    """What is wrong with the newest rows, worst first.
+
+    Args:
+        rows: the window that is judged; most rules look at its newest `rule.window_s` only.
+        counts: of the lake; None leaves out what takes them.
+        usual: of the reference.
+        rule: limits.
+        new_min_agents: so many agents of an unknown scene are a finding.
+        is_split: whether scenes are told apart.
+    """
+    newest = rows.select(rows.times_s > rows.times_s.max(initial=-np.inf) - rule.window_s)
+    found: list[QualityFinding] = []
+    if is_split:
+        found += _new_scenes(rows, usual, new_min_agents)
+    if newest.agent_count < rule.min_agents:
+        said = f"The last {rule.window_s:g} s hold {newest.agent_count} agents; the rules on quality need {rule.min_agents}."
+        return [*found, _finding("missing", "insufficient_data", None, None, said)]
+    for kind, column, limit, unit, word in (
+        ("impossible_speed", "max_speed_mps", rule.max_speed_mps, "m/s", "faster"),
+        ("impossible_acceleration", "max_acceleration_mps2", rule.max_acceleration_mps2, "m/s²", "harder"),
+    ):
+        if column in newest.values:
+            share = _share(newest, newest.values[column] > limit)
+            said = f"{share:.1%} of the agents moved {word} than {limit:g} {unit}."
+            found.append(_beyond(kind, share, rule.impossible_share, rule, said))  # type: ignore[arg-type]
+    frozen = _share(newest, _is_frozen(newest))
+    limit = max(rule.frozen_share, FROZEN_FACTOR * usual.frozen_share)
+    found.append(_beyond("frozen", frozen, limit, rule, f"{frozen:.1%} of the agents did not move at all, to the last digit."))
+    if counts is not None and counts.predictions:
+        share = counts.unusable / counts.predictions
+        found.append(
+            _beyond("missing", share, rule.missing_share, rule, f"{share:.1%} of the predictions cannot be compared: parts are missing.")
+        )
+    if counts is not None and counts.positions:
+        share = counts.repeated / counts.positions
+        said = f"{share:.1%} of the positions repeat the time of another one of the same agent."
+        found.append(_beyond("duplicates", share, rule.duplicate_share, rule, said))
+    found += _sampling_rate(newest, usual, rule) + _frames(newest, usual, rule)
+    return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
+
+
+def gap_s(rows: Rows) -> float:
+    """Median over agents of the median time between their positions, seconds; 0 with fewer than two rows an agent."""
+    times_s = rows.values.get("observed_at_s", rows.times_s)
+    order = np.lexsort((times_s, rows.agents))
+    gaps_s, is_same = np.diff(times_s[order]), np.diff(rows.agents[order]) == 0
+    gaps_s, agents = gaps_s[is_same], rows.agents[order][1:][is_same]
+    if not len(gaps_s):
+        return 0.0
+    order = np.lexsort((gaps_s, agents))
+    _, first, count = np.unique(agents[order], return_index=True, return_counts=True)
+    return float(np.median(gaps_s[order][first + count // 2]))
+
+
+def _new_scenes(rows: Rows, usual: Usual, least: int) -> list[QualityFinding]:
+    found = []
+    for code in np.unique(rows.scenes).tolist():
+        name = rows.scene_names[code]
+        if name in usual.scenes:
+            continue
+        agents = len(np.unique(rows.agents[rows.scenes == code]))
+        if agents >= least:
+            said = f"{agents} agents are in the scene {name}, which the reference does not know."
+            found.append(_finding("new_scene", "bad", float(agents), float(least), said, name))
+    return found
+
+
+def _sampling_rate(rows: Rows, usual: Usual, rule: QualityRule) -> list[QualityFinding]:
+    gap = gap_s(rows)
+    if not gap or not usual.gap_s:
+        return []
+    ratio = gap / usual.gap_s
+    is_bad = not 1 / rule.rate_ratio < ratio < rule.rate_ratio
+    said = f"An agent is predicted every {gap:.3g} s; the reference has {usual.gap_s:.3g} s."
+    return [_finding("sampling_rate", "bad" if is_bad else "ok", ratio, rule.rate_ratio if ratio >= 1 else 1 / rule.rate_ratio, said)]
+
+
+def _frames(rows: Rows, usual: Usual, rule: QualityRule) -> list[QualityFinding]:
+    found = []
+    for name, place in usual.places.items():
+        part = rows.of_scene(name)
+        if "x_m" in part.values and part.agent_count >= rule.min_agents:
+            frame, gain = place.better(part)
+            is_bad = gain > place.gain
+            said = (
+                f"Positions in {name} look as if they were sent {frame}." if is_bad else f"Positions in {name} are where they usually are."
+            )
+            found.append(_finding("frame", "bad" if is_bad else "ok", gain, place.gain, said, name))
+    return found
+
+
+def _beyond(kind: QualityKind, share: float, limit: float, rule: QualityRule, sentence: str) -> QualityFinding:
+    verdict: QualityVerdict = "bad" if share > min(1.0, rule.bad_factor * limit) else "warning" if share > limit else "ok"
+    return _finding(kind, verdict, share, limit, sentence)
+
+
+def _finding(
+    kind: QualityKind, verdict: QualityVerdict, value: float | None, limit: float | None, sentence: str, scene: str | None = None
+) -> QualityFinding:
+    return QualityFinding(kind=kind, scene=scene, verdict=verdict, value=value, limit=limit, sentence=sentence)
+
+
+def _is_frozen(rows: Rows) -> BoolArray:
+    is_frozen: BoolArray = rows.values["path_m"] == 0 if "path_m" in rows.values else np.zeros(len(rows), dtype=bool)
+    return is_frozen
+
+
+def _share(rows: Rows, mask: BoolArray) -> float:
+    """Share of agents that a mask holds for in most of their rows."""
+    _, agent, count = np.unique(rows.agents, return_inverse=True, return_counts=True)
+    return float(np.mean(np.bincount(agent, mask, minlength=len(count)) > count / 2)) if len(rows) else 0.0
+
+
+def _edges(values: FloatArray) -> FloatArray:
+    """(CELLS + 1,) edges over the middle 98 %."""
+    low, high = np.quantile(values, [0.01, 0.99])
+    return np.linspace(float(low) - 1e-6, float(high) + 1e-6, CELLS + 1)
+
+
+def _direction(heading: FloatArray) -> IntArray:
+    """(N,) which of `DIRECTIONS` sectors each heading lies in."""
+    sector: IntArray = np.floor((heading % (2 * np.pi)) / (2 * np.pi) * DIRECTIONS).astype(np.int64) % DIRECTIONS
+    return sector

@@ -29,9 +29,8 @@ DRIFT |= {"resolve_when": "< 1", "resolve_after_s": 0}
 def configure(folder: Path, receivers: list[dict[str, Any]], **alerts: Any) -> Path:
     """Write the configuration of such workers: drift is critical, and every receiver is told; the folder."""
     configs = folder / "configs"
-    configs.mkdir(parents=True, exist_ok=True)
+    shutil.copytree(ROOT / "configs", configs)
     jobs = {"evaluate_alerts": {**JOB, "every_s": 2}, "deliver_alerts": {**JOB, "every_s": 2}}
-    shutil.copy(ROOT / "configs/objectives.yaml", configs)
     (configs / "schedules.yaml").write_text(yaml.safe_dump({"jobs": jobs}))
     rules: dict[str, Any] = {"rules": [DRIFT], "receivers": receivers, "routes": [{"receivers": [one["name"] for one in receivers]}]}
     (configs / "alerts.yaml").write_text(yaml.safe_dump({**rules, **alerts}))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from tests.conftest import free_port
 from trajops.contracts.drift import DriftCheckOut, Verdict
 
 ROOT = Path(__file__).parents[1]
-JOB = {"description": "what the test needs", "lease_s": 2}
+JOB = {"description": "what the test needs", "lease_s": 5}
 DRIFT = {"name": "drift", "title": "Traffic has drifted", "signal": "drift_verdict", "when": ">= 2", "severity": "critical"}
 DRIFT |= {"resolve_when": "< 1", "resolve_after_s": 0}
 
@@ -28,8 +29,8 @@ DRIFT |= {"resolve_when": "< 1", "resolve_after_s": 0}
 def configure(folder: Path, receivers: list[dict[str, Any]], **alerts: Any) -> Path:
     """Write the configuration of such workers: drift is critical, and every receiver is told; the folder."""
     configs = folder / "configs"
-    configs.mkdir(parents=True, exist_ok=True)
-    jobs = {"evaluate_alerts": {**JOB, "every_s": 2}, "deliver_alerts": {**JOB, "every_s": 5}}
+    shutil.copytree(ROOT / "configs", configs)
+    jobs = {"evaluate_alerts": {**JOB, "every_s": 2}, "deliver_alerts": {**JOB, "every_s": 2}}
     (configs / "schedules.yaml").write_text(yaml.safe_dump({"jobs": jobs}))
     rules: dict[str, Any] = {"rules": [DRIFT], "receivers": receivers, "routes": [{"receivers": [one["name"] for one in receivers]}]}
     (configs / "alerts.yaml").write_text(yaml.safe_dump({**rules, **alerts}))

@@ -1,5 +1,6 @@
 """The alert routes: what is shown, who may change what, races and repetitions, silences, dead letters, tests of receivers."""
 
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -40,13 +41,14 @@ RULES = {
     "routes": [{"match": ['team="x"'], "receivers": ["chat"]}],
     "grouping": {"wait_s": 0, "interval_s": 0},
 }
+ROOT = Path(__file__).parents[2]
 READS = ["", "/rules", "/receivers", "/silences", "/notifications"]
 
 
 @pytest.fixture
 def api(tmp_path: Path) -> Iterator[Api]:
     folder = tmp_path / "configs"
-    folder.mkdir()
+    shutil.copytree(ROOT / "configs", folder)
     (folder / "alerts.yaml").write_text(yaml.safe_dump(RULES))
     with running_api(tmp_path / "var", configs_dir=folder) as api:
         yield api

@@ -396,8 +396,8 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
     ],
 )
 def test_a_mistake_in_a_configuration_stops_the_worker_with_its_line(tmp_path: Path, file: str, edit: Callable[[str], str]) -> None:
-    for name in ("schedules.yaml", "drift.yaml", "alerts.yaml"):
-        text = (CONFIGS / name).read_text()
-        (tmp_path / name).write_text(edit(text) if name == file else text)
+    for path in CONFIGS.glob("*.yaml"):
+        text = path.read_text()
+        (tmp_path / path.name).write_text(edit(text) if path.name == file else text)
     with pytest.raises(InvalidInput, match=rf"{file}:\d+: "):
         Parts(Settings(var_dir=tmp_path / "var", configs_dir=tmp_path))

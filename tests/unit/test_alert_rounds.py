@@ -79,7 +79,8 @@ def test_an_alert_its_audit_entry_and_its_notifications_are_one_transaction(data
     for one in notifications:
         assert (one.severity, one.title, one.group) == (Severity.CRITICAL, "Critical: A job is late", {"rule": "late"})
         assert AlertOut.model_validate(one.content[0]).summary == "The job prune is late."
-    assert (entry.action, entry.subject, entry.actor, entry.reason) == ("alert.fired", alert.subject, "rules", "The job prune is late.")
+    assert (entry.action, entry.subject, entry.actor) == ("alert.fired", alert.subject, "worker:evaluate_alerts")
+    assert entry.reason == "The job prune is late."
     with database.unit_of_work() as uow:
         assert uow.jobs.take_request("deliver_alerts")
 
@@ -162,3 +163,11 @@ def test_one_who_acknowledged_at_the_same_time_is_not_overruled(database: Watche
 def test_without_a_job_that_delivers_notifications_wait(clock: SetClock) -> None:
     database = Watched()
     assert look(database, clock, 1)["notifications"] == 2
+
+
+def test_a_delivery_that_is_paused_is_not_asked_for(database: Watched, clock: SetClock) -> None:
+    with database.unit_of_work() as uow:
+        uow.jobs.pause("deliver_alerts", at=now(clock), by="ada", reason="the mail server moves house")
+    assert look(database, clock, 1)["notifications"] == 2
+    with database.unit_of_work() as uow:
+        assert not uow.jobs.take_request("deliver_alerts")

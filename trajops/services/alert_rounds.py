@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
-from trajops.alerts.evaluation import RULES, Step, evaluate, silence
+from trajops.alerts.evaluation import Step, evaluate, silence
 from trajops.alerts.lifecycle import Alert, AlertState, Severity
 from trajops.alerts.notices import MOST_SHOWN, Notice, due
 from trajops.alerts.outbox import Notification, NotificationState
@@ -15,12 +15,13 @@ from trajops.alerts.rules import AlertRules
 from trajops.alerts.signals import Signal
 from trajops.clock import now
 from trajops.contracts.alerts import shown_alerts
-from trajops.errors import Conflict, NotFound
+from trajops.errors import Conflict
 from trajops.ports import Clock
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 T = TypeVar("T")
 DELIVER_JOB = "deliver_alerts"
+ACTOR = "worker:evaluate_alerts"
 AUDITED = frozenset({"fired", "escalated", "resolved", "silenced", "unsilenced"})
 
 
@@ -118,7 +119,7 @@ class AlertRounds:
                 uow.alerts.add(alert)
         for step in plan.steps:
             if step.kind in AUDITED:
-                audit(uow, step.kind, step.before, step.after, at=at, actor=RULES, reason=step.text)
+                audit(uow, step.kind, step.before, step.after, at=at, actor=ACTOR, reason=step.text)
         for notice in plan.notices:
             # Written as they are after everything else, so that a silence or a mark of the same look is in it.
             uow.notifications.add(notification(notice, at))
@@ -171,8 +172,7 @@ def notification(notice: Notice, at: datetime, new_id: Callable[[], str] = lambd
 
 
 def ask_for_delivery(uow: UnitOfWork, at: datetime) -> None:
-    """Let a worker deliver at once; where no worker does, it waits in the outbox."""
-    try:
+    """Let a worker deliver at once; where none does, or the job is paused, it waits in the outbox."""
+    schedule = next((one for one in uow.jobs.schedules() if one.job == DELIVER_JOB), None)
+    if schedule is not None and schedule.paused_at is None:
         uow.jobs.request(DELIVER_JOB, at)
-    except NotFound:
-        return

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from pydantic import BaseModel
 
-from trajops.alerts.evaluation import silence
+from trajops.alerts.evaluation import RULES, silence
 from trajops.alerts.lifecycle import Alert, AlertState, Severity, check_transition
 from trajops.alerts.outbox import Notification, NotificationState
 from trajops.alerts.rules import AlertRules
@@ -32,7 +32,7 @@ from trajops.contracts.alerts import (
 from trajops.contracts.audit import AuditOut
 from trajops.errors import Conflict, InvalidInput, NotFound, StaleVersion, Unavailable
 from trajops.ports import Clock
-from trajops.services.alert_rounds import again_after_conflict, ask_for_delivery, audit
+from trajops.services.alert_rounds import ACTOR, again_after_conflict, ask_for_delivery, audit
 from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
@@ -302,7 +302,7 @@ def _event(entry: AuditOut) -> AlertEvent:
     text = entry.reason
     if kind == "assigned":
         text = f"Assigned to {entry.after.get('assigned_to') or 'nobody'}: {entry.reason}"
-    return AlertEvent(at=entry.at, kind=kind, actor=entry.actor, text=text)
+    return AlertEvent(at=entry.at, kind=kind, actor=RULES if entry.actor == ACTOR else entry.actor, text=text)
 
 
 def _delivery(sent: Notification) -> AlertEvent | None:

@@ -13,6 +13,8 @@ from api.direct import DOORS
 from api.fast_route import FastApi
 from api.observed import Observed
 from api.routes import (
+    alerts,
+    answers,
     availability,
     batch,
     documentation,
@@ -22,6 +24,7 @@ from api.routes import (
     keys,
     mlflow_scoring,
     oip,
+    performance,
     predict,
     predictions,
     releases,
@@ -39,6 +42,23 @@ Any valid client may read and predict; changes need the role `operator`, API key
 the scopes `predict`, `observe`, `read`, `operate`, `admin`. Predictions are limited for each client; `RateLimit` says what is left.
 Errors are RFC 9457 problems with a stable `code`.
 `X-Request-ID` is taken over, logged and returned."""
+
+# In the order in which the documentation lists them.
+ROUTES = (
+    session,
+    releases,
+    predictions,
+    drift,
+    performance,
+    answers,
+    jobs,
+    availability,
+    keys,
+    status,
+    health,
+    documentation,
+    alerts,
+)
 
 
 def create_app(settings: Settings | None = None, parts: Parts | None = None, *, on_open: Callable[[], None] = lambda: None) -> FastApi:
@@ -77,7 +97,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
     batch.install(app, parts)
     oip.install(app, parts)
     mlflow_scoring.install(app, parts)
-    for module in (session, releases, predictions, drift, jobs, availability, keys, status, health, documentation):
+    for module in ROUTES:
         app.include_router(module.router)
     app.rest = Observed(app.rest, parts.meters)
     return app

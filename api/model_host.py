@@ -11,15 +11,16 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Set
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread
 
+from api.calibrating import Calibrating
 from api.model_loads import Loader, ModelLoads, Work, on_a_thread
 from api.warm_bounds import WarmBounds
 from trajops.contracts.status import Readiness
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import TrajOpsError, Unavailable
-from trajops.ports import Forecaster, RouteSource
+from trajops.ports import CalibrationSource, Forecaster, RouteSource
 from trajops.services.predict import BASELINE, PredictService
 from trajops.services.snapshot import NOTHING_DEPLOYED, Snapshot
 
@@ -49,6 +50,7 @@ class ModelHost:
         bounds: what is kept warm beside the routed versions.
         poll_s: pause between two looks at the epoch, seconds.
         run: how a load is run.
+        calibrations: where the calibrations in force are read; None: versions are served as trained.
 
     Attributes:
         loads: the loads in progress, and counts of those that ended.
@@ -64,6 +66,7 @@ class ModelHost:
         bounds: WarmBounds,
         poll_s: float,
         run: Callable[[Work], None] = on_a_thread,
+        calibrations: CalibrationSource | None = None,
     ) -> None:
         self._source = source
         self._service = service
@@ -71,6 +74,7 @@ class ModelHost:
         self._loader = loader
         self._sizes: dict[ModelRef, int] = {}
         self._poll_s = poll_s
+        self._calibrating = Calibrating(calibrations)
         self._wanted = _Wanted(RouteTable(0))
         self._asked: dict[ModelRef, Future[None]] = {}
         self._lock = Lock()
@@ -153,6 +157,7 @@ class ModelHost:
         """One round: look at the epoch, begin the loads it needs, publish what is warm. The thread calls this; tests may."""
         with self._round:
             table, away = self._newest()
+            self._calibrating.look()
             states = {ref: self.loads.want(ref) for ref in table.models() if ref not in self.warm}
             self._load_asked()
             loaded = self.loads.take()
@@ -238,7 +243,9 @@ class ModelHost:
             self._service.asked_ns.pop(ref, None)
             self.evictions += 1
             logger.info("version %s is unloaded: %s", ref, why)
+        models, numbers = self._calibrating.served(models)
         after = Snapshot(answering, models) if answering.champion is not None else _without_routes(answering, table, models, failed, away)
+        after = replace(after, calibrations=numbers)
         if after == before:
             return
         self._service.snapshot = after

@@ -75,7 +75,9 @@ def sentence(
     ade_m, cv_ade_m = (_mean([(value, row.complete) for row in mine if (value := getattr(row, name)) is not None]) for name in ADES)
     if ade_m is not None and cv_ade_m is not None:
         text += f"; its ADE is {ade_m:.2f} m, that of constant velocity {cv_ade_m:.2f} m"
-    if route.challenger is not None:
+    if route.challenger is not None and not route.coverage:
+        text += f"; the canary of v{route.challenger.model_version} is paused"
+    elif route.challenger is not None:
         text += f"; {100 * route.coverage:.0f} % of the agents are enrolled, half of them get v{route.challenger.model_version}"
     silence = _silence(traffic)
     if silence == WINDOW:
@@ -145,9 +147,8 @@ class _Telemetry:
         detail = f"{grouped(predictions)} predictions in the last {MINUTES} minutes, {grouped(scored)} of them scored by truth"
         if broken:
             many = "1 file of the lake is" if len(broken) == 1 else f"{len(broken)} files of the lake are"
-            detail += (
-                f"; {many} broken and left out ({broken[0]}{', …' if len(broken) > 1 else ''}); its rows can come back from a copy only"
-            )
+            named = f"{broken[0]}{', …' if len(broken) > 1 else ''}"
+            detail += f"; {many} broken and left out ({named}); put a good copy in its place, and it comes back by itself"
         self.service = ServiceOut(service="lake", health="warn" if broken else "ok", detail=detail)
 
 

@@ -4,7 +4,7 @@ import os
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from api.auth import Gate
 from api.bulk import BulkDoors
@@ -24,6 +24,7 @@ from api.track_sync import TrackSync
 from api.turn import Turn
 from api.warm_bounds import WarmBounds
 from api.warm_up import WarmUp
+from data.alertmanager import Alertmanager
 from data.identity.external_tokens import external_tokens
 from data.identity.passwords import Argon2Hasher
 from data.identity.token_secret import token_secret
@@ -37,6 +38,7 @@ from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
 from data.tracks.redis_tracks import RedisTracks
 from trajops import configs
+from trajops.alerts.rules import AlertRules
 from trajops.clients import Client
 from trajops.clock import SystemClock
 from trajops.deployments.routing import ModelRef
@@ -44,9 +46,12 @@ from trajops.errors import EnvironmentProblem, InvalidInput
 from trajops.forecasters.cached import CacheMeter
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.objectives import Objectives
-from trajops.ports import Clock, RouteSource, TelemetryLake
+from trajops.performance_rules import PerformanceRules
+from trajops.ports import Clock, TelemetryLake
 from trajops.rate_limits import Limit
+from trajops.services.alerts import Alerts
 from trajops.services.bulk import Bulk
+from trajops.services.calibrations import Calibrations
 from trajops.services.deployments import Deployments
 from trajops.services.identity import Identity
 from trajops.services.predict import PredictService
@@ -56,11 +61,15 @@ from trajops.track_buffer import TrackBuffer
 
 if TYPE_CHECKING:
     from api.tracing import Tracing
+    from data.lake.reader import LakeReader
+    from trajops.services.performance import Performance
 
 # A process takes connections when its models are warm, or after this, seconds: who asks then is told what is missing.
 SETTLE_S = 10.0
 # How long a request waits for a locked database, seconds: the answer that says so must come before its client has given up.
 DATABASE_WAIT_S = 3.0
+# How long a list of alerts waits for an Alertmanager, seconds: one that is slower is said to be away.
+ALERTMANAGER_WAIT_S = 1.5
 
 
 class Parts:
@@ -99,8 +108,8 @@ class Parts:
         return self.database.unit_of_work
 
     @cached_property
-    def route_source(self) -> RouteSource:
-        """Where the newest route table is read."""
+    def route_source(self) -> SqlRouteSource:
+        """Where the newest route table and the calibrations in force are read."""
         return SqlRouteSource(self.database)
 
     @cached_property
@@ -125,7 +134,9 @@ class Parts:
         """Follows the routes."""
         settings = self.settings
         bounds = WarmBounds(settings.model_slots, settings.model_memory_mb * 2**20, settings.model_idle_s)
-        return ModelHost(self.route_source, self.loader, self.service, bounds=bounds, poll_s=settings.epoch_poll_s)
+        return ModelHost(
+            self.route_source, self.loader, self.service, bounds=bounds, poll_s=settings.epoch_poll_s, calibrations=self.route_source
+        )
 
     @cached_property
     def spool(self) -> Spool:
@@ -193,6 +204,32 @@ class Parts:
         return Lake(self.settings.lake_dir, self.settings.spool_dir, self.database.engine)
 
     @cached_property
+    def performance_rules(self) -> PerformanceRules:
+        """How live figures are taken apart and judged.
+
+        Raises:
+            EnvironmentProblem: if `performance.yaml` has a mistake; the sentence names file and line.
+        """
+        try:
+            return configs.load(self.settings.configs_dir / "performance.yaml", PerformanceRules)
+        except InvalidInput as error:
+            raise EnvironmentProblem(error.message) from error
+
+    @cached_property
+    def performance(self) -> "Performance":
+        """Holds live figures against validation."""
+        from data.lake.performance_source import LakePerformanceSource  # noqa: PLC0415 - as the lake; it brings scipy too
+        from trajops.services.performance import Performance  # noqa: PLC0415
+
+        source = LakePerformanceSource(cast("LakeReader", self.lake))
+        return Performance(source, self.unit_of_work, self.performance_rules, self.settings.model_name, self.settings.coverage_level)
+
+    @cached_property
+    def calibrations(self) -> Calibrations:
+        """Changes of the calibrations in force."""
+        return Calibrations(self.unit_of_work, self.clock)
+
+    @cached_property
     def quota(self) -> RedisQuota | None:
         """What all API processes share of the limits; None where each gives out its own share."""
         return None if self.settings.redis_url is None else RedisQuota(self.settings.redis_url.get_secret_value())
@@ -237,6 +274,29 @@ class Parts:
         return Deployments(self.unit_of_work, model_name=self.settings.model_name, make_ready=Readying(lambda: self.host))
 
     @cached_property
+    def alert_rules(self) -> AlertRules:
+        """What raises an alert, and who is told. What its signals are is the workers' affair.
+
+        Raises:
+            EnvironmentProblem: if the file has a mistake; the sentence names the line.
+        """
+        try:
+            return configs.load(self.settings.configs_dir / "alerts.yaml", AlertRules)
+        except InvalidInput as error:  # nobody who asks has sent it
+            raise EnvironmentProblem(error.message) from error
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """What people do with alerts."""
+        return Alerts(self.unit_of_work, lambda: self.alert_rules, self.clock)
+
+    @cached_property
+    def alertmanager(self) -> Alertmanager | None:
+        """Whose alerts are shown beside ours; None where none is set."""
+        url = self.settings.alertmanager_url
+        return None if url is None else Alertmanager(url, ALERTMANAGER_WAIT_S)
+
+    @cached_property
     def is_prepared(self) -> bool:
         """Whether the database and the token secret stand; asking brings them up to date.
 
@@ -248,7 +308,7 @@ class Parts:
             patient.migrate()
         is_shared = self.settings.redis_url is None or self.quota is not None
         is_traced = self.settings.otlp_url is None or self.tracing is not None
-        return self.identity is not None and is_shared and is_traced
+        return self.identity is not None and is_shared and is_traced and self.performance_rules is not None
 
     @property
     def is_ready(self) -> bool:

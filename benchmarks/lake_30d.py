@@ -44,7 +44,7 @@ _ROW = """
         CASE WHEN i % 4 = 0 THEN 'challenger' ELSE 'champion' END AS variant, 7::BIGINT AS epoch, 0.4 AS dt_s,
         list_transform(range(16), lambda x: x::DOUBLE) AS history_m, [1.0::FLOAT] AS weights,
         list_transform(range(24), lambda x: x::DOUBLE) AS mean_m, list_transform(range(36), lambda x: 0.5::FLOAT) AS cov_m2,
-        (exp(random()) * 0.3)::FLOAT AS latency_ms, 'live' AS source, NULL::VARCHAR AS experiment_id
+        (exp(random()) * 0.3)::FLOAT AS latency_ms, 'live' AS source, NULL::VARCHAR AS experiment_id, NULL::INTEGER AS calibration
     FROM range({rows}) r(i)
 """
 _OUTCOME = """
@@ -53,7 +53,8 @@ _OUTCOME = """
         random() AS nll, 0.9 AS inside_share, 0.5 + random() AS cv_ade_m, 4.8 AS truth_delay_s,
         list_transform(range(12), lambda x: (error_m * x / 6)::FLOAT) AS step_error_m,
         list_transform(range(12), lambda x: 1::FLOAT) AS step_nll, list_transform(range(12), lambda x: true) AS step_inside,
-        0.0 AS interpolated_s
+        0.0 AS interpolated_s, NULL::INTEGER AS calibration, (exp(random() * 3) / 4)::FLOAT AS speed_mps, 0.7::FLOAT AS expected_ade_m,
+        1.2::FLOAT AS radius_m, list_transform(range(12), lambda x: random()::FLOAT) AS step_distance2
     FROM (SELECT *, 0.2 + random() AS error_m FROM hour) WHERE random() < 0.95
 """
 

@@ -33,10 +33,22 @@ PAGES = [
         help="Watch predictions of one agent as truth arrives, compare versions, or try your own points.",
     ),
     st.Page(
+        VIEWS / "performance.py",
+        title="Performance",
+        icon=":material/speed:",
+        help="Live figures against validation, taken apart; calibration of the intervals; errors estimated before truth.",
+    ),
+    st.Page(
         VIEWS / "drift.py",
         title="Drift",
         icon=":material/query_stats:",
         help="Whether the traffic still looks like the reference, column by column.",
+    ),
+    st.Page(
+        VIEWS / "alerts.py",
+        title="Alerts",
+        icon=":material/notifications:",
+        help="What is firing, who looks after it, who was told; acknowledge, assign, silence and resolve.",
     ),
     st.Page(
         VIEWS / "services.py",
@@ -45,7 +57,7 @@ PAGES = [
         help="Whether every part works, what is left of the error budget, and what runs in the background.",
     ),
 ]
-RANGED = {"Overview", "Models", "Drift"}
+RANGED = {"Overview", "Models", "Performance", "Drift", "Alerts"}
 
 if session.token() is None:
     st.navigation(PAGES, position="hidden")

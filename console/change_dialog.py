@@ -33,6 +33,8 @@ PENDING = "pending_change"
 TITLES: dict[ActionName, str] = {
     "stage": "Stage version {v}",
     "canary": "Start a canary with version {v}",
+    "pause": "Pause the canary of version {v}",
+    "resume": "Resume the canary of version {v}",
     "stop": "Stop the canary of version {v}",
     "promote": "Promote version {v}",
     "rollback": "Roll back to version {v}",
@@ -40,6 +42,8 @@ TITLES: dict[ActionName, str] = {
 DONE: dict[ActionName, str] = {
     "stage": "Version {v} is staged",
     "canary": "Canary of version {v} started",
+    "pause": "Canary of version {v} paused",
+    "resume": "Canary of version {v} goes on",
     "stop": "Canary of version {v} stopped",
     "promote": "Version {v} is the champion",
     "rollback": "Version {v} is the champion again",
@@ -47,6 +51,8 @@ DONE: dict[ActionName, str] = {
 EFFECTS: dict[ActionName, str] = {
     "stage": "The version is loaded and kept ready. It takes no traffic yet.",
     "canary": "Half of the enrolled agents are answered by this version; the other half, the control, by the champion.",
+    "pause": "The champion answers every agent for now. The version stays warm, and who is enrolled again comes back to the same arm.",
+    "resume": "The enrolled agents are answered by this version and by the champion again, each agent by the same one as before.",
     "stop": "The champion answers every agent again. The version goes back to staged.",
     "promote": "This version answers every agent from now on. The champion so far stays warm for an instant rollback.",
     "rollback": "The previous champion answers every agent from now on.",
@@ -99,7 +105,7 @@ def body(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
     comparison(pending, models, route)
     with st.form("confirm-form", border=False):
         coverage = 20
-        if pending.action == "canary":
+        if pending.action in {"canary", "resume"}:
             coverage = st.slider(
                 "Agents enrolled (%)",
                 2,
@@ -211,8 +217,10 @@ def call(pending: Pending, reason: str, coverage: float, key: str) -> ChangeOut:
     if pending.action == "rollback":
         return client.rollback(pending.expected_epoch or 1, reason, idempotency_key=key)
     deployment_id, expected = pending.deployment_id or "", pending.expected_version or 1
-    if pending.action == "canary":
+    if pending.action in {"canary", "resume"}:
         return client.start_canary(deployment_id, expected, coverage, reason, idempotency_key=key)
+    if pending.action == "pause":
+        return client.pause_canary(deployment_id, expected, reason, idempotency_key=key)
     if pending.action == "stop":
         return client.stop_canary(deployment_id, expected, reason, idempotency_key=key)
     return client.promote(deployment_id, expected, reason, idempotency_key=key)

@@ -109,12 +109,14 @@ def differences_sentence(rows: Sequence[Difference], source: str) -> str:
 # Changes: what may be done with a version
 
 
-ActionName = Literal["stage", "canary", "stop", "promote", "rollback"]
-_STAGEABLE = frozenset({"registered", "retired", "rolled_back", "inconclusive", "paused"})
+ActionName = Literal["stage", "canary", "pause", "resume", "stop", "promote", "rollback"]
+_STAGEABLE = frozenset({"registered", "retired", "rolled_back", "inconclusive"})
 _PROMOTABLE = frozenset({"staged", "shadow", "canary"})
 LABELS: dict[ActionName, str] = {
     "stage": "Stage",
     "canary": "Start canary",
+    "pause": "Pause canary",
+    "resume": "Resume canary",
     "stop": "Stop canary",
     "promote": "Promote",
     "rollback": "Roll back",
@@ -148,11 +150,13 @@ def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Actio
     refusal = role_refusal(role)
     if version.state in _STAGEABLE:
         return [Action("stage", LABELS["stage"], refusal)]
+    if version.state == "paused":
+        return [Action("resume", LABELS["resume"], refusal), Action("stop", LABELS["stop"], refusal)]
     if version.state not in _PROMOTABLE or version.deployment_id is None or version.version is None:
         return []
     promote = Action("promote", LABELS["promote"], refusal)
     if version.state == "canary":
-        return [Action("stop", LABELS["stop"], refusal), promote]
+        return [Action("pause", LABELS["pause"], refusal), Action("stop", LABELS["stop"], refusal), promote]
     if version.state == "shadow":
         return [promote]
     busy = None

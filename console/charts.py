@@ -181,7 +181,7 @@ def live_timeline(spans: Sequence[LiveSpan], palette: Palette) -> go.Figure:
                 marker={"color": colour, "opacity": 0.75 if span.role == "Challenger" else 1.0},
                 hovertemplate=(
                     f"<b>v{span.model_version}</b> {span.role.lower()}<br>{span.since.astimezone(UTC):%Y-%m-%d %H:%M:%S} – "
-                    f"{span.until.astimezone(UTC):%H:%M:%S UTC}{detail}<br>{_short(span.reason)}<br>by {span.actor}<extra></extra>"
+                    f"{span.until.astimezone(UTC):%H:%M:%S UTC}{detail}<br>{short(span.reason)}<br>by {span.actor}<extra></extra>"
                 ),
                 showlegend=False,
             )
@@ -400,7 +400,8 @@ def _of(values: tuple[str, ...], i: int) -> str:
     return values[i % len(values)]
 
 
-def _short(text: str, most: int = 80) -> str:
+def short(text: str, most: int = 80) -> str:
+    """A text that fits beside a mark, without what Plotly would take for markup."""
     plain = text.replace("<", "‹").replace(">", "›")
     return plain if len(plain) <= most else plain[: most - 1] + "…"
 

@@ -33,6 +33,7 @@ _COUNTS: dict[str, dict[str, str]] = {
         "adopted": "segments of stopped writers taken over",
         "torn": "broken tails cut off",
         "quarantined": "unreadable lines set aside",
+        "mended": "mended files taken back",
         "retired": "files past their time",
     },
     "roll_up": {
@@ -46,9 +47,28 @@ _COUNTS: dict[str, dict[str, str]] = {
         "adopted": "versions adopted",
         "adoptions": "versions waiting or refused (see Models)",
     },
+    "evaluate_alerts": {
+        "steps.fired": "alerts fired",
+        "steps.resolved": "alerts ended",
+        "notifications": "messages written",
+        "signals": "figures looked at",
+    },
+    "deliver_alerts": {
+        "delivered": "messages arrived",
+        "failed": "tries failed",
+        "dead": "messages given up",
+    },
+    "answer_alerts": {
+        "begun": "answers begun",
+        "open": "answers under way",
+    },
+    "retrain": {
+        "open": "answers under way",
+    },
     "prune": {
         "deleted.job_runs": "old job runs forgotten",
         "deleted.drift_checks": "old drift checks forgotten",
+        "deleted.performance_checks": "old performance checks forgotten",
         "deleted.idempotency_keys": "old idempotency keys forgotten",
         "deleted.probe_minutes": "old minutes of probes forgotten",
     },
@@ -56,11 +76,34 @@ _COUNTS: dict[str, dict[str, str]] = {
 _ACTIONS = {
     "deployment.stage": "Staged {subject}",
     "deployment.canary": "Started the canary of {subject}",
+    "deployment.canary_pause": "Paused the canary of {subject}",
     "deployment.canary_stop": "Stopped the canary of {subject}",
     "deployment.promote": "Promoted {subject}",
     "deployment.rollback": "Rolled back to {subject}",
+    "alert.fired": "Fired: {title}",
+    "alert.acknowledged": "Acknowledged: {title}",
+    "alert.assigned": "Assigned: {title}",
+    "alert.escalated": "Escalated: {title}",
+    "alert.silenced": "Silenced: {title}",
+    "alert.unsilenced": "No longer silenced: {title}",
+    "alert.resolved": "Resolved: {title}",
+    "alert.changed": "Changed: {title}",
+    "silence.create": "Created a silence",
+    "silence.expire": "Ended a silence",
+    "notification.resend": "Sent again to {subject}",
+    "receiver.test": "Sent a test to {subject}",
+    "answer.began": "Began to answer an alert",
+    "answer.proposed": "Proposed an answer to an alert",
+    "answer.approved": "Approved the answer to an alert",
+    "answer.dismissed": "Dismissed the answer to an alert",
+    "answer.ended": "Answered an alert",
     "drift.began": "Drift began",
     "drift.ended": "Drift ended",
+    "performance.degraded": "{subject} is worse than validated",
+    "performance.recovered": "{subject} is as validated again",
+    "calibration.propose": "Proposed a calibration of {subject}",
+    "calibration.apply": "Calibrated the intervals of {subject}",
+    "calibration.revert": "Took out a calibration of {subject}",
     "job.run": "Asked for a job: {subject}",
     "job.pause": "Paused a job: {subject}",
     "job.resume": "Resumed a job: {subject}",
@@ -71,6 +114,9 @@ _ACTIONS = {
     "api_key.create": "Created the API key {subject}",
     "api_key.revoke": "Revoked the API key {subject}",
 }
+
+
+_ACTORS = {"rules": "the rules", "delivery": "the delivery"}
 
 
 def family_words(family: str) -> str:
@@ -86,7 +132,9 @@ def method_words(method: str) -> str:
 def actor_words(actor: str) -> str:
     """Who made a change: a person's name, or the part of the product that acted by itself."""
     kind, _, name = actor.partition(":")
-    return f"the workers ({job_title(name)})" if kind == "worker" and name else actor
+    if kind == "policy" and name:
+        return f"the policy ({name.replace('_', ' ')})"
+    return f"the workers ({job_title(name)})" if kind == "worker" and name else _ACTORS.get(actor, actor)
 
 
 def result_words(job: str, result: Mapping[str, Any]) -> str:
@@ -102,14 +150,14 @@ def action_words(entry: AuditOut) -> str:
     template = _ACTIONS.get(entry.action)
     if template is None:
         return f"{entry.action.replace('_', ' ').replace('.', ' ').capitalize()} · {entry.subject}"
-    return template.format(subject=_subject(entry))
+    return template.format(subject=_subject(entry), title=entry.after.get("title") or "an alert")
 
 
 def _subject(entry: AuditOut) -> str:
     kind = entry.action.partition(".")[0]
-    if kind in {"deployment", "model"}:
+    if kind in {"deployment", "model", "performance", "calibration"}:
         return f"v{entry.subject.rpartition('/')[2]}"
-    return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:")
+    return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:").removeprefix("receiver/")
 
 
 def _count(result: Mapping[str, Any], path: str) -> int:

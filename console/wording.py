@@ -1,7 +1,7 @@
 """Words, marks and figures as the console writes them: one place for units, dashes and states. Pure."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from trajops.contracts.figures import grouped
@@ -51,6 +51,40 @@ _DRIFT: dict[str, Mark] = {
     "drift": Mark("Drift", "bad", "error"),
     "insufficient_data": Mark("Too little data", "unknown", "hourglass_empty"),
 }
+_SEVERITIES: dict[str, Mark] = {
+    "critical": Mark("Critical", "bad", "error"),
+    "warning": Mark("Warning", "warn", "warning"),
+    "info": Mark("Info", "info", "info"),
+}
+_ALERTS: dict[str, Mark] = {
+    "pending": Mark("Pending", "unknown", "hourglass_top"),
+    "open": Mark("Open", "bad", "notifications_active"),
+    "acknowledged": Mark("Acknowledged", "info", "how_to_reg"),
+    "resolved": Mark("Resolved", "ok", "check_circle"),
+}
+_SILENCES: dict[str, Mark] = {
+    "in_force": Mark("In force", "info", "notifications_off"),
+    "waiting": Mark("Waiting", "unknown", "schedule"),
+    "over": Mark("Over", "unknown", "history"),
+}
+SILENCED = Mark("Silenced", "unknown", "notifications_off")
+
+
+_FIGURES: dict[str, Mark] = {
+    "degraded": Mark("Worse than validated", "bad", "error"),
+    "warning": Mark("Warning", "warn", "warning"),
+    "unclear": Mark("Not sure yet", "unknown", "help"),
+    "as_validated": Mark("As validated", "ok", "check_circle"),
+    "better": Mark("Better than validated", "ok", "check_circle"),
+    "no_figure": Mark("Not validated there", "unknown", "help"),
+    "too_little_data": Mark("Too little data", "unknown", "hourglass_empty"),
+}
+_CALIBRATIONS: dict[str, Mark] = {
+    "proposed": Mark("Proposed", "info", "pending_actions"),
+    "applied": Mark("In force", "ok", "check_circle"),
+    "superseded": Mark("Superseded", "unknown", "archive"),
+    "reverted": Mark("Reverted", "warn", "undo"),
+}
 
 
 def health_mark(health: str) -> Mark:
@@ -66,6 +100,31 @@ def state_mark(state: str) -> Mark:
 def drift_mark(verdict: str | None) -> Mark:
     """Mark of a drift verdict; None where no check has run."""
     return _DRIFT.get(verdict or "", Mark("Not checked yet", "unknown", "hourglass_empty"))
+
+
+def severity_mark(severity: str) -> Mark:
+    """Mark of how bad an alert is."""
+    return _SEVERITIES.get(severity, Mark(severity.capitalize(), "unknown", "help"))
+
+
+def alert_mark(state: str) -> Mark:
+    """Mark of where an alert stands."""
+    return _ALERTS.get(state, Mark(state.capitalize(), "unknown", "help"))
+
+
+def silence_mark(state: str) -> Mark:
+    """Mark of where a silence stands."""
+    return _SILENCES.get(state, Mark(state.capitalize(), "unknown", "help"))
+
+
+def figure_mark(verdict: str) -> Mark:
+    """Mark of a verdict on live figures."""
+    return _FIGURES.get(verdict, _FIGURES["too_little_data"])
+
+
+def calibration_mark(state: str) -> Mark:
+    """Mark of a calibration's state."""
+    return _CALIBRATIONS.get(state, Mark(state.replace("_", " ").capitalize(), "unknown", "help"))
 
 
 def tone_icon(tone: Tone) -> str:
@@ -120,8 +179,13 @@ def ago(at: datetime | None, now: datetime) -> str:
     """How long ago, in words."""
     if at is None:
         return "never"
-    age_s = (now - at).total_seconds()
-    return "just now" if age_s < 1 else f"{seconds(float(int(age_s)))} ago".replace(".0 s", " s")
+    return "just now" if now - at < timedelta(seconds=1) else f"{lasting(now - at)} ago"
+
+
+def lasting(span: timedelta) -> str:
+    """How long something lasts, in whole seconds or a longer unit."""
+    length_s = span.total_seconds()
+    return "a moment" if length_s < 1 else seconds(float(int(length_s))).replace(".0 s", " s")
 
 
 def clock(at: datetime | None) -> str:

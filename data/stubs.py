@@ -1,10 +1,11 @@
 """Storage in memory for tests and experiments; held to the same contract tests as the real adapters."""
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import reduce
 from pathlib import Path
 from threading import Lock
@@ -12,16 +13,24 @@ from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 from data.models.cache import VersionInfo, publish
+from trajops.alerts.lifecycle import Alert, AlertState, Severity
+from trajops.alerts.outbox import Notification, NotificationState
+from trajops.alerts.silences import Silence
 from trajops.clock import utc
+from trajops.contracts.alerts import AlertCounts
 from trajops.contracts.audit import AuditOut
+from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut, without_histograms
 from trajops.contracts.jobs import JobOut, JobRunOut
+from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, NotFound, RegistryUnavailable, StaleVersion, Unavailable
 from trajops.jobs import job_out
 from trajops.objectives import Minutes, minute_of
+from trajops.policy.answers import OPEN_ANSWERS, Answer
+from trajops.ports import Calibrated
 from trajops.rate_limits import Report, Settled, booked
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
 from trajops.shared_tracks import AgentKey, News, Rules, SharedTrack, followed, in_runs
@@ -48,9 +57,16 @@ class _Table(Generic[K, V]):
         return list(self._rows.values())
 
     def put(self, key: K, row: V) -> None:
+        self._refuse_if_frozen()
+        self._rows[key] = row
+
+    def drop(self, key: K) -> None:
+        self._refuse_if_frozen()
+        self._rows.pop(key, None)
+
+    def _refuse_if_frozen(self) -> None:
         if self._is_frozen:
             raise RuntimeError("a unit of work opened with read_only=True cannot write")
-        self._rows[key] = row
 
 
 @dataclass(slots=True)
@@ -58,6 +74,7 @@ class _Tables:
     deployments: _Table[str, DeploymentOut] = field(default_factory=_Table)
     routes: _Table[int, tuple[RouteTable, RouteOut]] = field(default_factory=_Table)
     audit: _Table[str, AuditOut] = field(default_factory=_Table)
+    answers: _Table[str, Answer] = field(default_factory=_Table)
     model_versions: _Table[ModelRef, ModelVersion] = field(default_factory=_Table)
     users: _Table[str, User] = field(default_factory=_Table)
     api_keys: _Table[str, ApiKey] = field(default_factory=_Table)
@@ -66,7 +83,12 @@ class _Tables:
     runs: _Table[str, JobRunOut] = field(default_factory=_Table)
     leases: _Table[str, tuple[str, int, datetime]] = field(default_factory=_Table)
     drift_checks: _Table[str, tuple[DriftCheckOut, str | None]] = field(default_factory=_Table)
+    performance_checks: _Table[str, PerformanceCheckOut] = field(default_factory=_Table)
+    calibrations: _Table[int, CalibrationOut] = field(default_factory=_Table)
     probes: _Table[int, list[tuple[datetime, bool, float | None, str | None]]] = field(default_factory=_Table)
+    alerts: _Table[str, Alert] = field(default_factory=_Table)
+    silences: _Table[str, Silence] = field(default_factory=_Table)
+    notifications: _Table[str, Notification] = field(default_factory=_Table)
 
     def copy(self, *, is_frozen: bool) -> "_Tables":
         return _Tables(*(getattr(self, name).copy(is_frozen=is_frozen) for name in self.__slots__))
@@ -105,7 +127,13 @@ class MemoryUnitOfWork:
         self.jobs = MemoryJobs(tables)
         self.leases = MemoryLeases(tables)
         self.drift_checks = MemoryDriftChecks(tables)
+        self.answers = MemoryAnswers(tables)
         self.probes = MemoryProbes(tables)
+        self.alerts = MemoryAlerts(tables)
+        self.silences = MemorySilences(tables)
+        self.notifications = MemoryNotifications(tables)
+        self.performance_checks = MemoryPerformanceChecks(tables)
+        self.calibrations = MemoryCalibrations(tables)
 
 
 class _Repository:
@@ -470,6 +498,100 @@ class MemoryDriftChecks(_Repository):
         return sorted((check for check, _ in self._tables.drift_checks.rows()), key=lambda check: check.at, reverse=True)
 
 
+class MemoryPerformanceChecks(_Repository):
+    """Implements `trajops.ports.PerformanceCheckStore`."""
+
+    def add(self, check: PerformanceCheckOut) -> None:
+        """Write one check."""
+        self._tables.performance_checks.put(check.check_id, check)
+
+    def latest(self) -> list[PerformanceCheckOut]:
+        """Newest check of each version, newest version first."""
+        newest = {(check.model_name, check.model_version): check for check in reversed(self.history(limit=-1))}
+        return sorted(newest.values(), key=lambda check: (check.model_name, -check.model_version))
+
+    def history(self, ref: ModelRef | None = None, limit: int = 50) -> list[PerformanceCheckOut]:
+        """Newest first; of one version, where it is given; a negative limit is none."""
+        found = [one for one in self._tables.performance_checks.rows() if ref is None or ModelRef(one.model_name, one.model_version) == ref]
+        ordered = sorted(found, key=lambda check: check.at, reverse=True)
+        return ordered if limit < 0 else ordered[:limit]
+
+
+class MemoryCalibrations(_Repository):
+    """Implements `trajops.ports.CalibrationStore`."""
+
+    def add(self, calibration: CalibrationOut) -> CalibrationOut:
+        """Write one under the next number."""
+        number = 1 + max((known.number for known in self._tables.calibrations.rows()), default=0)
+        added = calibration.model_copy(update={"number": number})
+        self._tables.calibrations.put(number, added)
+        return added
+
+    def get(self, number: int) -> CalibrationOut:
+        """One calibration; NotFound if there is none with that number."""
+        found = self._tables.calibrations.get(number)
+        if found is None:
+            raise NotFound(f"there is no calibration {number}")
+        return found
+
+    def newest(self, limit: int = 50, ref: ModelRef | None = None) -> list[CalibrationOut]:
+        """Newest first; of one version, where it is given."""
+        found = [one for one in self._tables.calibrations.rows() if ref is None or ModelRef(one.model_name, one.model_version) == ref]
+        return sorted(found, key=lambda one: -one.number)[:limit]
+
+    def in_force(self) -> list[CalibrationOut]:
+        """Those that are applied."""
+        return [one for one in self._tables.calibrations.rows() if one.state == "applied"]
+
+    def move(self, number: int, expected: CalibrationState, state: CalibrationState, at: datetime, actor: str) -> CalibrationOut:
+        """Write the state, if it still is the expected one; NotFound or StaleVersion otherwise."""
+        present = self.get(number)
+        if present.state != expected:
+            raise StaleVersion(f"calibration {number} is {present.state}", present_state=present.state)
+        moved = present.model_copy(update={"state": state, "changed_at": at, "changed_by": actor})
+        self._tables.calibrations.put(number, moved)
+        return moved
+
+
+class MemoryAnswers(_Repository):
+    """Implements `trajops.stores.AnswerStore`."""
+
+    def add(self, answer: Answer) -> None:
+        """Write a new answer; Conflict if its alert has one already."""
+        if self.of_alerts([answer.alert_id]):
+            raise Conflict(f"the alert {answer.alert_id} is answered already")
+        self._tables.answers.put(answer.answer_id, answer)
+
+    def get(self, answer_id: str) -> Answer:
+        """One answer; NotFound if there is none with that id."""
+        found = self._tables.answers.get(answer_id)
+        if found is None:
+            raise NotFound(f"there is no answer {answer_id!r}")
+        return found
+
+    def save(self, answer: Answer, expected_version: int) -> None:
+        """Write all of a known answer, if its version is still the expected one; NotFound and StaleVersion otherwise."""
+        present = self.get(answer.answer_id)
+        if present.version != expected_version:
+            raise StaleVersion(
+                f"the answer {answer.answer_id} has version {present.version}, not {expected_version}", present_version=present.version
+            )
+        self._tables.answers.put(answer.answer_id, answer)
+
+    def open(self) -> list[Answer]:
+        """Answers that are not over, oldest first."""
+        return [answer for answer in reversed(self.newest()) if answer.state in OPEN_ANSWERS]
+
+    def newest(self, *, since: datetime | None = None, limit: int = 500) -> list[Answer]:
+        """Newest first; only those that began at `since` or later, where it is given."""
+        found = [answer for answer in self._tables.answers.rows() if since is None or answer.created_at >= since]
+        return sorted(found, key=lambda answer: answer.created_at, reverse=True)[:limit]
+
+    def of_alerts(self, alert_ids: Sequence[str]) -> list[Answer]:
+        """Answers to some alerts."""
+        return [answer for answer in self._tables.answers.rows() if answer.alert_id in alert_ids]
+
+
 class MemoryProbes(_Repository):
     """Implements `trajops.ports.ProbeStore`."""
 
@@ -513,8 +635,196 @@ def _minutes(probes: Sequence[tuple[datetime, bool, float | None, str | None]]) 
     return Minutes(1, sum(not is_good for _, is_good, _, _ in probes) / len(probes), len(probes), max(latencies, default=None))
 
 
+class MemoryAlerts(_Repository):
+    """Implements `trajops.stores.AlertStore`."""
+
+    def get(self, alert_id: str, *, for_change: bool = False) -> Alert:
+        """One alert; NotFound if there is none with that id."""
+        found = self._tables.alerts.get(alert_id)
+        if found is None:
+            raise NotFound(f"there is no alert {alert_id!r}")
+        return found
+
+    def unresolved(self, *, for_change: bool = False) -> list[Alert]:
+        """Pending, open and acknowledged alerts, by id."""
+        return [alert for alert in self._by_id() if alert.state != AlertState.RESOLVED]
+
+    def to_tell(self, *, for_change: bool = False) -> list[Alert]:
+        """Those that are resolved, while a receiver was told that they are not; by id."""
+        over = (alert for alert in self._by_id() if alert.state == AlertState.RESOLVED)
+        return [alert for alert in over if any(mark.state != AlertState.RESOLVED for mark in alert.marks.values())]
+
+    def find(
+        self,
+        *,
+        states: Sequence[AlertState] | None = None,
+        severity: Severity | None = None,
+        rule: str | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[Alert]:
+        """Alerts that are not over by severity and age, then the others, newest first."""
+        found = [
+            alert
+            for alert in self._by_id()
+            if (alert.state != AlertState.PENDING if states is None else alert.state in states)
+            and severity in {None, alert.severity}
+            and rule in {None, alert.rule}
+            and (since is None or alert.resolved_at is None or alert.resolved_at >= since)
+        ]
+        found.sort(key=lambda alert: alert.resolved_at or alert.started_at, reverse=True)
+        found.sort(key=lambda alert: (alert.resolved_at is not None, 0 if alert.resolved_at else -alert.severity.rank))
+        return found[:limit]
+
+    def add(self, alert: Alert) -> None:
+        """Write a new alert; Conflict if one with its fingerprint is not resolved."""
+        if any(known.fingerprint == alert.fingerprint for known in self.unresolved()):
+            raise Conflict(f"there is an alert with the fingerprint {alert.fingerprint} that is not resolved")
+        self._tables.alerts.put(alert.alert_id, alert)
+
+    def save(self, alert: Alert, expected_version: int) -> None:
+        """Write all of a known alert; StaleVersion or NotFound."""
+        present = self.get(alert.alert_id).version
+        if present != expected_version:
+            raise StaleVersion(f"the alert has version {present}", present_version=present)
+        self._tables.alerts.put(alert.alert_id, alert)
+
+    def forget(self, alert_id: str) -> None:
+        """Delete an alert that never opened; one that is gone is no error."""
+        found = self._tables.alerts.get(alert_id)
+        if found is not None and found.state == AlertState.PENDING:
+            self._tables.alerts.drop(alert_id)
+
+    def counts(self, at: datetime) -> AlertCounts:
+        """How many there are."""
+        states = Counter(alert.state for alert in self._by_id())
+        active = [alert for alert in self._by_id() if alert.is_active]
+        today = [alert for alert in self._by_id() if alert.resolved_at is not None and alert.resolved_at >= at - timedelta(hours=24)]
+        return AlertCounts(
+            open=states[AlertState.OPEN],
+            acknowledged=states[AlertState.ACKNOWLEDGED],
+            pending=states[AlertState.PENDING],
+            silenced=sum(alert.silence_id is not None for alert in active),
+            resolved_today=len(today),
+            by_severity={one: sum(alert.severity == one for alert in active) for one in Severity},
+            dead_letters=sum(one.state == NotificationState.DEAD for one in self._tables.notifications.rows()),
+        )
+
+    def _by_id(self) -> list[Alert]:
+        return sorted(self._tables.alerts.rows(), key=lambda alert: alert.alert_id)
+
+
+class MemorySilences(_Repository):
+    """Implements `trajops.stores.SilenceStore`."""
+
+    def get(self, silence_id: str) -> Silence:
+        """One silence; NotFound if there is none with that id."""
+        found = self._tables.silences.get(silence_id)
+        if found is None:
+            raise NotFound(f"there is no silence {silence_id!r}")
+        return found
+
+    def all(self, *, ending_after: datetime | None = None) -> list[Silence]:
+        """Silences, newest first; only those that end after a time, where it is given."""
+        found = (one for one in self._tables.silences.rows() if ending_after is None or one.ends_at > ending_after)
+        return sorted(found, key=lambda one: one.created_at, reverse=True)
+
+    def add(self, silence: Silence) -> None:
+        """Write a new silence."""
+        self._tables.silences.put(silence.silence_id, silence)
+
+    def end(self, silence_id: str, at: datetime) -> Silence:
+        """Let it end then, if it would end later; NotFound if there is none with that id."""
+        known = self.get(silence_id)
+        ended = replace(known, ends_at=min(known.ends_at, at))
+        self._tables.silences.put(silence_id, ended)
+        return ended
+
+
+class MemoryNotifications(_Repository):
+    """Implements `trajops.stores.NotificationStore`."""
+
+    def add(self, notification: Notification) -> None:
+        """Write a notification that is to be sent."""
+        self._tables.notifications.put(notification.notification_id, notification)
+
+    def get(self, notification_id: str) -> Notification:
+        """One notification; NotFound if there is none with that id."""
+        found = self._tables.notifications.get(notification_id)
+        if found is None:
+            raise NotFound(f"there is no notification {notification_id!r}")
+        return found
+
+    def due(self, at: datetime, *, without: Collection[str] = (), limit: int = 50) -> list[Notification]:
+        """Those that are to be sent by now, the worst first and of these the oldest; none to the receivers `without`."""
+        pending = [one for one in self._oldest() if one.state == NotificationState.PENDING and one.receiver not in without]
+        return sorted((one for one in pending if one.next_attempt_at <= at), key=lambda one: -one.severity.rank)[:limit]
+
+    def claim(self, notification: Notification, holder: str, until: datetime) -> Notification | None:
+        """Begin an attempt, which counts as lost at `until`; None if somebody else has begun one since it was read."""
+        known = self.get(notification.notification_id)
+        seen = (NotificationState.PENDING, notification.attempts, notification.next_attempt_at)
+        if (known.state, known.attempts, known.next_attempt_at) != seen:
+            return None
+        return self._change(known, attempts=known.attempts + 1, claimed_by=holder, next_attempt_at=until)
+
+    def settle(
+        self, notification: Notification, state: NotificationState, at: datetime, *, error: str | None = None, next_attempt_at: datetime
+    ) -> bool:
+        """End the attempt that was claimed; a delivery is recorded in any case, a failure only by whoever holds the claim."""
+        known = self.get(notification.notification_id)
+        is_delivered = state == NotificationState.DELIVERED
+        claim = (NotificationState.PENDING, notification.attempts, notification.claimed_by)
+        if known.state == state if is_delivered else (known.state, known.attempts, known.claimed_by) != claim:
+            return False
+        delivered_at = at if is_delivered else known.delivered_at
+        self._change(known, state=state, error=error, next_attempt_at=next_attempt_at, claimed_by=None, delivered_at=delivered_at)
+        return True
+
+    def recover(self, holder: str, at: datetime) -> int:
+        """Let the attempts that others than `holder` began, and never ended, count as lost now; how many these were."""
+        pending = [one for one in self._oldest() if one.state == NotificationState.PENDING and one.next_attempt_at > at]
+        lost = [one for one in pending if one.claimed_by not in {None, holder}]
+        for one in lost:
+            self._change(one, next_attempt_at=at, claimed_by=None)
+        return len(lost)
+
+    def resend(self, notification_id: str, at: datetime) -> Notification:
+        """Let a dead letter be sent again; NotFound, or Conflict if it is none."""
+        known = self.get(notification_id)
+        if known.state != NotificationState.DEAD:
+            raise Conflict(f"the notification {notification_id} is {known.state}")
+        return self._change(known, state=NotificationState.PENDING, attempts=0, next_attempt_at=at, claimed_by=None)
+
+    def of_alert(self, alert_id: str) -> list[Notification]:
+        """All about one alert, oldest first."""
+        return [one for one in self._oldest() if alert_id in one.alert_ids]
+
+    def newest(self, *, state: NotificationState | None = None, receiver: str | None = None, limit: int = 50) -> list[Notification]:
+        """Newest first; of one state and one receiver, where given."""
+        found = [one for one in self._tables.notifications.rows() if state in {None, one.state} and receiver in {None, one.receiver}]
+        return sorted(found, key=lambda one: one.created_at, reverse=True)[:limit]
+
+    def last_delivered(self) -> dict[str, datetime]:
+        """When each receiver took its last one, as far as it is on record."""
+        delivered = [(one.delivered_at, one.receiver) for one in self._tables.notifications.rows() if one.delivered_at is not None]
+        return {receiver: at for at, receiver in sorted(delivered)}
+
+    def dead_letters(self) -> dict[str, int]:
+        """How many there are, by receiver; receivers without are left out."""
+        return dict(Counter(one.receiver for one in self._tables.notifications.rows() if one.state == NotificationState.DEAD))
+
+    def _oldest(self) -> list[Notification]:
+        return sorted(self._tables.notifications.rows(), key=lambda one: (one.created_at, one.notification_id))
+
+    def _change(self, known: Notification, **changes: Any) -> Notification:
+        changed = replace(known, **changes)
+        self._tables.notifications.put(known.notification_id, changed)
+        return changed
+
+
 class MemoryRouteSource:
-    """Implements `trajops.ports.RouteSource`."""
+    """Implements `trajops.ports.RouteSource` and `CalibrationSource`."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self._database = database
@@ -527,6 +837,12 @@ class MemoryRouteSource:
         """Newest route table; an empty one with epoch 0 before the first deployment."""
         with self._database.unit_of_work(read_only=True) as uow:
             return uow.routes.table()
+
+    def in_force(self) -> Mapping[ModelRef, Calibrated]:
+        """Calibrations by version."""
+        with self._database.unit_of_work(read_only=True) as uow:
+            found = uow.calibrations.in_force()
+        return {ModelRef(one.model_name, one.model_version): Calibrated(one.number, tuple(one.factors)) for one in found}
 
 
 class MemorySink:

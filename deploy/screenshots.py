@@ -10,7 +10,7 @@ from deploy.demo.memory import Memory
 from trajops.settings import Settings
 
 FOLDER = Path("docs/screenshots")
-PAGES = ("Overview", "Models", "Live predict", "Drift", "Services")
+PAGES = ("Overview", "Models", "Live predict", "Performance", "Drift", "Alerts", "Services")
 IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking"]
 WIDTH, HEIGHT, DRAWN_MS = 1440, 1000, 2500

@@ -1,5 +1,6 @@
 """A real Alertmanager for the tests that need one."""
 
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -42,16 +43,39 @@ class Alertmanager:
         """Hand over alerts as Prometheus does."""
         httpx.post(f"{self.url}/api/v2/alerts", json=list(alerts), trust_env=False, timeout=5).raise_for_status()
 
+    def tool(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run amtool against it."""
+        return subprocess.run(["amtool", f"--alertmanager.url={self.url}", *arguments], check=check, capture_output=True, text=True)
+
     def stop(self) -> None:
         """End it."""
         self._process.terminate()
         self._process.wait(30)
 
 
+def posting_to(folder: Path, webhook: str = "http://127.0.0.1:9/", credential: str = "none") -> Path:
+    """A configuration with which everything is posted to one webhook at once."""
+    path = folder / "alertmanager.yml"
+    path.write_text(
+        f"""
+route: {{receiver: trajops, group_by: [alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 1h}}
+receivers:
+  - name: trajops
+    webhook_configs:
+      - url: {webhook}
+        send_resolved: true
+        http_config: {{authorization: {{credentials: {credential}}}}}
+"""
+    )
+    subprocess.run(["amtool", "check-config", path], check=True, capture_output=True)
+    return path
+
+
 @pytest.fixture
 def alertmanager(tmp_path: Path) -> Iterator[Callable[[Path], Alertmanager]]:
     """Starts Alertmanager with a configuration."""
     need("prometheus-alertmanager", "prometheus-alertmanager")
+    need("amtool", "prometheus-alertmanager")
     running: list[Alertmanager] = []
 
     def start(config: Path) -> Alertmanager:

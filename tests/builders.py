@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from trajops.contracts.alerts import AlertOut
 from trajops.contracts.models import AdoptionOut
 from trajops.telemetry import ObservationEvent, OutcomeEvent, PredictionEvent
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast, Scene, Track, WindowSpec
@@ -148,6 +149,10 @@ def an_outcome_event(prediction_id: str = "p1", **changes: Any) -> OutcomeEvent:
         "step_nll": [0.8] * steps,
         "step_inside": [True] * steps,
         "interpolated_s": 0.0,
+        "speed_mps": 1.0,
+        "expected_ade_m": 0.8,
+        "radius_m": 1.4,
+        "step_distance2": [1.0] * steps,
     }
     return OutcomeEvent(**(values | changes))
 
@@ -156,3 +161,31 @@ def an_adoption(model_version: int = 5, state: str = "waiting", code: str | None
     """A version that somebody registered in MLflow and that is not adopted."""
     at = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
     return AdoptionOut(model_version=model_version, state=state, code=code, reason=reason, registered_at=at, run_id=None)
+
+
+def an_alert(alert_id: str = "alert-1", at: datetime = datetime(2026, 11, 24, 3, 0, tzinfo=UTC), **given: Any) -> AlertOut:
+    """An open alert that nobody looks after, of a job that is late, firing since `at`."""
+    values: dict[str, Any] = {
+        "alert_id": alert_id,
+        "fingerprint": f"{alert_id:0>32}",
+        "rule": "job_late",
+        "origin": "rules",
+        "title": "A job is late",
+        "summary": "It has not succeeded for 412 s.",
+        "detail": "",
+        "labels": {},
+        "severity": "warning",
+        "state": "open",
+        "version": 2,
+        "value": 1.0,
+        "condition": ">= 1",
+        "started_at": at,
+        "opened_at": at,
+        "seen_at": at,
+        "updated_at": at,
+        "told": [],
+        **dict.fromkeys(("acknowledged_at", "acknowledged_by", "assigned_to", "escalated_at", "resolved_at", "resolved_by")),
+        **dict.fromkeys(("silence_id", "runbook", "link")),
+        **given,
+    }
+    return AlertOut.model_validate({**values, "is_silenced": values["silence_id"] is not None})

@@ -24,3 +24,8 @@ def utc(time_ns: int) -> datetime:
 def now(clock: Clock) -> datetime:
     """Aware UTC time of a clock."""
     return utc(clock.now_ns())
+
+
+def to_ns(time: datetime) -> int:
+    """Nanoseconds since the epoch of an aware time."""
+    return (time - _EPOCH) // timedelta(microseconds=1) * 1_000

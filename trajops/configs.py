@@ -1,8 +1,8 @@
 """Configuration files: YAML read into a typed model, and errors that name the file and the line."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -18,8 +18,13 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def load(path: Path, model: type[ConfigT]) -> ConfigT:
+def load(path: Path, model: type[ConfigT], context: Mapping[str, Any] | None = None) -> ConfigT:
     """Read one YAML file.
+
+    Args:
+        path: of the file.
+        model: what it must fit.
+        context: what the model's validators may have to know beside the file.
 
     Raises:
         InvalidInput: if the file cannot be read, is not YAML, holds a key twice, or does not fit the model. Each problem is one
@@ -41,7 +46,7 @@ def load(path: Path, model: type[ConfigT]) -> ConfigT:
     if problems:
         raise InvalidInput("\n".join(problems))
     try:
-        return model.model_validate({} if data is None else data)
+        return model.model_validate({} if data is None else data, context=context)
     except ValidationError as error:
         problems = [
             f"{path}:{_line(root, item['loc'])}: {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()
@@ -70,7 +75,7 @@ def _line(node: yaml.Node | None, loc: Sequence[int | str]) -> int:
         if isinstance(node, yaml.MappingNode):
             found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
             if found is None:
-                break
+                continue  # a name of the model's own, such as the kind that it takes an object to be
             line, node = found[0].start_mark.line + 1, found[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             node = node.value[part]

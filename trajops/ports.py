@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from trajops.contracts.drift import DriftOpinion
 from trajops.contracts.performance import PerformanceOut
@@ -16,7 +16,12 @@ from trajops.telemetry import Event
 from trajops.trajectories import FloatArray, Forecast, WindowSpec
 
 if TYPE_CHECKING:
+    from trajops.contracts.performance import SliceBy
     from trajops.drift import Rows
+    from trajops.estimation import Errors
+    from trajops.performance import AgentSums
+    from trajops.performance_rules import SpeedBand
+    from trajops.recalibration import Distances
 
 
 class Forecaster(Protocol):
@@ -201,6 +206,53 @@ class DriftSource(Protocol):
 
     def oldest(self, sources: Sequence[str]) -> datetime | None:
         """When the oldest row of these sources was received; None when there is none."""
+        ...
+
+
+class PerformanceSource(Protocol):
+    """Where performance is judged, estimated and calibrated from."""
+
+    def agent_sums(
+        self,
+        since: datetime,
+        until: datetime,
+        by: "SliceBy",
+        bands: "Sequence[SpeedBand]",
+        sources: Sequence[str],
+        level: float,
+        max_rows: int,
+    ) -> "tuple[datetime, list[AgentSums]]":
+        """Where the range begins that at most `max_rows` newest rows are read of, and the sums of its slices."""
+        ...
+
+    def errors(self, since: datetime, until: datetime, scored_since: datetime, sources: Sequence[str], max_rows: int) -> "Errors":
+        """Scored predictions since `scored_since`, and those since `since` that still lack truth, at most `max_rows` of these."""
+        ...
+
+    def distances(
+        self, model_name: str, model_version: int, since: datetime, until: datetime, sources: Sequence[str], max_rows: int
+    ) -> "Distances":
+        """Distances of the truth of one version's newest predictions."""
+        ...
+
+
+class Calibrated(NamedTuple):
+    """A calibration that is in force.
+
+    Attributes:
+        number: predictions carry it.
+        factors: (T,) of the covariance of each step, relative to the version as trained.
+    """
+
+    number: int
+    factors: tuple[float, ...]
+
+
+class CalibrationSource(Protocol):
+    """Where an API process reads which calibrations are in force."""
+
+    def in_force(self) -> "Mapping[ModelRef, Calibrated]":
+        """By version."""
         ...
 
 

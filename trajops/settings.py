@@ -19,7 +19,7 @@ class Settings(BaseSettings):
         "demo", description="Named in the console's header and in the logs; `production` refuses generated secrets."
     )
     var_dir: Path = Field(Path("var"), description="Folder for all state on disk: database, lake, spool, models, logs.")
-    configs_dir: Path = Field(Path("configs"), description="Folder of the YAML files: schedules, drift, objectives.")
+    configs_dir: Path = Field(Path("configs"), description="Folder of the YAML files: schedules, drift, performance, alerts, objectives.")
     database_url: str | None = Field(None, description="SQLAlchemy URL of the control state. Default: SQLite in WAL mode under `var_dir`.")
     host: str = Field("127.0.0.1", description="Address that the servers listen on.")
     api_port: int = Field(8000, ge=1, le=65535, description="Port of the prediction API.")
@@ -113,6 +113,16 @@ class Settings(BaseSettings):
     otlp_ratio: float = Field(
         0.1, ge=0, le=1, description="Share of requests that are traced, of those whose caller has not decided it in `traceparent`."
     )
+    console_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Where people reach the console, for links in notifications. Default: `host` and `console_port`.",
+    )
+    alertmanager_url: str | None = Field(
+        None,
+        pattern=r"^https?://",
+        description="Prometheus Alertmanager whose alerts are shown beside ours, and that receivers of that kind post to. Default: none.",
+    )
     issuer: str | None = Field(None, description="External issuer whose RS256 tokens are accepted beside ours: the exact `iss`.")
     issuer_jwks_url: str | None = Field(None, description="Where the external issuer publishes its keys (JWKS); needed with `issuer`.")
     issuer_audience: str = Field("trajops", min_length=1, description="What `aud` of an external token must contain.")
@@ -155,6 +165,11 @@ class Settings(BaseSettings):
     def service_url(self) -> str:
         """URL under which clients reach the API."""
         return self.api_url or f"http://{self.host}:{self.api_port}"
+
+    @cached_property
+    def console_link(self) -> str:
+        """URL under which people reach the console."""
+        return (self.console_url or f"http://{self.host}:{self.console_port}").rstrip("/")
 
     @property
     def spool_dir(self) -> Path:

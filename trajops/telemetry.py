@@ -16,7 +16,10 @@ Source = Literal["live", "replay", "backfill", "probe"]
 
 @dataclass(slots=True)
 class PredictionEvent:
-    """One answered prediction. Arrays are flat in C order; `cov_m2` holds xx, xy, yy for each mode and step."""
+    """One answered prediction. Arrays are flat in C order; `cov_m2` holds xx, xy, yy for each mode and step.
+
+    `calibration` is the number of the calibration that the covariances were stretched with; None: they are as they were trained.
+    """
 
     prediction_id: str
     received_ns: int
@@ -37,6 +40,7 @@ class PredictionEvent:
     latency_ms: float
     source: Source = "live"
     experiment_id: str | None = None
+    calibration: int | None = None
 
 
 @dataclass(slots=True)
@@ -60,6 +64,10 @@ class OutcomeEvent:
     was interpolated between, summed over the steps, 0 where each step was observed at its very time. Rows of before this was
     written have None. Per-step lists have one entry a horizon step; None where that step has no truth yet. `cv_ade_m` is the
     error of constant velocity over the same steps: the covariate that assignment cannot change.
+
+    What figures are taken apart by, and intervals calibrated with, is carried along, so that nobody has to look up the prediction: its
+    `calibration`, the mean speed of its history, the ADE that its covariances expect (`trajops.expected`), the mean radius of its
+    ellipses, and the squared Mahalanobis distance of the truth at each step. Rows of before these were written have None.
     """
 
     prediction_id: str
@@ -85,6 +93,11 @@ class OutcomeEvent:
     step_nll: list[float | None] = field(default_factory=list)
     step_inside: list[bool | None] = field(default_factory=list)
     interpolated_s: float | None = None
+    calibration: int | None = None
+    speed_mps: float | None = None
+    expected_ade_m: float | None = None
+    radius_m: float | None = None
+    step_distance2: list[float | None] = field(default_factory=list)
 
 
 Event = PredictionEvent | ObservationEvent | OutcomeEvent

@@ -3,13 +3,14 @@
 Truth is looked up by time, never by counting rows: frames drop. Pure functions of arrays; `data/lake/truth.py` feeds them.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trajops import metrics
+from trajops import expected, metrics
 from trajops.errors import ShapeError
 from trajops.trajectories import BoolArray, FloatArray, Forecast
 from trajops.windows import TIME_TOLERANCE_S
@@ -119,6 +120,10 @@ class Scores:
         step_error_m: (N, T) metres.
         step_nll: (N, T) nats.
         step_inside: (N, T) booleans, false where not known.
+        speed_mps: (N,) mean speed over the history, metres a second; NaN where the spacing was not given.
+        expected_ade_m: (N,) what the covariances expect of `ade_m` over the whole horizon, metres.
+        radius_m: (N,) mean radius of the nominal ellipses, metres; see `trajops.expected`.
+        step_distance2: (N, T) squared Mahalanobis distance of the truth from the likeliest mode.
     """
 
     known: BoolArray
@@ -134,6 +139,10 @@ class Scores:
     step_error_m: FloatArray
     step_nll: FloatArray
     step_inside: BoolArray
+    speed_mps: FloatArray
+    expected_ade_m: FloatArray
+    radius_m: FloatArray
+    step_distance2: FloatArray
 
 
 def history_samples(
@@ -244,6 +253,7 @@ def score(
     weights: FloatArray,
     truth_m: FloatArray,
     *,
+    dt_s: FloatArray | float = np.nan,
     miss_threshold_m: float = metrics.MISS_THRESHOLD_M,
     level: float = 0.9,
 ) -> Scores:
@@ -255,6 +265,7 @@ def score(
         cov_m2: (N, K, T, 3) covariance xx, xy, yy, square metres.
         weights: (N, K) probabilities.
         truth_m: (N, T, 2) with NaN where it is not known.
+        dt_s: (N,) spacing of the history, seconds.
         miss_threshold_m: a final displacement above this in every mode is a miss.
         level: nominal probability of the ellipse.
 
@@ -274,16 +285,24 @@ def score(
     known: BoolArray = np.isfinite(truth_m[..., 0]) & np.isfinite(truth_m[..., 1])
     is_usable = known.any(axis=1) & _is_scorable(history_m, mean_m, cov_m2, weights)
     known = known & is_usable[:, None]
-    usable = np.flatnonzero(is_usable)
+    # Nearly always all of them are: nothing is copied then.
+    usable: slice | NDArray[np.intp] = slice(None) if is_usable.all() else np.flatnonzero(is_usable)
     seen, truth_m = known[usable], truth_m[usable]
-    forecast = Forecast(mean_m[usable], covariance_matrices(cov_m2[usable]), weights[usable])
+    mean_m, cov_m2, weights = mean_m[usable], cov_m2[usable], weights[usable]
 
     velocity_m = history_m[usable, -1] - history_m[usable, -2]
     straight_m = history_m[usable, -1, None] + velocity_m[:, None] * np.arange(1, steps + 1)[:, None]
-    displacement_m = metrics.displacement(forecast.mean_m, truth_m, seen)
+    displacement_m = metrics.displacement(mean_m, truth_m, seen)
     min_fde_m = displacement_m[:, :, -1].min(axis=1)
-    step_nll = metrics.nll(forecast, truth_m, seen)
-    step_inside = metrics.inside(forecast, truth_m, level, seen)
+    step_distance2, trace_m2, root_m2 = _whitened(cov_m2[:, 0], np.where(seen[..., None], truth_m - mean_m[:, 0], np.nan))
+    step_inside = step_distance2 <= metrics.chi_square_quantile(level)
+    if modes == 1:  # a Gaussian, of which everything is known by now
+        with np.errstate(divide="ignore"):
+            step_nll: FloatArray = 0.5 * step_distance2 + np.log(root_m2) + (math.log(2 * math.pi) - np.log(weights))
+    else:
+        step_nll = metrics.nll(Forecast(mean_m, covariance_matrices(cov_m2), weights), truth_m, seen)
+    moved_m = np.diff(history_m[usable], axis=1)
+    speed_mps = np.hypot(moved_m[..., 0], moved_m[..., 1]).mean(axis=1) / np.broadcast_to(dt_s, count)[usable]
     steps_scored = known.sum(axis=1)
 
     def spread(values: FloatArray) -> FloatArray:
@@ -308,7 +327,20 @@ def score(
         step_error_m=spread(displacement_m[:, 0]),
         step_nll=spread(step_nll),
         step_inside=inside,
+        speed_mps=spread(speed_mps),
+        expected_ade_m=spread(expected.distance_m(trace_m2, root_m2).mean(axis=1)),
+        radius_m=spread(expected.radius_m(root_m2, level).mean(axis=1)),
+        step_distance2=spread(step_distance2),
     )
+
+
+def _whitened(cov_m2: FloatArray, error_m: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Squared Mahalanobis distances of (N, T, 2) errors under (N, T, 3) covariances, their traces and the roots of their determinants."""
+    xx, xy, yy = (cov_m2[..., part] for part in range(3))
+    slope = xy / xx
+    rest_m2 = yy - slope * xy
+    along_m, across_m = error_m[..., 0], error_m[..., 1] - slope * error_m[..., 0]
+    return along_m * along_m / xx + across_m * across_m / rest_m2, xx + yy, np.sqrt(xx * rest_m2)
 
 
 def _is_scorable(history_m: FloatArray, mean_m: FloatArray, cov_m2: FloatArray, weights: FloatArray) -> BoolArray:

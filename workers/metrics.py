@@ -1,12 +1,14 @@
-"""What the workers tell Prometheus about jobs, drift and probes."""
+"""What the workers tell Prometheus about jobs, drift, performance, probes and alerts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from trajops.contracts.alerts import AlertCounts
 from trajops.contracts.drift import DriftCheckOut
+from trajops.contracts.performance import PerformanceCheckOut
 from workers.probes import OUTCOMES, Probe
 
 Skip = Literal["not_due", "elsewhere", "overlap", "queued", "paused"]
@@ -14,6 +16,16 @@ SKIPS: tuple[Skip, ...] = get_args(Skip)
 PROBES_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 DURATIONS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 VERDICTS: Mapping[str, int] = {"insufficient_data": -1, "stable": 0, "warning": 1, "drift": 2}
+
+PERFORMANCE: Mapping[str, int] = {
+    "too_little_data": -1,
+    "no_figure": -1,
+    "better": 0,
+    "as_validated": 0,
+    "unclear": 0,
+    "warning": 1,
+    "degraded": 2,
+}
 
 
 class WorkerMetrics:
@@ -43,6 +55,21 @@ class WorkerMetrics:
         self._probed = Gauge("trajops_probe_last_timestamp_seconds", "When this worker last probed.", **common)
         self._score = Gauge("trajops_drift_score", "Score of a column.", ["column"], **common)
         self._threshold = Gauge("trajops_drift_threshold", "Threshold of a column.", ["column"], **common)
+
+        self._alerts = Gauge("trajops_alerts_active", "Alerts that are open or acknowledged.", ["severity"], **common)
+        self._evaluated = Gauge("trajops_alerts_evaluated_timestamp_seconds", "When this worker last looked at the rules.", **common)
+        self._dead_letters = Gauge("trajops_notifications_dead_letters", "Notifications that were given up.", **common)
+        attempts = "Attempts to deliver a notification: it was delivered, will be tried again, or was given up."
+        self._notifications = Counter("trajops_notification_attempts", attempts, ["receiver", "outcome"], **common)
+        of_version: dict[str, Any] = {"labelnames": ["model_version"], **common}
+        words = "-1 too little data or no validation, 0 as validated, 1 warning, 2 degraded and confirmed."
+        self._performance = Gauge("trajops_performance_verdict", words, **of_version)
+        self._performance_checked = Gauge("trajops_performance_last_check_timestamp_seconds", "When it was last checked.", **common)
+        self._ade_ratio = Gauge("trajops_performance_ade_ratio", "Live ADE over the one of validation.", **of_version)
+        self._ade_ratio_low = Gauge("trajops_performance_ade_ratio_low", "Lower end of its interval.", **of_version)
+        figure = "Live figure of the window that was checked."
+        self._figure = Gauge("trajops_performance_figure", figure, ["model_version", "metric"], **common)
+        self._estimated = Gauge("trajops_performance_estimated_ade_m", "ADE of the predictions without truth, metres.", **of_version)
 
     def scheduled(self, job: str, every_s: float, last_success_at: datetime | None = None) -> None:
         """Make the job's series exist before its first run here; its last success may have been in another worker."""
@@ -114,3 +141,33 @@ class WorkerMetrics:
             if column.score is not None and column.threshold is not None:
                 self._score.labels(column.column).set(column.score)
                 self._threshold.labels(column.column).set(column.threshold)
+
+    def performance(self, checks: Sequence[PerformanceCheckOut]) -> None:
+        """Performance was checked; a version that did not answer in the window has no series."""
+        for gauge in (self._performance, self._ade_ratio, self._ade_ratio_low, self._figure, self._estimated):
+            gauge.clear()
+        for check in checks:
+            self._performance_checked.set(check.at.timestamp())
+            self._performance.labels(check.model_version).set(PERFORMANCE[check.verdict])
+            values = (
+                (self._ade_ratio, check.ade_ratio),
+                (self._ade_ratio_low, check.ade_ratio_low),
+                (self._estimated, check.estimated_ade_m),
+            )
+            for gauge, value in values:
+                if value is not None:
+                    gauge.labels(check.model_version).set(value)
+            for figure in check.figures:
+                if figure.mean is not None:
+                    self._figure.labels(check.model_version, figure.metric).set(figure.mean)
+
+    def alerts(self, counts: AlertCounts, at_s: float) -> None:
+        """The alert rules were looked at."""
+        for severity, number in counts.by_severity.items():
+            self._alerts.labels(severity.value).set(number)
+        self._dead_letters.set(counts.dead_letters)
+        self._evaluated.set(at_s)
+
+    def notification(self, receiver: str, outcome: str) -> None:
+        """An attempt to deliver a notification ended: `delivered`, `failed` or `dead`."""
+        self._notifications.labels(receiver, outcome).inc()

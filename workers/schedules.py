@@ -8,7 +8,21 @@ from pydantic import Field, model_validator
 from trajops.configs import Config
 from workers.triggers import cron_trigger, longest_gap_s, next_time
 
-JobName = Literal["compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases", "prune", "probe"]
+JobName = Literal[
+    "compact_lake",
+    "roll_up",
+    "join_truth",
+    "check_drift",
+    "answer_alerts",
+    "retrain",
+    "reconcile_aliases",
+    "prune",
+    "probe",
+    "evaluate_alerts",
+    "deliver_alerts",
+    "check_performance",
+    "recalibrate",
+]
 
 # A time counts as missed when no worker has begun so long after it, seconds.
 PUNCTUAL_S = 60.0
@@ -93,9 +107,12 @@ class Retention(Config):
 
     runs_per_job: int = Field(default=500, ge=10)
     drift_checks_days: float = Field(default=3.0, gt=0)
+    performance_checks_days: float = Field(default=3.0, gt=0)
     idempotency_days: float = Field(default=2.0, gt=0)
     # Longer than the window of the objective.
     probes_days: float = Field(default=35.0, ge=31)
+    # After their end: alerts, silences and what was sent about them.
+    alerts_days: float = Field(default=90.0, gt=0)
 
 
 class Schedules(Config):

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -24,11 +24,24 @@ if TYPE_CHECKING:
     from data.lake.queries import Lake
     from data.lake.spool import Spool
     from data.lake.truth import TruthJoin
+    from data.models.registry import MlflowRegistry
+    from trajops.alerts.rules import AlertRules
     from trajops.drift_rules import DriftRules
     from trajops.objectives import Objectives
+    from trajops.performance_rules import PerformanceRules
+    from trajops.policy.rules import PolicyRules
+    from trajops.services.alert_rounds import AlertRounds
+    from trajops.services.answers import Answers
+    from trajops.services.calibrations import Recalibrator
     from trajops.services.drift import DriftMonitor
+    from trajops.services.performance import Performance
+    from trajops.trajectories import Scene
+    from trajops.windows import Windows
+    from workers.deliveries import Deliveries
     from workers.jobs.probe import Prober
     from workers.jobs.reconcile_aliases import AliasReconciler
+    from workers.notify import Senders
+    from workers.signals import SignalReader
 
 
 class Parts:
@@ -50,8 +63,14 @@ class Parts:
         self.detector = EvidentlyDetector()
         if "check_drift" in self.schedules.jobs:
             _ = self.drift_rules
+        if "answer_alerts" in self.schedules.jobs:
+            _ = self.policy_rules
         if "probe" in self.schedules.jobs:
             _ = self.objectives
+        if {"evaluate_alerts", "deliver_alerts"} & self.schedules.jobs.keys():
+            _ = self.alert_rules
+        if self.schedules.jobs.keys() & {"check_performance", "recalibrate"}:
+            _ = self.performance_rules
 
     @cached_property
     def drift_rules(self) -> "DriftRules":
@@ -61,11 +80,34 @@ class Parts:
         return configs.load(self.settings.configs_dir / "drift.yaml", DriftRules)
 
     @cached_property
+    def performance_rules(self) -> "PerformanceRules":
+        """How performance is judged, and intervals are calibrated."""
+        from trajops.performance_rules import PerformanceRules  # noqa: PLC0415
+
+        return configs.load(self.settings.configs_dir / "performance.yaml", PerformanceRules)
+
+    @cached_property
+    def policy_rules(self) -> "PolicyRules":
+        """What follows an alert."""
+        from trajops.policy.rules import PolicyRules  # noqa: PLC0415
+
+        known = {rule.name for rule in self.alert_rules.rules}
+        return configs.load(self.settings.configs_dir / "policy.yaml", PolicyRules, {"alerts": known})
+
+    @cached_property
     def objectives(self) -> "Objectives":
         """What is promised."""
         from trajops.objectives import Objectives  # noqa: PLC0415
 
         return configs.load(self.settings.configs_dir / "objectives.yaml", Objectives)
+
+    @cached_property
+    def alert_rules(self) -> "AlertRules":
+        """What raises an alert, and who is told."""
+        from trajops.alerts.rules import AlertRules  # noqa: PLC0415
+        from workers.signals import signal_names  # noqa: PLC0415
+
+        return configs.load(self.settings.configs_dir / "alerts.yaml", AlertRules, {"signals": signal_names()})
 
     @cached_property
     def database(self) -> Database:
@@ -86,7 +128,13 @@ class Parts:
             "roll_up": self._roll_up,
             "join_truth": self._join_truth,
             "check_drift": self._check_drift,
+            "answer_alerts": self._answer_alerts,
+            "retrain": self._retrain,
+            "check_performance": self._check_performance,
+            "recalibrate": self._recalibrate,
             "reconcile_aliases": self._reconcile_aliases,
+            "evaluate_alerts": self._evaluate_alerts,
+            "deliver_alerts": self._deliver_alerts,
             "prune": self._prune,
             "probe": self._probe,
         }
@@ -149,13 +197,68 @@ class Parts:
         )
 
     @cached_property
+    def performance(self) -> "Performance":
+        """Holds live figures against validation."""
+        from data.lake.performance_source import LakePerformanceSource  # noqa: PLC0415
+        from trajops.services.performance import Performance  # noqa: PLC0415
+
+        return Performance(
+            LakePerformanceSource(self.lake),
+            self.database.unit_of_work,
+            self.performance_rules,
+            self.settings.model_name,
+            self.settings.coverage_level,
+        )
+
+    @cached_property
+    def recalibrator(self) -> "Recalibrator":
+        """Puts intervals right."""
+        from data.lake.performance_source import LakePerformanceSource  # noqa: PLC0415
+        from trajops.services.calibrations import Recalibrator  # noqa: PLC0415
+
+        return Recalibrator(
+            LakePerformanceSource(self.lake),
+            self.database.unit_of_work,
+            self.performance_rules.recalibration,
+            self.settings.coverage_level,
+            self.clock,
+        )
+
+    @cached_property
+    def registry(self) -> "MlflowRegistry":
+        """The model registry."""
+        from data.models.registry import MlflowRegistry  # noqa: PLC0415
+
+        return MlflowRegistry(self.settings.registry_url)
+
+    @cached_property
+    def answers(self) -> "Answers":
+        """Does what the policy says about alerts."""
+        from data.models.loader import ModelLoader  # noqa: PLC0415
+        from trajops.services.answers import Answers  # noqa: PLC0415
+        from trajops.services.deployments import Deployments  # noqa: PLC0415
+        from workers.answering import AnswerSteps  # noqa: PLC0415
+        from workers.training.candidates import FAMILIES  # noqa: PLC0415
+
+        unit_of_work = self.database.unit_of_work
+        steps = AnswerSteps(
+            self.policy_rules,
+            unit_of_work,
+            Deployments(unit_of_work, model_name=self.settings.model_name, clock=self.clock),
+            self.lake,
+            ModelLoader(self.registry, self.settings.models_dir, allow_pickled=self.settings.allow_pickled_models).load,
+            self._train,
+            tuple(FAMILIES),
+            self.clock,
+        )
+        return Answers(unit_of_work, self.policy_rules, steps.by_action, self.clock)
+
+    @cached_property
     def reconciler(self) -> "AliasReconciler":
         """Lets the registry's aliases follow the routes."""
-        from data.models.registry import MlflowRegistry  # noqa: PLC0415
         from workers.jobs.reconcile_aliases import AliasReconciler  # noqa: PLC0415
 
-        registry = MlflowRegistry(self.settings.registry_url)
-        return AliasReconciler(self.settings.model_name, registry, self.database.unit_of_work, self.clock, self._adopt)
+        return AliasReconciler(self.settings.model_name, self.registry, self.database.unit_of_work, self.clock, self._adopt)
 
     @cached_property
     def prober(self) -> "Prober":
@@ -186,6 +289,41 @@ class Parts:
         reason = "the workers probe the API"
         return ensure_key(self.database.unit_of_work, secret, "probe", ("predict",), reason=reason, clock=self.clock)
 
+    @cached_property
+    def alert_rounds(self) -> "AlertRounds":
+        """Looks at the alert rules."""
+        from trajops.services.alert_rounds import AlertRounds  # noqa: PLC0415
+
+        return AlertRounds(self.database.unit_of_work, self.alert_rules, self.clock)
+
+    @cached_property
+    def signal_reader(self) -> "SignalReader":
+        """Reads the figures that alert rules look at."""
+        from workers.signals import SignalReader  # noqa: PLC0415
+
+        return SignalReader(self.database.unit_of_work, self._broken_files, lambda: self.objectives)
+
+    @cached_property
+    def deliveries(self) -> "Deliveries":
+        """Sends what stands in the outbox."""
+        from workers.deliveries import Deliveries  # noqa: PLC0415
+
+        plan = self.alert_rules.delivery
+        return Deliveries(self.database.unit_of_work, self.senders.send, plan, self.clock, self.holder, self.metrics.notification)
+
+    @cached_property
+    def senders(self) -> "Senders":
+        """Reaches the receivers."""
+        from workers.notify import Senders  # noqa: PLC0415
+
+        return Senders(self.alert_rules, self.settings.console_link, self.settings.alertmanager_url)
+
+    def end_early(self) -> None:
+        """Let what would outlast the grace of a stop end at once: a drift report in progress, and further notifications."""
+        self.detector.close()
+        if "deliveries" in self.__dict__:
+            self.deliveries.stop()
+
     def close(self) -> None:
         """End Evidently's process; every outcome is on the device and the database closed then."""
         self.detector.close()
@@ -201,6 +339,14 @@ class Parts:
         from workers.training.adopt import adopt  # noqa: PLC0415 - imports MLflow
 
         adopt(self.settings, ref.version, [skillcorner.load()["first_half"]], database=self.database)
+
+    def _train(self, scenes: "Sequence[Scene]", family: str, dataset: str) -> "tuple[ModelRef, Windows]":
+        from workers.compute import Inline  # noqa: PLC0415
+        from workers.training.partitions import split  # noqa: PLC0415
+        from workers.training.run import train  # noqa: PLC0415
+
+        [trained] = train(self.settings, scenes, families=[family], database=self.database, dataset=dataset)
+        return trained.ref, split(scenes, Inline()).validation
 
     def _compact_lake(self) -> Mapping[str, Any]:
         from workers.jobs.compact import compact_lake  # noqa: PLC0415
@@ -226,8 +372,42 @@ class Parts:
 
         return check_drift(self.drift_monitor, self.metrics.drift)
 
+    def _check_performance(self) -> Mapping[str, Any]:
+        from workers.jobs.check_performance import check_performance  # noqa: PLC0415
+
+        return check_performance(self.performance, self.clock, self.metrics.performance)
+
+    def _recalibrate(self) -> Mapping[str, Any]:
+        from workers.jobs.recalibrate import recalibrate  # noqa: PLC0415
+
+        return recalibrate(self.recalibrator)
+
+    def _answer_alerts(self) -> Mapping[str, Any]:
+        from workers.jobs.answer_alerts import answer_alerts  # noqa: PLC0415
+
+        return answer_alerts(self.answers)
+
+    def _retrain(self) -> Mapping[str, Any]:
+        from workers.jobs.answer_alerts import retrain  # noqa: PLC0415
+
+        return retrain(self.answers)
+
     def _reconcile_aliases(self) -> Mapping[str, Any]:
         return self.reconciler.run()
+
+    def _evaluate_alerts(self) -> Mapping[str, Any]:
+        from workers.jobs.evaluate_alerts import evaluate_alerts  # noqa: PLC0415
+
+        done = evaluate_alerts(self.signal_reader, self.alert_rounds, self.database.unit_of_work, self.clock, self.metrics.alerts)
+        return {**done, "unset": self.senders.unset()}
+
+    def _broken_files(self) -> list[str]:
+        from data.lake.manifest import Manifest  # noqa: PLC0415 - and not the lake, which brings DuckDB
+
+        return list(Manifest(self.database.engine).broken())
+
+    def _deliver_alerts(self) -> Mapping[str, Any]:
+        return self.deliveries.run()
 
     def _prune(self) -> Mapping[str, Any]:
         from workers.jobs.prune import prune  # noqa: PLC0415

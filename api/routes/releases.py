@@ -91,6 +91,15 @@ def start_canary(deployment_id: str, body: CanaryIn, parts: PartsOf, client: Ope
     return _followed(parts, change)
 
 
+@router.post("/deployments/{deployment_id}/canary/pause", summary="Pause a canary", responses=CHANGES)
+def pause_canary(deployment_id: str, body: TransitionIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ChangeOut:
+    """Take the traffic from the challenger; it stays warm, and starting the canary again puts nobody into another arm."""
+    change = parts.deployments.pause_canary(
+        deployment_id, body.expected_version, actor=client.client_id, reason=body.reason, idempotency_key=key
+    )
+    return _followed(parts, change)
+
+
 @router.post("/deployments/{deployment_id}/canary/stop", summary="Stop a canary", responses=CHANGES)
 def stop_canary(deployment_id: str, body: TransitionIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ChangeOut:
     """End the comparison; the champion answers everybody."""

@@ -103,9 +103,16 @@ def card(name: str, title: str, version: ModelVersionOut | None, ref: ModelRefOu
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{title}**", width="content")
         if name == "challenger":
-            st.badge(f"{share(route.coverage, 0)} of agents enrolled", icon=":material/science:", color="blue")
+            if route.coverage:
+                st.badge(f"{share(route.coverage, 0)} of agents enrolled", icon=":material/science:", color="blue")
+            else:
+                st.badge("paused, answers nobody", icon=":material/pause_circle:", color="orange")
         elif name == "champion":
-            st.badge("answers everybody else" if route.challenger else "answers everybody", icon=":material/check_circle:", color="green")
+            st.badge(
+                "answers everybody else" if route.challenger and route.coverage else "answers everybody",
+                icon=":material/check_circle:",
+                color="green",
+            )
     st.header(f"v{ref.model_version}" + (f" · {frame.plain(family_words(version.family))}" if version else ""), anchor=False)
     validation = version.metrics if version else {}
     figures = [

@@ -1,10 +1,13 @@
-"""Overview: is everything well, how accurate are the live predictions, what changed, what do the jobs do."""
+"""Overview: is everything well, what is firing, how accurate are the live predictions, what changed, what do the jobs do."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import streamlit as st
 
 from console import charts, frame, session
+from console.alert_history import alert_label
+from console.alerting import by_severity, evaluation_problem, firing_sentence, is_foreign, since_words
 from console.names import action_words, actor_words
 from console.tiles import service_tiles
 from console.viewmodels import (
@@ -15,10 +18,12 @@ from console.viewmodels import (
     merged_row,
     performance_rows,
 )
-from console.wording import ago, count, drift_mark, health_mark, metres, milliseconds, moment, share
+from console.wording import ago, count, drift_mark, health_mark, metres, milliseconds, moment, severity_mark, share
+from trajops.contracts.alerts import AlertsOut
 from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.status import StatusOut
 
+WORST = 3
 METRICS: dict[str, charts.Metric] = {"ADE": "ade_m", "FDE": "fde_m", "Coverage": "coverage"}
 
 
@@ -28,11 +33,17 @@ def live_part() -> None:
     with frame.first_load(420):
         status = session.fetch("status", lambda c: c.status())
         performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
-    frame.freshness(status, performance, key="overview")
+        # More than are shown, because those that an Alertmanager has of its own may be among them.
+        alerts = session.fetch("alerts:active", lambda c: c.alerts("active", limit=20))
+    frame.freshness(status, performance, alerts, key="overview")
     if status.value is None:
         return
     now = datetime.now(UTC)
-    verdict(status.value, performance.value)
+    with st.grid(2, min_column_width=340, border=True) as grid:
+        with grid.cell():
+            verdict(status.value, performance.value)
+        with grid.cell():
+            open_alerts(alerts.value, now)
     figures(status.value, performance.value)
     services(status.value)
     accuracy(performance.value)
@@ -50,7 +61,7 @@ def _performance(client: session.TrajOpsClient, chosen: str) -> PerformanceOut:
 
 def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
     """The state of the product in one sentence, then its accuracy in another."""
-    with st.container(border=True, key="verdict", gap="xsmall"):
+    with st.container(key="verdict", gap="xsmall"):
         st.markdown(f"{frame.badge(health_mark(status.verdict))} &nbsp;**{frame.plain(status.sentence)}**")
         if performance is not None:
             st.markdown(frame.plain(accuracy_sentence(performance, status.route)))
@@ -65,6 +76,31 @@ def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
         if status.budget_left is not None:
             parts.append(f"error budget **{share(status.budget_left, 0)}** left")
         st.markdown(" · ".join(parts))
+
+
+def open_alerts(alerts: AlertsOut | None, now: datetime) -> None:
+    """How many alerts are firing, how bad they are, and the worst of them."""
+    with st.container(key="open-alerts", gap="xsmall"):
+        if alerts is None:
+            st.markdown("**Alerts cannot be read.**")
+            return
+        counts = " ".join(frame.badge(replace(mark, word=f"{count(n)} {mark.word.lower()}")) for mark, n in by_severity(alerts.counts) if n)
+        st.markdown(f"{counts} &nbsp;**{frame.plain(firing_sentence(alerts.counts))}**")
+        problem = evaluation_problem(alerts, now)
+        if problem is not None:
+            st.markdown(f":red[:material/visibility_off:] {problem}")
+        for alert in [a for a in alerts.alerts if not is_foreign(a)][:WORST]:
+            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+                st.markdown(frame.badge(severity_mark(alert.severity.value)), width="content")
+                st.page_link(
+                    "views/alerts.py",
+                    label=frame.plain(alert_label(alert)),
+                    icon=":material/arrow_forward:",
+                    help="",
+                    query_params={"alert": alert.alert_id},
+                )
+                st.caption(since_words(alert, now), width="content")
+        st.page_link("views/alerts.py", label="All alerts, silences and receivers", icon=":material/notifications:", help="")
 
 
 def figures(status: StatusOut, performance: PerformanceOut | None) -> None:

@@ -1,6 +1,7 @@
 """Files whose content is broken: whoever meets one takes it out of the lake, says so, and goes on without it.
 
-It stays on disk. One that is away is not broken: a share that is not mounted must not empty the lake.
+It stays on disk, and comes back when a good copy lies in its place. One that is away is not broken: a share that is not mounted
+must not empty the lake.
 """
 
 import logging
@@ -36,6 +37,27 @@ def set_aside(lake_dir: Path, manifest: Manifest, paths: Iterable[str]) -> bool:
         manifest.set_aside(broken)
         _log.error("%d files of the lake are broken, and are left out; they stay where they are: %s", len(broken), ", ".join(broken))
     return bool(broken)
+
+
+def put_back(lake_dir: Path, manifest: Manifest) -> list[str]:
+    """Take files into the lake again that were set aside and have been replaced by a good copy; their paths.
+
+    Raises:
+        Unavailable: if the manifest cannot be changed.
+    """
+    mended = [path for path, rows in manifest.broken().items() if _is_whole(lake_dir / path, rows)]
+    for path in mended:
+        manifest.put_back(path)
+        _log.warning("%s was broken, and can be read again: it is part of the lake", path)
+    return mended
+
+
+def _is_whole(path: Path, rows: int) -> bool:
+    """Whether a file has so many rows and can be read to its end."""
+    try:
+        return pq.read_metadata(path).num_rows == rows and not is_broken(path)
+    except (pa.ArrowInvalid, OSError):
+        return False
 
 
 def is_broken(path: Path) -> bool:

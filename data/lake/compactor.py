@@ -66,23 +66,24 @@ class Compactor:
         self._keep_ns = None if keep_days is None else round(keep_days * _DAY_NS)
 
     def run(self) -> dict[str, int]:
-        """Adopt, compact, retire, merge, delete.
+        """Adopt, compact, put back what was mended, retire, merge, delete.
 
         Returns:
             Counts of `adopted` segments of dead writers, compacted `segments`, `rows`, new `files`, `torn` tails,
-            `quarantined` lines, `retired` files, `merged` files, and deleted segments and files (`deleted`).
+            `quarantined` lines, `mended` files, `retired` files, `merged` files, and deleted segments and files (`deleted`).
 
         Raises:
             Unavailable: if lake, spool or manifest cannot be read or written; what was published stays.
         """
         report: dict[str, int] = dict.fromkeys(
-            ("adopted", "segments", "rows", "files", "torn", "quarantined", "retired", "merged", "deleted"), 0
+            ("adopted", "segments", "rows", "files", "torn", "quarantined", "mended", "retired", "merged", "deleted"), 0
         )
         try:
             self._lake_dir.mkdir(parents=True, exist_ok=True)
             self._spool_dir.mkdir(parents=True, exist_ok=True)
             report["adopted"] = self._adopt()
             self._compact(report)
+            report["mended"] = len(broken.put_back(self._lake_dir, self._manifest))
             report["retired"] = self._retire()
             report["merged"] = self._merge()
             report["deleted"] = self._delete()

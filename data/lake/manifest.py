@@ -60,6 +60,10 @@ class Contents:
     rollups: tuple[Rollup, ...]
 
 
+# Without a time of retirement a file is never deleted.
+_IS_SET_ASIDE = (~lake_files.c.is_live, lake_files.c.retired_at.is_(None))
+
+
 class Manifest:
     """Reads and changes the manifest.
 
@@ -193,19 +197,27 @@ class Manifest:
         is_one = (lake_files.c.path.in_(paths), lake_files.c.is_live)
         stems = [path.replace(".hours.", ".") for path in paths]
         with self._translated(), self._engine.begin() as connection:
-            # Without a time of retirement a file is never deleted.
             connection.execute(sa.update(lake_files).where(*is_one).values(is_live=False))
             connection.execute(sa.delete(lake_rollups).where(lake_rollups.c.path.in_(stems)))
 
-    def broken(self) -> list[str]:
-        """Paths of the files that were set aside.
+    def put_back(self, path: str) -> None:
+        """Take a file that was set aside into the lake again.
 
         Raises:
             Unavailable: if the database does not answer.
         """
-        is_broken = (~lake_files.c.is_live, lake_files.c.retired_at.is_(None))
+        with self._translated(), self._engine.begin() as connection:
+            connection.execute(sa.update(lake_files).where(lake_files.c.path == path, *_IS_SET_ASIDE).values(is_live=True))
+
+    def broken(self) -> dict[str, int]:
+        """Paths of the files that were set aside, and how many rows they had.
+
+        Raises:
+            Unavailable: if the database does not answer.
+        """
+        found = sa.select(lake_files.c.path, lake_files.c.rows).where(*_IS_SET_ASIDE).order_by(lake_files.c.path)
         with self._translated(), self._reader.connect() as connection:
-            return list(connection.execute(sa.select(lake_files.c.path).where(*is_broken).order_by(lake_files.c.path)).scalars())
+            return {row.path: row.rows for row in connection.execute(found)}
 
     def deletable(self, before: datetime) -> tuple[list[str], list[tuple[str, str]]]:
         """Segments compacted, and files (id, path) retired, before a time, whose bytes are still on disk."""

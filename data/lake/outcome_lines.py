@@ -12,7 +12,18 @@ from trajops.trajectories import BoolArray, FloatArray
 from trajops.truth import Scores
 
 # What an outcome takes over from its prediction.
-IDENTITY = ("prediction_id", "received_ns", "observed_at_s", "scene_id", "agent_id", "model_name", "model_version", "variant", "source")
+IDENTITY = (
+    "prediction_id",
+    "received_ns",
+    "observed_at_s",
+    "scene_id",
+    "agent_id",
+    "model_name",
+    "model_version",
+    "variant",
+    "source",
+    "calibration",
+)
 
 
 def outcome_lines(
@@ -50,6 +61,10 @@ def outcome_lines(
             "step_nll": _lists_of(np.round(scores.step_nll[keep], 5), known),
             "step_inside": _lists_of(scores.step_inside[keep], known),
             "interpolated_s": pa.array(interpolated_s[keep]),
+            "speed_mps": _rounded(scores.speed_mps[keep], 3),
+            "expected_ade_m": _rounded(scores.expected_ade_m[keep], 4),
+            "radius_m": _rounded(scores.radius_m[keep], 4),
+            "step_distance2": _lists_of(np.round(scores.step_distance2[keep], 3), known),
         }
     )
     connection.register("outcomes", outcomes)
@@ -64,9 +79,9 @@ def outcome_lines(
         yield text.slice(first, last - first).to_pybytes()
 
 
-def _rounded(values: FloatArray) -> pa.Array:
-    """Values to a millionth, which is shorter to write; NaN becomes NULL."""
-    return pa.array(np.round(values, 6), from_pandas=True)
+def _rounded(values: FloatArray, digits: int = 6) -> pa.Array:
+    """Values to a millionth, or to fewer digits, which is shorter to write; NaN becomes NULL."""
+    return pa.array(np.round(values, digits), from_pandas=True)
 
 
 def _lists_of(values: NDArray[Any], known: BoolArray) -> pa.ListArray:

@@ -123,7 +123,7 @@ class LakeReader:
         Raises:
             Unavailable: if the manifest cannot be read.
         """
-        return self._manifest.broken()
+        return list(self._manifest.broken())
 
     def count(self, table: str) -> int:
         """Rows of one table, compacted or not.

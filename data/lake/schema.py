@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 VERSION_KEY = b"trajops.schema_version"
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -35,6 +35,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "latency_ms": "FLOAT",
         "source": "VARCHAR",
         "experiment_id": "VARCHAR",
+        "calibration": "INTEGER",
     },
     "observations": {
         "received_ns": "BIGINT",
@@ -69,12 +70,19 @@ COLUMNS: dict[str, dict[str, str]] = {
         "step_nll": "FLOAT[]",
         "step_inside": "BOOLEAN[]",
         "interpolated_s": "DOUBLE",
+        "calibration": "INTEGER",
+        "speed_mps": "FLOAT",
+        "expected_ade_m": "FLOAT",
+        "radius_m": "FLOAT",
+        "step_distance2": "FLOAT[]",
     },
 }
 NULLABLE: dict[str, frozenset[str]] = {
-    "predictions": frozenset({"experiment_id"}),
+    "predictions": frozenset({"experiment_id", "calibration"}),
     "observations": frozenset(),
-    "outcomes": frozenset({"fde_m", "is_miss", "interpolated_s"}),
+    "outcomes": frozenset(
+        {"fde_m", "is_miss", "interpolated_s", "calibration", "speed_mps", "expected_ade_m", "radius_m", "step_distance2"}
+    ),
 }
 
 # Of several outcomes of one prediction, the one with the best truth: what the truth join improves on is what readers show. The

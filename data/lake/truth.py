@@ -238,7 +238,7 @@ class TruthJoin:
         interpolated_s = sampling.column(pending, "interpolated_s").copy()
         agents, observed_at_s, dt_s = (sampling.column(pending, name) for name in ("agent", "observed_at_s", "dt_s"))
         completed = scored = 0
-        identity = pending.select(IDENTITY)
+        identity = pending.select((*IDENTITY, "dt_s"))
         for (history_length, modes, mean_length, cov_length), rows in sampling.by_length(
             pending, "history_m", "weights", "mean_m", "cov_m2"
         ):
@@ -282,7 +282,7 @@ class TruthJoin:
         """Score rows of one shape and write their outcomes.
 
         Args:
-            rows: columns `IDENTITY`.
+            rows: columns `IDENTITY` and `dt_s`.
             numbers: columns of lists, (N, length).
             truth: where the agents were.
         """
@@ -295,6 +295,7 @@ class TruthJoin:
             numbers["cov_m2"].reshape(count, modes, horizon, 3),
             weights,
             truth.positions_m,
+            dt_s=sampling.column(rows, "dt_s"),
             miss_threshold_m=self._miss_threshold_m,
             level=self._level,
         )

@@ -135,6 +135,7 @@ audit_entries = Table(
     Column("reason", Text, nullable=False),
     Column("before", JSON, nullable=False),
     Column("after", JSON, nullable=False),
+    Index("ix_audit_entries_subject_at", "subject", "at"),
 )
 
 idempotency_keys = Table(
@@ -212,6 +213,134 @@ drift_checks = Table(
     Column("current_agents", Integer, nullable=False),
     Column("columns", JSON, nullable=False),
     Column("report_path", Text),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    Column("alert_id", String(32), primary_key=True),
+    Column("fingerprint", String(64), nullable=False),
+    Column("rule", String(256), nullable=False),
+    Column("origin", String(16), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("summary", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("value", Float),
+    Column("condition", String(64)),
+    Column("opened_at", UtcDateTime),
+    Column("clear_at", UtcDateTime),
+    Column("acknowledged_at", UtcDateTime),
+    Column("acknowledged_by", String(128)),
+    Column("assigned_to", String(128)),
+    Column("escalated_at", UtcDateTime),
+    Column("resolved_at", UtcDateTime),
+    Column("resolved_by", String(128)),
+    Column("silence_id", String(32)),
+    Column("runbook", Text),
+    Column("link", Text),
+    Column("marks", JSON, nullable=False),
+    # Whether a receiver still has to hear that it is over.
+    Column("is_end_untold", Boolean, nullable=False),
+    Index("ix_alerts_state_resolved_at", "state", "resolved_at"),
+)
+is_unresolved = alerts.c.state != "resolved"
+Index("uq_alerts_unresolved_fingerprint", alerts.c.fingerprint, unique=True, sqlite_where=is_unresolved, postgresql_where=is_unresolved)
+
+silences = Table(
+    "silences",
+    metadata,
+    Column("silence_id", String(32), primary_key=True),
+    Column("matchers", JSON, nullable=False),
+    Column("starts_at", UtcDateTime, nullable=False),
+    Column("ends_at", UtcDateTime, nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("created_by", String(128), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("notification_id", String(32), primary_key=True),
+    Column("receiver", String(64), nullable=False),
+    Column("occasion", String(16), nullable=False),
+    Column("group", JSON, nullable=False),
+    Column("severity", String(16), nullable=False),
+    Column("title", Text, nullable=False),
+    Column("alert_ids", JSON, nullable=False),
+    Column("content", JSON, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("next_attempt_at", UtcDateTime, nullable=False),
+    Column("claimed_by", String(128)),
+    Column("delivered_at", UtcDateTime),
+    Column("error", Text),
+    Index("ix_notifications_state_next_attempt_at", "state", "next_attempt_at"),
+)
+
+notification_alerts = Table(
+    "notification_alerts",
+    metadata,
+    Column("alert_id", String(32), primary_key=True),
+    Column("notification_id", String(32), primary_key=True, index=True),
+)
+
+performance_checks = Table(
+    "performance_checks",
+    metadata,
+    Column("check_id", String(32), primary_key=True),
+    Column("at", UtcDateTime, nullable=False, index=True),
+    Column("model_name", String(128), nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("verdict", String(32), nullable=False),
+    Column("body", JSON, nullable=False),
+    Index("ix_performance_checks_model_name", "model_name", "model_version", "at"),
+)
+
+calibrations = Table(
+    "calibrations",
+    metadata,
+    Column("number", Integer, primary_key=True),
+    Column("model_name", String(128), nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("factors", JSON, nullable=False),
+    Column("made_at", UtcDateTime, nullable=False),
+    Column("since", UtcDateTime, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+    Column("fitted_agents", Integer, nullable=False),
+    Column("holdout_agents", Integer, nullable=False),
+    Column("nominal_coverage", Float, nullable=False),
+    Column("coverage_before", Float, nullable=False),
+    Column("coverage_after", Float, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    Column("changed_by", String(128), nullable=False),
+)
+
+answers = Table(
+    "answers",
+    metadata,
+    Column("answer_id", String(32), primary_key=True),
+    Column("rule", String(64), nullable=False),
+    Column("alert_id", String(32), nullable=False, unique=True),
+    Column("alert_title", Text, nullable=False),
+    Column("labels", JSON, nullable=False),
+    Column("alert_opened_at", UtcDateTime, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("steps", JSON, nullable=False),
+    Column("decided_by", String(128)),
 )
 
 lake_files = Table(

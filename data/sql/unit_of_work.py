@@ -3,9 +3,14 @@
 from sqlalchemy import Connection
 
 from data.sql.repositories.accounts import SqlApiKeys, SqlUsers
+from data.sql.repositories.alerts import SqlAlerts, SqlSilences
+from data.sql.repositories.answers import SqlAnswers
+from data.sql.repositories.calibrations import SqlCalibrations
 from data.sql.repositories.drift_checks import SqlDriftChecks
 from data.sql.repositories.jobs import SqlJobs
 from data.sql.repositories.leases import SqlLeases
+from data.sql.repositories.notifications import SqlNotifications
+from data.sql.repositories.performance_checks import SqlPerformanceChecks
 from data.sql.repositories.probes import SqlProbes
 from data.sql.repositories.records import SqlAuditLog, SqlIdempotency
 from data.sql.repositories.releases import SqlDeployments, SqlModelVersions, SqlRoutes
@@ -26,4 +31,10 @@ class SqlUnitOfWork:
         self.jobs = SqlJobs(connection)
         self.leases = SqlLeases(connection)
         self.drift_checks = SqlDriftChecks(connection)
+        self.answers = SqlAnswers(connection)
         self.probes = SqlProbes(connection)
+        self.alerts = SqlAlerts(connection)
+        self.silences = SqlSilences(connection)
+        self.notifications = SqlNotifications(connection)
+        self.performance_checks = SqlPerformanceChecks(connection)
+        self.calibrations = SqlCalibrations(connection)

@@ -108,6 +108,7 @@ def _events(
         covariance,
         forecast.weights,
         truth_m,
+        dt_s=forecaster.window.dt_s,
         miss_threshold_m=settings.miss_threshold_m,
         level=settings.coverage_level,
     )
@@ -171,4 +172,8 @@ def _outcome(prediction: PredictionEvent, scores: Scores, row: int) -> OutcomeEv
         step_nll=steps(scores.step_nll[row]),
         step_inside=[bool(inside) if there else None for inside, there in zip(scores.step_inside[row], known, strict=True)],
         interpolated_s=0.0,
+        speed_mps=float(scores.speed_mps[row]),
+        expected_ade_m=float(scores.expected_ade_m[row]),
+        radius_m=float(scores.radius_m[row]),
+        step_distance2=steps(scores.step_distance2[row]),
     )

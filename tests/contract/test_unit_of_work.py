@@ -1,19 +1,18 @@
 """One body for the unit of work in memory, over SQLite and over PostgreSQL."""
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
 from data.stubs import MemoryDatabase, MemoryRouteSource
+from trajops.contracts.calibrations import CalibrationOut
 from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftReportOut
+from trajops.contracts.performance import FigureOut, PerformanceCheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, NotFound, StaleVersion
@@ -23,18 +22,6 @@ from trajops.records import ApiKey, ModelVersion, Remembered, User
 AT = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)
 REF = ModelRef("trajectory", 1)
 CHAMPION = RouteTable(epoch=1, champion=REF)
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
-    if request.param == "memory":
-        yield MemoryDatabase()
-        return
-    url = f"sqlite:///{tmp_path / 'control.db'}" if request.param == "sqlite" else request.getfixturevalue("postgres_url")
-    real = Database(url)
-    real.migrate()
-    yield real
-    real.close()
 
 
 def later(seconds: float) -> datetime:
@@ -567,6 +554,108 @@ def test_drift_checks_come_back_newest_first(database: Any) -> None:
         for unknown in ("c2", "c3"):
             with pytest.raises(NotFound):
                 uow.drift_checks.report_path(unknown)
+
+
+# Performance
+
+
+def performance_check(check_id: str, at: datetime, number: int = 1, verdict: Any = "warning") -> PerformanceCheckOut:
+    figure = FigureOut(metric="ade_m", mean=0.5, low=0.4, high=None, validation=0.4, champion_validation=None, verdict="unclear")
+    return PerformanceCheckOut(
+        check_id=check_id,
+        at=at,
+        model_name="trajectory",
+        model_version=number,
+        since=AT,
+        until=at,
+        verdict=verdict,
+        sentence="v1 may be as validated.",
+        flagged=["ade_m"],
+        confirmed=[],
+        predictions=100,
+        agents=9,
+        ade_ratio=1.25,
+        ade_ratio_low=1.0,
+        ade_ratio_high=None,
+        estimated_ade_m=None,
+        figures=[figure],
+    )
+
+
+def test_performance_checks_come_back_newest_first_and_the_newest_of_each_version(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        assert uow.performance_checks.latest() == []
+        for check_id, second, number in (("a", 0, 1), ("b", 1, 2), ("c", 2, 1), ("d", -5, 3)):
+            uow.performance_checks.add(performance_check(check_id, later(second), number))
+    with database.unit_of_work(read_only=True) as uow:
+        assert [one.check_id for one in uow.performance_checks.latest()] == ["d", "b", "c"]
+        assert uow.performance_checks.latest()[2] == performance_check("c", later(2))
+        assert [one.check_id for one in uow.performance_checks.history()] == ["c", "b", "a", "d"]
+        assert [one.check_id for one in uow.performance_checks.history(REF)] == ["c", "a"]
+        assert [one.check_id for one in uow.performance_checks.history(REF, limit=1)] == ["c"]
+
+
+# Calibrations
+
+
+def calibration(number: int = 0, version_number: int = 1, state: Any = "proposed") -> CalibrationOut:
+    return CalibrationOut(
+        number=number,
+        model_name="trajectory",
+        model_version=version_number,
+        state=state,
+        factors=[1.25] * 12,
+        made_at=AT,
+        since=later(-60),
+        until=AT,
+        fitted_agents=80,
+        holdout_agents=30,
+        nominal_coverage=0.9,
+        coverage_before=0.86,
+        coverage_after=0.9,
+        sentence="v1: narrow.",
+        changed_at=AT,
+        changed_by="worker",
+    )
+
+
+def test_calibrations_are_numbered_in_order(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        assert uow.calibrations.in_force() == []
+        assert [uow.calibrations.add(calibration(version_number=version)).number for version in (1, 2, 1)] == [1, 2, 3]
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.calibrations.get(2) == calibration(2, 2)
+        assert [one.number for one in uow.calibrations.newest()] == [3, 2, 1]
+        assert [one.number for one in uow.calibrations.newest(1, REF)] == [3]
+        assert [one.number for one in uow.calibrations.newest(ref=REF)] == [3, 1]
+        with pytest.raises(NotFound):
+            uow.calibrations.get(4)
+
+
+def test_a_calibration_is_moved_by_whoever_has_seen_its_state(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.calibrations.add(calibration())
+        moved = uow.calibrations.move(1, "proposed", "applied", later(5), "ada")
+        assert (moved.state, moved.changed_at, moved.changed_by) == ("applied", later(5), "ada")
+    with database.unit_of_work() as uow:
+        assert uow.calibrations.in_force() == [moved]
+        with pytest.raises(StaleVersion) as caught:
+            uow.calibrations.move(1, "proposed", "reverted", later(6), "bob")
+        assert caught.value.details == {"present_state": "applied"}
+        with pytest.raises(NotFound):
+            uow.calibrations.move(9, "proposed", "applied", later(6), "bob")
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.calibrations.get(1) == moved
+
+
+def test_the_source_of_routes_tells_the_calibrations_in_force(database: Any) -> None:
+    source = MemoryRouteSource(database) if isinstance(database, MemoryDatabase) else SqlRouteSource(database)
+    assert dict(source.in_force()) == {}
+    with database.unit_of_work() as uow:
+        uow.calibrations.add(calibration())
+        uow.calibrations.add(calibration(version_number=2))
+        uow.calibrations.move(2, "proposed", "applied", AT, "ada")
+    assert dict(source.in_force()) == {ModelRef("trajectory", 2): (2, (1.25,) * 12)}
 
 
 # Probes

@@ -10,17 +10,31 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from console_alerts_stub import Refused, StubAlerts
 from pydantic import BaseModel
 
+from trajops.contracts.alerts import NotificationOut, SilenceOut
 from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
+from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut
 from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
-from trajops.contracts.performance import PerformanceOut, PerformancePoint, PerformanceRow
+from trajops.contracts.performance import (
+    EstimateOut,
+    EstimatePoint,
+    FigureOut,
+    PerformanceCheckOut,
+    PerformanceChecksOut,
+    PerformanceOut,
+    PerformancePoint,
+    PerformanceRow,
+    SliceOut,
+    SlicesOut,
+    VersionEstimateOut,
+)
 from trajops.contracts.predictions import AgentOut, AgentsOut, Mode, OutcomeOut, PredictionOut, PredictOut, RecentPredictions
-from trajops.contracts.problems import Problem
 from trajops.contracts.session import Me, TokenOut
 from trajops.contracts.status import Liveness, ProcessOut, Readiness, ServiceOut, StatusOut, TrafficPoint
 
@@ -38,12 +52,6 @@ def ref(version: int | None) -> ModelRefOut | None:
     return None if version is None else ModelRefOut(model_name="trajectory", model_version=version)
 
 
-class Refused(Exception):
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = Problem(type=f"/docs/errors#{code}", title=code, status=status, code=code, detail=detail, request_id="r-1")
-
-
 class StubApi:
     """State of a plausible product; set `is_empty` for one that has just been installed, `delay_s` for one that answers late."""
 
@@ -56,9 +64,12 @@ class StubApi:
         self.ended: set[str] = set()
         self.adoptions: list[AdoptionOut] = []
         self.drift_verdict = "drift"
+        self.performance_verdict = "degraded"
         self.paused: set[str] = set()
         self.started = datetime.now(UTC)
+        self.alerts = StubAlerts(self.started, is_empty=is_empty)
         self.history: list[RouteOut] = []
+        self.calibrated: list[CalibrationOut] = [] if is_empty else [self.calibration(2, 2, "applied"), self.calibration(3, 3, "proposed")]
         self.states: dict[int, str] = {} if is_empty else {1: "retired", 2: "live", 3: "canary", 4: "staged", 5: "registered"}
         self.versions: dict[int, int] = dict.fromkeys(self.states, 3)
         self.audit: list[AuditOut] = []
@@ -194,6 +205,151 @@ class StubApi:
             step_error_m=steps,
             last_outcome_at=None if self.is_empty else end,
         )
+
+    def figures(self, version: int, scale: float, verdict: str) -> list[FigureOut]:
+        def figure(metric, mean, margin, validation, judged):
+            return FigureOut(
+                metric=metric,
+                mean=mean,
+                low=mean - margin,
+                high=mean + margin,
+                validation=validation,
+                champion_validation=validation,
+                verdict=judged,
+            )
+
+        return [
+            figure("ade_m", 0.53 * scale, 0.04, 0.41, verdict),
+            figure("fde_m", 1.12 * scale, 0.09, 0.95, "as_validated"),
+            figure("miss_rate", min(0.9, 0.12 * scale), 0.02, 0.11, "as_validated"),
+            figure("nll", 1.9 + scale / 5, 0.2, 2.0, "as_validated"),
+            figure("coverage", 0.9 if version == 3 else 0.865, 0.012, 0.9, "as_validated"),
+            figure("radius_m", 1.1 * scale, 0.05, None, None),
+        ]
+
+    def slices(self, by: str = "model_version", since: str | None = None, until: str | None = None, **_: Any) -> SlicesOut:
+        end = datetime.fromisoformat(until) if until else datetime.now(UTC)
+        values = {
+            "model_version": ["v{v}"],
+            "variant": ["champion"],
+            "scene": ["second_half", "training_ground"],
+            "speed_band": ["standing", "walking", "running"],
+            "step": [str(step) for step in range(1, 13)],
+            "calibration": ["0", "{v}"],
+        }[by]
+        found = (
+            []
+            if self.is_empty
+            else [
+                SliceOut(
+                    value=value.format(v=version),
+                    model_version=version,
+                    predictions=4120 // (place + 1),
+                    agents=143 // (place + 1),
+                    verdict=self.performance_verdict if version == 2 else "as_validated",
+                    figures=self.figures(version, (place + 1) / 4 if by == "step" else 1 + place / 3, self.performance_verdict),
+                )
+                for version in (2, 3)
+                for place, value in enumerate(values)
+            ]
+        )
+        return SlicesOut(
+            by=by,
+            since=end - timedelta(hours=1),
+            until=end,
+            nominal_coverage=0.9,
+            confidence=0.95,
+            champion=None if self.is_empty else 2,
+            sentence="Live traffic has no prediction with truth for the whole horizon in this range."
+            if self.is_empty
+            else "Champion v2 is not as validated: ADE 0.53 m (0.49 m to 0.57 m), 0.41 m at validation.",
+            slices=found,
+        )
+
+    def estimate(self, since: str | None = None, until: str | None = None, **_: Any) -> EstimateOut:
+        end = datetime.fromisoformat(until) if until else datetime.now(UTC)
+        begin = datetime.fromisoformat(since) if since else end - timedelta(hours=1)
+
+        def point(i):
+            estimated = None if i == 0 else 0.52 + 0.05 * math.sin(i / 2)
+            return EstimatePoint(
+                at=begin + (end - begin) * i / 12,
+                predictions=340,
+                scored=0 if i == 11 else 330,
+                estimated_ade_m=estimated,
+                low=estimated and estimated - 0.06,
+                high=estimated and estimated + 0.06,
+                observed_ade_m=None if i == 11 else 0.53 + 0.05 * math.sin(i / 2 + 0.2),
+                last_known_ade_m=None if i == 0 else 0.47,
+            )
+
+        version = VersionEstimateOut(
+            model_version=2,
+            unscored=352,
+            estimated_ade_m=0.55,
+            low=0.49,
+            high=0.61,
+            validation_ade_m=0.41,
+            mean_error_m=0.021,
+            last_known_error_m=0.064,
+            points=[point(i) for i in range(12)],
+        )
+        return EstimateOut(since=begin, until=end, versions=[] if self.is_empty else [version])
+
+    def checks(self, **_: Any) -> PerformanceChecksOut:
+        if self.is_empty:
+            return PerformanceChecksOut(latest=[], history=[])
+        now = datetime.now(UTC)
+        check = PerformanceCheckOut(
+            check_id="check-1",
+            at=now - timedelta(seconds=21),
+            model_name="trajectory",
+            model_version=2,
+            since=now - timedelta(minutes=15),
+            until=now,
+            verdict=self.performance_verdict,
+            sentence="v2 is not as validated, confirmed: ADE 0.53 m (0.49 m to 0.57 m), 0.41 m at validation.",
+            flagged=["ade_m"],
+            confirmed=["ade_m"],
+            predictions=4120,
+            agents=143,
+            ade_ratio=1.29,
+            ade_ratio_low=1.2,
+            ade_ratio_high=1.39,
+            estimated_ade_m=0.55,
+            figures=self.figures(2, 1.0, "degraded"),
+        )
+        return PerformanceChecksOut(latest=[check], history=[check])
+
+    def calibration(self, number: int, version: int, state: str) -> CalibrationOut:
+        at = self.started - timedelta(minutes=9)
+        return CalibrationOut(
+            number=number,
+            model_name="trajectory",
+            model_version=version,
+            state=state,
+            factors=[1.1 + 0.02 * step for step in range(12)],
+            made_at=at,
+            since=at - timedelta(hours=2),
+            until=at,
+            fitted_agents=412,
+            holdout_agents=187,
+            nominal_coverage=0.9,
+            coverage_before=0.869,
+            coverage_after=0.902,
+            sentence=f"v{version}: 86.9 % of the newest truth lay inside the 90 % ellipses, 90.2 % would with the new factors.",
+            changed_at=at,
+            changed_by="worker:recalibrate",
+        )
+
+    def recalibrated(self, path: str, body: dict[str, Any]) -> CalibrationChangeOut:
+        number, action = int(path.split("/")[3]), path.split("/")[4]
+        place = next(i for i, one in enumerate(self.calibrated) if one.number == number)
+        if self.calibrated[place].state != body["expected_state"]:
+            raise Refused(409, "stale_version", f"calibration {number} is {self.calibrated[place].state}; read it again and repeat")
+        state = "applied" if action == "apply" else "reverted"
+        self.calibrated[place] = self.calibrated[place].model_copy(update={"state": state, "changed_by": "ada"})
+        return CalibrationChangeOut(calibration=self.calibrated[place], audit_id="aud-0042")
 
     def jobs(self, **_: Any) -> JobsOut:
         if self.is_empty:
@@ -478,6 +634,8 @@ class StubApi:
         version = int(path.split("/")[3].removeprefix("dep-"))
         if path.endswith("/canary"):
             return self.changed(version, "canary", body, (champion, version, now.previous and now.previous.model_version, body["coverage"]))
+        if path.endswith("/canary/pause"):
+            return self.changed(version, "paused", body, (champion, version, now.previous and now.previous.model_version, 0.0))
         if path.endswith("/canary/stop"):
             return self.changed(version, "staged", body, (champion, None, now.previous and now.previous.model_version, 0.0))
         made = self.changed(version, "live", body, (version, None, champion, 0.0))
@@ -519,7 +677,14 @@ class StubApi:
             return self.forecast(body["history"], body.get("model_version") or 2, "pred-direct", body["agent_id"], body["scene_id"])
         if USERS[username][0] == "viewer":
             raise Refused(403, "forbidden", "a viewer may not change what is served")
+        if path.startswith("/v1/alerts/"):
+            made = self.alerts.post(path, body, username)
+            self.note(path, body, username, made)
+            return made
         if path.startswith("/v1/jobs/"):
+            return self.jobs().jobs[2].last_run
+        if path.startswith("/v1/calibrations/"):
+            return self.recalibrated(path, body)
             _, _, _, name, action = path.split("/")
             found = next(job for job in self.jobs().jobs if job.job == name)
             if action == "run":
@@ -528,7 +693,19 @@ class StubApi:
             return next(job for job in self.jobs().jobs if job.job == name)
         return self.change(path, body)
 
+    def note(self, path: str, body: dict[str, Any], username: str, made: BaseModel) -> None:
+        """Audit a change about alerts."""
+        if isinstance(made, SilenceOut):
+            subject = f"silence/{made.silence_id}"
+        else:
+            subject = f"receiver/{made.receiver}" if isinstance(made, NotificationOut) else f"alert/{path.split('/')[3]}"
+        entry = {"at": datetime.now(UTC), "actor": username, "subject": subject, "reason": body["reason"], "before": {}, "after": {}}
+        action = f"alert.{path.rsplit('/', 1)[1]}"
+        self.audit.insert(0, AuditOut.model_validate({**entry, "audit_id": f"aud-{len(self.audit) + 1:04d}", "action": action}))
+
     def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
+        if path.startswith("/v1/alerts"):
+            return self.alerts.read(path, query)
         if path.endswith("/report"):
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
         if path.startswith("/v1/jobs/"):
@@ -545,8 +722,12 @@ class StubApi:
             "/v1/models": self.models,
             "/v1/routes": lambda **_: RouteHistoryOut(current=self.current, history=self.history),
             "/v1/deployments": lambda **_: DeploymentsOut(deployments=[self.deployment(v) for v in deployed]),
-            "/v1/audit": lambda **_: AuditPage(entries=self.audit),
+            "/v1/audit": lambda subject=None, **_: AuditPage(entries=[e for e in self.audit if subject in {None, e.subject}]),
             "/v1/performance": self.performance,
+            "/v1/performance/slices": self.slices,
+            "/v1/performance/estimate": self.estimate,
+            "/v1/performance/checks": self.checks,
+            "/v1/calibrations": lambda **_: CalibrationsOut(calibrations=self.calibrated),
             "/v1/predictions": self.predictions,
             "/v1/agents": lambda **_: AgentsOut(agents=[agent]),
             "/v1/drift": self.drift,

@@ -86,6 +86,7 @@ def test_reading_needs_any_valid_client(api: Api, name: str) -> None:
     [
         ("/v1/deployments", {"model_version": 1, "reason": REASON}),
         ("/v1/deployments/x/canary", {"expected_version": 1, "coverage": 0.5, "reason": REASON}),
+        ("/v1/deployments/x/canary/pause", {"expected_version": 1, "reason": REASON}),
         ("/v1/deployments/x/canary/stop", {"expected_version": 1, "reason": REASON}),
         ("/v1/deployments/x/promote", {"expected_version": 1, "reason": REASON}),
         ("/v1/routes/rollback", {"expected_epoch": 1, "reason": REASON}),

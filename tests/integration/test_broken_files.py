@@ -96,6 +96,26 @@ def test_jobs_go_on_without_a_broken_file(house: House, name: str) -> None:
     assert house.lake.count("predictions") == 410
 
 
+@pytest.mark.parametrize("name", BREAKS)
+def test_a_good_copy_in_its_place_brings_a_broken_file_back(house: House, name: str) -> None:
+    house.rollups.run()
+    since, until = utc(MIDNIGHT_NS), utc(MIDNIGHT_NS + 10 * HOUR_NS)
+    [before] = house.lake.performance(since, until).rows
+    bad, other = house.files()[1:3]
+    path = house.folder / "lake" / bad.path
+    good = path.read_bytes()
+    path.write_bytes(BREAKS[name](good))
+    assert len(house.lake.recent_predictions(1000)) == 600
+    assert house.compactor.run()["mended"] == 0
+    path.write_bytes((house.folder / "lake" / other.path).read_bytes()[:-1])
+    assert house.compactor.run()["mended"] == 0
+    path.write_bytes(good)
+    assert house.compactor.run()["mended"] == 1
+    assert house.lake.broken_files() == []
+    house.rollups.run()
+    assert house.lake.performance(since, until).rows == [before]
+
+
 def test_files_that_are_away_are_not_broken(house: House) -> None:
     """A share that is not mounted must not empty the lake."""
     folder = house.folder / "lake" / "predictions"

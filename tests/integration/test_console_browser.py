@@ -1,19 +1,29 @@
 """What only a browser can tell of the console: what moves, what is cut, and where an operator is led."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from console_alerts_stub import StubAlerts
 from console_process import running_console
 from console_stub import StubApi, StubServer
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.builders import an_adoption
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking"]
 IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
-PAGES = {"Overview": "/", "Models": "/models", "Live predict": "/live_predict", "Drift": "/drift", "Services": "/services"}
+PAGES = {
+    "Overview": "/",
+    "Models": "/models",
+    "Live predict": "/live_predict",
+    "Performance": "/performance",
+    "Drift": "/drift",
+    "Alerts": "/alerts",
+    "Services": "/services",
+}
 every_page = pytest.mark.parametrize("title", PAGES)
 pytestmark = pytest.mark.slow
 
@@ -86,6 +96,8 @@ def page(browser: Browser, server: StubServer, console: str) -> Iterator[Page]:
     """A fresh browser, not signed in."""
     server.api.delay_s = 0.0
     server.api.ended.clear()
+    server.api.alerts = StubAlerts(datetime.now(UTC), is_empty=False)
+    server.api.calls.clear()
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     yield context.new_page()
     context.close()
@@ -139,6 +151,8 @@ def test_a_first_load_shows_a_skeleton(page: Page, console: str, server: StubSer
         ("Models", "range=6h&refresh=2s"),
         ("Live predict", "source=Prediction&refresh=2s&prediction=01JD8Z5K000000000000000009"),
         ("Drift", "range=24h&refresh=2s"),
+        ("Alerts", "range=6h&refresh=2s&alert=drift-1"),
+        ("Alerts", "refresh=2s&section=Silences"),
     ],
 )
 def test_signing_in_after_the_session_ended_leads_back(page: Page, console: str, server: StubServer, title: str, query: str) -> None:
@@ -192,6 +206,129 @@ def test_a_version_that_is_refused_appears_by_itself(page: Page, console: str, s
         page.get_by_text("it runs code when it is loaded").wait_for(timeout=20_000)
     finally:
         server.api.adoptions = []
+
+
+# Alerts
+
+
+def button(page: Page, key: str) -> Locator:
+    return page.locator(f".st-key-{key} button").first
+
+
+def dialog(page: Page, key: str) -> Locator:
+    """The confirmation that a button opens."""
+    button(page, key).click()
+    opened_dialog = page.get_by_role("dialog")
+    opened_dialog.wait_for()
+    return opened_dialog
+
+
+def sent(server: StubServer) -> list[tuple[str, Any]]:
+    return [(path, body) for method, path, _, body in server.api.calls if method == "POST" and path.startswith("/v1/alerts")]
+
+
+def test_an_alert_is_acknowledged_from_the_list(page: Page, console: str, server: StubServer) -> None:
+    """While the page refreshes behind it, the dialog keeps what is typed; afterwards the card says who looks after the alert."""
+    opened(page, console, "Alerts", "refresh=2s")
+    confirmation = dialog(page, "acknowledge-late-1")
+    confirmation.get_by_label("Reason").fill("too short")
+    confirmation.get_by_role("button", name="Acknowledge").click()
+    confirmation.get_by_text("Give a reason of at least 10 characters").wait_for()
+    assert not sent(server)
+    reads = len(server.api.reads)
+    confirmation.get_by_label("Reason").fill("I restart the registry's job")
+    while len(server.api.reads) < reads + 2:
+        page.wait_for_timeout(100)
+    expect(confirmation.get_by_label("Reason")).to_have_value("I restart the registry's job")
+    confirmation.get_by_role("button", name="Acknowledge").click()
+    page.get_by_text("Acknowledged: A job is late").wait_for()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    card = page.locator(".st-key-alert-late-1")
+    card.get_by_text("acknowledged by ada").wait_for()
+    expect(button(page, "acknowledge-late-1")).to_have_count(0)
+    assert sent(server) == [("/v1/alerts/late-1/acknowledge", {"expected_version": 2, "reason": "I restart the registry's job"})]
+
+
+def test_a_change_that_came_too_late_is_explained_on_the_page(page: Page, console: str, server: StubServer) -> None:
+    opened(page, console, "Alerts", "refresh=off&alert=late-1")
+    confirmation = dialog(page, "detail-acknowledge")
+    server.api.alerts.overtaken_by = "ben"
+    confirmation.get_by_label("Reason").fill("I restart the registry's job")
+    confirmation.get_by_role("button", name="Acknowledge").click()
+    page.get_by_text("the alert changed while you were deciding").wait_for()
+    page.get_by_text("acknowledged by ben").first.wait_for()
+    assert parse_qs(urlsplit(page.url).query)["alert"] == ["late-1"]
+
+
+def test_a_silence_is_laid_over_both_alerts_of_a_rule_and_ended_again(page: Page, console: str, server: StubServer) -> None:
+    opened(page, console, "Alerts", "refresh=2s")
+    confirmation = dialog(page, "silence-late-1")
+    confirmation.get_by_text("Holds for 1 of the 5 alerts that are firing now.").wait_for()
+    page.locator('[class*="st-key-matcher-"][class*="-1-remove"] button').first.click()
+    confirmation.get_by_text("Holds for 2 of the 5 alerts that are firing now.").wait_for()
+    confirmation.get_by_text("24 h", exact=True).click()
+    confirmation.get_by_label("Reason").fill("the registry is being moved")
+    confirmation.get_by_role("button", name="Create silence").click()
+    page.get_by_text("Silence created · holds for 2 alerts now").wait_for()
+    page.locator(".st-key-alert-late-1").get_by_text("Silenced").wait_for()
+    [(path, body)] = sent(server)
+    assert path == "/v1/alerts/silences"
+    assert body["matchers"] == [{"label": "rule", "operator": "=", "value": "job_late"}]
+    assert 23.9 < (datetime.fromisoformat(body["ends_at"]) - datetime.now(UTC)).total_seconds() / 3600 <= 24
+    page.get_by_role("tab", name="Silences").click()
+    confirmation = dialog(page, "expire-sil-4")
+    confirmation.get_by_label("Reason").fill("the registry has been moved")
+    confirmation.get_by_role("button", name="End silence").click()
+    page.get_by_text("The silence is over").wait_for()
+    expect(button(page, "expire-sil-4")).to_have_count(0)
+
+
+def test_a_second_dialog_begins_with_its_own_conditions(page: Page, console: str) -> None:
+    opened(page, console, "Alerts")
+    confirmation = dialog(page, "silence-late-1")
+    expect(confirmation.get_by_label("Value").nth(1)).to_have_value("reconcile_aliases")
+    confirmation.get_by_label("Value").nth(1).fill("something else")
+    confirmation.get_by_label("Reason").fill("a reason for the first alert")
+    confirmation.get_by_role("button", name="Close", exact=True).click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    confirmation = dialog(page, "silence-slow-1")
+    expect(confirmation.get_by_label("Value").nth(1)).to_have_value("3")
+    expect(confirmation.get_by_label("Reason")).to_have_value("")
+
+
+def test_filters_survive_a_look_at_one_alert(page: Page, console: str) -> None:
+    wanted = {"range": ["6h"], "refresh": ["off"], "state": ["All"], "severity": ["Warning"], "text": ["job_late"]}
+    opened(page, console, "Alerts", "range=6h&refresh=off&state=All&severity=Warning&text=job_late")
+    expect(page.get_by_text("Details")).to_have_count(2)
+    button(page, "details-late-1").click()
+    page.get_by_role("heading", name="What happened").wait_for()
+    page.wait_for_url("**alert=late-1**")
+    page.get_by_text("All alerts").click()
+    page.get_by_label("Words").wait_for()
+    page.wait_for_selector(IDLE)
+    page.wait_for_url("**text=job_late**")
+    assert parse_qs(urlsplit(page.url).query) == wanted
+
+
+def test_the_overview_leads_to_the_worst_alert(page: Page, console: str) -> None:
+    opened(page, console, "Overview")
+    page.locator(".st-key-open-alerts").get_by_text("Traffic has drifted").click()
+    page.get_by_role("heading", name="What happened").wait_for()
+    page.wait_for_url("**/alerts?*alert=drift-1*")
+
+
+@pytest.mark.parametrize("width", [1000, 1440])
+def test_no_section_of_alerts_is_cut_or_sticks_out(page: Page, console: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    opened(page, console, "Alerts")
+    found = {}
+    for query in ("section=Silences", "section=Notifications", "section=Receivers", "section=Rules", "alert=drift-1"):
+        page.goto(f"{console}/alerts?refresh=off&{query}")
+        page.get_by_text("Updated ").first.wait_for()
+        page.wait_for_selector(IDLE, timeout=60_000)
+        page.wait_for_timeout(500)
+        found[query] = page.evaluate(TROUBLES)
+    assert found == {query: [] for query in found}
 
 
 def test_run_now_tells_what_came_of_it(page: Page, console: str, server: StubServer) -> None:

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
+from console import calibration_dialog
 from console.change_dialog import PENDING, Pending
 from tests.builders import an_adoption
 
@@ -16,8 +18,10 @@ PAGES = {
     "Overview": "views/overview.py",
     "Models": "views/models.py",
     "Live predict": "views/live_predict.py",
+    "Performance": "views/performance.py",
     "Drift": "views/drift.py",
     "Services": "views/services.py",
+    "Alerts": "views/alerts.py",
 }
 every_page = pytest.mark.parametrize("title", PAGES)
 pytestmark = pytest.mark.slow
@@ -129,8 +133,10 @@ def test_empty_product_names_one_next_action(monkeypatch: pytest.MonkeyPatch, ti
             "Overview": "Start the workers",
             "Models": "Train one with",
             "Live predict": "Choose “Own points” above",
+            "Performance": "Press “Recalibrate now” above",
             "Drift": "Run one now with the button above",
             "Services": "the job Probe the API asks every 5 s",
+            "Alerts": "What is watched stands under Rules.",
         }
         assert expected[title] in shown
 
@@ -394,6 +400,99 @@ def test_own_points_are_predicted_by_two_versions(server: StubServer, api: StubA
     assert [b["model_version"] for _, p, _, b in api.calls if p == "/predict"] == [2, 3]
     assert app.get("plotly_chart")
     assert any("curl -sS" in c.value and "$TRAJOPS_TOKEN" in c.value for c in app.code)
+
+
+# Performance
+
+
+def test_performance_says_the_verdict_the_calibration_and_the_estimate(server: StubServer) -> None:
+    app = opened("Performance")
+    shown = text(app)
+    assert "Worse than validated" in shown
+    assert "ADE 0.53 m (0.49 m to 0.57 m), 0.41 m at validation" in shown
+    assert "Last check 21 s ago" in shown
+    assert "86.9 % → 90.2 % of the newest truth inside the 90 % ellipse" in shown
+    assert "86.5 %" in shown, "coverage of what was served as trained"
+    assert "352 predictions wait for truth" in shown
+    assert "Estimates came out within 0.02 m on average" in shown
+    assert len(app.get("plotly_chart")) == 3
+    assert next(d.value for d in app.dataframe)["Verdict"].tolist() == ["✕ Worse than validated", "● As validated"]
+
+
+@pytest.mark.parametrize(
+    ("dimension", "first"), [("Speed", "Standing"), ("Scene", "second_half"), ("Variant", "Champion")], ids=["speed", "scene", "variant"]
+)
+def test_performance_is_taken_apart_as_chosen(server: StubServer, api: StubApi, dimension: str, first: str) -> None:
+    app = opened("Performance")
+    app.session_state["slice-by"] = dimension
+    app.session_state["slice-metric"] = "Coverage"
+    app.run()
+    assert not app.exception
+    assert next(d.value for d in app.dataframe)[dimension].iloc[0] == first
+    wanted = {"Speed": "speed_band", "Scene": "scene", "Variant": "variant"}[dimension]
+    assert wanted in [query.get("by") for _, path, query in api.reads if path == "/v1/performance/slices"]
+
+
+def test_a_range_of_days_is_asked_for_as_one_day(server: StubServer, api: StubApi) -> None:
+    app = opened("Performance")
+    app.session_state["range"] = "7d"
+    app.run()
+    assert "for the last 24 hours at most" in text(app)
+    _, _, query = [read for read in api.reads if read[1] == "/v1/performance/slices"][-1]
+    assert datetime.fromisoformat(query["until"]) - datetime.fromisoformat(query["since"]) == timedelta(days=1)
+
+
+def calibration_with(pending: calibration_dialog.Pending, user: str = "ada") -> AppTest:
+    app = opened("Performance", user)
+    app.session_state[calibration_dialog.PENDING] = pending
+    return app.run()
+
+
+def test_a_calibration_is_taken_out_with_a_reason_and_the_version_typed(server: StubServer, api: StubApi) -> None:
+    app = calibration_with(calibration_dialog.Pending("d1", "revert", api.calibrated[0]))
+    assert "served as it was trained again" in text(app)
+    app.text_area(key="calibration-reason").set_value("too short")
+    app.button(key="calibration-submit").click().run()
+    assert [e.value[:24] for e in app.error] == ["Give a reason of at leas", "Type 2 to confirm that y"]
+    assert not [c for c in api.calls if c[0] == "POST"]
+    app.text_area(key="calibration-reason").set_value("the ellipses are far too wide now")
+    app.text_input(key="calibration-version").set_value("v2")
+    app.button(key="calibration-submit").click().run()
+    assert not app.exception
+    (_, path, headers, body) = next(c for c in api.calls if c[0] == "POST")
+    assert path == "/v1/calibrations/2/revert"
+    assert body == {"expected_state": "applied", "reason": "the ellipses are far too wide now"}
+    assert headers["idempotency-key"]
+    assert calibration_dialog.PENDING not in app.session_state
+    assert api.calibrated[0].state == "reverted"
+
+
+def test_a_proposal_is_applied_and_a_viewer_has_no_say(server: StubServer, api: StubApi) -> None:
+    viewer = opened("Performance", user="vera")
+    for key in ("recalibrate", "revert-calibration-2", "apply-calibration-3", "revert-calibration-3"):
+        assert viewer.button(key=key).disabled
+    app = calibration_with(calibration_dialog.Pending("d1", "apply", api.calibrated[1]))
+    app.text_area(key="calibration-reason").set_value("the challenger needs it as well")
+    app.text_input(key="calibration-version").set_value("3")
+    app.button(key="calibration-submit").click().run()
+    assert not app.exception
+    assert api.calibrated[1].state == "applied"
+
+
+def test_a_calibration_that_somebody_else_changed_is_said_and_nothing_is_lost(server: StubServer, api: StubApi) -> None:
+    pending = calibration_dialog.Pending("d1", "apply", api.calibrated[1])
+    api.calibrated[1] = api.calibrated[1].model_copy(update={"state": "superseded"})
+    app = calibration_with(pending)
+    app.text_area(key="calibration-reason").set_value("the challenger needs it as well")
+    app.text_input(key="calibration-version").set_value("3")
+    app.button(key="calibration-submit").click().run()
+    assert any("calibration 3 is superseded" in e.value for e in app.error)
+
+
+def test_an_operator_asks_for_a_recalibration(server: StubServer, api: StubApi) -> None:
+    app = opened("Performance")
+    app.button(key="recalibrate").click().run()
+    assert ("POST", "/v1/jobs/recalibrate/run") in [c[:2] for c in api.calls]
 
 
 # Drift

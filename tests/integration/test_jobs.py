@@ -12,7 +12,11 @@ from data.datasets import skillcorner
 from data.lake.drift_source import LakeDriftSource
 from data.lake.spool import Spool
 from data.stubs import MemoryRegistry, SetClock
+from tests.alert_builders import a_notification, an_alert
 from tests.builders import a_prediction_event, an_outcome_event
+from trajops.alerts.lifecycle import AlertState
+from trajops.alerts.outbox import NotificationState
+from trajops.alerts.silences import Matcher, Silence
 from trajops.clock import now
 from trajops.contracts.drift import DriftCheckOut
 from trajops.deployments.routing import ModelRef, RouteTable
@@ -302,6 +306,35 @@ def a_check(parts: Parts, check_id: str) -> DriftCheckOut:
     )
 
 
+def deleted(parts: Parts) -> dict[str, int]:
+    """What one run of `prune` forgets."""
+    return {table: rows for table, rows in parts.work["prune"]()["deleted"].items() if rows}
+
+
+def test_prune_forgets_alerts_long_after_their_end_and_nothing_that_is_still_needed(parts: Parts) -> None:
+    clock = parts.clock
+    assert isinstance(clock, SetClock)
+    at = now(clock)
+    over = {"state": AlertState.RESOLVED, "resolved_at": at}
+    with parts.database.unit_of_work() as work:
+        for alert_id, changes in {"over": over, "open": {}, "pending": {"state": AlertState.PENDING}}.items():
+            work.alerts.add(an_alert(alert_id, at, fingerprint=alert_id, **changes))
+        for name, state in {"sent": NotificationState.DELIVERED, "dead": NotificationState.DEAD, "due": NotificationState.PENDING}.items():
+            work.notifications.add(a_notification(name, at, state=state, alert_ids=("over", "open")))
+        for name, days in {"ended": 1, "in force": 1000}.items():
+            work.silences.add(Silence(name, (Matcher("a", "=", "b"),), at, at + timedelta(days=days), at, "ada", "maintenance"))
+    keep_days = parts.schedules.retention.alerts_days
+    clock.advance(keep_days * 86_400 - 1)
+    assert deleted(parts) == {}
+    clock.advance(2 * 86_400)
+    assert deleted(parts) == {"alerts": 1, "silences": 1, "notifications": 2, "notification_alerts": 4}
+    with parts.database.unit_of_work(read_only=True) as work:
+        assert {one.alert_id for one in work.alerts.unresolved()} == {"open", "pending"}
+        assert [one.notification_id for one in work.notifications.of_alert("open")] == ["due"]
+        assert [one.silence_id for one in work.silences.all()] == ["in force"]
+    assert deleted(parts) == {}
+
+
 def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> None:
     clock = parts.clock
     assert isinstance(clock, SetClock)
@@ -316,10 +349,10 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
         for days in (0, 30):
             work.probes.add(now(clock) + timedelta(days=days), is_good=True, latency_ms=1.0, failure=None)
     clock.advance(36 * 86_400)
-    assert parts.work["prune"]() == {"deleted": {"job_runs": 5, "drift_checks": 0, "idempotency_keys": 1, "probe_minutes": 1}}
+    assert deleted(parts) == {"job_runs": 5, "idempotency_keys": 1, "probe_minutes": 1}
     with parts.database.unit_of_work() as work:
         work.drift_checks.add(a_check(parts, "new"))
-    assert parts.work["prune"]() == {"deleted": {"job_runs": 0, "drift_checks": 1, "idempotency_keys": 0, "probe_minutes": 0}}
+    assert deleted(parts) == {"drift_checks": 1}
     with parts.database.unit_of_work(read_only=True) as work:
         assert [len(work.jobs.runs(job, 1000)) for job in ("j", "hangs")] == [kept, 1]
         assert work.probes.summed(0, 10**9).known == 1
@@ -334,10 +367,11 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
     [
         pytest.param("schedules.yaml", lambda text: text.replace("every_s: 2", "every_s: two"), id="schedules"),
         pytest.param("drift.yaml", lambda text: text.replace("needed: 2", "needed: 5"), id="drift"),
+        pytest.param("alerts.yaml", lambda text: text.replace("signal: drift_age_s", "signal: drift_age"), id="alerts"),
     ],
 )
 def test_a_mistake_in_a_configuration_stops_the_worker_with_its_line(tmp_path: Path, file: str, edit: Callable[[str], str]) -> None:
-    for name in ("schedules.yaml", "drift.yaml"):
+    for name in ("schedules.yaml", "drift.yaml", "alerts.yaml"):
         text = (CONFIGS / name).read_text()
         (tmp_path / name).write_text(edit(text) if name == file else text)
     with pytest.raises(InvalidInput, match=rf"{file}:\d+: "):

@@ -67,7 +67,8 @@ def test_a_row_is_counted_once_wherever_it_is(house: House) -> None:
     house.write(*some(10, 10))
     assert house.ids() == ids(20), "in a closed one"
     assert house.compact() | {"deleted": 0} == {
-        "adopted": 0, "segments": 1, "rows": 20, "files": 1, "torn": 0, "quarantined": 0, "retired": 0, "merged": 0, "deleted": 0
+        "adopted": 0, "segments": 1, "rows": 20, "files": 1, "torn": 0, "quarantined": 0, "mended": 0, "retired": 0, "merged": 0,
+        "deleted": 0,
     }  # fmt: skip
     assert house.segments() != []
     assert house.ids() == ids(20), "in Parquet, and still in its segment"
@@ -106,7 +107,7 @@ def test_files_hold_one_hour_each_sorted_with_a_schema_version(house: House) -> 
     assert (files[1].min_received_ns, files[1].max_received_ns) == (PLAIN_HOUR_NS + 3, PLAIN_HOUR_NS + 5)
     stored = pq.ParquetFile(house.folder / "lake" / files[1].path)
     assert stored.read()["received_ns"].to_pylist() == [PLAIN_HOUR_NS + 3, PLAIN_HOUR_NS + 5]
-    assert stored.schema_arrow.metadata[schema.VERSION_KEY] == b"2"
+    assert stored.schema_arrow.metadata[schema.VERSION_KEY] == b"3"
     assert (house.folder / "lake" / files[1].path).stat().st_size == files[1].size_bytes
 
 

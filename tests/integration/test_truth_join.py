@@ -148,6 +148,10 @@ def test_a_written_line_is_an_outcome_event(house: House) -> None:
             "step_nll": pytest.approx([np.log(2 * np.pi * (0.1 * step) ** 2) for step in (1, 2, 3)] + [None] * 9, abs=1e-5),
             "step_inside": [True] * 3 + [None] * 9,
             "interpolated_s": 0.0,
+            "speed_mps": 1.0,
+            "expected_ade_m": pytest.approx(np.sqrt(np.pi / 2) * 0.65, abs=1e-4),
+            "radius_m": pytest.approx(np.sqrt(2 * np.log(10)) * 0.65, abs=1e-4),
+            "step_distance2": [0.0] * 3 + [None] * 9,
         }
     )
 

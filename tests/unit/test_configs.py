@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -9,7 +10,8 @@ import yaml
 from trajops.configs import load
 from trajops.drift_rules import DriftRules
 from trajops.errors import InvalidInput
-from workers.schedules import Schedules
+from trajops.performance_rules import PerformanceRules
+from workers.schedules import JobName, Schedules
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -26,7 +28,7 @@ jobs:
 
 def test_shipped_schedules_name_every_job() -> None:
     schedules = load(CONFIGS / "schedules.yaml", Schedules)
-    assert set(schedules.jobs) == {"compact_lake", "roll_up", "join_truth", "check_drift", "reconcile_aliases", "prune", "probe"}
+    assert set(schedules.jobs) == set(get_args(JobName))
 
 
 def test_shipped_drift_rules_write_out_every_default() -> None:
@@ -35,6 +37,22 @@ def test_shipped_drift_rules_write_out_every_default() -> None:
     rules = load(CONFIGS / "drift.yaml", DriftRules)
     for section in ("current", "reference", "calibration", "confirm", "units", "report"):
         assert set(written[section]) == set(type(getattr(rules, section)).model_fields)
+
+
+def test_shipped_performance_rules_write_out_every_default() -> None:
+    written = yaml.safe_load((CONFIGS / "performance.yaml").read_text())
+    rules = load(CONFIGS / "performance.yaml", PerformanceRules)
+    assert rules == PerformanceRules()
+    assert set(written) == set(PerformanceRules.model_fields)
+    for section in set(written) - {"speed_bands"}:
+        assert set(written[section]) == set(type(getattr(rules, section)).model_fields)
+
+
+def test_a_mistake_in_the_performance_rules_is_named_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "performance.yaml"
+    path.write_text((CONFIGS / "performance.yaml").read_text().replace("  holdout: 0.3", "  holdout: 1.3"))
+    with pytest.raises(InvalidInput, match=r"performance.yaml:\d+: recalibration.holdout"):
+        load(path, PerformanceRules)
 
 
 @pytest.mark.parametrize(

@@ -393,6 +393,32 @@ def test_the_same_request_sent_many_times_at_once_happens_once(service: Deployme
 # Any sequence of changes
 
 
+def test_a_paused_canary_answers_nobody_and_goes_on_with_the_same_arms(database: MemoryDatabase, service: Deployments) -> None:
+    live(service, 1)
+    running = canary(service, 2, 0.4).deployment
+    before = seed(database)
+    paused = service.pause_canary(running.deployment_id, running.version, **WHO).deployment
+    assert paused.state == State.PAUSED
+    assert route(database) == (1, 2, None, 0.0)
+    with database.unit_of_work(read_only=True) as uow:
+        assert {uow.routes.table().assign(f"agent-{number}").variant for number in range(200)} == {"champion"}
+    with pytest.raises(IllegalTransition):
+        service.pause_canary(paused.deployment_id, paused.version, **WHO)
+    with pytest.raises(IllegalTransition):
+        service.promote(paused.deployment_id, paused.version, **WHO)
+    resumed = service.start_canary(paused.deployment_id, paused.version, 0.2, **WHO).deployment
+    assert (resumed.state, route(database), seed(database)) == (State.CANARY, (1, 2, None, 0.2), before)
+    again = service.pause_canary(resumed.deployment_id, resumed.version, **WHO).deployment
+    assert service.stop_canary(again.deployment_id, again.version, **WHO).deployment.state == State.STAGED
+    assert route(database) == (1, None, None, 0.0)
+
+
+def test_only_the_challenger_can_be_paused(service: Deployments) -> None:
+    champion = live(service, 1).deployment
+    with pytest.raises(Conflict):
+        service.pause_canary(champion.deployment_id, champion.version, **WHO)
+
+
 class AnySequence(RuleBasedStateMachine):
     """Whatever people ask for, in whatever order, routes and states agree."""
 
@@ -424,6 +450,12 @@ class AnySequence(RuleBasedStateMachine):
             self.service.start_canary(deployment_id, version + drift, coverage, **WHO)
 
     @rule(number=numbers, drift=drift)
+    def pause_canary(self, number: int, drift: int) -> None:
+        deployment_id, version = self.seen(number)
+        with contextlib.suppress(NotFound, Conflict):
+            self.service.pause_canary(deployment_id, version + drift, **WHO)
+
+    @rule(number=numbers, drift=drift)
     def stop_canary(self, number: int, drift: int) -> None:
         deployment_id, version = self.seen(number)
         with contextlib.suppress(NotFound, Conflict):
@@ -450,11 +482,13 @@ class AnySequence(RuleBasedStateMachine):
         for row in rows:
             refs.setdefault(row.state, []).append(ModelRef(row.model_name, row.model_version))
         assert refs.get(State.LIVE, []) == ([table.champion] if table.champion else [])
-        assert refs.get(State.CANARY, []) == ([table.challenger] if table.challenger else [])
+        assert refs.get(State.CANARY if table.coverage else State.PAUSED, []) == ([table.challenger] if table.challenger else [])
+        assert not refs.get(State.PAUSED if table.coverage else State.CANARY)
         assert State.REGISTERED not in refs
         assert table.champion not in {table.challenger, table.previous} or table.champion is None
         assert table.previous is None or table.previous not in refs.get(State.LIVE, [])
-        assert (table.coverage > 0) is (table.seed != "") is (table.challenger is not None)
+        assert (table.seed != "") is (table.challenger is not None)
+        assert table.challenger is not None or not table.coverage
         assert [entry.epoch for entry in history] == list(range(table.epoch, 0, -1))
         assert table.epoch in {self.epochs[-1], self.epochs[-1] + 1}
         assert set(audited) >= set(range(1, table.epoch + 1))
@@ -478,6 +512,8 @@ def test_the_state_machine_reaches_every_change() -> None:
     for step in (
         lambda: machine.promote(1, 0),
         lambda: machine.start_canary(2, 0, 0.5),
+        lambda: machine.pause_canary(2, 0),
+        lambda: machine.start_canary(2, 0, 0.5),
         lambda: machine.stop_canary(2, 0),
         lambda: machine.promote(3, 0),
         lambda: machine.rollback(0),
@@ -485,4 +521,4 @@ def test_the_state_machine_reaches_every_change() -> None:
         step()
         machine.routes_and_states_agree()
         reached.append(machine.epochs[-1])
-    assert reached == [1, 2, 3, 4, 5]
+    assert reached == [1, 2, 3, 4, 5, 6, 7]

@@ -239,14 +239,14 @@ def test_swapping_the_versions_swaps_better_and_worse(a: float, b: float) -> Non
     [
         ("registered", ["stage"]),
         ("staged", ["canary", "promote"]),
-        ("canary", ["stop", "promote"]),
+        ("canary", ["pause", "stop", "promote"]),
         ("shadow", ["promote"]),
         ("live", []),
         ("promoting", []),
         ("retired", ["stage"]),
         ("rolled_back", ["stage"]),
         ("inconclusive", ["stage"]),
-        ("paused", ["stage"]),
+        ("paused", ["resume", "stop"]),
     ],
 )
 def test_actions_of_each_state(state: str, expected: list[str]) -> None:
@@ -255,7 +255,14 @@ def test_actions_of_each_state(state: str, expected: list[str]) -> None:
 
 @pytest.mark.parametrize("state", list(State))
 def test_nothing_is_offered_that_the_transition_table_forbids(state: State) -> None:
-    target = {"stage": State.STAGED, "canary": State.CANARY, "stop": State.STAGED, "promote": State.LIVE}
+    target = {
+        "stage": State.STAGED,
+        "canary": State.CANARY,
+        "pause": State.PAUSED,
+        "resume": State.CANARY,
+        "stop": State.STAGED,
+        "promote": State.LIVE,
+    }
     for action in changes.actions(version(state), route(), "admin"):
         assert target[action.name] in TRANSITIONS[state]
 
@@ -413,6 +420,7 @@ def test_column_title_is_words_with_the_unit_of_the_suffix(name: str, title: str
         ("check_drift", {"check_id": "ab12", "sentence": "13 columns look like the reference."}, "13 columns look like the reference."),
         ("prune", {"deleted": {"job_runs": 5, "drift_checks": 0}}, "old job runs forgotten: 5"),
         ("reconcile_aliases", {"epoch": 3, "set": {"champion": 2}, "adopted": [4, 5]}, "aliases set: 1, versions adopted: 2"),
+        ("evaluate_alerts", {"steps": {"fired": 1, "refreshed": 3}, "signals": 9}, "alerts fired: 1, figures looked at: 9"),
         ("roll_up", {"rolled": 2, "days": 1}, "hours summed up: 2, files written: 1"),
         ("compact_lake", {"segments": 0, "rows": 0}, "nothing to do"),
         ("somebody_elses", {"raw_count": 3}, "nothing to do"),
@@ -429,6 +437,8 @@ def test_job_result_is_words(job_name: str, result: dict[str, Any], words: str) 
         ("job.run", "check_drift", "Asked for a job: Check for drift"),
         ("api_key.create", "key:demo replay", "Created the API key demo replay"),
         ("drift.began", "drift_check:065a", "Drift began"),
+        ("alert.fired", "alert/065a", "Fired: an alert"),
+        ("receiver.test", "receiver/mail", "Sent a test to mail"),
         ("somebody.elses_change", "x", "Somebody elses change · x"),
     ],
 )
@@ -439,6 +449,7 @@ def test_change_is_words(action: str, subject: str, words: str) -> None:
 
 def test_part_of_the_product_that_acted_is_named_in_words() -> None:
     assert names.actor_words("worker:check_drift") == "the workers (Check for drift)"
+    assert names.actor_words("rules") == "the rules"
     assert names.actor_words("ada") == "ada"
 
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from trajops.forecasters.checks import probe_histories
 from trajops.forecasters.frames import checked_history
+from trajops.forecasters.stretched import stretched
 from trajops.ports import Forecaster
 from trajops.trajectories import FloatArray, Forecast, WindowSpec
 
@@ -86,6 +87,10 @@ class CachedForecaster:
             found[row] = (found[row][0], packed)
         self._keep([found[row] for row in missing])
         return fresh if len(missing) == len(found) else self._unpacked([kept for _, kept in found if kept is not None])
+
+    def rescaled(self, factors: FloatArray) -> "CachedForecaster":
+        """The model with the covariance of step t multiplied by factors[t], and a memory of its own: what was remembered is of before."""
+        return CachedForecaster(stretched(self.inner, factors), self._entries, self.meter)
 
     def _found(self, keys: list[bytes]) -> list[tuple[bytes, bytes | None]]:
         """What is remembered, now asked about last."""

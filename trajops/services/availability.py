@@ -52,6 +52,13 @@ def read_availability(uow: UnitOfWork, objective: Availability, at: datetime, ho
     )
 
 
+def burning(uow: UnitOfWork, objective: Availability, at: datetime) -> list[AlarmState]:
+    """The alarms over two windows, and whether each of them speaks up."""
+    lengths = {length for alarm in objective.alarms for length in (alarm.short_s, alarm.long_s)}
+    burns = {length: burn(uow.probes.summed(*bounds(at, length)), length, objective.target) for length in lengths}
+    return alarm_states(objective.alarms, burns)
+
+
 def _series(uow: UnitOfWork, at: datetime, hours: int) -> tuple[int, list[AvailabilityPoint]]:
     """Width of a bucket in minutes, and the buckets, which begin at its whole multiples, oldest first; none before the first probe."""
     begin, end = bounds(at, 3600 * hours)

@@ -1,7 +1,5 @@
 """Change what is live: each change is one transaction of state, audit entry and route epoch."""
 
-import hashlib
-import json
 from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
@@ -12,7 +10,7 @@ from trajops.deployments.lifecycle import State, check_transition
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import Conflict, InvalidInput, StaleVersion
 from trajops.ports import Clock
-from trajops.records import Remembered
+from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 NO_CHALLENGER: dict[str, Any] = {"challenger": None, "coverage": 0.0, "seed": ""}
@@ -80,7 +78,8 @@ class Deployments:
     ) -> ChangeOut:
         """Enrol a share `coverage` of the agents in a comparison with the champion; half of them get the challenger.
 
-        Called again on the running challenger it changes the coverage, and nobody who stays enrolled changes arms.
+        Called again on the running challenger it changes the coverage, and on a paused one it goes on; nobody who stays enrolled,
+        or is enrolled again, changes arms.
 
         Raises:
             InvalidInput: if coverage is not in (0, 1].
@@ -101,7 +100,7 @@ class Deployments:
                 raise Conflict(f"{step.route.challenger} is being compared already; stop its canary first")
             if step.route.challenger == ref:
                 step.reroute(coverage=coverage)
-                return step.finish(step.move(deployment, State.CANARY, is_repeat=True))
+                return step.finish(step.move(deployment, State.CANARY, is_repeat=deployment.state == State.CANARY))
             check_transition(deployment.state, State.CANARY)
             step.reroute(challenger=ref, coverage=coverage, seed=uuid4().hex)
             return step.finish(step.move(deployment, State.CANARY))
@@ -115,6 +114,36 @@ class Deployments:
             deployment_id=deployment_id,
             expected_version=expected_version,
             coverage=coverage,
+            reason=reason,
+        )
+
+    def pause_canary(
+        self, deployment_id: str, expected_version: int, *, actor: str, reason: str, idempotency_key: str | None = None
+    ) -> ChangeOut:
+        """Take the traffic from the challenger and keep the comparison: it stays warm, and so does everybody's arm.
+
+        Raises:
+            NotFound, StaleVersion: as the deployment is gone or has changed.
+            Conflict: if it is not the challenger.
+            IllegalTransition: if it is paused already.
+        """
+
+        def change(uow: UnitOfWork) -> ChangeOut:
+            step = _Step(uow, self._clock, "deployment.canary_pause", actor, reason)
+            deployment, ref = step.expect(deployment_id, expected_version)
+            if step.route.challenger != ref:
+                raise Conflict(f"{ref} is not being compared with the champion, so there is nothing to pause")
+            check_transition(deployment.state, State.PAUSED)
+            step.reroute(coverage=0.0)
+            return step.finish(step.move(deployment, State.PAUSED))
+
+        return self._once(
+            change,
+            actor,
+            idempotency_key,
+            "pause_canary",
+            deployment_id=deployment_id,
+            expected_version=expected_version,
             reason=reason,
         )
 
@@ -233,33 +262,8 @@ class Deployments:
         **payload: Any,
     ) -> ChangeOut:
         """Do a change, after `prepare`; or answer as before, where the same request was answered under its key."""
-        if idempotency_key is None:
-            if prepare is not None:
-                prepare()
-            with self._unit_of_work() as uow:
-                return change(uow)
-        asked = hashlib.sha256(json.dumps([action, payload], sort_keys=True).encode()).hexdigest()
-        try:
-            if prepare is not None:
-                with self._unit_of_work(read_only=True) as uow:
-                    known = uow.idempotency.find(actor, idempotency_key)
-                if known is not None:
-                    return _answer_again(known, asked, idempotency_key)
-                prepare()
-            with self._unit_of_work() as uow:
-                known = uow.idempotency.find(actor, idempotency_key)
-                if known is not None:
-                    return _answer_again(known, asked, idempotency_key)
-                done = change(uow)
-                uow.idempotency.remember(actor, idempotency_key, Remembered(asked, done.model_dump(mode="json")), now(self._clock))
-                return done
-        except Conflict:
-            # The same request, sent twice at once, loses the race to itself: then the winner's answer is the answer.
-            with self._unit_of_work(read_only=True) as uow:
-                known = uow.idempotency.find(actor, idempotency_key)
-            if known is None:
-                raise
-            return _answer_again(known, asked, idempotency_key)
+        asked = Asked(actor, action, payload, idempotency_key)
+        return once(self._unit_of_work, self._clock, asked, ChangeOut, change, prepare=prepare)
 
 
 class _Step:
@@ -323,9 +327,3 @@ def _expected(uow: UnitOfWork, deployment_id: str, version: int) -> DeploymentOu
             present_version=deployment.version,
         )
     return deployment
-
-
-def _answer_again(known: Remembered, asked: str, idempotency_key: str) -> ChangeOut:
-    if known.fingerprint != asked:
-        raise Conflict(f"the idempotency key {idempotency_key!r} was used for a different request; send a fresh key")
-    return ChangeOut.model_validate(known.response)

@@ -259,7 +259,7 @@ class PredictService:
                     group = groups[item.assignment.model] = []
                 group.append(item)
         for model, group in groups.items():
-            self._answer_group(snapshot.table.epoch, model, group, results)
+            self._answer_group(snapshot, model, group, results)
         return cast("list[Answer | TrajOpsError]", results)
 
     def _prepare(self, snapshot: Snapshot, ask: Ask, index: int) -> _Item:
@@ -293,26 +293,37 @@ class PredictService:
             raise NoModelReady(f"version {model} is not warm yet; try again in a second", model=model)
         return self._baseline
 
-    def _answer_group(self, epoch: int, model: ModelRef, items: Sequence[_Item], results: "list[Answer | TrajOpsError | None]") -> None:
+    def _answer_group(
+        self, snapshot: Snapshot, model: ModelRef, items: Sequence[_Item], results: "list[Answer | TrajOpsError | None]"
+    ) -> None:
         """Answer items that share one model, each in its place of `results`."""
-        window, agents = self._window, len(items)
+        window, agents, epoch, number = self._window, len(items), snapshot.table.epoch, snapshot.calibrations.get(model)
         history_m = np.array([item.flat_m for item in items]).reshape(agents, window.t_obs, 2)
         model_ns = time.perf_counter_ns()
         rows = self._forecast(model, items[0].forecaster, history_m)
         done_ns = time.perf_counter_ns()
         model_ms = round((done_ns - model_ns) / 1e6 / agents, 4)
         for row, item in enumerate(items):
-            answering, source, at = model, rows, row
+            answering, source, at, calibration = model, rows, row, number
             if source is None or not (source.is_sound or source.is_usable(at)):
                 if source is not None:
                     self.count_failure(model, UNUSABLE)
                 arm = (model, item.assignment.variant)
                 self.replaced[arm] = self.replaced.get(arm, 0) + 1
-                answering, at = BASELINE, 0
+                answering, at, calibration = BASELINE, 0, None
                 source = _rows(self._baseline.forecast(history_m[row : row + 1]), 1, window)
-            results[item.place] = self._answer(epoch, answering, item, source.weights[at], source.numbers[at], model_ms)
+            results[item.place] = self._answer(epoch, answering, calibration, item, source.weights[at], source.numbers[at], model_ms)
 
-    def _answer(self, epoch: int, answering: ModelRef, item: _Item, weights: list[float], numbers: list[float], model_ms: float) -> Answer:
+    def _answer(
+        self,
+        epoch: int,
+        answering: ModelRef,
+        calibration: int | None,
+        item: _Item,
+        weights: list[float],
+        numbers: list[float],
+        model_ms: float,
+    ) -> Answer:
         ask, _, assignment, _, observed_at_s, flat_m = item
         query, client_id, request_id, received_ns, started_ns = ask
         window = self._window
@@ -353,6 +364,8 @@ class PredictService:
             cov_m2,
             round((time.perf_counter_ns() - started_ns) / 1e6, 4),
             query.source,
+            None,
+            calibration,
         )
         return Answer(body, event)
 

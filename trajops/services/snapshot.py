@@ -22,6 +22,7 @@ class Snapshot:
         awaited: the newest routes known, where none answer yet; their aliases can be asked for.
         stand_in: answers everybody where none of the routes can, because a version of `awaited` cannot be made warm.
         absence: what is said where nobody answers.
+        calibrations: number of the calibration of each warm model that has one.
     """
 
     table: RouteTable = field(default_factory=lambda: RouteTable(0))
@@ -29,6 +30,7 @@ class Snapshot:
     awaited: RouteTable | None = None
     stand_in: ModelRef | None = None
     absence: str = NOTHING_DEPLOYED
+    calibrations: Mapping[ModelRef, int] = field(default_factory=dict)
 
     @property
     def leader(self) -> ModelRef | None:

@@ -19,7 +19,9 @@ def prune(database: Database, retention: Retention, clock: Clock) -> dict[str, A
                 work.connection,
                 runs_per_job=retention.runs_per_job,
                 drift_checks_before=present - timedelta(days=retention.drift_checks_days),
+                performance_checks_before=present - timedelta(days=retention.performance_checks_days),
                 keys_before=present - timedelta(days=retention.idempotency_days),
                 probes_before=present - timedelta(days=retention.probes_days),
+                alerts_before=present - timedelta(days=retention.alerts_days),
             )
         }

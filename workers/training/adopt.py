@@ -25,7 +25,7 @@ from trajops.windows import Windows
 from workers.compute import Inline
 from workers.training.evaluate import evaluate
 from workers.training.partitions import Cutting, split
-from workers.training.run import TrainedVersion, check_unknown, mirror
+from workers.training.run import TrainedVersion, check_unknown, mirror, speed_bands
 
 ACTOR = "workers.training"
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def adopt(
     ready = loader.load(ref)
     check_forecaster(ready, is_turning_free=False)
     registry.set_tags(ref, {GOLDEN_TAG: golden.record(ready)})
-    evaluation = evaluate(ready, data.validation, miss_threshold_m=settings.miss_threshold_m)
+    evaluation = evaluate(ready, data.validation, miss_threshold_m=settings.miss_threshold_m, bands=speed_bands(settings))
     adopted = TrainedVersion(ref, ready.family, cached.info.run_id, digest, evaluation.metrics)
     params = {"origin": "adopted", "data_fingerprint": data.fingerprint, "source": cached.info.source}
     params["covariance"] = "measured" if residual_m2 is not None else "its own"

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from data.models.package import Package
 from trajops.errors import NotFound
 from trajops.forecasters import artifact, golden
+from trajops.performance_rules import BANDS, SpeedBand
 from trajops.ports import Forecaster
 from trajops.windows import Windows
 from workers.training.evaluate import Evaluation, evaluate
@@ -37,6 +38,7 @@ class Candidate:
     data: Split
     seed: int
     miss_threshold_m: float
+    bands: tuple[SpeedBand, ...] = BANDS
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ def _fitted(candidate: Candidate) -> Fitted:
     data = candidate.data
     forecaster, params = fit(candidate.family, data.fit, data.calibration, candidate.seed)
     fit_s = time.perf_counter() - started_s
-    evaluation = evaluate(forecaster, data.validation, miss_threshold_m=candidate.miss_threshold_m)
+    evaluation = evaluate(forecaster, data.validation, miss_threshold_m=candidate.miss_threshold_m, bands=candidate.bands)
     package = Package(
         family=forecaster.family,
         graph=to_onnx(forecaster).SerializeToString(),

@@ -2,12 +2,16 @@
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from trajops import metrics
+from trajops import expected, metrics
 from trajops.errors import InvalidInput
+from trajops.estimation import bands_of
+from trajops.performance import VALIDATED
+from trajops.performance_rules import BANDS, SpeedBand
 from trajops.ports import Forecaster
 from trajops.trajectories import BoolArray, FloatArray, Forecast
 from trajops.windows import Windows
@@ -40,7 +44,9 @@ class Evaluation:
 
     Attributes:
         metrics: val_ade_m, val_fde_m, val_miss_rate, val_nll, val_coverage_50, val_coverage_90, val_min_ade_m, val_min_fde_m,
-            val_cv_ade_m (constant velocity on the same windows), val_latency_ms, and scene.{id}.ade_m, .fde_m, .coverage_90.
+            val_radius_m (sharpness: mean radius of the 90 % ellipses), val_cv_ade_m (constant velocity on the same windows),
+            val_latency_ms; scene.{id}.ade_m, .fde_m, .coverage_90; the same and more by speed band (speed.walking.ade_m) and by step
+            (step.01.ade_m), for live figures to be held against.
         step_error_m: (t_pred,) mean displacement at each step of the horizon, metres.
         baseline_error_m: (t_pred,) the same of constant velocity: what a model has to beat.
         observed_share: share of the truth inside the ellipse of each of `LEVELS`.
@@ -54,13 +60,20 @@ class Evaluation:
     samples: Samples
 
 
-def evaluate(forecaster: Forecaster, validation: Windows, *, miss_threshold_m: float = metrics.MISS_THRESHOLD_M) -> Evaluation:
+def evaluate(
+    forecaster: Forecaster,
+    validation: Windows,
+    *,
+    miss_threshold_m: float = metrics.MISS_THRESHOLD_M,
+    bands: Sequence[SpeedBand] = BANDS,
+) -> Evaluation:
     """Measure a forecaster on validation windows.
 
     Args:
         forecaster: a warm model.
         validation: N ≥ 1 windows of agents that the model has not seen.
         miss_threshold_m: a final displacement above this is a miss.
+        bands: speed bands.
 
     Raises:
         InvalidInput: if there is no window.
@@ -75,6 +88,12 @@ def evaluate(forecaster: Forecaster, validation: Windows, *, miss_threshold_m: f
     for scene_id in sorted(set(validation.scene_ids)):
         part = _scores(_select(forecast, scenes == scene_id), truth_m[scenes == scene_id], miss_threshold_m)
         result |= {f"scene.{METRIC_NAME.sub('_', scene_id)}.{name}": part[name] for name in ("ade_m", "fde_m", "coverage_90")}
+    moved_m = np.diff(validation.history_m, axis=1)
+    number = bands_of(np.hypot(moved_m[..., 0], moved_m[..., 1]).mean(axis=1) / validation.window.dt_s, bands)
+    for band in np.unique(number).tolist():
+        part = _scores(_select(forecast, number == band), truth_m[number == band], miss_threshold_m)
+        result |= {f"speed.{bands[band].band}.{name}": part[name] for name in VALIDATED.values()}
+    result |= _by_step(forecast, truth_m)
     result["val_latency_ms"] = latency_ms(forecaster, validation.history_m[:1])
     rows = np.unique(np.linspace(0, len(validation) - 1, SAMPLES).astype(int))
     is_sample = np.isin(np.arange(len(validation)), rows)
@@ -114,9 +133,29 @@ def _scores(forecast: Forecast, truth_m: FloatArray, miss_threshold_m: float) ->
         "min_fde_m": float(metrics.min_fde(forecast.mean_m, truth_m).mean()),
         "miss_rate": metrics.miss_rate(forecast.mean_m, truth_m, miss_threshold_m),
         "nll": float(metrics.nll(forecast, truth_m).mean()),
+        "radius_m": float(_radius_m(forecast).mean()),
         "coverage_50": metrics.coverage(forecast, truth_m, 0.5),
         "coverage_90": metrics.coverage(forecast, truth_m, 0.9),
     }
+
+
+def _by_step(forecast: Forecast, truth_m: FloatArray) -> dict[str, float]:
+    figures = {
+        "ade_m": metrics.displacement(forecast.best_m, truth_m),
+        "nll": metrics.nll(forecast, truth_m),
+        "coverage_90": metrics.inside(forecast, truth_m, 0.9),
+        "radius_m": _radius_m(forecast),
+    }
+    return {
+        f"step.{step + 1:02d}.{name}": float(values[:, step].mean()) for name, values in figures.items() for step in range(values.shape[1])
+    }
+
+
+def _radius_m(forecast: Forecast) -> FloatArray:
+    """(A, T) radius of the likeliest mode's 90 % ellipses, metres."""
+    covariance_m2 = forecast.covariance_m2[:, 0]
+    parts = np.stack([covariance_m2[..., 0, 0], covariance_m2[..., 0, 1], covariance_m2[..., 1, 1]], axis=-1)
+    return expected.radius_m(expected.trace_and_root(parts)[1], 0.9)
 
 
 def _observed_share(forecast: Forecast, truth_m: FloatArray) -> FloatArray:

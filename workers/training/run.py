@@ -15,8 +15,10 @@ from typing import Protocol
 from data.models.package import LoggedVersion, Package, RunRecord
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
+from trajops import configs
 from trajops.deployments.routing import ModelRef
 from trajops.errors import Conflict, InvalidInput, NotFound
+from trajops.performance_rules import PerformanceRules, SpeedBand
 from trajops.ports import Compute
 from trajops.records import ModelVersion
 from trajops.settings import Settings
@@ -171,7 +173,8 @@ def _compute(
         f"cut {len(data.fit)} windows to fit on, {len(data.calibration)} to calibrate on and {len(data.validation)} to validate on "
         f"from {sum(len(scene.tracks) for scene in scenes)} tracks"
     )
-    candidates = [Candidate(family, data, seed, settings.miss_threshold_m) for family in families]
+    bands = speed_bands(settings)
+    candidates = [Candidate(family, data, seed, settings.miss_threshold_m, bands) for family in families]
     fitted = compute.map(fit_candidate, candidates)
     for result in fitted:
         progress(f"fitted {result.package.family} in {result.fit_s:.1f} s")
@@ -182,6 +185,15 @@ def _check_registry(settings: Settings) -> None:
     """Ask the registry one cheap question before minutes are spent."""
     with closing(MlflowRegistry(settings.registry_url)) as registry:
         registry.aliases(settings.model_name)
+
+
+def speed_bands(settings: Settings) -> tuple[SpeedBand, ...]:
+    """The speed bands that live figures are taken apart by.
+
+    Raises:
+        InvalidInput: if `performance.yaml` has a mistake; the sentence names file and line.
+    """
+    return configs.load(settings.configs_dir / "performance.yaml", PerformanceRules).speed_bands
 
 
 def _open_store(settings: Settings) -> RunStore:

@@ -1,0 +1,96 @@
+"""The confirmation of a change of the intervals: what it does to coverage, a reason, the version typed; then the call.
+
+Opened from session state, as the dialog of releases, and sent once under one idempotency key.
+"""
+
+import uuid
+from typing import Literal, NamedTuple
+
+import streamlit as st
+
+from console import frame, session
+from console.changes import confirmation_problem, reason_problem
+from console.performance_words import calibration_sentence, factor_words
+from trajops.client import ApiProblem, ApiUnavailable
+from trajops.contracts.calibrations import CalibrationOut
+
+PENDING = "pending_calibration"
+Action = Literal["apply", "revert"]
+LABELS: dict[Action, str] = {"apply": "Apply", "revert": "Revert"}
+EFFECTS: dict[Action, str] = {
+    "apply": "Every API process serves this version with these intervals within a second. Predicted positions do not change.",
+    "revert": "The version is served as it was trained again, within a second, and new calibrations are only proposed until somebody "
+    "applies one. Predicted positions do not change.",
+}
+
+
+class Pending(NamedTuple):
+    """A change that waits for confirmation: one opening of the dialog, what to do, and the calibration as the operator saw it."""
+
+    dialog_id: str
+    action: Action
+    calibration: CalibrationOut
+
+
+def open_dialog(action: Action, calibration: CalibrationOut) -> None:
+    """Open the confirmation in the next run and keep it open until it is sent or dismissed."""
+    st.session_state[PENDING] = Pending(uuid.uuid4().hex, action, calibration)
+
+
+def close_dialog() -> None:
+    """Forget the change that waited."""
+    st.session_state.pop(PENDING, None)
+
+
+def show_pending() -> None:
+    """Show the confirmation when one is pending."""
+    pending: Pending | None = st.session_state.get(PENDING)
+    if pending is not None:
+        title = f"{LABELS[pending.action]} calibration {pending.calibration.number} of version {pending.calibration.model_version}"
+        st.dialog(title, width="medium", on_dismiss=close_dialog)(body)(pending)
+
+
+def body(pending: Pending) -> None:
+    """What the change does, and the form that confirms it."""
+    one = pending.calibration
+    st.markdown(EFFECTS[pending.action])
+    st.markdown(frame.plain(f"{calibration_sentence(one)} Its ellipses: {factor_words(one.factors)}."))
+    with st.form("calibration-form", border=False):
+        reason = st.text_area(
+            "Reason",
+            key="calibration-reason",
+            placeholder="Why, in at least 10 characters; kept in the audit trail",
+            max_chars=500,
+            height=88,
+        )
+        typed = st.text_input(f"Type {one.model_version} to confirm", key="calibration-version", autocomplete="off")
+        is_sent = st.form_submit_button(LABELS[pending.action], key="calibration-submit", type="primary")
+    if is_sent:
+        problems = [problem for problem in (reason_problem(reason), confirmation_problem(typed, one.model_version)) if problem is not None]
+        for problem in problems:
+            st.error(problem, icon=":material/error:")
+        if not problems:
+            send(pending, reason.strip())
+
+
+def send(pending: Pending, reason: str) -> None:
+    """Make the change, then draw the page anew from what the API holds."""
+    one = pending.calibration
+    key = uuid.uuid5(uuid.NAMESPACE_OID, f"{pending.dialog_id}:{pending.action}:{reason}").hex
+    client = session.client()
+    try:
+        if pending.action == "apply":
+            done = client.apply_calibration(one.number, one.state, reason, idempotency_key=key)
+        else:
+            done = client.revert_calibration(one.number, one.state, reason, idempotency_key=key)
+    except ApiProblem as problem:
+        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
+        session.expire()
+    except ApiUnavailable as away:
+        st.error(f"{away}. Press again when it is back: the change is made at most once.", icon=":material/cloud_off:")
+    else:
+        said = "in force" if pending.action == "apply" else "reverted"
+        session.flash(f"Calibration {one.number} of v{one.model_version} is {said} · audit {done.audit_id}")
+        close_dialog()
+        session.expire()
+        st.rerun()

@@ -1,0 +1,262 @@
+"""The steps of an answer over a real lake: what they do, what they refuse, and that a crash in between does nothing twice."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.stubs import MemoryDatabase
+from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track
+from tests.lake_house import House, a_house
+from trajops.clock import utc
+from trajops.deployments.lifecycle import State
+from trajops.deployments.routing import ModelRef
+from trajops.forecasters.constant_velocity import ConstantVelocity
+from trajops.policy.answers import Answer, AnswerState, Outcome, Step, StepState
+from trajops.policy.rules import PolicyRules
+from trajops.ports import Forecaster
+from trajops.records import ModelVersion
+from trajops.services.deployments import Deployments
+from trajops.trajectories import DEFAULT_WINDOW, Forecast, Scene, Track
+from trajops.windows import Windows, cut
+from workers.answering import AnswerSteps
+
+NAME = "trajectory"
+S = 10**9
+WHO: dict[str, Any] = {"actor": "ada", "reason": "because of the test"}
+OPENED_AT = utc(CLOCK_NS)
+GOOD, BAD = 1, 2
+
+
+class StandStill:
+    """Says that everybody stays where they are."""
+
+    family = "stand_still"
+    window = DEFAULT_WINDOW
+
+    def forecast(self, history_m: np.ndarray) -> Forecast:
+        made = ConstantVelocity().forecast(history_m)
+        return Forecast(np.broadcast_to(history_m[:, None, -1:], made.mean_m.shape), made.covariance_m2, made.weights)
+
+
+class Shop:
+    """Control state, lake, models and training of one test."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.database = MemoryDatabase()
+        self.service = Deployments(self.database.unit_of_work, clock=house.clock)
+        self.models: dict[int, Forecaster] = {GOOD: ConstantVelocity(), BAD: StandStill(), 3: ConstantVelocity()}
+        self.trained: list[tuple[str, str, int]] = []
+        self.makes: Forecaster = ConstantVelocity()
+        for number in self.models:
+            self.register(number)
+
+    def register(self, number: int, dataset: str = "tracks") -> None:
+        at = utc(self.house.clock.now_ns())
+        with self.database.unit_of_work() as work:
+            row = ModelVersion(NAME, number, "kalman", None, {}, {"dataset": dataset}, "d" * 64, at)
+            work.model_versions.put(row)
+
+    def train(self, scenes: Sequence[Scene], family: str, dataset: str) -> tuple[ModelRef, Windows]:
+        number = max(self.models) + 1
+        self.models[number] = self.makes
+        self.register(number, dataset)
+        self.trained.append((family, dataset, sum(len(scene.tracks) for scene in scenes)))
+        return ModelRef(NAME, number), Windows.concatenate([cut(scene) for scene in scenes])
+
+    def steps(self, **rules: Any) -> AnswerSteps:
+        given = PolicyRules.model_validate({"rollback": {"min_agents": 10}, "retrain": {"min_agents": 20}} | rules)
+        unit_of_work = self.database.unit_of_work
+        load = lambda ref: self.models[ref.version]  # noqa: E731
+        return AnswerSteps(given, unit_of_work, self.service, self.house.lake, load, self.train, ["kalman"], self.house.clock)
+
+    def live(self, number: int) -> None:
+        staged = self.service.stage(number, **WHO).deployment
+        self.service.promote(staged.deployment_id, staged.version, **WHO)
+
+    def canary(self, number: int) -> None:
+        staged = self.service.stage(number, **WHO).deployment
+        self.service.start_canary(staged.deployment_id, staged.version, 0.5, **WHO)
+
+    def walk(self, agents: int, *, after_s: float = 10.0, name: str = "a") -> None:
+        """So many agents go round in circles after the alert, and send their histories."""
+        for number in range(agents):
+            track = a_turning_track(f"{name}{number}", steps=24, radius_m=20 + number % 7)
+            times_s = after_s + track.times_s
+            self.tell(Track(track.agent_id, times_s, track.positions_m))
+        self.house.spool.close()
+        self.house.clock.ns = CLOCK_NS + round((after_s + 30) * S)
+
+    def tell(self, track: Track) -> None:
+        for index in range(DEFAULT_WINDOW.t_obs - 1, len(track)):
+            at_s = float(track.times_s[index])
+            event = a_prediction_event(
+                f"{track.agent_id}-{index}-{at_s}",
+                agent_id=track.agent_id,
+                observed_at_s=CLOCK_S + at_s,
+                received_ns=CLOCK_NS + round(at_s * S),
+                source="live",
+                history_m=track.positions_m[index - DEFAULT_WINDOW.t_obs + 1 : index + 1].ravel().tolist(),
+            )
+            self.house.write(event, close=False)
+
+    @property
+    def route(self) -> tuple[int | None, int | None, int | None, float]:
+        with self.database.unit_of_work(read_only=True) as work:
+            table = work.routes.table()
+        return (*(ref and ref.version for ref in (table.champion, table.challenger, table.previous)), table.coverage)
+
+    def state(self, number: int) -> State | None:
+        with self.database.unit_of_work(read_only=True) as work:
+            found = work.deployments.of_model(ModelRef(NAME, number))
+        return found and found.state
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    with a_house(tmp_path) as house:
+        yield Shop(house)
+
+
+def an_answer(**labels: str) -> Answer:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    steps = tuple(Step(action) for action in ("pause_rollout", "rollback", "retrain"))
+    return Answer("0123456789abcdef", "worse", "a1", "v2 is worse", labels, OPENED_AT, AnswerState.WORKING, 1, at, at, steps)
+
+
+def told(outcome: Outcome) -> tuple[StepState, str]:
+    return outcome.state, outcome.sentence
+
+
+# Pause the rollout
+
+
+def test_a_running_canary_is_paused_once(shop: Shop) -> None:
+    shop.live(GOOD)
+    shop.canary(3)
+    for _ in range(2):
+        assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canary of v3 is paused")
+        assert shop.route == (GOOD, 3, None, 0.0)
+    assert shop.state(3) == State.PAUSED
+
+
+def test_without_a_rollout_there_is_nothing_to_pause(shop: Shop) -> None:
+    shop.live(GOOD)
+    assert shop.steps().pause_rollout(an_answer()).state == StepState.SKIPPED
+
+
+# Roll back
+
+
+def test_the_previous_champion_comes_back_where_it_would_have_been_nearer_to_the_truth(shop: Shop) -> None:
+    shop.live(GOOD)
+    shop.live(BAD)
+    shop.walk(15)
+    outcome = shop.steps().rollback(an_answer(model_version="2"))
+    assert outcome.state == StepState.DONE, outcome
+    assert outcome.result["candidate_ade_m"] < outcome.result["incumbent_ade_m"]
+    assert shop.route == (GOOD, None, None, 0.0)
+    assert shop.state(BAD) == State.ROLLED_BACK
+    with shop.database.unit_of_work(read_only=True) as work:
+        [entry] = [entry for entry in work.audit.newest() if entry.action == "deployment.rollback"]
+    assert entry.actor == "policy:worse"
+    assert "v1 against v2" in entry.reason
+    # The worker was killed before the step was on record.
+    assert told(shop.steps().rollback(an_answer(model_version="2"))) == (StepState.DONE, "v1 is champion again")
+    assert shop.route == (GOOD, None, None, 0.0)
+
+
+def test_a_rollback_that_would_not_help_is_refused(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.live(GOOD)
+    shop.walk(15)
+    outcome = shop.steps().rollback(an_answer())
+    assert outcome.state == StepState.REFUSED
+    assert outcome.sentence.startswith("going back would not help; v2 against v1: ADE ")
+    assert shop.route == (GOOD, None, BAD, 0.0)
+
+
+def test_a_rollback_waits_until_enough_was_seen_since_the_alert(shop: Shop) -> None:
+    shop.live(GOOD)
+    shop.live(BAD)
+    shop.walk(15, after_s=-400, name="long before")
+    shop.walk(4)
+    assert told(shop.steps().rollback(an_answer())) == (StepState.WAITING, "4 of 10 agents seen since, to compare the champions on")
+    assert shop.route == (BAD, None, GOOD, 0.0)
+
+
+def test_an_alert_about_another_version_is_no_reason_to_roll_back(shop: Shop) -> None:
+    shop.live(GOOD)
+    shop.live(BAD)
+    assert told(shop.steps().rollback(an_answer(model_version="3"))) == (StepState.SKIPPED, "the alert is about v3, and the champion is v2")
+
+
+def test_without_a_previous_champion_there_is_no_way_back(shop: Shop) -> None:
+    assert shop.steps().rollback(an_answer()).state == StepState.SKIPPED
+    shop.live(BAD)
+    assert shop.steps().rollback(an_answer()).state == StepState.SKIPPED
+
+
+# Retrain
+
+
+def test_a_version_is_trained_on_recent_tracks_and_challenges_the_champion(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.walk(25)
+    outcome = shop.steps().retrain(an_answer())
+    assert outcome.state == StepState.DONE, outcome
+    assert outcome.sentence.startswith("v4 is the challenger on 20 % of the agents; v4 (kalman) against v2 on agents it was not fitted on")
+    assert shop.route == (BAD, 4, None, 0.2)
+    assert shop.trained == [("kalman", "recent traffic, answer 0123456789ab", 25)]
+
+
+def test_what_was_trained_before_a_crash_is_not_trained_again(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.walk(25)
+    for _ in range(2):
+        assert shop.steps().retrain(an_answer()).state == StepState.DONE
+    assert len(shop.trained) == 1
+    assert shop.route == (BAD, 4, None, 0.2)
+
+
+def test_a_version_that_is_worse_than_the_champion_gets_no_traffic(shop: Shop) -> None:
+    shop.live(GOOD)
+    shop.makes = StandStill()
+    shop.walk(25)
+    outcome = shop.steps().retrain(an_answer())
+    assert outcome.state == StepState.REFUSED
+    assert shop.route == (GOOD, None, None, 0.0)
+    assert shop.state(4) is None
+
+
+def test_a_paused_rival_makes_way_and_a_running_one_does_not(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.canary(3)
+    shop.walk(25)
+    assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is staged, because v3 is being compared")
+    assert (shop.route, shop.state(4)) == ((BAD, 3, None, 0.5), State.STAGED)
+    shop.steps().pause_rollout(an_answer())
+    assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is the challenger")
+    assert (shop.route, shop.state(3)) == ((BAD, 4, None, 0.2), State.STAGED)
+
+
+def test_the_policy_may_only_stage(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.walk(25)
+    assert shop.steps(retrain={"min_agents": 20, "coverage": 0}).retrain(an_answer()).sentence.startswith("v4 is staged;")
+    assert shop.route == (BAD, None, None, 0.0)
+
+
+def test_training_waits_for_enough_agents_and_refuses_a_family_from_elsewhere(shop: Shop) -> None:
+    assert shop.steps().retrain(an_answer()).state == StepState.SKIPPED
+    shop.live(GOOD)
+    shop.walk(5)
+    assert told(shop.steps().retrain(an_answer())) == (StepState.WAITING, "5 of 20 agents seen since, to train on")
+    with shop.database.unit_of_work() as work:
+        work.model_versions.put(ModelVersion(NAME, GOOD, "onnx_model", None, {}, {}, "d" * 64, OPENED_AT + timedelta(0)))
+    assert shop.steps().retrain(an_answer()).state == StepState.REFUSED
+    assert shop.trained == []

@@ -1,0 +1,78 @@
+"""Tracks read back from the lake: as they were observed, whichever way the positions came."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.lake.tracks import recorded_scenes
+from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track, an_observation_event
+from tests.lake_house import House, a_house
+from trajops.clock import utc
+from trajops.trajectories import DEFAULT_WINDOW, Track
+
+S = 10**9
+SINCE, UNTIL = utc(CLOCK_NS - 60 * S), utc(CLOCK_NS + 600 * S)
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with a_house(tmp_path) as made:
+        yield made
+
+
+def told(house: House, track: Track, *, by: str, scene_id: str = "s1", source: str = "live") -> None:
+    """An agent that sends its whole history with each prediction, or its positions one by one."""
+    window = DEFAULT_WINDOW
+    for index in range(len(track)):
+        at_s, received_ns = CLOCK_S + float(track.times_s[index]), CLOCK_NS + round(track.times_s[index] * 1e9)
+        named = {"scene_id": scene_id, "agent_id": track.agent_id, "observed_at_s": at_s, "received_ns": received_ns, "source": source}
+        if by == "observations":
+            x_m, y_m = track.positions_m[index]
+            house.write(an_observation_event(**named, x_m=float(x_m), y_m=float(y_m)), table="observations", close=False)
+        elif index >= window.t_obs - 1:
+            history_m = track.positions_m[index - window.t_obs + 1 : index + 1]
+            house.write(
+                a_prediction_event(f"{scene_id}-{track.agent_id}-{index}", **named, history_m=history_m.ravel().tolist()), close=False
+            )
+    house.spool.close()
+
+
+@pytest.mark.parametrize("by", ["histories", "observations"])
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_a_track_comes_back_as_it_was(house: House, by: str, is_compacted: bool) -> None:
+    track = a_turning_track("a7")
+    told(house, track, by=by)
+    if is_compacted:
+        house.compact()
+    [scene] = recorded_scenes(house.lake, SINCE, UNTIL, ["live"])
+    [found] = scene.tracks
+    assert (scene.scene_id, found.agent_id) == ("s1", "a7")
+    np.testing.assert_allclose(found.times_s, CLOCK_S + track.times_s, atol=1e-6)
+    np.testing.assert_allclose(found.positions_m, track.positions_m, atol=1e-9)
+
+
+def test_agents_of_one_name_in_two_scenes_are_two(house: House) -> None:
+    told(house, a_turning_track("a1"), by="histories", scene_id="north")
+    told(house, a_turning_track("a1", radius_m=9), by="histories", scene_id="south")
+    scenes = recorded_scenes(house.lake, SINCE, UNTIL, ["live"])
+    assert [(scene.scene_id, len(scene.tracks)) for scene in scenes] == [("north", 1), ("south", 1)]
+    assert not np.allclose(scenes[0].tracks[0].positions_m, scenes[1].tracks[0].positions_m)
+
+
+def test_other_sources_and_other_times_are_left_out(house: House) -> None:
+    told(house, a_turning_track("a1"), by="histories", source="backfill")
+    told(house, a_turning_track("a2"), by="observations")
+    assert [track.agent_id for scene in recorded_scenes(house.lake, SINCE, UNTIL, ["live"]) for track in scene.tracks] == ["a2"]
+    assert recorded_scenes(house.lake, UNTIL, utc(CLOCK_NS + 900 * S), ["live"]) == []
+
+
+def test_of_many_agents_some_are_taken_whole_and_always_the_same(house: House) -> None:
+    for number in range(60):
+        told(house, a_turning_track(f"a{number}", steps=12), by="histories")
+    few = recorded_scenes(house.lake, SINCE, UNTIL, ["live"], max_agents=15)
+    names = [track.agent_id for track in few[0].tracks]
+    assert 5 <= len(names) <= 30
+    assert all(len(track) == 12 for track in few[0].tracks)
+    assert [track.agent_id for track in recorded_scenes(house.lake, SINCE, UNTIL, ["live"], max_agents=15)[0].tracks] == names

@@ -1,0 +1,150 @@
+"""What each source makes of the control state, and a source that fails."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from data.stubs import MemoryDatabase
+from trajops.alerts.signals import Signal
+from trajops.configs import load
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, Verdict
+from trajops.contracts.performance import CheckVerdict, PerformanceCheckOut
+from trajops.objectives import Objectives
+from workers import signals
+from workers.signals import SignalReader, View, signal_names
+
+AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+OBJECTIVES = load(Path("configs/objectives.yaml"), Objectives)
+
+
+def later(seconds: float) -> datetime:
+    return AT + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def database() -> MemoryDatabase:
+    return MemoryDatabase()
+
+
+def read(database: MemoryDatabase, at: datetime = AT, broken: tuple[str, ...] = ()) -> dict[str, list[Signal]]:
+    """Signals by name."""
+    found: dict[str, list[Signal]] = {}
+    for signal in SignalReader(database.unit_of_work, lambda: list(broken), lambda: OBJECTIVES).read(at):
+        found.setdefault(signal.name, []).append(signal)
+    assert found.keys() <= signal_names()
+    return found
+
+
+def a_check(verdict: Verdict, *, is_unit: bool = False) -> DriftCheckOut:
+    figures = {"kind": "input", "score": 3.3, "threshold": 2.0, "is_drifted": True, "reference_mean": 1.0, "current_mean": 3.3}
+    column = DriftColumn(column="speed_mps_ratio", method=UNIT_RULE if is_unit else "psi", **figures)
+    times = {"at": AT, "current_since": AT, "current_until": AT, "reference_since": None, "reference_until": None}
+    about = {"sentence": "Speed has moved.", "reference_agents": 9, "current_agents": 9, "has_report": False}
+    return DriftCheckOut(check_id="c1", verdict=verdict, columns=[column], **times, **about)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "is_unit", "value"),
+    [("stable", False, 0), ("warning", False, 1), ("drift", False, 2), ("drift", True, 3), ("insufficient_data", False, None)],
+)
+def test_drift(database: MemoryDatabase, verdict: Verdict, is_unit: bool, value: float | None) -> None:
+    with database.unit_of_work() as uow:
+        uow.drift_checks.add(a_check(verdict, is_unit=is_unit))
+    found = read(database, later(90))
+    assert [(one.value, one.detail) for one in found.get("drift_verdict", [])] == ([] if value is None else [(value, "Speed has moved.")])
+    assert [one.value for one in found["drift_age_s"]] == [90]
+
+
+def test_before_the_first_check_there_is_nothing_to_say(database: MemoryDatabase) -> None:
+    assert read(database).keys() == {"source_failed", "lake_broken_files", "burn_alarm"}
+
+
+def a_performance_check(number: int, version: int, verdict: CheckVerdict, at: datetime) -> PerformanceCheckOut:
+    times = {"at": at, "since": AT, "until": at}
+    nothing = dict.fromkeys(("ade_ratio", "ade_ratio_low", "ade_ratio_high", "estimated_ade_m"))
+    figures = {"predictions": 90, "agents": 30, "flagged": [], "confirmed": [], "figures": []}
+    about = {"model_name": "trajectory", "model_version": version, "verdict": verdict, "sentence": f"v{version} is {verdict}."}
+    return PerformanceCheckOut(check_id=f"c{number}", **times, **about, **figures, **nothing)
+
+
+def test_performance_of_each_version_that_was_checked_of_late(database: MemoryDatabase) -> None:
+    with database.unit_of_work() as uow:
+        for number, (version, verdict, at_s) in enumerate(
+            [(1, "degraded", 0), (2, "as_validated", 900), (2, "degraded", 930), (3, "warning", 930), (4, "too_little_data", 930)]
+        ):
+            uow.performance_checks.add(a_performance_check(number, version, verdict, later(at_s)))
+    found = read(database, later(940))["performance_verdict"]
+    assert {one.labels["model_version"]: (one.value, one.detail) for one in found} == {
+        "2": (2.0, "v2 is degraded."),
+        "3": (1.0, "v3 is warning."),
+    }
+
+
+def test_alarms_over_two_windows(database: MemoryDatabase) -> None:
+    assert {one.value for one in read(database)["burn_alarm"]} == {0.0}
+    with database.unit_of_work() as uow:
+        for minute in range(70):
+            uow.probes.add(later(60.0 * minute), is_good=minute < 55, latency_ms=5.0, failure=None if minute < 55 else "no answer")
+    found = read(database, later(4200))["burn_alarm"]
+    assert {(one.labels["factor"], one.labels["urgency"]): one.value for one in found} == {
+        ("14.4", "critical"): 1.0,
+        ("6", "critical"): 1.0,
+        ("1", "warning"): 1.0,
+    }
+
+
+def test_jobs(database: MemoryDatabase) -> None:
+    with database.unit_of_work() as uow:
+        for job in ("fine", "late", "failing", "new"):
+            uow.jobs.describe(job, "Does what a test needs.", 10)
+        for job, at_s, error in (("fine", 90, None), ("late", 0, None), ("failing", 95, "no disk")):
+            uow.jobs.record_finish(uow.jobs.record_start(job, "w", later(at_s)).run_id, later(at_s), error=error)
+    found = read(database, later(100))
+    assert {one.labels["job"]: one.value for one in found["job_late"]} == {"fine": 0, "late": 1, "failing": 0, "new": 0}
+    assert {one.labels["job"]: one.value for one in found["job_failed"]} == {"fine": 0, "late": 0, "failing": 1}
+    assert "no disk" in next(one.detail for one in found["job_failed"] if one.value)
+
+
+def test_broken_files(database: MemoryDatabase) -> None:
+    (signal,) = read(database, broken=("a", "b", "c", "d"))["lake_broken_files"]
+    assert (signal.value, signal.detail) == (4, "Files of the lake that cannot be read: a, b, c and 1 more.")
+
+
+@pytest.mark.parametrize(
+    ("runs", "silence_s"),
+    [
+        pytest.param([(5, 5)], 0, id="scored just now"),
+        pytest.param([(5, 5), (5, 0), (5, 0)], 30, id="two runs in vain"),
+        pytest.param([(5, 0), (0, 0), (5, 0)], 20, id="nothing waited in between"),
+        pytest.param([(5, 0), (5, 0), (0, 0)], 0, id="nothing waits any more"),
+    ],
+)
+def test_truth(database: MemoryDatabase, runs: list[tuple[int, int]], silence_s: float) -> None:
+    with database.unit_of_work() as uow:
+        uow.jobs.describe("join_truth", "Scores predictions.", 10)
+        for number, (candidates, scored) in enumerate(runs):
+            run = uow.jobs.record_start("join_truth", "w", later(10 * number))
+            uow.jobs.record_finish(run.run_id, later(10 * number), result={"candidates": candidates, "scored": scored})
+    (signal,) = read(database, later(10 * len(runs) + 10))["truth_silence_s"]
+    assert signal.value == silence_s
+
+
+def test_a_source_that_fails_takes_no_other_with_it(database: MemoryDatabase, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(_view: View) -> Iterator[Signal]:
+        raise ZeroDivisionError("by zero")
+        yield
+
+    monkeypatch.setitem(signals._SOURCES, "drift", (breaks, frozenset({"drift_verdict"})))
+    found = read(database)
+    failed = {one.labels["source"]: one.value for one in found["source_failed"]}
+    assert failed == dict.fromkeys(failed, 0) | {"drift": 1}
+    assert failed.keys() >= {"jobs", "lake", "truth", "performance", "availability"}
+    assert "by zero" in found["source_failed"][0].detail
+    assert "lake_broken_files" in found
+
+
+def test_a_source_must_not_yield_what_another_does() -> None:
+    with pytest.raises(AssertionError, match="job_late"):
+        signals.source("job_late")(lambda _scene: [])

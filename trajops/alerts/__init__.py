@@ -1,0 +1,1 @@
+"""Alerts: when something is wrong, who is told, and what has become of it."""

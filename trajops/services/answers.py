@@ -1,0 +1,165 @@
+"""Answer alerts: begin what the policy says, and take one step after the other, each on record before the next."""
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from uuid import uuid4
+
+from trajops.alerts.lifecycle import Alert, AlertState
+from trajops.clock import now
+from trajops.contracts.answers import AnswerOut
+from trajops.errors import StaleVersion, TrajOpsError, Unavailable
+from trajops.policy import decisions
+from trajops.policy.answers import Action, Answer, AnswerState, Outcome, StepState
+from trajops.policy.rules import PolicyRules
+from trajops.ports import Clock
+from trajops.services.once import Asked, once
+from trajops.stores import UnitOfWork, UnitOfWorkFactory
+
+logger = logging.getLogger(__name__)
+
+# Takes the next step of an answer; repeated after a crash, so that it must find what it has done already.
+Take = Callable[[Answer], Outcome]
+
+
+class Answers:
+    """The policy at work. Several workers may call it: a step that two of them take is recorded once.
+
+    Args:
+        unit_of_work: opens a transaction.
+        rules: the policy.
+        steps: how each action is taken.
+        clock: what time it is.
+    """
+
+    def __init__(self, unit_of_work: UnitOfWorkFactory, rules: PolicyRules, steps: Mapping[Action, Take], clock: Clock) -> None:
+        self._unit_of_work = unit_of_work
+        self._rules = rules
+        self._steps = steps
+        self._clock = clock
+
+    def begin(self) -> list[Answer]:
+        """Begin the answers that are due now."""
+        at = now(self._clock)
+        with self._unit_of_work(read_only=True) as work:
+            if not decisions.due(self._rules, work.alerts.unresolved(), work.answers.newest(since=at - decisions.DAY), at):
+                return []
+        with self._unit_of_work() as work:
+            active = work.alerts.unresolved(for_change=True)
+            known = [*work.answers.newest(since=at - decisions.DAY), *work.answers.of_alerts([alert.alert_id for alert in active])]
+            begun = [
+                decisions.begin(uuid4().hex, rule, alert, at)
+                for rule, alert in decisions.due(self._rules, active, list({one.answer_id: one for one in known}.values()), at)
+            ]
+            for answer in begun:
+                work.answers.add(answer)
+                _audit(work, answer, "answer.began" if answer.state == AnswerState.WORKING else "answer.proposed", None)
+        return begun
+
+    def work(self, *actions: Action) -> list[Answer]:
+        """Take the next step of every open answer, as long as it is one of these actions.
+
+        Returns:
+            The answers as they stand after that.
+        """
+        with self._unit_of_work(read_only=True) as work:
+            open_ones = work.answers.open()
+        return [self._worked(answer, actions) for answer in open_ones]
+
+    def _worked(self, answer: Answer, actions: tuple[Action, ...]) -> Answer:
+        while (step := answer.next_step) is not None and step.action in actions:
+            alert = self._alert(answer)
+            at = now(self._clock)
+            if alert is None or alert.state == AlertState.RESOLVED:
+                after = decisions.end(answer, "the alert was over before that", at)
+            else:
+                after = decisions.take(answer, self._taken(step.action, answer), now(self._clock), patience=self._patience)
+            try:
+                with self._unit_of_work() as work:
+                    work.answers.save(after, answer.version)
+                    if after.state != AnswerState.WORKING:
+                        _audit(work, after, "answer.ended", answer)
+            except StaleVersion:
+                logger.info("an answer was taken further elsewhere", extra={"answer_id": answer.answer_id})
+                return answer
+            has_moved = any(one.state != other.state for one, other in zip(after.steps, answer.steps, strict=True))
+            if has_moved:
+                logger.info("a step of an answer", extra={"answer_id": answer.answer_id, "rule": answer.rule, "action": step.action})
+            answer = after
+            if (later := answer.next_step) is not None and later.action == step.action:
+                return answer  # it waits
+        return answer
+
+    @property
+    def _patience(self) -> timedelta:
+        return timedelta(seconds=self._rules.patience_s)
+
+    def _alert(self, answer: Answer) -> Alert | None:
+        with self._unit_of_work(read_only=True) as work:
+            try:
+                return work.alerts.get(answer.alert_id)
+            except TrajOpsError:
+                return None  # forgotten long ago
+
+    def _taken(self, action: Action, answer: Answer) -> Outcome:
+        try:
+            return self._steps[action](answer)
+        except Unavailable as error:
+            return Outcome(StepState.WAITING, error.message)
+        except TrajOpsError as error:
+            return Outcome(StepState.FAILED, error.message)
+        except Exception as error:
+            logger.exception("a step of an answer failed", exc_info=error, extra={"answer_id": answer.answer_id, "action": action})
+            return Outcome(StepState.FAILED, f"{type(error).__name__}: {error}")
+
+
+def decide(
+    unit_of_work: UnitOfWorkFactory,
+    clock: Clock,
+    answer_id: str,
+    expected_version: int,
+    *,
+    is_approved: bool,
+    actor: str,
+    reason: str,
+    idempotency_key: str | None = None,
+) -> AnswerOut:
+    """Approve or dismiss a proposal, once under an idempotency key.
+
+    Raises:
+        NotFound: if there is no such answer.
+        StaleVersion: if it has changed since.
+        Conflict: if it is not a proposal any more.
+    """
+    action = "answer.approved" if is_approved else "answer.dismissed"
+
+    def change(work: UnitOfWork) -> AnswerOut:
+        before = work.answers.get(answer_id)
+        if before.version != expected_version:
+            raise StaleVersion(
+                f"the answer {answer_id} has version {before.version}, not {expected_version}: it has changed; read it again and repeat",
+                present_version=before.version,
+            )
+        after = decisions.decide(before, is_approved, actor, now(clock))
+        work.answers.save(after, expected_version)
+        _audit(work, after, action, before, actor=actor, reason=reason)
+        return AnswerOut.of(after)
+
+    payload = {"answer_id": answer_id, "expected_version": expected_version, "reason": reason}
+    return once(unit_of_work, clock, Asked(actor, action, payload, idempotency_key), AnswerOut, change)
+
+
+def _audit(
+    work: UnitOfWork, answer: Answer, action: str, before: Answer | None, *, actor: str | None = None, reason: str | None = None
+) -> None:
+    said = "; ".join(f"{step.action.replace('_', ' ')}: {step.sentence}" for step in answer.steps if step.sentence)
+    planned = "answers it with: " + ", ".join(step.action.replace("_", " ") for step in answer.steps)
+    work.audit.append(
+        at=answer.updated_at,
+        actor=actor or answer.actor,
+        action=action,
+        subject=f"alert/{answer.alert_id}",
+        reason=reason or said or planned,
+        before={} if before is None else {"state": before.state},
+        after={"answer_id": answer.answer_id, "state": answer.state, "steps": {step.action: step.state for step in answer.steps}},
+    )

@@ -1,0 +1,214 @@
+"""Calibrations of served versions: made from recent truth, put into force within bounds, and taken out again by whoever may.
+
+A calibration is in force for one version. The API processes read those in force every second; predictions carry the number.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from trajops.clock import now
+from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut, CalibrationState
+from trajops.deployments.routing import ModelRef
+from trajops.errors import Conflict
+from trajops.performance_rules import RecalibrationRule
+from trajops.ports import Clock, PerformanceSource
+from trajops.recalibration import Recalibration, recalibrate
+from trajops.records import Remembered
+from trajops.stores import UnitOfWork, UnitOfWorkFactory
+
+ACTOR = "worker:recalibrate"
+# Calibrations that rows of the window may still carry.
+REMEMBERED = 500
+
+
+class Calibrations:
+    """Changes of what is in force.
+
+    Args:
+        unit_of_work: opens a transaction.
+        clock: what time it is.
+    """
+
+    def __init__(self, unit_of_work: UnitOfWorkFactory, clock: Clock) -> None:
+        self._unit_of_work = unit_of_work
+        self._clock = clock
+
+    def newest(self, limit: int = 50) -> CalibrationsOut:
+        """Newest first."""
+        with self._unit_of_work(read_only=True) as work:
+            return CalibrationsOut(calibrations=work.calibrations.newest(limit))
+
+    def apply(
+        self, number: int, expected: CalibrationState, *, actor: str, reason: str, idempotency_key: str | None = None
+    ) -> CalibrationChangeOut:
+        """Put a proposed or reverted calibration into force, in place of the version's present one.
+
+        Raises:
+            NotFound: if there is none with that number.
+            Conflict: if it is in force already, or was superseded.
+            StaleVersion: if its state is another than the expected one.
+        """
+
+        def change(work: UnitOfWork) -> CalibrationChangeOut:
+            if expected not in {"proposed", "reverted"}:
+                raise Conflict(f"calibration {number} is {expected}; only a proposed or reverted one can be put into force")
+            return put_into_force(work, work.calibrations.get(number), expected, now(self._clock), actor, reason)
+
+        return self._once("apply", change, number, expected, actor, reason, idempotency_key)
+
+    def revert(
+        self, number: int, expected: CalibrationState, *, actor: str, reason: str, idempotency_key: str | None = None
+    ) -> CalibrationChangeOut:
+        """Take a calibration out: an applied one, so that its version is served as trained, or a proposed one, which is refused thereby.
+
+        Until somebody puts one of the version into force again, new ones are only proposed.
+
+        Raises:
+            NotFound: if there is none with that number.
+            Conflict: if it was reverted or superseded already.
+            StaleVersion: if its state is another than the expected one.
+        """
+
+        def change(work: UnitOfWork) -> CalibrationChangeOut:
+            if expected not in {"proposed", "applied"}:
+                raise Conflict(f"calibration {number} is {expected}; only one that is in force or proposed can be taken out")
+            at = now(self._clock)
+            moved = work.calibrations.move(number, expected, "reverted", at, actor)
+            return _audited(work, "calibration.revert", moved, expected, at, actor, reason)
+
+        return self._once("revert", change, number, expected, actor, reason, idempotency_key)
+
+    def _once(
+        self,
+        action: str,
+        change: Callable[[UnitOfWork], CalibrationChangeOut],
+        number: int,
+        expected: CalibrationState,
+        actor: str,
+        reason: str,
+        idempotency_key: str | None,
+    ) -> CalibrationChangeOut:
+        """Do a change; or answer as before, where the same request was answered under its key."""
+        asked = hashlib.sha256(json.dumps(["calibration", action, number, expected, reason]).encode()).hexdigest()
+        with self._unit_of_work() as work:
+            known = None if idempotency_key is None else work.idempotency.find(actor, idempotency_key)
+            if known is not None:
+                if known.fingerprint != asked:
+                    raise Conflict(f"the idempotency key {idempotency_key!r} was used for a different request; send a fresh key")
+                return CalibrationChangeOut.model_validate(known.response)
+            done = change(work)
+            if idempotency_key is not None:
+                work.idempotency.remember(actor, idempotency_key, Remembered(asked, done.model_dump(mode="json")), now(self._clock))
+            return done
+
+
+def put_into_force(
+    work: UnitOfWork, calibration: CalibrationOut, expected: CalibrationState, at: datetime, actor: str, reason: str
+) -> CalibrationChangeOut:
+    """Move one to `applied`, and the version's present one, if there is one, out of its way."""
+    for present in work.calibrations.in_force():
+        if (present.model_name, present.model_version) == (calibration.model_name, calibration.model_version):
+            work.calibrations.move(present.number, "applied", "superseded", at, actor)
+    moved = work.calibrations.move(calibration.number, expected, "applied", at, actor)
+    return _audited(work, "calibration.apply", moved, expected, at, actor, reason)
+
+
+def _audited(
+    work: UnitOfWork, action: str, calibration: CalibrationOut, before: str, at: datetime, actor: str, reason: str
+) -> CalibrationChangeOut:
+    entry = work.audit.append(
+        at=at,
+        actor=actor,
+        action=action,
+        subject=f"{calibration.model_name}/{calibration.model_version}",
+        reason=reason,
+        before={"calibration": calibration.number, "state": before},
+        after={"calibration": calibration.number, "state": calibration.state, "factors": calibration.factors},
+    )
+    return CalibrationChangeOut(calibration=calibration, audit_id=entry.audit_id)
+
+
+class Recalibrator:
+    """Makes calibrations of the versions that the routes name.
+
+    Args:
+        source: reads recent truth.
+        unit_of_work: opens a transaction.
+        rule: window and bounds.
+        nominal_coverage: what the ellipses promise.
+        clock: what time it is.
+    """
+
+    def __init__(
+        self, source: PerformanceSource, unit_of_work: UnitOfWorkFactory, rule: RecalibrationRule, nominal_coverage: float, clock: Clock
+    ) -> None:
+        self._source = source
+        self._unit_of_work = unit_of_work
+        self._rule = rule
+        self._level = nominal_coverage
+        self._clock = clock
+
+    def run(self) -> dict[ModelRef, tuple[Recalibration, CalibrationOut | None]]:
+        """Recalibrate champion and challenger; what was found of each, and the calibration that was written, if any.
+
+        Raises:
+            Unavailable: if lake or database do not answer.
+        """
+        at = now(self._clock)
+        with self._unit_of_work(read_only=True) as work:
+            table = work.routes.table()
+        refs = [ref for ref in (table.champion, table.challenger) if ref is not None]
+        return {ref: self._one(ref, at) for ref in refs}
+
+    def _one(self, ref: ModelRef, at: datetime) -> tuple[Recalibration, CalibrationOut | None]:
+        since = at - timedelta(seconds=self._rule.window_s)
+        rows = self._source.distances(ref.name, ref.version, since, at, self._rule.sources, self._rule.max_rows)
+        with self._unit_of_work(read_only=True) as work:
+            known = work.calibrations.newest(REMEMBERED, ref)
+        factors = {one.number: np.array(one.factors) for one in known}
+        present = next((one for one in known if one.state == "applied"), None)
+        in_force = None if present is None else factors[present.number]
+        found = recalibrate(rows, factors, in_force, self._level, self._rule)
+        if found.factors is None or found.conclusion not in {"propose", "apply"}:
+            return found, None
+        return found, self._written(ref, found, since, at)
+
+    def _written(self, ref: ModelRef, found: Recalibration, since: datetime, at: datetime) -> CalibrationOut:
+        assert found.factors is not None
+        with self._unit_of_work() as work:
+            decided = next((one for one in work.calibrations.newest(REMEMBERED, ref) if one.state in {"applied", "reverted"}), None)
+            is_paused = decided is not None and decided.state == "reverted"
+            for earlier in work.calibrations.newest(REMEMBERED, ref):
+                if earlier.state == "proposed":
+                    work.calibrations.move(earlier.number, "proposed", "superseded", at, ACTOR)
+            reason = found.reason
+            if is_paused and found.conclusion == "apply":
+                reason += "; only proposed, because the last one was taken out by hand"
+            made = work.calibrations.add(
+                CalibrationOut(
+                    number=0,
+                    model_name=ref.name,
+                    model_version=ref.version,
+                    state="proposed",
+                    factors=[round(float(factor), 6) for factor in found.factors],
+                    made_at=at,
+                    since=since,
+                    until=at,
+                    fitted_agents=found.fitted_agents,
+                    holdout_agents=found.holdout_agents,
+                    nominal_coverage=self._level,
+                    coverage_before=found.coverage_before,
+                    coverage_after=found.coverage_after,
+                    sentence=f"v{ref.version}: {reason}.",
+                    changed_at=at,
+                    changed_by=ACTOR,
+                )
+            )
+            if found.conclusion == "apply" and not is_paused:
+                return put_into_force(work, made, "proposed", at, ACTOR, made.sentence).calibration
+            _audited(work, "calibration.propose", made, "none", at, ACTOR, made.sentence)
+            return made

@@ -1,0 +1,189 @@
+"""The steps of an answer: pause the rollout, roll back where that helps, train a challenger on recent tracks.
+
+A step may be taken again after a crash. Each finds what it has done already in the control state, and goes on from there.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from trajops.clock import now
+from trajops.deployments.lifecycle import State
+from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.errors import StaleVersion
+from trajops.head_to_head import compare
+from trajops.policy.answers import Action, Answer, Outcome, StepState
+from trajops.policy.rules import PolicyRules, RecentRule
+from trajops.ports import Clock, Forecaster
+from trajops.services.deployments import Deployments
+from trajops.stores import UnitOfWorkFactory
+from trajops.telemetry import Served
+from trajops.trajectories import Scene
+from trajops.windows import Windows, cut, resample_scene
+
+if TYPE_CHECKING:
+    from data.lake.reader import LakeReader
+
+SOURCES: tuple[Served, ...] = ("live", "replay")
+MAX_GAP_S = 1.0
+VERSION_LABEL = "model_version"
+
+# Fits a family on scenes and registers it under a name of the data; its version, and the windows that it has not seen.
+Train = Callable[[Sequence[Scene], str, str], tuple[ModelRef, Windows]]
+
+
+class AnswerSteps:
+    """What each action does.
+
+    Args:
+        rules: of the policy.
+        unit_of_work: opens a transaction.
+        deployments: changes what is live.
+        lake: where recent tracks are read.
+        load: brings a version into memory.
+        train: see `Train`.
+        families: that can be trained here.
+        clock: what time it is.
+    """
+
+    def __init__(
+        self,
+        rules: PolicyRules,
+        unit_of_work: UnitOfWorkFactory,
+        deployments: Deployments,
+        lake: "LakeReader",
+        load: Callable[[ModelRef], Forecaster],
+        train: Train,
+        families: Sequence[str],
+        clock: Clock,
+    ) -> None:
+        self._rules = rules
+        self._unit_of_work = unit_of_work
+        self._deployments = deployments
+        self._lake = lake
+        self._load = load
+        self._train = train
+        self._families = families
+        self._clock = clock
+
+    @property
+    def by_action(self) -> dict[Action, Callable[[Answer], Outcome]]:
+        """What is called for each action."""
+        return {"pause_rollout": self.pause_rollout, "rollback": self.rollback, "retrain": self.retrain}
+
+    def pause_rollout(self, answer: Answer) -> Outcome:
+        """Take the traffic from the challenger, whoever is worse: a comparison on changed traffic says nothing."""
+        with self._unit_of_work(read_only=True) as work:
+            route = work.routes.table()
+            deployment = None if route.challenger is None else work.deployments.of_model(route.challenger)
+        if deployment is None:
+            return Outcome(StepState.SKIPPED, "no rollout is in progress")
+        name = f"v{deployment.model_version}"
+        if deployment.state == State.PAUSED:
+            return Outcome(StepState.DONE, f"the canary of {name} is paused", {"model_version": deployment.model_version})
+        try:
+            self._deployments.pause_canary(deployment.deployment_id, deployment.version, actor=answer.actor, reason=_reason(answer))
+        except StaleVersion:
+            return Outcome(StepState.WAITING, "the deployment was changed at the same time; it is looked at again")
+        return Outcome(StepState.DONE, f"the canary of {name} is paused", {"model_version": deployment.model_version})
+
+    def rollback(self, answer: Answer) -> Outcome:
+        """Put the previous champion back, if the alert is about the present one and the previous one would be nearer to the truth."""
+        key = f"{answer.answer_id}:rollback"
+        with self._unit_of_work(read_only=True) as work:
+            route = work.routes.table()
+            is_done = work.idempotency.find(answer.actor, key) is not None
+        champion, previous = route.champion, route.previous
+        if is_done and champion is not None:
+            return Outcome(StepState.DONE, f"v{champion.version} is champion again", {"model_version": champion.version})
+        refusal = _no_rollback(answer, route)
+        if refusal is not None or champion is None or previous is None:
+            return Outcome(StepState.SKIPPED, refusal or "there is no previous champion to return to")
+        rule = self._rules.rollback
+        _, windows = self._recent(answer, rule)
+        if (agents := _agents(windows)) < rule.min_agents:
+            return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to compare the champions on")
+        duel = compare(self._load(previous), self._load(champion), windows)
+        said = f"v{previous.version} against v{champion.version}: {duel.sentence}"
+        result = {"candidate_ade_m": duel.candidate_ade_m, "incumbent_ade_m": duel.incumbent_ade_m, "agents": duel.agents}
+        if duel.verdict != "better":
+            return Outcome(StepState.REFUSED, f"going back would not help; {said}", result)
+        try:
+            self._deployments.rollback(route.epoch, actor=answer.actor, reason=f"{_reason(answer)}; {said}"[:500], idempotency_key=key)
+        except StaleVersion:
+            return Outcome(StepState.WAITING, "the routes were changed at the same time; they are looked at again")
+        return Outcome(StepState.DONE, f"v{previous.version} is champion again; {said}", {**result, "model_version": previous.version})
+
+    def retrain(self, answer: Answer) -> Outcome:
+        """Fit the champion's family on recent tracks, and let the new version challenge the champion, unless it is worse."""
+        rule = self._rules.retrain
+        dataset = f"recent traffic, answer {answer.answer_id[:12]}"
+        with self._unit_of_work(read_only=True) as work:
+            champion = work.routes.table().champion
+            known = [] if champion is None else work.model_versions.all(champion.name)
+        if champion is None:
+            return Outcome(StepState.SKIPPED, "no model is deployed")
+        family = next(row.family for row in known if row.ref == champion)
+        if family not in self._families:
+            return Outcome(StepState.REFUSED, f"v{champion.version} is a {family}, which is not trained here; train it where it was made")
+        scenes, windows = self._recent(answer, rule)
+        if (agents := _agents(windows)) < rule.min_agents:
+            return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to train on")
+        made = next((row for row in known if row.params.get("dataset") == dataset), None)
+        if made is None:
+            ref, unseen = self._train(scenes, family, dataset)
+        else:  # trained before a crash; it has seen none of what came after
+            ref, unseen = made.ref, windows.select(windows.observed_at_s > made.created_at.timestamp())
+        duel = compare(self._load(ref), self._load(champion), unseen)
+        said = f"v{ref.version} ({family.replace('_', ' ')}) against v{champion.version} on agents it was not fitted on: {duel.sentence}"
+        result = {"model_version": ref.version, "candidate_ade_m": duel.candidate_ade_m, "incumbent_ade_m": duel.incumbent_ade_m}
+        if duel.verdict == "worse":
+            return Outcome(StepState.REFUSED, f"trained, but it is no better; {said}", result)
+        return Outcome(StepState.DONE, f"{self._challenge(ref, answer, said)}; {said}", {**result, "agents": duel.agents})
+
+    def _challenge(self, ref: ModelRef, answer: Answer, said: str) -> str:
+        """Stage a version and let it challenge the champion, as far as nobody else does; what was done, in words."""
+        who = {"actor": answer.actor, "reason": f"{_reason(answer)}; {said}"[:500]}
+        name = f"v{ref.version}"
+        with self._unit_of_work(read_only=True) as work:
+            route, deployment = work.routes.table(), work.deployments.of_model(ref)
+            rival = None if route.challenger is None else work.deployments.of_model(route.challenger)
+        if deployment is None:
+            deployment = self._deployments.stage(ref.version, **who).deployment
+        if route.challenger == ref:
+            return f"{name} is the challenger"
+        if not self._rules.retrain.coverage:
+            return f"{name} is staged"
+        if rival is not None and rival.state != State.PAUSED:
+            return f"{name} is staged, because v{rival.model_version} is being compared"
+        if rival is not None:
+            self._deployments.stop_canary(rival.deployment_id, rival.version, **who)
+        self._deployments.start_canary(deployment.deployment_id, deployment.version, self._rules.retrain.coverage, **who)
+        return f"{name} is the challenger on {100 * self._rules.retrain.coverage:.0f} % of the agents"
+
+    def _recent(self, answer: Answer, rule: RecentRule) -> tuple[list[Scene], Windows]:
+        """Tracks since the trouble began, and the windows in them."""
+        from data.lake.tracks import recorded_scenes  # noqa: PLC0415
+
+        at = now(self._clock)
+        since = max(at - timedelta(seconds=rule.window_s), answer.alert_opened_at - timedelta(seconds=rule.before_s))
+        scenes = recorded_scenes(self._lake, since, at + timedelta(seconds=1), SOURCES, max_agents=rule.max_agents)
+        return scenes, Windows.concatenate([cut(resample_scene(scene, max_gap_s=MAX_GAP_S)) for scene in scenes])
+
+
+def _no_rollback(answer: Answer, route: RouteTable) -> str | None:
+    """Why a rollback is out of the question; None where it is not."""
+    about = answer.labels.get(VERSION_LABEL)
+    if route.champion is None or route.previous is None:
+        return "there is no previous champion to return to"
+    if about is not None and about != str(route.champion.version):
+        return f"the alert is about v{about}, and the champion is v{route.champion.version}"
+    return None
+
+
+def _agents(windows: Windows) -> int:
+    return len(set(zip(windows.scene_ids, windows.agent_ids, strict=True)))
+
+
+def _reason(answer: Answer) -> str:
+    return f"answers the alert “{answer.alert_title}”"

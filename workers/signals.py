@@ -1,0 +1,191 @@
+"""Where alert rules get their figures from: one function a source.
+
+To add one, write a function that takes a `View` and yields signals, and put `@source("its_first_signal", …)` above it with the names of
+all signals that it yields. That is all: rules in `configs/alerts.yaml` may name them then, and a rule that names none of them is refused
+with its line. For example, the share of rows with a missing field:
+
+    @source("missing_field_share")
+    def _missing_fields(view: View) -> Iterator[Signal]:
+        for field, share in view.lake().missing_shares(minutes=5).items():
+            detail = f"{100 * share:.0f} % of the rows of the last five minutes have no {field}."
+            yield Signal("missing_field_share", share, view.at, {"field": field}, detail)
+
+A source that has nothing to say yields nothing; what the rule's `missing` says then holds. One that raises takes no other with it: the
+signal `source_failed` names it. All are asked every two seconds, each in a read-only transaction of its own, so a source must be cheap;
+what costs more than a few milliseconds belongs into a job of its own, whose result is read here.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from trajops.alerts.signals import Signal
+from trajops.contracts.drift import UNIT_RULE
+from trajops.contracts.jobs import job_title
+from trajops.objectives import Objectives
+from trajops.services.availability import burning
+from trajops.stores import UnitOfWork, UnitOfWorkFactory
+
+VERDICTS = {"stable": 0.0, "warning": 1.0, "drift": 2.0, UNIT_RULE: 3.0}
+JUDGED = {"as_validated": 0.0, "better": 0.0, "warning": 1.0, "degraded": 2.0}
+# A version that answers nobody any more keeps its last verdict; it is no news.
+CHECKED_WITHIN = timedelta(minutes=3)
+TRUTH_RUNS = 200
+MOST_PATHS = 3
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a source may look at.
+
+    Attributes:
+        work: the control state, to read.
+        at: now.
+        broken_files: paths of the lake's files that cannot be read.
+        objectives: what is promised.
+    """
+
+    work: UnitOfWork
+    at: datetime
+    broken_files: Callable[[], list[str]]
+    objectives: Callable[[], Objectives]
+
+
+Source = Callable[[View], Iterable[Signal]]
+_SOURCES: dict[str, tuple[Source, frozenset[str]]] = {}
+
+
+def source(*names: str) -> Callable[[Source], Source]:
+    """Register a function as the source of the signals with these names."""
+
+    def register(function: Source) -> Source:
+        taken = set(names) & signal_names()
+        assert not taken, f"two sources yield {taken}"
+        _SOURCES[function.__name__.strip("_")] = function, frozenset(names)
+        return function
+
+    return register
+
+
+def signal_names() -> frozenset[str]:
+    """Every name that a rule may use."""
+    return frozenset({"source_failed"}).union(*(names for _, names in _SOURCES.values()))
+
+
+class SignalReader:
+    """Asks every source; `source_failed` says of each whether it could answer.
+
+    Args:
+        unit_of_work: opens a transaction.
+        broken_files: paths of the lake's files that cannot be read.
+        objectives: what is promised.
+    """
+
+    def __init__(
+        self, unit_of_work: UnitOfWorkFactory, broken_files: Callable[[], list[str]], objectives: Callable[[], Objectives]
+    ) -> None:
+        self._unit_of_work = unit_of_work
+        self._broken_files = broken_files
+        self._objectives = objectives
+        self._failures: dict[str, str] = {}
+
+    def read(self, at: datetime) -> list[Signal]:
+        """All signals of now."""
+        found: list[Signal] = []
+        for name, (ask, _) in _SOURCES.items():
+            try:
+                with self._unit_of_work(read_only=True) as work:
+                    found += ask(View(work, at, self._broken_files, self._objectives))
+            except Exception as error:  # one blind eye must not close the others
+                failure = f"{type(error).__name__}: {error}"
+                if self._failures.get(name) != failure:
+                    logger.exception("a source of alert signals failed", exc_info=error, extra={"source": name})
+                self._failures[name] = failure
+            else:
+                self._failures.pop(name, None)
+            failure = self._failures.get(name, "")
+            detail = f"The source {name} of alert signals cannot be read: {failure}" if failure else ""
+            found.append(Signal("source_failed", float(bool(failure)), at, {"source": name}, detail))
+        return found
+
+
+@source("drift_verdict", "drift_age_s")
+def _drift(view: View) -> Iterator[Signal]:
+    """Verdict of the newest check: 0 stable, 1 warning, 2 drift, 3 a wrong unit; too little data is no verdict, only its age counts."""
+    check = view.work.drift_checks.latest()
+    if check is None:
+        return
+    age_s = (view.at - check.at).total_seconds()
+    yield Signal("drift_age_s", age_s, view.at, detail=f"The last drift check was {age_s:.0f} s ago.")
+    if check.verdict == "insufficient_data":
+        return
+    is_unit = check.verdict == "drift" and any(column.method == UNIT_RULE and column.is_drifted for column in check.columns)
+    yield Signal("drift_verdict", VERDICTS[UNIT_RULE if is_unit else check.verdict], check.at, detail=check.sentence)
+
+
+@source("performance_verdict")
+def _performance(view: View) -> Iterator[Signal]:
+    """Verdict on each version that was checked of late: 0 as validated or better, 1 a warning, 2 degraded; other verdicts say nothing."""
+    for check in view.work.performance_checks.latest():
+        verdict = JUDGED.get(check.verdict)
+        if verdict is not None and view.at - check.at <= CHECKED_WITHIN:
+            yield Signal("performance_verdict", verdict, check.at, {"model_version": str(check.model_version)}, check.sentence)
+
+
+@source("burn_alarm")
+def _availability(view: View) -> Iterator[Signal]:
+    """1 for each alarm of the objective whose two windows burn the error budget too fast, else 0."""
+    for state in burning(view.work, view.objectives().availability, view.at):
+        alarm = state.alarm
+        spoken = (
+            f"{alarm.factor:g} times the pace that the objective allows, over {alarm.long_s // 60} and over {alarm.short_s // 60} minutes"
+        )
+        about = {"factor": f"{alarm.factor:g}", "urgency": alarm.severity}
+        yield Signal("burn_alarm", float(state.is_burning), view.at, about, f"The error budget burns at {spoken}.")
+
+
+@source("job_late", "job_failed")
+def _jobs(view: View) -> Iterator[Signal]:
+    """1 for each job that has not succeeded for three intervals, and for each whose last run failed; else 0."""
+    for job in view.work.jobs.overview(view.at):
+        about, title = {"job": job.job}, job_title(job.job)
+        since = f"since {job.last_success_at:%d %b %H:%M:%S} UTC" if job.last_success_at else "since its first run"
+        late = f"The job {job.job} ({title}) has not succeeded {since}; it should every {job.every_s:g} s."
+        yield Signal("job_late", float(job.is_late), view.at, about, late)
+        if job.last_run is not None and job.last_run.state != "running":
+            failed = f"The job {job.job} ({title}) failed: {job.last_run.error}"
+            yield Signal("job_failed", float(job.last_run.state == "failed"), view.at, about, failed)
+
+
+@source("lake_broken_files")
+def _lake(view: View) -> Iterator[Signal]:
+    """How many files of the lake cannot be read and were set aside."""
+    paths = view.broken_files()
+    named = ", ".join(paths[:MOST_PATHS]) + (f" and {len(paths) - MOST_PATHS} more" if len(paths) > MOST_PATHS else "")
+    yield Signal("lake_broken_files", float(len(paths)), view.at, detail=f"Files of the lake that cannot be read: {named}.")
+
+
+@source("truth_silence_s")
+def _truth(view: View) -> Iterator[Signal]:
+    """For how long predictions have waited for truth without one being scored; 0 where none wait."""
+    runs = [run for run in view.work.jobs.runs("join_truth", TRUTH_RUNS) if run.state == "succeeded"]
+    if not runs:
+        return
+    since = None
+    for run in runs:  # the newest first
+        if _count(run.result, "scored") or not _count(run.result, "candidates"):
+            break
+        since = run.started_at
+    silence_s = 0.0 if since is None else (view.at - since).total_seconds()
+    waiting = _count(runs[0].result, "candidates")
+    detail = f"{waiting} predictions wait for truth, and none was scored for {silence_s:.0f} s."
+    yield Signal("truth_silence_s", silence_s, view.at, detail=detail)
+
+
+def _count(result: Mapping[str, Any], name: str) -> int:
+    value = result.get(name, 0)
+    return value if isinstance(value, int) else 0

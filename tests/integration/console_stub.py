@@ -681,8 +681,6 @@ class StubApi:
             made = self.alerts.post(path, body, username)
             self.note(path, body, username, made)
             return made
-        if path.startswith("/v1/jobs/"):
-            return self.jobs().jobs[2].last_run
         if path.startswith("/v1/calibrations/"):
             return self.recalibrated(path, body)
             _, _, _, name, action = path.split("/")

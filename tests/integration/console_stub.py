@@ -683,6 +683,7 @@ class StubApi:
             return made
         if path.startswith("/v1/calibrations/"):
             return self.recalibrated(path, body)
+        if path.startswith("/v1/jobs/"):
             _, _, _, name, action = path.split("/")
             found = next(job for job in self.jobs().jobs if job.job == name)
             if action == "run":

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from console.charts import DASHES, SYMBOLS, _finished, _of, _time_axis, _utc, rgba
+from console.charts import DASHES, SYMBOLS, _of, finished, naive_utc, rgba, time_axis
 from console.palette import Palette
 from console.performance_words import axis_title, figure_of, percent, value_words
 from console.wording import figure_mark
@@ -57,7 +57,7 @@ def slice_dots(slices: Sequence[SliceOut], by: SliceBy, metric: Metric, palette:
         _nominal(figure, palette, nominal, is_vertical=True)
     figure.update_xaxes(title_text=axis_title(metric), zeroline=False)
     figure.update_yaxes(autorange="reversed", showgrid=True, categoryorder="array", categoryarray=rows)
-    return _finished(figure, palette, height=max(190, 96 + 34 * len(rows)))
+    return finished(figure, palette, height=max(190, 96 + 34 * len(rows)))
 
 
 def by_step(slices: Sequence[SliceOut], metric: Metric, palette: Palette, *, nominal: float) -> go.Figure:
@@ -110,7 +110,7 @@ def by_step(slices: Sequence[SliceOut], metric: Metric, palette: Palette, *, nom
     figure.update_xaxes(title_text="Time ahead (s)", rangemode="tozero")
     title = "Mean error (m)" if metric == "ade_m" else axis_title(metric)
     figure.update_yaxes(title_text=title, rangemode="normal" if metric in {"coverage", "nll"} else "tozero")
-    return _finished(figure, palette, height=300)
+    return finished(figure, palette, height=300)
 
 
 def estimated_against_observed(found: VersionEstimateOut, palette: Palette) -> go.Figure:
@@ -118,7 +118,7 @@ def estimated_against_observed(found: VersionEstimateOut, palette: Palette) -> g
     figure = go.Figure()
     colour = _of(palette.series, found.model_version - 1)
     known = [point for point in found.points if point.estimated_ade_m is not None and point.low is not None and point.high is not None]
-    times = [_utc(point.at) for point in known]
+    times = [naive_utc(point.at) for point in known]
     figure.add_trace(
         go.Scatter(
             x=times + times[::-1],
@@ -145,7 +145,7 @@ def estimated_against_observed(found: VersionEstimateOut, palette: Palette) -> g
     seen = [point for point in found.points if point.observed_ade_m is not None]
     figure.add_trace(
         go.Scatter(
-            x=[_utc(point.at) for point in seen],
+            x=[naive_utc(point.at) for point in seen],
             y=[point.observed_ade_m for point in seen],
             mode="markers",
             name="Observed since",
@@ -161,9 +161,9 @@ def estimated_against_observed(found: VersionEstimateOut, palette: Palette) -> g
             annotation={"text": "validation", "font": {"color": palette.muted, "size": 11}},
             annotation_position="bottom left",
         )
-    _time_axis(figure)
+    time_axis(figure)
     figure.update_yaxes(title_text="ADE (m)", rangemode="tozero")
-    return _finished(figure, palette, height=280, unified=True)
+    return finished(figure, palette, height=280, unified=True)
 
 
 def _nominal(figure: go.Figure, palette: Palette, nominal: float, *, is_vertical: bool) -> None:

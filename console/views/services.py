@@ -163,10 +163,12 @@ def one_job() -> None:
     by_name = {job.job: job for job in read.value.jobs}
     st.header("One job")
     with st.container(horizontal=True, vertical_alignment="bottom", key="job-bar"):
-        st.selectbox("Job", list(by_name), key="job", bind="query-params", format_func=job_title, width=280)
-        chosen = st.session_state.get("job")
-        job = by_name.get(chosen if chosen in by_name else next(iter(by_name)))
-        assert job is not None
+        names, asked = list(by_name), st.query_params.get("job")
+        chosen = st.selectbox(
+            "Job", names, index=names.index(asked) if asked in names else 0, key="chosen-job", format_func=job_title, width=280
+        )
+        st.query_params["job"] = chosen  # by its raw name: titles may change, links should not
+        job = by_name[chosen]
         refusal = role_refusal(session.role())
         if st.button("Run now", icon=":material/play_arrow:", key="run-job", disabled=refusal is not None, help=refusal):
             run_now(job)
@@ -187,7 +189,8 @@ def run_now(job: JobOut) -> None:
         st.error(f"{away}.", icon=":material/cloud_off:")
     else:
         words = {"running": "has begun", "succeeded": "has run", "failed": "has failed"}[run.state]
-        session.flash(f"{job_title(job.job)} {words} · run {run.run_id}")
+        icon = ":material/error:" if run.state == "failed" else ":material/check_circle:"
+        session.flash(f"{job_title(job.job)} {words} · run {run.run_id}", icon)
         session.expire()
         st.rerun()
 

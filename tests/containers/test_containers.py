@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.conftest import free_port
 
@@ -126,6 +127,13 @@ def test_the_api_image_carries_no_other_service(environment: dict[str, str], ima
 def test_images_run_as_a_user_without_rights(environment: dict[str, str], images: None) -> None:
     for service in SERVICES:
         assert podman(environment, "run", "--rm", f"trajops-{service}", "id", "-u").strip() == "10001"
+
+
+def test_the_compose_file_holds_with_monitoring(environment: dict[str, str]) -> None:
+    CACHE.mkdir(parents=True, exist_ok=True)
+    shown = compose(environment, "--profile", "monitoring", "config")
+    assert shown.returncode == 0, shown.stdout
+    assert {"prometheus", "alertmanager", "grafana", *SERVICES} <= set(yaml.safe_load(shown.stdout)["services"])
 
 
 def test_the_services_work_together(environment: dict[str, str], stack: None) -> None:

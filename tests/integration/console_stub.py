@@ -689,10 +689,9 @@ class StubApi:
             made = self.alerts.post(path, body, username)
             self.note(path, body, username, made)
             return made
-        if path.startswith("/v1/jobs/"):
-            return self.jobs().jobs[2].last_run
         if path.startswith("/v1/calibrations/"):
             return self.recalibrated(path, body)
+        if path.startswith("/v1/jobs/"):
             _, _, _, name, action = path.split("/")
             found = next(job for job in self.jobs().jobs if job.job == name)
             if action == "run":

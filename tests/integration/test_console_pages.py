@@ -559,9 +559,12 @@ def test_services_says_the_verdict_the_parts_the_budget_and_the_jobs(server: Stu
 
 
 def test_the_runs_of_a_job_are_a_deep_link_with_the_error(server: StubServer) -> None:
-    app = opened("Services")
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    app.session_state["session_token"] = "token-ada"
     app.query_params["job"] = "check_drift"
-    app.session_state["job"] = "check_drift"
+    app.run()
+    app.switch_page(PAGES["Services"])
+    app.query_params["job"] = "check_drift"
     app.run()
     assert not app.exception
     assert [e.value for e in app.error] == ["the reference window is empty; run the backfill first"]
@@ -573,7 +576,7 @@ def test_the_runs_of_a_job_are_a_deep_link_with_the_error(server: StubServer) ->
 
 def test_an_operator_runs_a_job_now_and_a_viewer_is_told_why_not(server: StubServer, api: StubApi) -> None:
     app = opened("Services")
-    app.selectbox(key="job").set_value("join_truth").run()
+    app.selectbox(key="chosen-job").set_value("join_truth").run()
     app.button(key="run-job").click().run()
     assert not app.exception
     assert ("POST", "/v1/jobs/join_truth/run") in [c[:2] for c in api.calls]
@@ -585,7 +588,7 @@ def test_an_operator_runs_a_job_now_and_a_viewer_is_told_why_not(server: StubSer
 
 def test_a_job_is_paused_with_a_reason_and_resumed(server: StubServer, api: StubApi) -> None:
     app = opened("Services")
-    app.selectbox(key="job").set_value("compact_lake").run()
+    app.selectbox(key="chosen-job").set_value("compact_lake").run()
     app.text_input(key="pause-reason").set_value("short")
     app.button(key="pause-submit").click().run()
     assert any("at least 10 characters" in e.value for e in app.error)

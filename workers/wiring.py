@@ -340,12 +340,12 @@ class Parts:
 
         adopt(self.settings, ref.version, [skillcorner.load()["first_half"]], database=self.database)
 
-    def _train(self, scenes: "Sequence[Scene]", family: str, dataset: str) -> "tuple[ModelRef, Windows]":
+    def _train(self, scenes: "Sequence[Scene]", family: str, dataset: str, told: Mapping[str, str]) -> "tuple[ModelRef, Windows]":
         from workers.compute import Inline  # noqa: PLC0415
         from workers.training.partitions import split  # noqa: PLC0415
         from workers.training.run import train  # noqa: PLC0415
 
-        [trained] = train(self.settings, scenes, families=[family], database=self.database, dataset=dataset)
+        [trained] = train(self.settings, scenes, families=[family], database=self.database, dataset=dataset, told=told)
         return trained.ref, split(scenes, Inline()).validation
 
     def _compact_lake(self) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """The steps of an answer over a real lake: what they do, what they refuse, and that a crash in between does nothing twice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -61,10 +61,11 @@ class Shop:
             row = ModelVersion(NAME, number, "kalman", None, {}, {"dataset": dataset}, "d" * 64, at)
             work.model_versions.put(row)
 
-    def train(self, scenes: Sequence[Scene], family: str, dataset: str) -> tuple[ModelRef, Windows]:
+    def train(self, scenes: Sequence[Scene], family: str, dataset: str, told: Mapping[str, str]) -> tuple[ModelRef, Windows]:
         number = max(self.models) + 1
         self.models[number] = self.makes
         self.register(number, dataset)
+        self.told = dict(told)
         self.trained.append((family, dataset, sum(len(scene.tracks) for scene in scenes)))
         return ModelRef(NAME, number), Windows.concatenate([cut(scene) for scene in scenes])
 
@@ -212,6 +213,8 @@ def test_a_version_is_trained_on_recent_tracks_and_challenges_the_champion(shop:
     assert outcome.sentence.startswith("v4 is the challenger on 20 % of the agents; v4 (kalman) against v2 on agents it was not fitted on")
     assert shop.route == (BAD, 4, None, 0.2)
     assert shop.trained == [("kalman", "recent traffic, answer 0123456789ab", 25)]
+    at, since = utc(shop.house.clock.ns), OPENED_AT - timedelta(seconds=120)
+    assert shop.told == {"trained_since": since.isoformat(), "trained_until": at.isoformat()}, "what drift may be compared with from now on"
 
 
 def test_what_was_trained_before_a_crash_is_not_trained_again(shop: Shop) -> None:

@@ -62,6 +62,7 @@ def train(
     dataset: str = "tracks",
     cutting: Cutting | None = None,
     seed: int = 0,
+    told: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = logger.info,
 ) -> list[TrainedVersion]:
     """Fit one candidate of each family and register them in the order given.
@@ -76,6 +77,7 @@ def train(
         dataset: name of the data in MLflow.
         cutting: how tracks become windows.
         seed: of every random choice.
+        told: further parameters of the run, for example where the tracks come from.
         progress: told each step in one line.
 
     Raises:
@@ -93,7 +95,7 @@ def train(
         data, fitted = _compute(settings, scenes, families, compute, cutting, seed, progress)
         store = opening.result() if opening is not None else store
     assert store is not None
-    common = _common_params(data, scenes, cutting or Cutting(), seed, dataset)
+    common = {**_common_params(data, scenes, cutting or Cutting(), seed, dataset), **(told or {})}
     commit = git_commit()
     versions = []
     for result in fitted:

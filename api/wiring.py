@@ -46,7 +46,7 @@ from trajops.errors import EnvironmentProblem, InvalidInput
 from trajops.forecasters.cached import CacheMeter
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.objectives import Objectives
-from trajops.performance_rules import PerformanceRules
+from trajops.performance.rules import PerformanceRules
 from trajops.ports import Clock, TelemetryLake
 from trajops.rate_limits import Limit
 from trajops.services.alerts import Alerts

@@ -17,7 +17,7 @@ from benchmarks.forecast_ethucy import read_scenes
 from data.datasets import crowd, skillcorner
 from data.lake.drift_rows import features
 from trajops import metrics
-from trajops.drift import Rows
+from trajops.drift.columns import Rows
 from trajops.forecasters.kalman import Kalman, KalmanNoise
 from trajops.trajectories import FloatArray, Track
 

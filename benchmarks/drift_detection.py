@@ -17,8 +17,8 @@ import numpy as np
 from benchmarks.drift_days import CHANGES, CLEAN, MONDAY_S, Change, City, Place, joined
 from benchmarks.drift_follow import Follower, city, rules
 from benchmarks.record import Measurement
-from trajops.drift import Rows
-from trajops.drift_watch import Conclusion, Look, Watch
+from trajops.drift.columns import Rows
+from trajops.drift.watch import Conclusion, Look, Watch
 
 COUNT_VARIABLE = "TRAJOPS_BENCH_INJECTIONS"
 EVERY_S = 30.0

@@ -18,8 +18,8 @@ from scipy.stats import chi2, ks_2samp
 from benchmarks.drift_days import places
 from benchmarks.drift_follow import Follower, city, follow, rules
 from benchmarks.record import Measurement
-from trajops.drift import Rows
-from trajops.drift_watch import Watch
+from trajops.drift.columns import Rows
+from trajops.drift.watch import Watch
 
 DAYS_VARIABLE, SEEDS_VARIABLE = "TRAJOPS_BENCH_DAYS", "TRAJOPS_BENCH_SEEDS"
 REFERENCE_DAYS = 3

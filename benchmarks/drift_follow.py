@@ -8,9 +8,9 @@ import numpy as np
 
 from benchmarks.drift_days import MONDAY_S, City, Place, joined, places
 from trajops import configs
-from trajops.drift import Earlier, Rows
-from trajops.drift_rules import DriftRules
-from trajops.drift_watch import Conclusion, Look, Watch, conclude
+from trajops.drift.columns import Earlier, Rows
+from trajops.drift.rules import DriftRules
+from trajops.drift.watch import Conclusion, Look, Watch, conclude
 
 CONFIG = Path("configs/drift.yaml")
 VERSION = 1

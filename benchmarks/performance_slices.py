@@ -18,8 +18,8 @@ from data.lake.queries import Lake
 from data.sql.engine import Database
 from trajops.clock import utc
 from trajops.contracts.performance import SliceBy
-from trajops.performance import SHARES, interval
-from trajops.performance_rules import PerformanceRules
+from trajops.performance.intervals import SHARES, interval
+from trajops.performance.rules import PerformanceRules
 
 ROWS, REPEATS = 1_060_000, 5  # 95 % of them have truth
 DIMENSIONS: tuple[SliceBy, ...] = ("model_version", "variant", "scene", "speed_band", "step", "calibration")

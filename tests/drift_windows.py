@@ -9,8 +9,8 @@ import numpy as np
 
 from data.datasets import skillcorner
 from trajops.clock import utc
-from trajops.drift import Rows
-from trajops.quality import Counts
+from trajops.drift.columns import Rows
+from trajops.drift.quality import Counts
 from trajops.trajectories import FloatArray
 from trajops.windows import cut
 

@@ -17,12 +17,12 @@ from trajops.trajectories import FloatArray, Forecast, WindowSpec
 
 if TYPE_CHECKING:
     from trajops.contracts.performance import SliceBy
-    from trajops.drift import Rows
-    from trajops.estimation import Errors
-    from trajops.performance import AgentSums
-    from trajops.performance_rules import SpeedBand
-    from trajops.quality import Counts
-    from trajops.recalibration import Distances
+    from trajops.drift.columns import Rows
+    from trajops.drift.quality import Counts
+    from trajops.performance.estimation import Errors
+    from trajops.performance.intervals import AgentSums
+    from trajops.performance.recalibration import Distances
+    from trajops.performance.rules import SpeedBand
 
 
 class Forecaster(Protocol):

@@ -66,8 +66,8 @@ class OutcomeEvent:
     error of constant velocity over the same steps: the covariate that assignment cannot change.
 
     What figures are taken apart by, and intervals calibrated with, is carried along, so that nobody has to look up the prediction: its
-    `calibration`, the mean speed of its history, the ADE that its covariances expect (`trajops.expected`), the mean radius of its
-    ellipses, and the squared Mahalanobis distance of the truth at each step. Rows of before these were written have None.
+    `calibration`, the mean speed of its history, the ADE that its covariances expect (`trajops.performance.expected`), the mean radius
+    of its ellipses, and the squared Mahalanobis distance of the truth at each step. Rows of before these were written have None.
     """
 
     prediction_id: str

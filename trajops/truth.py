@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from trajops import expected, metrics
+from trajops import metrics
 from trajops.errors import ShapeError
+from trajops.performance import expected
 from trajops.trajectories import BoolArray, FloatArray, Forecast
 from trajops.windows import TIME_TOLERANCE_S
 
@@ -122,7 +123,7 @@ class Scores:
         step_inside: (N, T) booleans, false where not known.
         speed_mps: (N,) mean speed over the history, metres a second; NaN where the spacing was not given.
         expected_ade_m: (N,) what the covariances expect of `ade_m` over the whole horizon, metres.
-        radius_m: (N,) mean radius of the nominal ellipses, metres; see `trajops.expected`.
+        radius_m: (N,) mean radius of the nominal ellipses, metres; see `trajops.performance.expected`.
         step_distance2: (N, T) squared Mahalanobis distance of the truth from the likeliest mode.
     """
 

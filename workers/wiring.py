@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from data.lake.truth import TruthJoin
     from data.models.registry import MlflowRegistry
     from trajops.alerts.rules import AlertRules
-    from trajops.drift_rules import DriftRules
+    from trajops.drift.rules import DriftRules
     from trajops.objectives import Objectives
-    from trajops.performance_rules import PerformanceRules
+    from trajops.performance.rules import PerformanceRules
     from trajops.policy.rules import PolicyRules
     from trajops.services.alert_rounds import AlertRounds
     from trajops.services.answers import Answers
@@ -75,14 +75,14 @@ class Parts:
     @cached_property
     def drift_rules(self) -> "DriftRules":
         """What is compared, and when it is drift."""
-        from trajops.drift_rules import DriftRules  # noqa: PLC0415
+        from trajops.drift.rules import DriftRules  # noqa: PLC0415
 
         return configs.load(self.settings.configs_dir / "drift.yaml", DriftRules)
 
     @cached_property
     def performance_rules(self) -> "PerformanceRules":
         """How performance is judged, and intervals are calibrated."""
-        from trajops.performance_rules import PerformanceRules  # noqa: PLC0415
+        from trajops.performance.rules import PerformanceRules  # noqa: PLC0415
 
         return configs.load(self.settings.configs_dir / "performance.yaml", PerformanceRules)
 

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from data.lake.drift_rows import COLUMNS, USABLE
 from data.lake.queries import Lake
 from trajops.clock import utc
-from trajops.drift import Rows
-from trajops.quality import Counts
+from trajops.drift.columns import Rows
+from trajops.drift.quality import Counts
 
 _EXTENT = "SELECT count(*), min(received_ns), max(received_ns) FROM predictions WHERE list_contains($sources, source)"
 # An agent that is predicted from its own history, and posted besides, is not repeated: each table is counted by itself.

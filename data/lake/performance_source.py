@@ -10,13 +10,13 @@ import pyarrow as pa
 
 from data.lake import samples, slices
 from data.lake.reader import LakeReader
-from trajops import expected
 from trajops.clock import utc
 from trajops.contracts.performance import SliceBy
-from trajops.estimation import Errors
-from trajops.performance import AgentSums
-from trajops.performance_rules import SpeedBand
-from trajops.recalibration import Distances
+from trajops.performance import expected
+from trajops.performance.estimation import Errors
+from trajops.performance.intervals import AgentSums
+from trajops.performance.recalibration import Distances
+from trajops.performance.rules import SpeedBand
 from trajops.trajectories import DEFAULT_WINDOW
 
 # Whole horizons with all that a calibration needs; rows of before distances were written have none.

@@ -18,8 +18,8 @@ from data.lake import samples
 from data.lake.schema import BEST_OUTCOME
 from trajops.contracts.performance import Metric, SliceBy
 from trajops.metrics import chi_square_quantile
-from trajops.performance import AgentSums
-from trajops.performance_rules import SpeedBand
+from trajops.performance.intervals import AgentSums
+from trajops.performance.rules import SpeedBand
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray
 
 if TYPE_CHECKING:

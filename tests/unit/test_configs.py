@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from trajops.configs import load
-from trajops.drift_rules import DriftRules
+from trajops.drift.rules import DriftRules
 from trajops.errors import InvalidInput
-from trajops.performance_rules import PerformanceRules
+from trajops.performance.rules import PerformanceRules
 from workers.schedules import JobName, Schedules
 
 CONFIGS = Path(__file__).parents[2] / "configs"

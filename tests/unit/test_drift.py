@@ -22,9 +22,9 @@ from trajops.contracts.drift import (
     ReferenceChoice,
     column_words,
 )
-from trajops.drift import Earlier, Rows, bin_indices, decile_edges, judge, psi, shares, unit_bounds, unit_column
-from trajops.drift_assessment import Assessment
-from trajops.drift_rules import ConfirmRule, DriftRules, UnitRule
+from trajops.drift.assessment import Assessment
+from trajops.drift.columns import Earlier, Rows, bin_indices, decile_edges, judge, psi, shares, unit_bounds, unit_column
+from trajops.drift.rules import ConfirmRule, DriftRules, UnitRule
 from trajops.errors import ShapeError, Unavailable
 from trajops.services.drift import DriftMonitor
 from trajops.services.drift_settings import overview

@@ -11,8 +11,8 @@ from benchmarks.drift_days import MONDAY_S, City, Place, joined
 from benchmarks.drift_detection import changed, detect
 from benchmarks.drift_follow import Follower, follow, rules
 from data.datasets import crowd, skillcorner
-from trajops.drift import Rows
-from trajops.drift_watch import Watch
+from trajops.drift.columns import Rows
+from trajops.drift.watch import Watch
 from trajops.trajectories import Track
 
 NOON_S = 12 * 3600.0

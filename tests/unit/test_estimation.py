@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from trajops.estimation import Errors, bands_of, estimate, retrace
-from trajops.performance_rules import BANDS
+from trajops.performance.estimation import Errors, bands_of, estimate, retrace
+from trajops.performance.rules import BANDS
 
 
 def walkers(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from trajops.expected import distance_m, radius_m, trace_and_root
+from trajops.performance.expected import distance_m, radius_m, trace_and_root
 
 
 @pytest.mark.parametrize(("xx", "xy", "yy"), [(1.0, 0.0, 1.0), (4.0, 0.0, 0.25), (2.0, 1.2, 1.0), (1.0, 0.0, 1e-8)])

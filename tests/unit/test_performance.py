@@ -9,8 +9,8 @@ from pydantic import ValidationError
 from scipy.stats import norm
 
 from trajops.contracts.performance import FigureVerdict, Metric
-from trajops.performance import Interval, Reference, gravest, interval, judge, validated
-from trajops.performance_rules import PerformanceRules, ToleranceRule
+from trajops.performance.intervals import Interval, Reference, gravest, interval, judge, validated
+from trajops.performance.rules import PerformanceRules, ToleranceRule
 
 ROUNDS = 600
 

@@ -5,9 +5,9 @@ import pytest
 
 from benchmarks.drift_days import Change, make_pool
 from data.datasets import skillcorner
-from trajops.drift import Rows
-from trajops.drift_rules import QualityRule
-from trajops.quality import Counts, Usual, findings, gap_s
+from trajops.drift.columns import Rows
+from trajops.drift.quality import Counts, Usual, findings, gap_s
+from trajops.drift.rules import QualityRule
 from trajops.trajectories import Track
 
 RULE = QualityRule(window_s=300.0)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from trajops.metrics import chi_square_quantile
-from trajops.performance_rules import RecalibrationRule
-from trajops.recalibration import Distances, agent_weighted_factors, as_trained, coverage, recalibrate
+from trajops.performance.recalibration import Distances, agent_weighted_factors, as_trained, coverage, recalibrate
+from trajops.performance.rules import RecalibrationRule
 
 LEVEL = 0.9
 FOREVER = 1e12

@@ -14,9 +14,9 @@ from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut, CalibrationState
 from trajops.deployments.routing import ModelRef
 from trajops.errors import Conflict
-from trajops.performance_rules import RecalibrationRule
+from trajops.performance.recalibration import Recalibration, recalibrate
+from trajops.performance.rules import RecalibrationRule
 from trajops.ports import Clock, PerformanceSource
-from trajops.recalibration import Recalibration, recalibrate
 from trajops.records import Remembered
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 

@@ -24,9 +24,9 @@ from trajops.contracts.drift import (
     column_words,
     without_bins,
 )
-from trajops.drift import Earlier, Rows, described_column
-from trajops.drift_rules import DriftRules
-from trajops.drift_watch import Conclusion, Look, Watch, conclude
+from trajops.drift.columns import Earlier, Rows, described_column
+from trajops.drift.rules import DriftRules
+from trajops.drift.watch import Conclusion, Look, Watch, conclude
 from trajops.errors import Unavailable
 from trajops.ports import Clock, DriftDetector, DriftSource
 from trajops.stores import UnitOfWorkFactory

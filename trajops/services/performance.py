@@ -22,9 +22,9 @@ from trajops.contracts.performance import (
 )
 from trajops.deployments.routing import ModelRef
 from trajops.errors import InvalidInput
-from trajops.estimation import Errors, Part, estimate, retrace
-from trajops.performance import SHARES, VALIDATED, AgentSums, Interval, Reference, gravest, interval, judge, validated
-from trajops.performance_rules import PerformanceRules
+from trajops.performance.estimation import Errors, Part, estimate, retrace
+from trajops.performance.intervals import SHARES, VALIDATED, AgentSums, Interval, Reference, gravest, interval, judge, validated
+from trajops.performance.rules import PerformanceRules
 from trajops.ports import Clock, PerformanceSource
 from trajops.records import ModelVersion
 from trajops.stores import UnitOfWorkFactory

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from data.models.package import Package
 from trajops.errors import NotFound
 from trajops.forecasters import artifact, golden
-from trajops.performance_rules import BANDS, SpeedBand
+from trajops.performance.rules import BANDS, SpeedBand
 from trajops.ports import Forecaster
 from trajops.windows import Windows
 from workers.training.evaluate import Evaluation, evaluate

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from trajops import expected, metrics
+from trajops import metrics
 from trajops.errors import InvalidInput
-from trajops.estimation import bands_of
-from trajops.performance import VALIDATED
-from trajops.performance_rules import BANDS, SpeedBand
+from trajops.performance import expected
+from trajops.performance.estimation import bands_of
+from trajops.performance.intervals import VALIDATED
+from trajops.performance.rules import BANDS, SpeedBand
 from trajops.ports import Forecaster
 from trajops.trajectories import BoolArray, FloatArray, Forecast
 from trajops.windows import Windows

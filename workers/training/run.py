@@ -18,7 +18,7 @@ from data.sql.engine import Database
 from trajops import configs
 from trajops.deployments.routing import ModelRef
 from trajops.errors import Conflict, InvalidInput, NotFound
-from trajops.performance_rules import PerformanceRules, SpeedBand
+from trajops.performance.rules import PerformanceRules, SpeedBand
 from trajops.ports import Compute
 from trajops.records import ModelVersion
 from trajops.settings import Settings

@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from trajops.drift import SHARE_FLOOR, IntArray, psi, shares
-from trajops.drift_blocks import STEP, Binned, Blocks, blocks_of
+from trajops.drift.blocks import STEP, Binned, Blocks, blocks_of
+from trajops.drift.columns import SHARE_FLOOR, IntArray, psi, shares
 from trajops.trajectories import BoolArray, FloatArray
 
 DAY_S, WEEK_S = 86_400.0, 604_800.0

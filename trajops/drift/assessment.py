@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trajops.contracts.drift import DOMAIN_COLUMN, DOMAIN_METHOD, DriftColumn, DriftScore
-from trajops.drift import Rows
-from trajops.drift_blocks import Binned, Bins, Blocks, blocks_of
-from trajops.drift_domain import Domain
-from trajops.drift_profile import SCORES, Profile
-from trajops.drift_rules import DriftRules
-from trajops.drift_thresholds import clean_scores, false_alarm_rate, thresholds
+from trajops.drift.blocks import Binned, Bins, Blocks, blocks_of
+from trajops.drift.columns import Rows
+from trajops.drift.domain import Domain
+from trajops.drift.profile import SCORES, Profile
+from trajops.drift.rules import DriftRules
+from trajops.drift.thresholds import clean_scores, false_alarm_rate, thresholds
 from trajops.trajectories import BoolArray, FloatArray
 
 # Steps of a fifth, rounded to the careful side: fewer agents score higher by chance.

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from trajops.performance import Interval, interval
-from trajops.performance_rules import SpeedBand
+from trajops.performance.intervals import Interval, interval
+from trajops.performance.rules import SpeedBand
 from trajops.trajectories import BoolArray, FloatArray
 
 IntArray = NDArray[np.integer[Any]]

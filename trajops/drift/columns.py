@@ -1,6 +1,6 @@
 """Whether one window of traffic still looks like the reference: scores on fixed bins, and a verdict that waits for confirmation.
 
-Pure functions of arrays. Thresholds come from `trajops.drift_thresholds`, rows from the lake, storage from the caller.
+Pure functions of arrays. Thresholds come from `trajops.drift.thresholds`, rows from the lake, storage from the caller.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajops.contracts.drift import UNIT_RULE, DriftColumn, DriftScore, Verdict
-from trajops.drift_rules import ColumnRule, ConfirmRule, UnitRule
+from trajops.drift.rules import ColumnRule, ConfirmRule, UnitRule
 from trajops.errors import ShapeError
 from trajops.trajectories import BoolArray, FloatArray
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trajops.drift import SHARE_FLOOR, IntArray, Rows, bin_indices, decile_edges, shares
+from trajops.drift.columns import SHARE_FLOOR, IntArray, Rows, bin_indices, decile_edges, shares
 from trajops.trajectories import BoolArray, FloatArray
 
 BinArray = NDArray[np.int8]

@@ -13,10 +13,10 @@ from itertools import combinations
 import numpy as np
 from scipy.special import ndtri
 
-from trajops.drift_blocks import Blocks
-from trajops.drift_profile import Profile, Stretch
-from trajops.drift_rules import CalibrationRule, DomainRule
-from trajops.drift_thresholds import Gumbel, clean_windows
+from trajops.drift.blocks import Blocks
+from trajops.drift.profile import Profile, Stretch
+from trajops.drift.rules import CalibrationRule, DomainRule
+from trajops.drift.thresholds import Gumbel, clean_windows
 from trajops.trajectories import BoolArray, FloatArray
 
 FOLDS = 5

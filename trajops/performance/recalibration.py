@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajops.metrics import chi_square_quantile
-from trajops.performance_rules import RecalibrationRule
+from trajops.performance.rules import RecalibrationRule
 from trajops.trajectories import BoolArray, FloatArray
 
 IntArray = NDArray[np.integer[Any]]

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from trajops.contracts.drift import DriftColumn, QualityFinding, Verdict
-from trajops.drift import Earlier, Rows, UnitBounds, described_column, judge, unit_bounds, unit_column
-from trajops.drift_assessment import Assessment
-from trajops.drift_blocks import Binned
-from trajops.drift_rules import DriftRules
-from trajops.quality import AT_ONCE, Counts, Usual, findings
+from trajops.drift.assessment import Assessment
+from trajops.drift.blocks import Binned
+from trajops.drift.columns import Earlier, Rows, UnitBounds, described_column, judge, unit_bounds, unit_column
+from trajops.drift.quality import AT_ONCE, Counts, Usual, findings
+from trajops.drift.rules import DriftRules
 
 OTHERS = "(other scenes)"
 ONE = "(all scenes)"

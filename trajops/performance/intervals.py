@@ -17,7 +17,7 @@ from typing import NamedTuple
 from scipy.special import stdtrit
 
 from trajops.contracts.performance import FigureVerdict, Metric
-from trajops.performance_rules import ToleranceRule
+from trajops.performance.rules import ToleranceRule
 from trajops.trajectories import FloatArray
 
 SHARES: frozenset[Metric] = frozenset({"miss_rate", "coverage"})

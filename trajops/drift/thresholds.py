@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from trajops.drift_blocks import Blocks
-from trajops.drift_profile import Profile, Stretch
-from trajops.drift_rules import CalibrationRule
+from trajops.drift.blocks import Blocks
+from trajops.drift.profile import Profile, Stretch
+from trajops.drift.rules import CalibrationRule
 from trajops.trajectories import FloatArray
 
 DAY_S = 86_400.0

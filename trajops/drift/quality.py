@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from trajops.contracts.drift import QualityFinding, QualityKind, QualityVerdict
-from trajops.drift import IntArray, Rows
-from trajops.drift_rules import QualityRule
+from trajops.drift.columns import IntArray, Rows
+from trajops.drift.rules import QualityRule
 from trajops.trajectories import BoolArray, FloatArray
 
 AT_ONCE: frozenset[QualityKind] = frozenset({"new_scene", "sampling_rate", "frame"})

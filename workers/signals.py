@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trajops.alerts.signals import Signal
-from trajops.contracts.drift import UNIT_RULE
+from trajops.contracts.drift import UNIT_RULE, QualityFinding
 from trajops.contracts.jobs import job_title
 from trajops.deployments.routing import ModelRef
 from trajops.objectives import Objectives
@@ -30,6 +30,7 @@ from trajops.services.availability import burning
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 VERDICTS = {"stable": 0.0, "warning": 1.0, "drift": 2.0, UNIT_RULE: 3.0}
+QUALITY = {"warning": 1.0, "bad": 2.0}
 JUDGED = {"as_validated": 0.0, "better": 0.0, "warning": 1.0, "degraded": 2.0}
 # One that was made longer ago says nothing of now.
 CHECKED_WITHIN = timedelta(minutes=3)
@@ -126,6 +127,21 @@ def _drift(view: View) -> Iterator[Signal]:
         return
     is_unit = check.verdict == "drift" and any(column.method == UNIT_RULE and column.is_drifted for column in check.columns)
     yield Signal("drift_verdict", VERDICTS[UNIT_RULE if is_unit else check.verdict], check.at, detail=check.sentence)
+
+
+@source("data_quality")
+def _quality(view: View) -> Iterator[Signal]:
+    """What the newest drift check says of each rule on data quality: 0 well, 1 a warning, 2 bad; of several scenes, the worst."""
+    check = view.work.drift_checks.latest()
+    if check is None or view.at - check.at > CHECKED_WITHIN:
+        return
+    worst: dict[str, QualityFinding] = {}
+    for finding in check.quality:
+        known = worst.get(finding.kind)
+        if known is None or QUALITY.get(finding.verdict, 0.0) > QUALITY.get(known.verdict, 0.0):
+            worst[finding.kind] = finding
+    for kind, finding in worst.items():
+        yield Signal("data_quality", QUALITY.get(finding.verdict, 0.0), check.at, {"kind": kind}, finding.sentence)
 
 
 @source("performance_verdict")

@@ -10,7 +10,7 @@ import pytest
 from data.stubs import MemoryDatabase
 from trajops.alerts.signals import Signal
 from trajops.configs import load
-from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, Verdict
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, QualityKind, QualityVerdict, Verdict
 from trajops.contracts.performance import CheckVerdict, PerformanceCheckOut
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.objectives import Objectives
@@ -61,6 +61,21 @@ def test_drift(database: MemoryDatabase, verdict: Verdict, is_unit: bool, value:
 
 def test_before_the_first_check_there_is_nothing_to_say(database: MemoryDatabase) -> None:
     assert read(database).keys() == {"source_failed", "lake_broken_files", "burn_alarm"}
+
+
+def test_data_quality_is_told_by_its_worst_finding(database: MemoryDatabase) -> None:
+    found: list[tuple[QualityKind, str | None, QualityVerdict]] = [
+        ("frozen", "s1", "warning"), ("frozen", "s2", "bad"), ("missing", None, "ok"), ("duplicates", None, "insufficient_data"),
+    ]  # fmt: skip
+    findings = [
+        QualityFinding(kind=kind, scene=scene, verdict=verdict, value=0.4, limit=0.1, sentence=f"{kind} in {scene}.")
+        for kind, scene, verdict in found
+    ]
+    with database.unit_of_work() as uow:
+        uow.drift_checks.add(a_check("stable").model_copy(update={"quality": findings}))
+    told = {one.labels["kind"]: (one.value, one.detail) for one in read(database, later(30))["data_quality"]}
+    assert told == {"frozen": (2.0, "frozen in s2."), "missing": (0.0, "missing in None."), "duplicates": (0.0, "duplicates in None.")}
+    assert "data_quality" not in read(database, later(600)), "too long ago"
 
 
 def a_performance_check(number: int, version: int, verdict: CheckVerdict, at: datetime) -> PerformanceCheckOut:

@@ -24,6 +24,7 @@ from typing import Any
 from trajops.alerts.signals import Signal
 from trajops.contracts.drift import UNIT_RULE, QualityFinding
 from trajops.contracts.jobs import job_title
+from trajops.contracts.performance import Metric
 from trajops.deployments.routing import ModelRef
 from trajops.objectives import Objectives
 from trajops.services.availability import burning
@@ -31,7 +32,11 @@ from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 VERDICTS = {"stable": 0.0, "warning": 1.0, "drift": 2.0, UNIT_RULE: 3.0}
 QUALITY = {"warning": 1.0, "bad": 2.0}
-JUDGED = {"as_validated": 0.0, "better": 0.0, "warning": 1.0, "degraded": 2.0}
+JUDGED = {"as_validated", "better", "warning", "degraded"}
+VERDICTS_ON: dict[str, set[Metric]] = {
+    "accuracy_verdict": {"ade_m", "fde_m", "miss_rate"},
+    "intervals_verdict": {"coverage", "nll", "radius_m"},
+}
 # One that was made longer ago says nothing of now.
 CHECKED_WITHIN = timedelta(minutes=3)
 TRUTH_RUNS = 200
@@ -144,16 +149,21 @@ def _quality(view: View) -> Iterator[Signal]:
         yield Signal("data_quality", QUALITY.get(finding.verdict, 0.0), check.at, {"kind": kind}, finding.sentence)
 
 
-@source("performance_verdict")
+@source("accuracy_verdict", "intervals_verdict")
 def _performance(view: View) -> Iterator[Signal]:
-    """Verdict on each version that answers and was checked of late: 0 as validated or better, 1 a warning, 2 degraded."""
+    """Of each version that answers and was checked of late, its errors and its ellipses: 0 as validated or better, 1 a warning, 2 degraded.
+
+    They are told apart because what mends the one, another version, does nothing for the other, which recalibration mends.
+    """
     route = view.work.routes.table()
     answering = {route.champion} | ({route.challenger} if route.coverage else set())
     for check in view.work.performance_checks.latest():
-        verdict = JUDGED.get(check.verdict)
         is_served = ModelRef(check.model_name, check.model_version) in answering
-        if verdict is not None and is_served and view.at - check.at <= CHECKED_WITHIN:
-            yield Signal("performance_verdict", verdict, check.at, {"model_version": str(check.model_version)}, check.sentence)
+        if check.verdict not in JUDGED or not is_served or view.at - check.at > CHECKED_WITHIN:
+            continue
+        for name, metrics in VERDICTS_ON.items():
+            value = 2.0 if metrics & set(check.confirmed) else 1.0 if metrics & set(check.flagged) else 0.0
+            yield Signal(name, value, check.at, {"model_version": str(check.model_version)}, check.sentence)
 
 
 @source("burn_alarm")

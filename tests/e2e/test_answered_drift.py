@@ -72,7 +72,7 @@ class Scenario:
 
 
 def _quick_rules() -> list[dict[str, Any]]:
-    rule = {"name": "performance_degraded", "title": "A version is worse than validated", "signal": "performance_verdict"}
+    rule = {"name": "performance_degraded", "title": "A version is worse than validated", "signal": "accuracy_verdict"}
     return [{**rule, "when": ">= 2", "resolve_when": "< 1", "severity": "critical", "resolve_after_s": 1, "missing": "resolve"}]
 
 

@@ -11,7 +11,7 @@ from data.stubs import MemoryDatabase
 from trajops.alerts.signals import Signal
 from trajops.configs import load
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, QualityKind, QualityVerdict, Verdict
-from trajops.contracts.performance import CheckVerdict, PerformanceCheckOut
+from trajops.contracts.performance import CheckVerdict, Metric, PerformanceCheckOut
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.objectives import Objectives
 from workers import signals
@@ -78,10 +78,11 @@ def test_data_quality_is_told_by_its_worst_finding(database: MemoryDatabase) -> 
     assert "data_quality" not in read(database, later(600)), "too long ago"
 
 
-def a_performance_check(number: int, version: int, verdict: CheckVerdict, at: datetime) -> PerformanceCheckOut:
+def a_performance_check(number: int, version: int, at: datetime, flagged: list[Metric], confirmed: list[Metric]) -> PerformanceCheckOut:
+    verdict: CheckVerdict = "degraded" if confirmed else "warning" if flagged else "as_validated"
     times = {"at": at, "since": AT, "until": at}
     nothing = dict.fromkeys(("ade_ratio", "ade_ratio_low", "ade_ratio_high", "estimated_ade_m"))
-    figures = {"predictions": 90, "agents": 30, "flagged": [], "confirmed": [], "figures": []}
+    figures = {"predictions": 90, "agents": 30, "flagged": flagged, "confirmed": confirmed, "figures": []}
     about = {"model_name": "trajectory", "model_version": version, "verdict": verdict, "sentence": f"v{version} is {verdict}."}
     return PerformanceCheckOut(check_id=f"c{number}", **times, **about, **figures, **nothing)
 
@@ -90,19 +91,24 @@ def test_performance_of_each_version_that_answers_and_was_checked_of_late(databa
     with database.unit_of_work() as uow:
         table = RouteTable(1, ModelRef("trajectory", 2), ModelRef("trajectory", 3), ModelRef("trajectory", 1), coverage=0.5, seed="s")
         uow.routes.append(table, at=AT, actor="ada", reason="a test")
-        for number, (version, verdict, at_s) in enumerate(
-            [(1, "degraded", 930), (2, "as_validated", 900), (2, "degraded", 930), (3, "warning", 930), (4, "too_little_data", 930)]
+        late = later(930)
+        for number, (version, at, flagged, confirmed) in enumerate(
+            [
+                (1, late, ["ade_m"], ["ade_m"]),
+                (2, later(900), [], []),
+                (2, late, ["ade_m", "nll"], ["ade_m"]),
+                (3, late, ["coverage"], ["coverage"]),
+            ]
         ):
-            uow.performance_checks.add(a_performance_check(number, version, verdict, later(at_s)))
-    found = read(database, later(940))["performance_verdict"]
-    assert {one.labels["model_version"]: (one.value, one.detail) for one in found} == {
-        "2": (2.0, "v2 is degraded."),
-        "3": (1.0, "v3 is warning."),
-    }
-    assert "performance_verdict" not in read(database, later(1200)), "too long ago"
+            uow.performance_checks.add(a_performance_check(number, version, at, flagged, confirmed))
+    found = read(database, later(940))
+    told = {name: {one.labels["model_version"]: one.value for one in found[name]} for name in ("accuracy_verdict", "intervals_verdict")}
+    assert told == {"accuracy_verdict": {"2": 2.0, "3": 0.0}, "intervals_verdict": {"2": 1.0, "3": 2.0}}
+    assert {one.detail for one in found["accuracy_verdict"]} == {"v2 is degraded.", "v3 is degraded."}
+    assert "accuracy_verdict" not in read(database, later(1200)), "too long ago"
     with database.unit_of_work() as uow:
         uow.routes.append(replace(table, epoch=2, coverage=0.0), at=AT, actor="ada", reason="paused")
-    assert [one.labels["model_version"] for one in read(database, later(940))["performance_verdict"]] == ["2"]
+    assert [one.labels["model_version"] for one in read(database, later(940))["accuracy_verdict"]] == ["2"]
 
 
 def test_alarms_over_two_windows(database: MemoryDatabase) -> None:

@@ -3,8 +3,12 @@ SHELL := /bin/bash
 PYTHON := .venv/bin/python
 ARGS ?=
 NAME ?=
+# Test files run side by side in so many processes.
+TEST_PROCESSES ?= 2
 TEST_PACKAGES := chromium postgresql redis-server haproxy prometheus prometheus-alertmanager
 LONG_PACKAGES := podman buildah runc netavark aardvark-dns catatonit uidmap mmdebstrap iptables
+
+SIDE_BY_SIDE = -n $(TEST_PROCESSES) --dist loadfile
 
 # Without bytecode on disk each process compiles its libraries anew, which doubles its start.
 unexport PYTHONDONTWRITEBYTECODE
@@ -29,12 +33,12 @@ check: environment-dev ## lint, types, import contracts, fast tests
 	@$(PYTHON) -m ruff format --check .
 	@.venv/bin/lint-imports --no-logo
 	@$(PYTHON) -m mypy
-	@$(PYTHON) -m pytest -q -m "not slow and not long and not e2e" tests
+	@$(PYTHON) -m pytest -q $(SIDE_BY_SIDE) -m "not slow and not long and not e2e" tests
 
 test: environment-dev ## everything: installs what the tests need, then lint, types, contracts and the whole suite
 	@deploy/system_packages.sh $(TEST_PACKAGES)
 	@$(MAKE) --no-print-directory check
-	@$(PYTHON) -m pytest -q -m "(slow or e2e) and not long" tests
+	@$(PYTHON) -m pytest -q $(SIDE_BY_SIDE) -m "(slow or e2e) and not long" tests
 
 test-long: environment-dev ## what takes longer: containers; the result is kept in docs/test-long.md
 	@deploy/system_packages.sh $(TEST_PACKAGES) $(LONG_PACKAGES)

@@ -118,11 +118,22 @@ def opened(page: Page, console: str, title: str, query: str = "refresh=off") -> 
     page.wait_for_selector(IDLE, timeout=60_000)
 
 
+def wait_until_still(page: Page, looks: int = 5) -> None:
+    """Return once the page has had one height at so many looks in a row, half a second apart: everything is drawn."""
+    heights: list[int] = []
+    for _ in range(120):
+        page.wait_for_timeout(500)
+        heights.append(page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight"))
+        if len(heights) >= looks and len(set(heights[-looks:])) == 1:
+            return
+    pytest.fail(f"the page has no height of its own: {heights}")
+
+
 @every_page
 def test_a_refresh_moves_nothing(page: Page, console: str, server: StubServer, title: str) -> None:
     """Refreshes by an API that takes 0.7 s for each answer: the height stays, and so does the place on the page."""
     opened(page, console, title, "refresh=2s")
-    page.wait_for_timeout(2500)
+    wait_until_still(page)
     server.api.delay_s = 0.7
     page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 80)")
     page.wait_for_timeout(300)

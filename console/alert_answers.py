@@ -1,6 +1,7 @@
 """What the policy does about one alert: its steps in their order, what was compared, and the decision on a proposal."""
 
 from datetime import datetime
+from typing import Literal
 
 import streamlit as st
 
@@ -53,23 +54,21 @@ def answer_step(number: int, step: AnswerStepOut, answer: AnswerOut) -> None:
             st.markdown(frame.plain(sentence(step.sentence)))
         found = compared(step)
         if found is not None:
-            heading = f"Mean ADE over {found.agents} agents" if found.agents else "Mean ADE"
+            figure = f"Mean ADE over {found.agents} agents" if found.agents else "Mean ADE"
             st.markdown(
-                f"| {heading} | |\n|:--|--:|\n"
-                f"| {frame.plain(found.candidate[:1].upper() + found.candidate[1:])} | {found.candidate_ade} |\n"
-                f"| The champion | {found.champion_ade} |\n"
-                f"| {frame.plain(found.candidate[:1].upper() + found.candidate[1:])} is | {found.words} |"
+                f"| Compared | {frame.plain(found.candidate)} | the champion | Difference |\n|:--|--:|--:|:--|\n"
+                f"| {figure} | {found.candidate_ade} | {found.champion_ade} | {found.words} |"
             )
         version = model_version(step)
         if version is not None:
             st.page_link("views/models.py", label=f"v{version} on the Models page", icon=":material/arrow_forward:", help="")
 
 
-def decision(answer: AnswerOut) -> None:
+def decision(answer: AnswerOut, *, align: Literal["left", "right"] = "left") -> None:
     """The buttons that approve or dismiss a proposal; nothing where there is nothing to decide."""
     if not is_proposed(answer):
         return
     refusal = role_refusal(session.role())
-    with st.container(horizontal=True, gap="xsmall"):
+    with st.container(horizontal=True, gap="xsmall", horizontal_alignment=align):
         change_button("Approve", about_answer("approve", answer), key=f"approve-{answer.answer_id}", refusal=refusal, is_first=True)
         change_button("Dismiss", about_answer("dismiss", answer), key=f"dismiss-{answer.answer_id}", refusal=refusal)

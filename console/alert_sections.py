@@ -68,7 +68,7 @@ def answer_card(answer: AnswerOut, now: datetime) -> None:
                 on_click=open_detail,
                 args=(answer.alert_id,),
             )
-            decision(answer)
+            decision(answer, align="right")
 
 
 def silences(now: datetime) -> None:

@@ -22,7 +22,7 @@ from console.viewmodels import (
     performance_rows,
 )
 from console.wording import ago, count, drift_mark, health_mark, metres, milliseconds, moment, severity_mark, share
-from trajops.contracts.alerts import AlertsOut
+from trajops.contracts.alerts import AlertOut, AlertsOut
 from trajops.contracts.answers import AnswersOut
 from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.status import StatusOut
@@ -102,25 +102,32 @@ def open_alerts(alerts: AlertsOut | None, answers: AnswersOut | None, now: datet
         waiting = [answer for answer in answers.answers if is_proposed(answer)] if answers is not None else []
         proposed = proposals_sentence(waiting)
         if proposed is not None:
-            about = {"alert": waiting[0].alert_id} if len(waiting) == 1 else {"section": "Answers"}
-            icon = ":material/pending_actions:"
-            st.page_link("views/alerts.py", label=frame.plain(proposed), icon=icon, help="", query_params=about)
+            st.markdown(f":orange[:material/pending_actions:] {frame.plain(proposed)}")
+            about, label = ({"alert": waiting[0].alert_id}, "Look at it") if len(waiting) == 1 else ({"section": "Answers"}, "Look at them")
+            st.page_link("views/alerts.py", label=label, icon=":material/arrow_forward:", help="", query_params=about)
         for alert in [a for a in alerts.alerts if not is_foreign(a)][:WORST]:
-            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-                st.markdown(frame.badge(severity_mark(alert.severity.value)), width="content")
-                st.page_link(
-                    "views/alerts.py",
-                    label=frame.plain(alert_label(alert)),
-                    icon=":material/arrow_forward:",
-                    help="",
-                    query_params={"alert": alert.alert_id},
-                )
-                st.caption(since_words(alert, now), width="content")
-                for action in alert_actions(alert, session.role()):
-                    if action.name == "acknowledge":
-                        pending = about_alert("acknowledge", alert)
-                        change_button(action.label, pending, key=f"acknowledge-{alert.alert_id}", refusal=action.refusal)
+            bad_alert(alert, now)
         st.page_link("views/alerts.py", label="All alerts, silences and receivers", icon=":material/notifications:", help="")
+
+
+def bad_alert(alert: AlertOut, now: datetime) -> None:
+    """One of the worst alerts: how bad, since when, the way to it; and the button of somebody who looks after it."""
+    with st.container(gap="xxsmall"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            st.markdown(frame.badge(severity_mark(alert.severity.value)), width="content")
+            st.caption(since_words(alert, now), width="content")
+            st.space("stretch")
+            for action in alert_actions(alert, session.role()):
+                if action.name == "acknowledge":
+                    pending = about_alert("acknowledge", alert)
+                    change_button(action.label, pending, key=f"acknowledge-{alert.alert_id}", refusal=action.refusal)
+        st.page_link(
+            "views/alerts.py",
+            label=frame.plain(alert_label(alert)),
+            icon=":material/arrow_forward:",
+            help="",
+            query_params={"alert": alert.alert_id},
+        )
 
 
 def figures(status: StatusOut, performance: PerformanceOut | None) -> None:

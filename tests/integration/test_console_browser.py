@@ -336,7 +336,7 @@ def test_an_alert_is_acknowledged_on_the_overview(page: Page, console: str, serv
 
 def test_a_proposal_is_approved_where_its_alert_is_shown(page: Page, console: str, server: StubServer) -> None:
     opened(page, console, "Overview")
-    page.get_by_text("1 answer is proposed and waits for approval").click()
+    page.get_by_text("Look at it").click()
     page.get_by_role("heading", name="Answered without a hand").wait_for()
     confirmation = dialog(page, "approve-ans-2")
     confirmation.get_by_label("Reason").fill("the figures agree with that")
@@ -362,15 +362,8 @@ def test_no_section_of_alerts_is_cut_or_sticks_out(page: Page, console: str) -> 
     page.set_viewport_size({"width": 1000, "height": 900})
     opened(page, console, "Alerts")
     found = {}
-    for query in (
-        "section=Answers",
-        "alert=slow-1",
-        "section=Silences",
-        "section=Notifications",
-        "section=Receivers",
-        "section=Rules",
-        "alert=drift-1",
-    ):
+    sections = [f"section={name}" for name in ("Answers", "Silences", "Notifications", "Receivers", "Rules")]
+    for query in (*sections, "alert=drift-1", "alert=slow-1"):
         page.goto(f"{console}/alerts?refresh=off&{query}")
         page.get_by_text("Updated ").first.wait_for()
         page.wait_for_selector(IDLE, timeout=60_000)

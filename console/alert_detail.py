@@ -6,6 +6,7 @@ from html import escape
 import streamlit as st
 
 from console import frame, session
+from console.alert_answers import answered
 from console.alert_dialogs import about_alert, change_button
 from console.alert_history import Step, linked_changes, reaches_back, steps
 from console.alerting import alert_actions, facts, place, since_words
@@ -38,6 +39,7 @@ def detail_part(alert_id: str) -> None:
         return
     now = datetime.now(UTC)
     head(read.value.alert, now)
+    answered(read.value.alert, now)
     grid = st.grid(2, min_column_width=380, gap="medium")
     with grid.cell():
         st.header("What happened")

@@ -14,17 +14,19 @@ import streamlit as st
 from console import frame, session
 from console.alert_history import alert_label
 from console.alerting import ActionName, conflict_sentence
+from console.answering import answer_label, decision_conflict, steps_words
 from console.changes import reason_problem
 from console.silence_form import Silencing, reason_area, silence_form
 from console.silencing import Row, rows_for
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.alerts import AlertOut, NotificationOut, SilenceIn, SilenceOut
+from trajops.contracts.answers import AnswerOut
 
 PENDING = "pending_alert_change"
 SHOWN = "shown_alert_change"
 NOTICE = "alert_notice"
 TESTS = "receiver_tests"
-Name = Literal["acknowledge", "assign", "silence", "resolve", "expire", "resend", "test"]
+Name = Literal["acknowledge", "assign", "silence", "resolve", "expire", "resend", "test", "approve", "dismiss"]
 TITLES: dict[Name, str] = {
     "acknowledge": "Acknowledge an alert",
     "assign": "Assign an alert",
@@ -33,6 +35,8 @@ TITLES: dict[Name, str] = {
     "expire": "End a silence now",
     "resend": "Send a dead letter again",
     "test": "Send a test",
+    "approve": "Approve a proposed answer",
+    "dismiss": "Dismiss a proposed answer",
 }
 BUTTONS: dict[Name, str] = {
     "acknowledge": "Acknowledge",
@@ -42,6 +46,8 @@ BUTTONS: dict[Name, str] = {
     "expire": "End silence",
     "resend": "Send again",
     "test": "Send a test",
+    "approve": "Approve",
+    "dismiss": "Dismiss",
 }
 EFFECTS: dict[Name, str] = {
     "acknowledge": "You say that somebody looks after it: it is neither repeated nor escalated any more. It ends with its condition.",
@@ -51,6 +57,8 @@ EFFECTS: dict[Name, str] = {
     "expire": "Receivers are told again about alerts that it held, from now on.",
     "resend": "It is tried again at once, and as often as a new message if that fails.",
     "test": "The receiver gets one message that says it is a test. What has become of it is shown beside the receiver.",
+    "approve": "The workers take its steps, one after the other. Each still looks first whether it would help, and is left out if not.",
+    "dismiss": "Nothing of it is done. This alert is not answered by the policy again.",
 }
 DONE: dict[Name, str] = {
     "acknowledge": "Acknowledged: {about}",
@@ -60,6 +68,8 @@ DONE: dict[Name, str] = {
     "expire": "The silence is over",
     "resend": "It is sent again: {about}",
     "test": "A test is on its way to {about}",
+    "approve": "Approved: {about}",
+    "dismiss": "Dismissed: {about}",
 }
 
 
@@ -69,10 +79,11 @@ class PendingChange(NamedTuple):
     Attributes:
         dialog_id: one opening of the dialog.
         name: which change.
-        subject_id: of the alert, silence, message or receiver; empty for a new silence.
+        subject_id: of the alert, silence, message, receiver or answer; empty for a new silence.
         about: what it is called.
         seen: the alert when the button was drawn.
         rows: conditions that a new silence begins with.
+        answer: the proposal when the button was drawn.
     """
 
     dialog_id: str
@@ -81,11 +92,17 @@ class PendingChange(NamedTuple):
     about: str = ""
     seen: AlertOut | None = None
     rows: tuple[Row, ...] = ()
+    answer: AnswerOut | None = None
 
 
 def about_alert(name: ActionName, alert: AlertOut) -> PendingChange:
     """A change of one alert, or a silence for it and for what comes again of it."""
     return PendingChange("", name, alert.alert_id, alert_label(alert), alert, rows_for(alert) if name == "silence" else ())
+
+
+def about_answer(name: Literal["approve", "dismiss"], answer: AnswerOut) -> PendingChange:
+    """A decision on a proposed answer."""
+    return PendingChange("", name, answer.answer_id, answer_label(answer), answer=answer)
 
 
 def change_button(
@@ -133,6 +150,8 @@ def body(pending: PendingChange, alerts: Sequence[AlertOut]) -> None:
     if pending.about and pending.name != "silence":
         st.markdown(f"**{frame.plain(pending.about)}**")
     st.markdown(EFFECTS[pending.name])
+    if pending.answer is not None:
+        st.markdown(frame.plain(f"It would {steps_words(pending.answer)}."))
     if pending.name == "silence":
         silencing = silence_form(pending.dialog_id, pending.rows, alerts)
         if silencing is not None:
@@ -176,6 +195,9 @@ def send(pending: PendingChange, reason: str, *, assignee: str | None = None, si
         if problem.status == 409 and pending.seen is not None:
             st.session_state[NOTICE] = frame.plain(too_late(pending, pending.seen, problem.detail))
             settle()
+        if problem.status == 409 and pending.answer is not None:
+            st.session_state[NOTICE] = frame.plain(decided_before(pending, pending.answer, problem.detail))
+            settle()
         st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
         for field in problem.errors:
             st.caption(frame.plain(f"{field.field}: {field.message}"))
@@ -196,6 +218,9 @@ def call(pending: PendingChange, reason: str, key: str, assignee: str | None, si
         return client.resolve_alert(subject, expected, reason, idempotency_key=key)
     if pending.name == "assign":
         return client.assign_alert(subject, expected, assignee, reason, idempotency_key=key)
+    if pending.answer is not None:
+        decide = client.approve_answer if pending.name == "approve" else client.dismiss_answer
+        return decide(subject, pending.answer.version, reason, idempotency_key=key)
     if pending.name == "expire":
         return client.expire_silence(subject, reason, idempotency_key=key)
     if pending.name == "resend":
@@ -220,6 +245,8 @@ def _audit(pending: PendingChange, changed: Any) -> str:
     """The audit entry of the change, where it can be found; the change stands either way."""
     if isinstance(changed, SilenceOut):
         subject = f"silence/{changed.silence_id}"
+    elif isinstance(changed, AnswerOut):
+        subject = f"alert/{changed.alert_id}"
     else:
         subject = f"receiver/{changed.receiver}" if isinstance(changed, NotificationOut) else f"alert/{pending.subject_id}"
     try:
@@ -235,6 +262,15 @@ def too_late(pending: PendingChange, seen: AlertOut, detail: str) -> str:
     read = session.fetch(f"alert:{pending.subject_id}", lambda c: c.alert(pending.subject_id))
     present, events = (read.value.alert, read.value.events) if read.value is not None and read.problem is None else (None, [])
     return conflict_sentence(BUTTONS[pending.name], seen, present, events, detail=detail, now=datetime.now(UTC))
+
+
+def decided_before(pending: PendingChange, seen: AnswerOut, detail: str) -> str:
+    """What to say after a 409 about a proposal: how it stands now, read again."""
+    session.expire()
+    read = session.fetch(f"answers:{seen.alert_id}", lambda c: c.answers(alert_id=seen.alert_id))
+    found = read.value.answers if read.value is not None and read.problem is None else []
+    present = next((answer for answer in found if answer.answer_id == seen.answer_id), None)
+    return decision_conflict(BUTTONS[pending.name], present, detail=detail, now=datetime.now(UTC))
 
 
 def settle() -> None:

@@ -1,11 +1,14 @@
-"""Who is told of alerts and who is not: silences, messages, receivers and rules."""
+"""What is done about alerts, and who is told of them and who is not: answers, silences, messages, receivers and rules."""
 
 from datetime import datetime
 
 import streamlit as st
 
 from console import frame, session
+from console.alert_answers import decision, read_answers
+from console.alert_detail import open_detail
 from console.alert_dialogs import TESTS, PendingChange, change_button
+from console.answering import answer_label, answer_mark, begun_words, done_sentence
 from console.changes import role_refusal
 from console.delivery import (
     attempt_sentence,
@@ -20,10 +23,52 @@ from console.delivery import (
 from console.silencing import matcher_words, time_words
 from console.wording import ago, count, severity_mark, silence_mark
 from trajops.contracts.alerts import NotificationOut, ReceiverOut, SilenceOut
+from trajops.contracts.answers import AnswerOut
 
 PER_PAGE = 10
 NEWEST = 100
 UTC_TIME = "YYYY-MM-DD HH:mm:ss"
+
+
+def answers(now: datetime) -> None:
+    """What follows alerts without a hand, newest first."""
+    read = read_answers()
+    frame_problem(read.problem)
+    if read.value is None:
+        return
+    if not read.value.answers:
+        frame.empty(
+            "No alert has been answered without a hand yet.", "What follows which alert stands in `configs/policy.yaml`.", icon="smart_toy"
+        )
+        return
+    found = read.value.answers
+    pages = -(-len(found) // PER_PAGE)
+    page = st.pagination(pages, key="answers-page") if pages > 1 else 1
+    for answer in found[(page - 1) * PER_PAGE : page * PER_PAGE]:
+        answer_card(answer, now)
+    st.caption("What follows which alert stands in `configs/policy.yaml`. Nothing is begun while the job “Follow the policy” is paused.")
+    about = {"job": "answer_alerts"}
+    st.page_link("views/services.py", label="Its switch, under Services", icon=":material/arrow_forward:", help="", query_params=about)
+
+
+def answer_card(answer: AnswerOut, now: datetime) -> None:
+    """One answer: where it stands, to which alert, by which rule, and what was done."""
+    with st.container(border=True, gap="xsmall", key=f"answer-{answer.answer_id}"):
+        left, right = st.columns([6, 2], gap="small", vertical_alignment="center")
+        with left, st.container(gap="xxsmall"):
+            st.markdown(f"{frame.badge(answer_mark(answer.state.value))} &nbsp;:gray[:small[{frame.plain(begun_words(answer, now))}]]")
+            st.markdown(f"**{frame.plain(answer_label(answer))}**")
+            st.markdown(frame.plain(done_sentence(answer)))
+        with right, st.container(horizontal_alignment="right", gap="xsmall"):
+            st.button(
+                "The alert",
+                icon=":material/arrow_forward:",
+                type="tertiary",
+                key=f"answered-{answer.answer_id}",
+                on_click=open_detail,
+                args=(answer.alert_id,),
+            )
+            decision(answer, align="right")
 
 
 def silences(now: datetime) -> None:

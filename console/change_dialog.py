@@ -103,7 +103,7 @@ def body(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
     """What the change does, how the versions compare, and the form that confirms it."""
     st.markdown(EFFECTS[pending.action])
     comparison(pending, models, route)
-    with st.form("confirm-form", border=False):
+    with st.form(f"confirm-form-{pending.dialog_id}", border=False):
         coverage = 20
         if pending.action in {"canary", "resume"}:
             coverage = st.slider(
@@ -112,13 +112,17 @@ def body(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
                 100,
                 20,
                 step=2,
-                key="confirm-coverage",
+                key=f"confirm-coverage-{pending.dialog_id}",
                 help="Half of them get the challenger, half stay with the champion.",
             )
         reason = st.text_area(
-            "Reason", key="confirm-reason", placeholder="Why, in at least 10 characters; kept in the audit trail", max_chars=500, height=88
+            "Reason",
+            key=f"confirm-reason-{pending.dialog_id}",
+            placeholder="Why, in at least 10 characters; kept in the audit trail",
+            max_chars=500,
+            height=88,
         )
-        typed = st.text_input(f"Type {pending.model_version} to confirm", key="confirm-version", autocomplete="off")
+        typed = st.text_input(f"Type {pending.model_version} to confirm", key=f"confirm-version-{pending.dialog_id}", autocomplete="off")
         is_sent = st.form_submit_button(
             LABELS[pending.action],
             key="confirm-submit",

@@ -1,14 +1,15 @@
-"""Alerts: what is firing, who looks after it, who was told; acknowledge, assign, silence and resolve."""
+"""Alerts: what is firing, who looks after it, what the policy does about it, who was told; and what can be done."""
 
 from datetime import UTC, datetime
 
 import streamlit as st
 
 from console import alert_charts, frame, session
+from console.alert_answers import read_answers
 from console.alert_detail import detail_part, open_detail
 from console.alert_dialogs import NOTICE, about_alert, change_button, is_waiting, show_pending
 from console.alert_history import alert_spans, is_cut
-from console.alert_sections import notifications, receivers, rules, silences
+from console.alert_sections import answers, notifications, receivers, rules, silences
 from console.alerting import (
     SEVERITIES,
     STATES,
@@ -23,6 +24,7 @@ from console.alerting import (
     since_words,
     verdict,
 )
+from console.answering import is_proposed, proposals_sentence
 from console.changes import role_refusal
 from console.viewmodels import RANGES
 from console.wording import SILENCED, ago, alert_mark, count, severity_mark
@@ -30,7 +32,7 @@ from trajops.contracts.alerts import AlertOut, AlertsOut
 
 LIMIT = 200
 PER_PAGE = 10
-SECTIONS = ("Alerts", "Silences", "Notifications", "Receivers", "Rules")
+SECTIONS = ("Alerts", "Answers", "Silences", "Notifications", "Receivers", "Rules")
 
 
 def read_alerts() -> session.Fetched[AlertsOut]:
@@ -63,6 +65,7 @@ def sections(alerts: AlertsOut, now: datetime) -> None:
     tabs = dict(zip(SECTIONS, st.tabs(list(SECTIONS), key="section", bind="query-params"), strict=True))
     drawn = {
         "Alerts": lambda: alert_list(alerts, now),
+        "Answers": lambda: answers(now),
         "Silences": lambda: silences(now),
         "Notifications": lambda: notifications(now),
         "Receivers": lambda: receivers(now),
@@ -86,6 +89,35 @@ def top(alerts: AlertsOut, now: datetime) -> None:
         if alerts.alertmanager is not None and alerts.alertmanager.is_reachable:
             looked += f" · Alertmanager at {alerts.alertmanager.url}: {alerts.alertmanager.detail.removesuffix('.')}"
         st.caption(frame.plain(f"{looked} · {count(alerts.counts.resolved_today)} ended in the last 24 h"))
+        proposals()
+
+
+def proposals() -> None:
+    """Proposed answers that wait for an operator, and the way to them; nothing where none does."""
+    read = read_answers()
+    waiting = [answer for answer in read.value.answers if is_proposed(answer)] if read.value is not None else []
+    said = proposals_sentence(waiting)
+    if said is None:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", key="proposals"):
+        st.markdown(f":orange[:material/pending_actions:] {frame.plain(said)}", width="content")
+        st.button(
+            "Look at it" if len(waiting) == 1 else "Look at them",
+            icon=":material/arrow_forward:",
+            type="tertiary",
+            key="look-at-proposals",
+            on_click=open_proposals,
+            args=([answer.alert_id for answer in waiting],),
+        )
+
+
+def open_proposals(alert_ids: list[str]) -> None:
+    """Show the alert of the only proposal, or all answers where there are several."""
+    if len(alert_ids) == 1:
+        open_detail(alert_ids[0])
+        return
+    open_detail(None)
+    st.session_state["section"] = "Answers"
 
 
 def tiles(alerts: AlertsOut) -> None:

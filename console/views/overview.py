@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from console import charts, frame, session
+from console.alert_answers import read_answers
+from console.alert_dialogs import NOTICE, about_alert, change_button, is_waiting, show_pending
 from console.alert_history import alert_label
-from console.alerting import by_severity, evaluation_problem, firing_sentence, is_foreign, since_words
+from console.alerting import alert_actions, by_severity, evaluation_problem, firing_sentence, is_foreign, since_words
+from console.answering import is_proposed, proposals_sentence
 from console.names import action_words, actor_words
 from console.tiles import service_tiles
 from console.viewmodels import (
@@ -19,7 +22,8 @@ from console.viewmodels import (
     performance_rows,
 )
 from console.wording import ago, count, drift_mark, health_mark, metres, milliseconds, moment, severity_mark, share
-from trajops.contracts.alerts import AlertsOut
+from trajops.contracts.alerts import AlertOut, AlertsOut
+from trajops.contracts.answers import AnswersOut
 from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.status import StatusOut
 
@@ -29,12 +33,13 @@ METRICS: dict[str, charts.Metric] = {"ADE": "ade_m", "FDE": "fde_m", "Coverage":
 
 def live_part() -> None:
     """Everything that changes by itself."""
+    if is_waiting():
+        st.rerun()  # The confirmation belongs to the page, where refreshes of this part do not reach it.
     chosen = frame.time_range()
     with frame.first_load(420):
         status = session.fetch("status", lambda c: c.status())
         performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
-        # More than are shown, because those that an Alertmanager has of its own may be among them.
-        alerts = session.fetch("alerts:active", lambda c: c.alerts("active", limit=20))
+        alerts, answers = read_alerts(), read_answers()
     frame.freshness(status, performance, alerts, key="overview")
     if status.value is None:
         return
@@ -43,7 +48,7 @@ def live_part() -> None:
         with grid.cell():
             verdict(status.value, performance.value)
         with grid.cell():
-            open_alerts(alerts.value, now)
+            open_alerts(alerts.value, answers.value, now)
     figures(status.value, performance.value)
     services(status.value)
     accuracy(performance.value)
@@ -52,6 +57,11 @@ def live_part() -> None:
     jobs(status.value, now)
     if status.value.environment == "demo":
         st.caption("Demo data: SkillCorner open data (MIT)")
+
+
+def read_alerts() -> session.Fetched[AlertsOut]:
+    """Alerts that are firing: more than are shown, because those that an Alertmanager has of its own may be among them."""
+    return session.fetch("alerts:active", lambda c: c.alerts("active", limit=20))
 
 
 def _performance(client: session.TrajOpsClient, chosen: str) -> PerformanceOut:
@@ -78,8 +88,8 @@ def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
         st.markdown(" · ".join(parts))
 
 
-def open_alerts(alerts: AlertsOut | None, now: datetime) -> None:
-    """How many alerts are firing, how bad they are, and the worst of them."""
+def open_alerts(alerts: AlertsOut | None, answers: AnswersOut | None, now: datetime) -> None:
+    """How many alerts are firing, how bad they are, what is proposed about them, and the worst of them to acknowledge."""
     with st.container(key="open-alerts", gap="xsmall"):
         if alerts is None:
             st.markdown("**Alerts cannot be read.**")
@@ -89,18 +99,35 @@ def open_alerts(alerts: AlertsOut | None, now: datetime) -> None:
         problem = evaluation_problem(alerts, now)
         if problem is not None:
             st.markdown(f":red[:material/visibility_off:] {problem}")
+        waiting = [answer for answer in answers.answers if is_proposed(answer)] if answers is not None else []
+        proposed = proposals_sentence(waiting)
+        if proposed is not None:
+            st.markdown(f":orange[:material/pending_actions:] {frame.plain(proposed)}")
+            about, label = ({"alert": waiting[0].alert_id}, "Look at it") if len(waiting) == 1 else ({"section": "Answers"}, "Look at them")
+            st.page_link("views/alerts.py", label=label, icon=":material/arrow_forward:", help="", query_params=about)
         for alert in [a for a in alerts.alerts if not is_foreign(a)][:WORST]:
-            with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-                st.markdown(frame.badge(severity_mark(alert.severity.value)), width="content")
-                st.page_link(
-                    "views/alerts.py",
-                    label=frame.plain(alert_label(alert)),
-                    icon=":material/arrow_forward:",
-                    help="",
-                    query_params={"alert": alert.alert_id},
-                )
-                st.caption(since_words(alert, now), width="content")
+            bad_alert(alert, now)
         st.page_link("views/alerts.py", label="All alerts, silences and receivers", icon=":material/notifications:", help="")
+
+
+def bad_alert(alert: AlertOut, now: datetime) -> None:
+    """One of the worst alerts: how bad, since when, the way to it; and the button of somebody who looks after it."""
+    with st.container(gap="xxsmall"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+            st.markdown(frame.badge(severity_mark(alert.severity.value)), width="content")
+            st.caption(since_words(alert, now), width="content")
+            st.space("stretch")
+            for action in alert_actions(alert, session.role()):
+                if action.name == "acknowledge":
+                    pending = about_alert("acknowledge", alert)
+                    change_button(action.label, pending, key=f"acknowledge-{alert.alert_id}", refusal=action.refusal)
+        st.page_link(
+            "views/alerts.py",
+            label=frame.plain(alert_label(alert)),
+            icon=":material/arrow_forward:",
+            help="",
+            query_params={"alert": alert.alert_id},
+        )
 
 
 def figures(status: StatusOut, performance: PerformanceOut | None) -> None:
@@ -235,6 +262,10 @@ def jobs(status: StatusOut, now: datetime) -> None:
 def render() -> None:
     """Draw the page."""
     st.title("Overview")
+    notice = st.session_state.pop(NOTICE, None)
+    if notice is not None:
+        st.warning(notice, icon=":material/sync_problem:")
+    show_pending([])  # Alerts can be acknowledged here; silences, whose form counts what they hold for, are laid on the Alerts page.
     frame.live(live_part)
 
 

@@ -80,9 +80,9 @@ def confirm(page: Page, version: int) -> None:
     """Fill the dialog and send it."""
     dialog = page.get_by_role("dialog")
     dialog.wait_for()
-    dialog.locator(".st-key-confirm-reason textarea").fill(REASON)
-    dialog.locator(".st-key-confirm-version input").fill(str(version))
-    dialog.locator(".st-key-confirm-version input").press("Tab")
+    dialog.locator("[class*='st-key-confirm-reason-'] textarea").fill(REASON)
+    dialog.locator("[class*='st-key-confirm-version-'] input").fill(str(version))
+    dialog.locator("[class*='st-key-confirm-version-'] input").press("Tab")
     dialog.locator(".st-key-confirm-submit button").click()
     dialog.wait_for(state="hidden", timeout=30_000)
 

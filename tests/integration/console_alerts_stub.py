@@ -1,4 +1,4 @@
-"""The alerts of the stub API: what is firing, silences, messages and receivers, and what may be done with them."""
+"""The alerts of the stub API: what is firing, answers, silences, messages and receivers, and what may be done with them."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -24,6 +24,7 @@ from trajops.contracts.alerts import (
     SilenceOut,
     SilencesOut,
 )
+from trajops.contracts.answers import AnswerOut, AnswersOut
 from trajops.contracts.problems import Problem
 
 
@@ -39,7 +40,7 @@ class StubAlerts:
     Attributes:
         is_evaluated: whether the rules are looked at now.
         alertmanager: what an Alertmanager said; None where none is set.
-        overtaken_by: who changes the alert before the next change of anybody else arrives.
+        overtaken_by: who changes the alert, or decides on the proposal, before the next change of anybody else arrives.
     """
 
     def __init__(self, started: datetime, *, is_empty: bool) -> None:
@@ -50,6 +51,7 @@ class StubAlerts:
         self.overtaken_by: str | None = None
         self.alerts: dict[str, AlertOut] = {}
         self.events: dict[str, list[AlertEvent]] = {}
+        self.answers: list[AnswerOut] = []
         self.silences: list[SilenceOut] = []
         self.notifications: list[NotificationOut] = []
         self.receivers: list[ReceiverOut] = []
@@ -92,6 +94,17 @@ class StubAlerts:
             event(at(22), "escalated", "rules", "Nobody had acknowledged it for 15 min; slack is told too.", receiver="slack"),
             event(at(21.9), "notified", "delivery", "slack was told.", receiver="slack"),
         ]
+        seen = {"candidate_ade_m": 0.712, "incumbent_ade_m": 0.604, "agents": 34}
+        self.answers = [
+            an_answer("ans-2", self.alerts["slow-1"], "slow_version", at(49), "proposed", [("pause_rollout", "pending", "", {}, None),
+                      ("rollback", "pending", "", {}, None)]),
+            an_answer("ans-1", self.alerts["drift-1"], "traffic_has_changed", at(37.5), "working", [
+                ("pause_rollout", "done", "the canary of v3 is paused", {"model_version": 3}, at(37.4)),
+                ("rollback", "refused", "going back would not help; v1 against v2: ADE 0.71 m against 0.60 m on 96 windows of 34 agents",
+                 seen, at(36)),
+                ("retrain", "waiting", "41 of 60 agents seen since, to train on", {}, at(35)),
+            ]),
+        ]  # fmt: skip
         self.silences = [
             a_silence("sil-1", [("rule", "=", "job_late"), ("job", "=", "check_drift")], at(9), at(-111), "in_force", 1),
             a_silence("sil-2", [("severity", "=~", "info|warning")], at(-600), at(-720), "waiting", 0),
@@ -215,6 +228,23 @@ class StubAlerts:
         self.events[alert_id].append(event(now, kinds[change], username, body["reason"]))
         return self.alerts[alert_id]
 
+    def answered(self, alert_id: str | None = None, limit: str = "50") -> AnswersOut:
+        return AnswersOut(answers=[a for a in self.answers if alert_id in {None, a.alert_id}][: int(limit)])
+
+    def decide(self, path: str, body: dict[str, Any], username: str) -> AnswerOut:
+        _, _, _, answer_id, decision = path.split("/")
+        if self.overtaken_by is not None:
+            by, self.overtaken_by = self.overtaken_by, None
+            self.decide(path.replace(decision, "dismiss"), body, by)
+        place = next(i for i, a in enumerate(self.answers) if a.answer_id == answer_id)
+        answer = self.answers[place]
+        if answer.version != body["expected_version"]:
+            raise Refused(409, "stale_version", f"the answer {answer_id} has not version {body['expected_version']} any more")
+        state = "working" if decision == "approve" else "dismissed"
+        update = {"state": state, "decided_by": username, "version": answer.version + 1, "updated_at": datetime.now(UTC)}
+        self.answers[place] = AnswerOut.model_validate({**answer.model_dump(), **update})
+        return self.answers[place]
+
     def silence(self, body: dict[str, Any], username: str) -> SilenceOut:
         now = datetime.now(UTC)
         matchers = [MatcherIn.model_validate(m) for m in body["matchers"]]
@@ -243,6 +273,33 @@ class StubAlerts:
 
 def event(at: datetime, kind: str, actor: str, text: str, receiver: str | None = None) -> AlertEvent:
     return AlertEvent.model_validate({"at": at, "kind": kind, "actor": actor, "text": text, "receiver": receiver})
+
+
+def an_answer(
+    answer_id: str,
+    alert: AlertOut,
+    rule: str,
+    created_at: datetime,
+    state: str,
+    steps: list[tuple[str, str, str, dict[str, Any], datetime | None]],
+) -> AnswerOut:
+    names = ("action", "state", "sentence", "result", "at")
+    return AnswerOut.model_validate(
+        {
+            "answer_id": answer_id,
+            "rule": rule,
+            "alert_id": alert.alert_id,
+            "alert_title": alert.title,
+            "labels": alert.labels,
+            "alert_opened_at": alert.opened_at,
+            "state": state,
+            "version": 1,
+            "created_at": created_at,
+            "updated_at": created_at,
+            "steps": [dict(zip(names, step, strict=True)) for step in steps],
+            "decided_by": None,
+        }
+    )
 
 
 def a_silence(

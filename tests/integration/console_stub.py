@@ -14,6 +14,7 @@ from console_alerts_stub import Refused, StubAlerts
 from pydantic import BaseModel
 
 from trajops.contracts.alerts import NotificationOut, SilenceOut
+from trajops.contracts.answers import AnswerOut
 from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut
@@ -689,6 +690,10 @@ class StubApi:
             made = self.alerts.post(path, body, username)
             self.note(path, body, username, made)
             return made
+        if path.startswith("/v1/answers/"):
+            decided = self.alerts.decide(path, body, username)
+            self.note(path, body, username, decided)
+            return decided
         if path.startswith("/v1/calibrations/"):
             return self.recalibrated(path, body)
         if path.startswith("/v1/jobs/"):
@@ -704,10 +709,12 @@ class StubApi:
         """Audit a change about alerts."""
         if isinstance(made, SilenceOut):
             subject = f"silence/{made.silence_id}"
+        elif isinstance(made, AnswerOut):
+            subject = f"alert/{made.alert_id}"
         else:
             subject = f"receiver/{made.receiver}" if isinstance(made, NotificationOut) else f"alert/{path.split('/')[3]}"
         entry = {"at": datetime.now(UTC), "actor": username, "subject": subject, "reason": body["reason"], "before": {}, "after": {}}
-        action = f"alert.{path.rsplit('/', 1)[1]}"
+        action = f"{'answer' if isinstance(made, AnswerOut) else 'alert'}.{path.rsplit('/', 1)[1]}"
         self.audit.insert(0, AuditOut.model_validate({**entry, "audit_id": f"aud-{len(self.audit) + 1:04d}", "action": action}))
 
     def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
@@ -739,6 +746,7 @@ class StubApi:
             "/v1/agents": lambda **_: AgentsOut(agents=[agent]),
             "/v1/drift": self.drift,
             "/v1/jobs": self.jobs,
+            "/v1/answers": self.alerts.answered,
             "/v1/availability": self.availability,
             "/v1/status": self.status,
         }

@@ -330,11 +330,51 @@ def test_the_overview_leads_to_the_worst_alert(page: Page, console: str) -> None
     page.wait_for_url("**/alerts?*alert=drift-1*")
 
 
+def test_an_alert_is_acknowledged_on_the_overview(page: Page, console: str, server: StubServer) -> None:
+    """The page refreshes behind the dialog, which keeps what is typed."""
+    opened(page, console, "Overview", "refresh=2s")
+    confirmation = dialog(page, "acknowledge-drift-1")
+    reads = len(server.api.reads)
+    confirmation.get_by_label("Reason").fill("I look at the cameras")
+    while len(server.api.reads) < reads + 2:
+        page.wait_for_timeout(100)
+    expect(confirmation.get_by_label("Reason")).to_have_value("I look at the cameras")
+    confirmation.get_by_role("button", name="Acknowledge").click()
+    page.get_by_text("Acknowledged: Traffic has drifted").wait_for()
+    expect(button(page, "acknowledge-drift-1")).to_have_count(0)
+    assert sent(server) == [("/v1/alerts/drift-1/acknowledge", {"expected_version": 2, "reason": "I look at the cameras"})]
+
+
+def test_a_proposal_is_approved_where_its_alert_is_shown(page: Page, console: str, server: StubServer) -> None:
+    opened(page, console, "Overview")
+    page.get_by_text("Look at it").click()
+    page.get_by_role("heading", name="Answered without a hand").wait_for()
+    confirmation = dialog(page, "approve-ans-2")
+    confirmation.get_by_label("Reason").fill("the figures agree with that")
+    confirmation.get_by_role("button", name="Approve").click()
+    page.get_by_text("Approved: Answers are slow").wait_for()
+    page.get_by_text("approved by ada").wait_for()
+    expect(button(page, "approve-ans-2")).to_have_count(0)
+
+
+def test_a_second_dialog_about_a_version_begins_empty(page: Page, console: str) -> None:
+    opened(page, console, "Models")
+    confirmation = dialog(page, "promote-3")
+    confirmation.get_by_label("Reason").fill("a reason for the challenger")
+    confirmation.get_by_label("Type 3 to confirm").fill("3")
+    confirmation.get_by_role("button", name="Close", exact=True).click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    confirmation = dialog(page, "promote-3")
+    expect(confirmation.get_by_label("Reason")).to_have_value("")
+    expect(confirmation.get_by_label("Type 3 to confirm")).to_have_value("")
+
+
 def test_no_section_of_alerts_is_cut_or_sticks_out(page: Page, console: str) -> None:
     page.set_viewport_size({"width": 1000, "height": 900})
     opened(page, console, "Alerts")
     found = {}
-    for query in ("section=Silences", "section=Notifications", "section=Receivers", "section=Rules", "alert=drift-1"):
+    sections = [f"section={name}" for name in ("Answers", "Silences", "Notifications", "Receivers", "Rules")]
+    for query in (*sections, "alert=drift-1", "alert=slow-1"):
         page.goto(f"{console}/alerts?refresh=off&{query}")
         page.get_by_text("Updated ").first.wait_for()
         page.wait_for_selector(IDLE, timeout=60_000)

@@ -185,8 +185,8 @@ def models_with(pending: Pending, user: str = "ada") -> AppTest:
 
 
 def confirm(app: AppTest, version: str, reason: str) -> AppTest:
-    app.text_area(key="confirm-reason").set_value(reason)
-    app.text_input(key="confirm-version").set_value(version)
+    next(area for area in app.text_area if area.key.startswith("confirm-reason-")).set_value(reason)
+    next(field for field in app.text_input if field.key and field.key.startswith("confirm-version-")).set_value(version)
     return app.button(key="confirm-submit").click().run()
 
 

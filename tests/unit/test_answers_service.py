@@ -211,3 +211,17 @@ def test_a_dismissed_proposal_is_left_alone() -> None:
     bench.answers.work(*ACTIONS)
     bench.clock.advance(timedelta(days=2).total_seconds())
     assert (bench.called, bench.answers.begin()) == ([], [])
+
+
+def test_a_proposal_whose_alert_is_over_waits_for_nobody() -> None:
+    bench = Bench(mode="propose")
+    [proposed] = bench.answers.begin()
+    bench.change("a1", state=AlertState.RESOLVED, resolved_at=now(bench.clock), resolved_by="rules")
+    bench.clock.advance(1)
+    bench.answers.work("retrain")
+    assert (bench.called, bench.states()) == ([], ["skipped"] * 3)
+    assert bench.stored()[0].state == AnswerState.NOTHING
+    with pytest.raises(StaleVersion):
+        decide(bench.database.unit_of_work, bench.clock, proposed.answer_id, 1, is_approved=True, actor="ada", reason=REASON)
+    bench.answers.work(*ACTIONS)
+    assert [entry.action for entry in bench.audit()] == ["answer.proposed", "answer.ended"]

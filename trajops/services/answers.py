@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from uuid import uuid4
 
-from trajops.alerts.lifecycle import Alert, AlertState
+from trajops.alerts.lifecycle import AlertState
 from trajops.clock import now
 from trajops.contracts.answers import AnswerOut
-from trajops.errors import StaleVersion, TrajOpsError, Unavailable
+from trajops.errors import NotFound, StaleVersion, TrajOpsError, Unavailable
 from trajops.policy import decisions
 from trajops.policy.answers import Action, Answer, AnswerState, Outcome, StepState
 from trajops.policy.rules import PolicyRules
@@ -67,20 +67,15 @@ class Answers:
         return [self._worked(answer, actions) for answer in open_ones]
 
     def _worked(self, answer: Answer, actions: tuple[Action, ...]) -> Answer:
+        if answer.state == AnswerState.PROPOSED and self._is_over(answer):
+            after = decisions.end(answer, "the alert was over before anybody approved it", now(self._clock))
+            return after if self._is_recorded(after, answer) else answer
         while (step := answer.next_step) is not None and step.action in actions:
-            alert = self._alert(answer)
-            at = now(self._clock)
-            if alert is None or alert.state == AlertState.RESOLVED:
-                after = decisions.end(answer, "the alert was over before that", at)
+            if self._is_over(answer):
+                after = decisions.end(answer, "the alert was over before that", now(self._clock))
             else:
                 after = decisions.take(answer, self._taken(step.action, answer), now(self._clock), patience=self._patience)
-            try:
-                with self._unit_of_work() as work:
-                    work.answers.save(after, answer.version)
-                    if after.state != AnswerState.WORKING:
-                        _audit(work, after, "answer.ended", answer)
-            except StaleVersion:
-                logger.info("an answer was taken further elsewhere", extra={"answer_id": answer.answer_id})
+            if not self._is_recorded(after, answer):
                 return answer
             has_moved = any(one.state != other.state for one, other in zip(after.steps, answer.steps, strict=True))
             if has_moved:
@@ -94,12 +89,25 @@ class Answers:
     def _patience(self) -> timedelta:
         return timedelta(seconds=self._rules.patience_s)
 
-    def _alert(self, answer: Answer) -> Alert | None:
+    def _is_recorded(self, after: Answer, before: Answer) -> bool:
+        """Write the answer as it stands now; False where somebody else was faster."""
+        try:
+            with self._unit_of_work() as work:
+                work.answers.save(after, before.version)
+                if after.state != AnswerState.WORKING:
+                    _audit(work, after, "answer.ended", before)
+        except StaleVersion:
+            logger.info("an answer was taken further elsewhere", extra={"answer_id": before.answer_id})
+            return False
+        return True
+
+    def _is_over(self, answer: Answer) -> bool:
         with self._unit_of_work(read_only=True) as work:
             try:
-                return work.alerts.get(answer.alert_id)
-            except TrajOpsError:
-                return None  # forgotten long ago
+                state: AlertState = work.alerts.get(answer.alert_id).state
+            except NotFound:
+                return True  # forgotten long ago
+        return state == AlertState.RESOLVED
 
     def _taken(self, action: Action, answer: Answer) -> Outcome:
         try:

@@ -43,8 +43,8 @@ HEAVY = (
     "plotly.graph_objects",
     "plotly.subplots",
     "console.charts",
-    "console.alert_dialogs",
-    "console.alert_sections",
+    "console.alerts.dialogs",
+    "console.alerts.sections",
     "console.change_dialog",
     "console.frame",
 )

@@ -4,13 +4,15 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from console import alert_charts, frame, session
-from console.alert_answers import read_answers
-from console.alert_detail import detail_part, open_detail
-from console.alert_dialogs import NOTICE, about_alert, change_button, is_waiting, show_pending
-from console.alert_history import alert_spans, is_cut
-from console.alert_sections import answers, notifications, receivers, rules, silences
-from console.alerting import (
+from console import frame, session
+from console.alerts import charts as alert_charts
+from console.alerts.answer_words import is_proposed, proposals_sentence
+from console.alerts.answers import read_answers
+from console.alerts.detail import detail_part, open_detail
+from console.alerts.dialogs import NOTICE, about_alert, change_button, is_waiting, show_pending
+from console.alerts.history import alert_spans, is_cut
+from console.alerts.sections import answers, notifications, receivers, rules, silences
+from console.alerts.words import (
     SEVERITIES,
     STATES,
     AlertFilter,
@@ -24,7 +26,6 @@ from console.alerting import (
     since_words,
     verdict,
 )
-from console.answering import is_proposed, proposals_sentence
 from console.changes import role_refusal
 from console.viewmodels import RANGES
 from console.wording import SILENCED, ago, alert_mark, count, severity_mark

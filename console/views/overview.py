@@ -6,13 +6,13 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from console import charts, frame, session
-from console.alert_answers import read_answers
-from console.alert_dialogs import NOTICE, about_alert, change_button, is_waiting, show_pending
-from console.alert_history import alert_label
-from console.alerting import alert_actions, by_severity, evaluation_problem, firing_sentence, is_foreign, since_words
-from console.answering import is_proposed, proposals_sentence
+from console.alerts.answer_words import is_proposed, proposals_sentence
+from console.alerts.answers import read_answers
+from console.alerts.dialogs import NOTICE, about_alert, change_button, is_waiting, show_pending
+from console.alerts.history import alert_label
+from console.alerts.words import alert_actions, by_severity, evaluation_problem, firing_sentence, is_foreign, since_words
 from console.names import action_words, actor_words
-from console.tiles import service_tiles
+from console.services.tiles import service_tiles
 from console.viewmodels import (
     RANGES,
     accuracy_sentence,

@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
-from console import calibration_dialog, frame, performance_charts, session
+from console import frame, session
 from console.changes import role_refusal
-from console.performance_words import (
+from console.performance import calibration_dialog
+from console.performance import charts as performance_charts
+from console.performance.words import (
     DIMENSIONS,
     METRICS,
     STEP_METRICS,

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from console import availability_charts, budget, charts, frame, session
+from console import charts, frame, session
 from console.changes import MIN_REASON, role_refusal
-from console.tiles import service_tiles
+from console.services import budget
+from console.services import charts as availability_charts
+from console.services.tiles import service_tiles
 from console.wording import DASH, ago, count, seconds, share
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.availability import AvailabilityOut

@@ -10,8 +10,8 @@ from console_alerts_stub import Refused
 from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
-from console.alert_dialogs import PENDING, PendingChange, about_alert, about_answer
-from console.silencing import rows_for
+from console.alerts.dialogs import PENDING, PendingChange, about_alert, about_answer
+from console.alerts.silencing import rows_for
 from tests.builders import an_alert
 from trajops.contracts.alerts import AlertmanagerOut
 

@@ -9,8 +9,8 @@ import pytest
 from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
-from console import calibration_dialog
 from console.change_dialog import PENDING, Pending
+from console.performance import calibration_dialog
 from tests.builders import an_adoption
 
 APP = Path(__file__).parents[2] / "console" / "app.py"

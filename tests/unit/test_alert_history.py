@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from console import alert_charts
-from console.alert_history import MAX_LANES, MAX_SPANS, alert_spans, is_cut, linked_changes, reaches_back, steps
+from console.alerts import charts as alert_charts
+from console.alerts.history import MAX_LANES, MAX_SPANS, alert_spans, is_cut, linked_changes, reaches_back, steps
 from console.palette import DARK, LIGHT
 from tests.builders import an_alert
 from trajops.contracts.alerts import AlertDetailOut, AlertEvent, AlertOut

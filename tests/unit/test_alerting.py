@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from console.alerting import (
+from console.alerts.words import (
     AlertFilter,
     alert_actions,
     by_severity,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from console.answering import (
+from console.alerts.answer_words import (
     Compared,
     answer_label,
     answer_mark,

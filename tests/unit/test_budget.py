@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from console import availability_charts, budget
 from console.palette import DARK, LIGHT
+from console.services import budget
+from console.services import charts as availability_charts
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
 from trajops.contracts.deployments import RouteOut
 from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut

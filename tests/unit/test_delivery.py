@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from console.delivery import (
+from console.alerts.delivery import (
     attempt_sentence,
     kind_words,
     notification_mark,

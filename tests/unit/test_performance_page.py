@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from console.palette import LIGHT
-from console.performance_charts import by_step, estimated_against_observed, slice_dots
-from console.performance_words import coverage_tone, estimate_sentence, factor_words, slice_rows, value_words
+from console.performance.charts import by_step, estimated_against_observed, slice_dots
+from console.performance.words import coverage_tone, estimate_sentence, factor_words, slice_rows, value_words
 from trajops.contracts.performance import EstimatePoint, FigureOut, Metric, SliceOut, VersionEstimateOut
 
 START = datetime(2026, 11, 24, 3, tzinfo=UTC)

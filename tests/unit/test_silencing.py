@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from console.silencing import DURATIONS, OPERATORS, Row, end_after, held, matcher_words, parse, preview, rows_for, time_words
+from console.alerts.silencing import DURATIONS, OPERATORS, Row, end_after, held, matcher_words, parse, preview, rows_for, time_words
 from tests.builders import an_alert
 from trajops.contracts.alerts import MatcherIn, SilenceOut
 

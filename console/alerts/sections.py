@@ -5,12 +5,9 @@ from datetime import datetime
 import streamlit as st
 
 from console import frame, session
-from console.alert_answers import decision, read_answers
-from console.alert_detail import open_detail
-from console.alert_dialogs import TESTS, PendingChange, change_button
-from console.answering import answer_label, answer_mark, begun_words, done_sentence
-from console.changes import role_refusal
-from console.delivery import (
+from console.alerts.answer_words import answer_label, answer_mark, begun_words, done_sentence
+from console.alerts.answers import decision, read_answers
+from console.alerts.delivery import (
     attempt_sentence,
     kind_words,
     notification_mark,
@@ -20,7 +17,10 @@ from console.delivery import (
     receiver_sentence,
     rule_rows,
 )
-from console.silencing import matcher_words, time_words
+from console.alerts.detail import open_detail
+from console.alerts.dialogs import TESTS, PendingChange, change_button
+from console.alerts.silencing import matcher_words, time_words
+from console.changes import role_refusal
 from console.wording import ago, count, severity_mark, silence_mark
 from trajops.contracts.alerts import NotificationOut, ReceiverOut, SilenceOut
 from trajops.contracts.answers import AnswerOut

@@ -10,7 +10,7 @@ import streamlit as st
 
 from console import frame, session
 from console.changes import confirmation_problem, reason_problem
-from console.performance_words import calibration_sentence, factor_words
+from console.performance.words import calibration_sentence, factor_words
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.calibrations import CalibrationOut
 

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from console.charts import DASHES, SYMBOLS, _of, finished, naive_utc, rgba, time_axis
 from console.palette import Palette
-from console.performance_words import axis_title, figure_of, percent, value_words
+from console.performance.words import axis_title, figure_of, percent, value_words
 from console.wording import figure_mark
 from trajops.contracts.performance import FigureOut, Metric, SliceBy, SliceOut, VersionEstimateOut, metric_text
 

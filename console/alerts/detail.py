@@ -6,12 +6,12 @@ from html import escape
 import streamlit as st
 
 from console import frame, session
-from console.alert_answers import answered
-from console.alert_dialogs import about_alert, change_button
-from console.alert_history import Step, linked_changes, reaches_back, steps
-from console.alerting import alert_actions, facts, place, since_words
+from console.alerts.answers import answered
+from console.alerts.delivery import is_address
+from console.alerts.dialogs import about_alert, change_button
+from console.alerts.history import Step, linked_changes, reaches_back, steps
+from console.alerts.words import alert_actions, facts, place, since_words
 from console.changes import role_refusal
-from console.delivery import is_address
 from console.wording import SILENCED, Tone, alert_mark, severity_mark
 from trajops.contracts.alerts import AlertDetailOut, AlertOut
 

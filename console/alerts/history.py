@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from console.alerting import is_foreign, label_words
+from console.alerts.words import is_foreign, label_words
 from console.names import action_words, actor_words
 from console.wording import Tone, clock, lasting, moment
 from trajops.contracts.alerts import AlertDetailOut, AlertEvent, AlertOut

@@ -12,12 +12,12 @@ from typing import Any, Literal, NamedTuple
 import streamlit as st
 
 from console import frame, session
-from console.alert_history import alert_label
-from console.alerting import ActionName, conflict_sentence
-from console.answering import answer_label, decision_conflict, steps_words
+from console.alerts.answer_words import answer_label, decision_conflict, steps_words
+from console.alerts.history import alert_label
+from console.alerts.silence_form import Silencing, reason_area, silence_form
+from console.alerts.silencing import Row, rows_for
+from console.alerts.words import ActionName, conflict_sentence
 from console.changes import reason_problem
-from console.silence_form import Silencing, reason_area, silence_form
-from console.silencing import Row, rows_for
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.alerts import AlertOut, NotificationOut, SilenceIn, SilenceOut
 from trajops.contracts.answers import AnswerOut

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from pydantic import ValidationError
 
-from console.alerting import is_active, is_foreign
+from console.alerts.words import is_active, is_foreign
 from console.wording import ago, lasting, moment
 from trajops.contracts.alerts import AlertOut, MatcherIn, SilenceOut
 from trajops.errors import InvalidInput

@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple
 import streamlit as st
 
 from console import frame
-from console.alert_history import alert_label
+from console.alerts.history import alert_label
+from console.alerts.silencing import DURATIONS, MAX_MATCHERS, OPERATORS, Row, end_after, held, parse, preview
 from console.changes import reason_problem
-from console.silencing import DURATIONS, MAX_MATCHERS, OPERATORS, Row, end_after, held, parse, preview
 from console.wording import moment
 from trajops.contracts.alerts import AlertOut, MatcherIn
 

@@ -6,8 +6,7 @@ from typing import Literal
 import streamlit as st
 
 from console import frame, session
-from console.alert_dialogs import about_answer, change_button
-from console.answering import (
+from console.alerts.answer_words import (
     action_words,
     answer_mark,
     begun_words,
@@ -17,6 +16,7 @@ from console.answering import (
     sentence,
     step_mark,
 )
+from console.alerts.dialogs import about_answer, change_button
 from console.changes import role_refusal
 from console.wording import clock
 from trajops.contracts.alerts import AlertOut

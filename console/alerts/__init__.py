@@ -1,0 +1,1 @@
+"""What the Alerts page, and the Overview of it, are made of."""

@@ -1,0 +1,1 @@
+"""What the Performance page is made of."""

@@ -1,0 +1,1 @@
+"""What the Services page, and the Overview of it, are made of."""

@@ -26,7 +26,7 @@ class HeadToHead:
     Attributes:
         windows: that both have predicted.
         agents: that these windows are of.
-        candidate_ade_m: mean ADE over the agents, metres.
+        candidate_ade_m: mean ADE over the agents, metres; None where there is no window.
         incumbent_ade_m: the same of the other model.
         low_m: lower end of the 95 % interval of candidate minus incumbent, metres.
         high_m: its upper end.
@@ -34,8 +34,8 @@ class HeadToHead:
 
     windows: int
     agents: int
-    candidate_ade_m: float
-    incumbent_ade_m: float
+    candidate_ade_m: float | None
+    incumbent_ade_m: float | None
     low_m: float
     high_m: float
 
@@ -60,7 +60,7 @@ class HeadToHead:
 def compare(candidate: Forecaster, incumbent: Forecaster, windows: Windows) -> HeadToHead:
     """Let both predict the recorded windows and compare them with what was observed."""
     if not len(windows):
-        return HeadToHead(0, 0, float("nan"), float("nan"), float("-inf"), float("inf"))
+        return HeadToHead(0, 0, None, None, float("-inf"), float("inf"))
     names = [f"{scene}\0{agent}" for scene, agent in zip(windows.scene_ids, windows.agent_ids, strict=True)]
     _, agent = np.unique(names, return_inverse=True)
     mine, theirs = (_by_agent(model, windows, agent) for model in (candidate, incumbent))

@@ -52,6 +52,7 @@ def test_few_agents_decide_nothing_however_many_windows(straight: Forecaster) ->
 def test_nothing_recorded_decides_nothing(straight: Forecaster) -> None:
     found = compare(straight, StandStill(straight), Windows.empty())
     assert (found.verdict, found.sentence) == ("undecided", "no recorded window to compare on")
+    assert (found.candidate_ade_m, found.incumbent_ade_m) == (None, None), "what is kept as JSON has no NaN"
 
 
 def test_the_interval_holds_what_it_promises_by_agent_and_would_not_by_window() -> None:

@@ -4,6 +4,7 @@ The API and a worker run as processes with the shipped configurations and one Sl
 live traffic, about 55 predictions/s, with the first half as reference. After a while positions come in another unit, or with noise.
 """
 
+import itertools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +16,12 @@ from benchmarks.product import Product, prepare
 from benchmarks.record import Measurement
 from data.datasets import skillcorner
 from deploy.demo.backfill import backfill
+from deploy.demo.replay import ticks
 from tests.alert_receivers import SlackSink, a_slack_sink, wait_for
 from tests.whole_product import configure, first_seconds, product, traffic
 from trajops.client import TrajOpsClient
 from trajops.settings import Settings
-from trajops.trajectories import FloatArray, Track
+from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Scene, Track
 
 SCENE = "match"
 # Until the window holds enough agents for a verdict, and thresholds are calibrated.
@@ -57,9 +59,13 @@ def _measured(change: Change) -> tuple[float, str]:
 
 
 def _told(made: Product, url: str, slack: SlackSink, change: Change) -> tuple[float, str]:
-    tracks = first_seconds(skillcorner.load()["second_half"].tracks, CALM_S + PATIENCE_S)
-    begin_s = min(float(track.times_s[0]) for track in tracks)
-    with traffic(url, made.api_key, *(_changed(track, begin_s + CALM_S, change) for track in tracks), scene_id=SCENE):
+    tracks = skillcorner.load()["second_half"].tracks
+    # What passes while nobody plays is cut from the replay, so the time of play is not that of the match.
+    played = list(itertools.islice(ticks(Scene(SCENE, tracks), DEFAULT_WINDOW), round((CALM_S + PATIENCE_S) / DEFAULT_WINDOW.dt_s)))
+    changing, last = (played[number].states[0] for number in (round(CALM_S / DEFAULT_WINDOW.dt_s), -1))
+    from_s, until_s = (float(track.times_s[index]) for track, index in (changing, last))
+    shown = first_seconds(tracks, until_s)
+    with traffic(url, made.api_key, *(_changed(track, from_s, change) for track in shown), scene_id=SCENE):
         changed_at = time.time() + CALM_S
         wait_for(lambda: time.time() >= changed_at, "the change", CALM_S + 5)
         if slack.received:

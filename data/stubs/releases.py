@@ -1,0 +1,121 @@
+"""Deployments, routes, audit and registered versions in memory."""
+
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from data.stubs.tables import Repository
+from trajops.contracts.audit import AuditOut
+from trajops.contracts.deployments import DeploymentOut, RouteOut
+from trajops.deployments.lifecycle import State
+from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.errors import Conflict, NotFound, StaleVersion
+from trajops.records import ModelVersion
+
+
+class MemoryDeployments(Repository):
+    """Implements `trajops.ports.DeploymentStore`."""
+
+    def get(self, deployment_id: str) -> DeploymentOut:
+        """One deployment; NotFound if there is none with that id."""
+        found = self._tables.deployments.get(deployment_id)
+        if found is None:
+            raise NotFound(f"there is no deployment {deployment_id!r}")
+        return found
+
+    def of_model(self, ref: ModelRef) -> DeploymentOut | None:
+        """The deployment of a model version, if it has one."""
+        return next((row for row in self._tables.deployments.rows() if (row.model_name, row.model_version) == ref), None)
+
+    def all(self) -> list[DeploymentOut]:
+        """All deployments, newest first."""
+        return sorted(self._tables.deployments.rows(), key=lambda row: (row.created_at, row.model_version), reverse=True)
+
+    def add(self, ref: ModelRef, state: State, at: datetime) -> DeploymentOut:
+        """A new deployment with version 1; Conflict if the model version has one already."""
+        if self.of_model(ref) is not None:
+            raise Conflict(f"{ref} has a deployment already")
+        added = DeploymentOut(
+            deployment_id=uuid4().hex, model_name=ref.name, model_version=ref.version, state=state, version=1, created_at=at, updated_at=at
+        )
+        self._tables.deployments.put(added.deployment_id, added)
+        return added
+
+    def move(self, deployment_id: str, expected_version: int, state: State, at: datetime) -> DeploymentOut:
+        """Write state and next version where the version is the expected one; StaleVersion or NotFound otherwise."""
+        present = self.get(deployment_id)
+        if present.version != expected_version:
+            raise StaleVersion(f"deployment {deployment_id} has version {present.version}", present_version=present.version)
+        moved = present.model_copy(update={"state": state, "version": expected_version + 1, "updated_at": at})
+        self._tables.deployments.put(deployment_id, moved)
+        return moved
+
+
+class MemoryRoutes(Repository):
+    """Implements `trajops.ports.RouteStore`, and `RouteSource` over one copy."""
+
+    def epoch(self) -> int:
+        """Newest epoch; 0 before the first."""
+        return self.table().epoch
+
+    def table(self) -> RouteTable:
+        """Newest route table; an empty one with epoch 0 before the first."""
+        return next((table for table, _ in self._newest()), RouteTable(epoch=0))
+
+    def current(self) -> RouteOut:
+        """Newest route with its actor, reason and time."""
+        return next((shown for _, shown in self._newest()), RouteOut.of(RouteTable(epoch=0)))
+
+    def history(self, limit: int = 50) -> list[RouteOut]:
+        """Newest first."""
+        return [shown for _, shown in self._newest()][:limit]
+
+    def append(self, table: RouteTable, *, at: datetime, actor: str, reason: str) -> RouteOut:
+        """Write the table of a new epoch; StaleVersion if that epoch exists already."""
+        if self._tables.routes.get(table.epoch) is not None:
+            raise StaleVersion(f"the routes are in epoch {self.epoch()}", present_epoch=self.epoch())
+        shown = RouteOut.of(table, at=at, actor=actor, reason=reason)
+        self._tables.routes.put(table.epoch, (table, shown))
+        return shown
+
+    def _newest(self) -> list[tuple[RouteTable, RouteOut]]:
+        return sorted(self._tables.routes.rows(), key=lambda row: -row[0].epoch)
+
+
+class MemoryAuditLog(Repository):
+    """Implements `trajops.ports.AuditLog`."""
+
+    def append(
+        self, *, at: datetime, actor: str, action: str, subject: str, reason: str, before: dict[str, Any], after: dict[str, Any]
+    ) -> AuditOut:
+        """Write one entry."""
+        entry = AuditOut(
+            audit_id=uuid4().hex, at=at, actor=actor, action=action, subject=subject, reason=reason, before=before, after=after
+        )
+        self._tables.audit.put(entry.audit_id, entry)
+        return entry
+
+    def newest(self, limit: int = 50, subject: str | None = None) -> list[AuditOut]:
+        """Newest first; of one subject, where it is given."""
+        found = [entry for entry in self._tables.audit.rows() if subject in {None, entry.subject}]
+        return sorted(found, key=lambda entry: entry.at, reverse=True)[:limit]
+
+
+class MemoryModelVersions(Repository):
+    """Implements `trajops.ports.ModelVersionStore`."""
+
+    def put(self, version: ModelVersion) -> None:
+        """Write or replace one version."""
+        self._tables.model_versions.put(version.ref, version)
+
+    def get(self, ref: ModelRef) -> ModelVersion:
+        """One version; NotFound if it was never registered."""
+        found = self._tables.model_versions.get(ref)
+        if found is None:
+            raise NotFound(f"the model version {ref} is not registered")
+        return found
+
+    def all(self, model_name: str) -> list[ModelVersion]:
+        """All versions of a model, newest first."""
+        found = [version for version in self._tables.model_versions.rows() if version.model_name == model_name]
+        return sorted(found, key=lambda version: -version.model_version)

@@ -1,0 +1,104 @@
+"""What the workers do, one at a time."""
+
+from datetime import datetime
+from typing import Any, Protocol
+
+from trajops.contracts.jobs import JobOut, JobRunOut
+from trajops.records import JobSchedule
+
+
+class JobStore(Protocol):
+    """What the workers do, how often, and how it went."""
+
+    def describe(self, job: str, description: str, every_s: float, cron: str | None = None) -> None:
+        """Write or replace a schedule; requests and successes stay."""
+        ...
+
+    def schedules(self) -> list[JobSchedule]:
+        """All schedules by name."""
+        ...
+
+    def request(self, job: str, at: datetime) -> None:
+        """Ask for a run outside the schedule.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
+    def take_request(self, job: str) -> bool:
+        """Whether a run was asked for; the request is taken away, so that one caller only gets True."""
+        ...
+
+    def schedule(self, job: str) -> JobSchedule:
+        """One schedule.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
+    def plan(self, job: str, due_at: datetime) -> None:
+        """Write when a job is due next; an unknown job is no error."""
+        ...
+
+    def pause(self, job: str, *, at: datetime, by: str, reason: str) -> None:
+        """Let a job run by hand only; an earlier pause is replaced.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
+    def resume(self, job: str) -> None:
+        """Let a paused job run by its schedule again; one that is not paused stays as it is.
+
+        Raises:
+            NotFound: if there is no such job.
+        """
+        ...
+
+    def record_start(self, job: str, holder: str, at: datetime) -> JobRunOut:
+        """A new run in state `running`."""
+        ...
+
+    def record_finish(self, run_id: str, at: datetime, *, result: dict[str, Any] | None = None, error: str | None = None) -> JobRunOut:
+        """End a run: failed where there is an error, succeeded otherwise.
+
+        Raises:
+            NotFound: if there is no such run.
+            Conflict: if it has ended already.
+        """
+        ...
+
+    def runs(self, job: str, limit: int = 20) -> list[JobRunOut]:
+        """Runs of one job, newest first."""
+        ...
+
+    def last_success(self, job: str) -> JobRunOut | None:
+        """The newest run of one job that succeeded and is still on record."""
+        ...
+
+    def overview(self, now: datetime) -> list[JobOut]:
+        """All jobs with their last run; late after three intervals without a success."""
+        ...
+
+
+class LeaseStore(Protocol):
+    """One holder a job at a time. The fence grows with each new holder, so that a late one can be told."""
+
+    def acquire(self, job: str, holder: str, now: datetime, expires_at: datetime) -> int | None:
+        """Fence of a fresh lease; None while another one, also of the same holder, has not expired."""
+        ...
+
+    def renew(self, job: str, holder: str, fence: int, now: datetime, expires_at: datetime) -> bool:
+        """Extend a lease that is still held. In the unit of work of a job's own writes it fences them."""
+        ...
+
+    def release(self, job: str, holder: str, fence: int, now: datetime) -> bool:
+        """End a lease that is still held; the fence is kept."""
+        ...
+
+    def holder(self, job: str, now: datetime) -> str | None:
+        """Who holds a job's lease; None: nobody."""
+        ...

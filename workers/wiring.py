@@ -251,7 +251,7 @@ class Parts:
             tuple(FAMILIES),
             self.clock,
         )
-        return Answers(unit_of_work, self.policy_rules, steps.by_action, self.clock)
+        return Answers(unit_of_work, self.policy_rules, steps.by_action, self.clock, recall=steps.recall)
 
     @cached_property
     def reconciler(self) -> "AliasReconciler":

@@ -152,8 +152,8 @@ class AnswerSteps:
             return Outcome(StepState.WAITING, f"v{ref.version} is trained; {duel.agents} of {MIN_AGENTS} agents seen to try it on")
         said = f"v{ref.version} ({family.replace('_', ' ')}) against v{champion.version} on agents it was not fitted on: {duel.sentence}"
         result = {"model_version": ref.version, "candidate_ade_m": duel.candidate_ade_m, "incumbent_ade_m": duel.incumbent_ade_m}
-        if duel.verdict == "worse":
-            return Outcome(StepState.REFUSED, f"trained, but it is no better; {said}", result)
+        if duel.verdict != "better":
+            return Outcome(StepState.REFUSED, f"trained and registered, but not clearly better; {said}", result)
         return Outcome(StepState.DONE, f"{self._challenge(ref, answer, said)}; {said}", {**result, "agents": duel.agents})
 
     def _challenge(self, ref: ModelRef, answer: Answer, said: str) -> str:

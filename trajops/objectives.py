@@ -158,7 +158,7 @@ def bounds(at: datetime, length_s: int) -> tuple[int, int]:
 
 
 def whole_bounds(at: datetime, length_s: int) -> tuple[int, int]:
-    """The minutes [first, end) of the window that ends before the minute of `at`: that one may have no probe yet."""
+    """The minutes [first, end) of the window that ends before the minute of `at`: that one may have no probe yet, or a single one."""
     begin, end = bounds(at, length_s)
     return begin - 1, end - 1
 
@@ -167,7 +167,7 @@ def burn(minutes: Minutes, window_s: int, target: float) -> Burn:
     """How fast the budget burned over a window.
 
     Args:
-        minutes: what the window's probes add up to.
+        minutes: what the probes in `whole_bounds` of the window add up to.
         window_s: its length, seconds.
         target: the objective, a share below 1.
     """

@@ -35,7 +35,7 @@ class Schedule(Config):
 
     description: str = Field(min_length=10, description="Shown on the console's Services page.")
     every_s: float | None = Field(default=None, gt=0, le=86_400, description="Interval; either this or `cron`.")
-    cron: str | None = Field(default=None, description="Five fields, UTC: `0 3 * * *` is each night at three.")
+    cron: str | None = Field(default=None, description="Five fields, UTC, as in a crontab: `0 3 * * 0` is each Sunday at three.")
     missed: Literal["run", "skip"] = Field(
         default="run", description="Times that passed while no worker ran: run once for all of them, or wait for the next."
     )

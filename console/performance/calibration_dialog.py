@@ -55,15 +55,15 @@ def body(pending: Pending) -> None:
     one = pending.calibration
     st.markdown(EFFECTS[pending.action])
     st.markdown(frame.plain(f"{calibration_sentence(one)} Its ellipses: {factor_words(one.factors)}."))
-    with st.form("calibration-form", border=False):
+    with st.form(f"calibration-form-{pending.dialog_id}", border=False):
         reason = st.text_area(
             "Reason",
-            key="calibration-reason",
+            key=f"calibration-reason-{pending.dialog_id}",
             placeholder="Why, in at least 10 characters; kept in the audit trail",
             max_chars=500,
             height=88,
         )
-        typed = st.text_input(f"Type {one.model_version} to confirm", key="calibration-version", autocomplete="off")
+        typed = st.text_input(f"Type {one.model_version} to confirm", key=f"calibration-version-{pending.dialog_id}", autocomplete="off")
         is_sent = st.form_submit_button(LABELS[pending.action], key="calibration-submit", type="primary")
     if is_sent:
         problems = [problem for problem in (reason_problem(reason), confirmation_problem(typed, one.model_version)) if problem is not None]

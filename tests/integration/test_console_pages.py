@@ -451,12 +451,12 @@ def calibration_with(pending: calibration_dialog.Pending, user: str = "ada") -> 
 def test_a_calibration_is_taken_out_with_a_reason_and_the_version_typed(server: StubServer, api: StubApi) -> None:
     app = calibration_with(calibration_dialog.Pending("d1", "revert", api.calibrated[0]))
     assert "served as it was trained again" in text(app)
-    app.text_area(key="calibration-reason").set_value("too short")
+    app.text_area(key="calibration-reason-d1").set_value("too short")
     app.button(key="calibration-submit").click().run()
     assert [e.value[:24] for e in app.error] == ["Give a reason of at leas", "Type 2 to confirm that y"]
     assert not [c for c in api.calls if c[0] == "POST"]
-    app.text_area(key="calibration-reason").set_value("the ellipses are far too wide now")
-    app.text_input(key="calibration-version").set_value("v2")
+    app.text_area(key="calibration-reason-d1").set_value("the ellipses are far too wide now")
+    app.text_input(key="calibration-version-d1").set_value("v2")
     app.button(key="calibration-submit").click().run()
     assert not app.exception
     (_, path, headers, body) = next(c for c in api.calls if c[0] == "POST")
@@ -472,8 +472,8 @@ def test_a_proposal_is_applied_and_a_viewer_has_no_say(server: StubServer, api: 
     for key in ("recalibrate", "revert-calibration-2", "apply-calibration-3", "revert-calibration-3"):
         assert viewer.button(key=key).disabled
     app = calibration_with(calibration_dialog.Pending("d1", "apply", api.calibrated[1]))
-    app.text_area(key="calibration-reason").set_value("the challenger needs it as well")
-    app.text_input(key="calibration-version").set_value("3")
+    app.text_area(key="calibration-reason-d1").set_value("the challenger needs it as well")
+    app.text_input(key="calibration-version-d1").set_value("3")
     app.button(key="calibration-submit").click().run()
     assert not app.exception
     assert api.calibrated[1].state == "applied"
@@ -483,10 +483,22 @@ def test_a_calibration_that_somebody_else_changed_is_said_and_nothing_is_lost(se
     pending = calibration_dialog.Pending("d1", "apply", api.calibrated[1])
     api.calibrated[1] = api.calibrated[1].model_copy(update={"state": "superseded"})
     app = calibration_with(pending)
-    app.text_area(key="calibration-reason").set_value("the challenger needs it as well")
-    app.text_input(key="calibration-version").set_value("3")
+    app.text_area(key="calibration-reason-d1").set_value("the challenger needs it as well")
+    app.text_input(key="calibration-version-d1").set_value("3")
     app.button(key="calibration-submit").click().run()
     assert any("calibration 3 is superseded" in e.value for e in app.error)
+
+
+def test_what_was_typed_about_one_calibration_is_not_carried_into_the_next(server: StubServer, api: StubApi) -> None:
+    app = calibration_with(calibration_dialog.Pending("d1", "revert", api.calibrated[0]))
+    app.text_area[0].set_value("too short")
+    app.text_input[0].set_value("3")
+    app.button(key="calibration-submit").click().run()
+    assert [app.text_area[0].value, app.text_input[0].value] == ["too short", "3"], "a mistake is mended where it was made"
+    app.session_state[calibration_dialog.PENDING] = calibration_dialog.Pending("d2", "apply", api.calibrated[1])
+    app.run()
+    assert not app.exception
+    assert not any((app.text_area[0].value, app.text_input[0].value))
 
 
 def test_an_operator_asks_for_a_recalibration(server: StubServer, api: StubApi) -> None:

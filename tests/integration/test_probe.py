@@ -144,23 +144,23 @@ def test_the_api_tells_availability_from_what_the_probe_wrote(tmp_path: Path) ->
         at = now(api.parts.clock)
         with api.parts.unit_of_work() as uow:
             for minute in range(60):
-                is_good = minute not in range(5)
+                is_good = minute not in range(6)
                 if minute not in range(20, 30):  # nobody probed for ten minutes
                     uow.probes.add(at - timedelta(minutes=minute), is_good=is_good, latency_ms=9.0, failure=None if is_good else "away")
         api.parts.cached.clear()
         told = api.get("/v1/availability", hours=1).json()
         assert told["verdict"] == "bad"
         assert "burns at 14.4 times" in told["sentence"]
-        assert told["bad_min"] == 4, "the budget is of whole minutes"
+        assert told["bad_min"] == 5, "the budget is of whole minutes"
         assert told["unknown_min"] == 10
         assert told["known_min"] == 49
-        assert told["budget_left"] == pytest.approx(1 - 4 / (0.001 * (30 * 1440 - 10)))
+        assert told["budget_left"] == pytest.approx(1 - 5 / (0.001 * (30 * 1440 - 10)))
         assert [alarm["is_burning"] for alarm in told["alarms"]] == [True, True, True]
         assert told["last_failure"] == "away"
         points = told["series"]
         assert len(points) == 60
         assert sum(point["availability"] is None for point in points) == 10, "a gap is a gap"
-        assert sum(point["availability"] == 0 for point in points) == 5
+        assert sum(point["availability"] == 0 for point in points) == 6
         assert api.get("/v1/availability", hours=0).status_code == 422
     configs = tmp_path / "configs"
     shutil.copytree(CONFIGS, configs)

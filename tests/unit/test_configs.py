@@ -68,6 +68,7 @@ def test_a_mistake_in_the_performance_rules_is_named_with_its_line(tmp_path: Pat
         pytest.param("every_s: 60", "cron: 61 3 * * *", 5, "'61 3 * * *' is no cron expression", id="no-such-minute"),
         pytest.param("every_s: 60", "cron: 0 3 30 2 *", 5, "a day that never comes", id="no-such-day"),
         pytest.param("every_s: 60", "cron: every night", 5, "five fields", id="no-cron"),
+        pytest.param("every_s: 60", "cron: 0 3 * * 8", 5, "'8' is no weekday; give 0 to 7", id="no-such-weekday"),
         pytest.param("every_s: 60", "every_s: 60\n    missed: skip", 5, "missed: skip is for cron", id="nothing-to-miss"),
         pytest.param("every_s: 2\n", "every_s: 2\n    jitter_s: 1\n", 2, "jitter_s (1)", id="rule-over-two-values"),
     ],

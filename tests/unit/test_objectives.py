@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from data.stubs import MemoryDatabase
 from trajops.configs import load
 from trajops.errors import InvalidInput
 from trajops.objectives import (
@@ -22,12 +23,15 @@ from trajops.objectives import (
     budget,
     burn,
     minute_of,
+    whole_bounds,
 )
+from trajops.services import availability
 
 CONFIG = Path(__file__).parents[2] / "configs/objectives.yaml"
 SHIPPED = load(CONFIG, Objectives).availability
 AT = datetime(2026, 1, 31, 12, 0, 30, tzinfo=UTC)
 WINDOW_MIN = 30 * 1440
+PROBE_S = 5
 
 
 def test_the_shipped_objective_allows_43_minutes_in_30_days() -> None:
@@ -63,6 +67,7 @@ def test_without_a_probe_nothing_is_known() -> None:
 def test_a_window_ends_with_the_minute_that_has_begun() -> None:
     begin, end = bounds(AT, 300)
     assert (end - begin, begin) == (5, minute_of(AT) - 4)
+    assert whole_bounds(AT, 300) == (begin - 1, end - 1)
 
 
 @pytest.mark.parametrize(
@@ -144,6 +149,49 @@ def minutes_until(alarm: int, error_share: float, *, good_before: int = 4 * 1440
 def test_an_outage_is_told_when_it_must_be(alarm: int, error_share: float, minutes: int | None) -> None:
     found = minutes_until(alarm, error_share)
     assert found == (None if minutes is None else pytest.approx(minutes, abs=1.01))
+
+
+def probed(good_min: int = 180) -> tuple[MemoryDatabase, datetime]:
+    """A store after so many perfect minutes, and the beginning of the next."""
+    database, end = MemoryDatabase(), AT.replace(second=0)
+    with database.unit_of_work() as uow:
+        for second in range(-60 * good_min, 0, PROBE_S):
+            uow.probes.add(end + timedelta(seconds=second), is_good=True, latency_ms=9.0, failure=None)
+    return database, end
+
+
+def probe(database: MemoryDatabase, at: datetime, *, is_good: bool) -> list[str]:
+    """Add one probe; the severities of the alarms that burn right after it, once as rules and once as the page has them."""
+    with database.unit_of_work() as uow:
+        uow.probes.add(at, is_good=is_good, latency_ms=9.0 if is_good else 1100.0, failure=None if is_good else "too slow")
+    with database.unit_of_work(read_only=True) as uow:
+        found = [state.alarm.severity for state in availability.burning(uow, SHIPPED, at) if state.is_burning]
+        page = availability.read_availability(uow, SHIPPED, at)
+    assert [alarm.severity for alarm in page.alarms if alarm.is_burning] == found
+    assert page.verdict == ("ok" if not found else "bad" if "critical" in found else "warn")
+    return found
+
+
+@pytest.mark.parametrize("slow", [0, 1, 6, 11])
+def test_one_slow_probe_in_a_minute_that_runs_calls_nobody(slow: int) -> None:
+    database, begin = probed()
+    for number in range(24):
+        at = begin + timedelta(seconds=PROBE_S * number)
+        assert probe(database, at, is_good=number != slow) == [], f"after probe {number}"
+        if number == slow == 0:
+            with database.unit_of_work(read_only=True) as uow:
+                hasty = burn(uow.probes.summed(*bounds(at, 3600)), 3600, SHIPPED.target)
+            assert hasty.certain_rate > 14.4, "the negative control: with the running minute somebody would be called"
+
+
+@pytest.mark.parametrize("second", [0, 5, 10, 30, 55])
+def test_a_total_outage_is_told_within_two_minutes_whenever_it_begins(second: int) -> None:
+    database, begin = probed()
+    for number in range(36):
+        after_s = PROBE_S * number - second
+        if "critical" in probe(database, begin + timedelta(seconds=PROBE_S * number), is_good=after_s < 0):
+            break
+    assert 0 < after_s <= 120
 
 
 def test_an_alarm_ends_with_the_trouble() -> None:

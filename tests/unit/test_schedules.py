@@ -1,5 +1,6 @@
 """When a job is due: at an interval or at times, after downtime, among several workers."""
 
+from copy import copy
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.schedules import PUNCTUAL_S, Schedule
-from workers.triggers import longest_gap_s, next_time
+from workers.triggers import cron_trigger, longest_gap_s, next_time
 
 
 def a_schedule(**changes: Any) -> Schedule:
@@ -74,3 +75,106 @@ def test_each_time_is_run_once_however_often_workers_ask(starts: list[int], cron
 def test_the_longest_gap_says_when_a_job_is_late(cron: str, gap_s: float) -> None:
     assert longest_gap_s(cron, at("12:00:00")) == gap_s
     assert a_schedule(cron=cron).interval_s == gap_s
+
+
+def days(cron: str, year: int = 2024, month: int = 3) -> list[int]:
+    """The days of a month on which an expression is due."""
+    found, moment = [], datetime(year, month, 1, tzinfo=UTC) - timedelta(microseconds=1)
+    while (moment := next_time(cron, moment)).month == month and moment.year == year:
+        found.append(moment.day)
+    return found
+
+
+# March 2024 began on a Friday and ended on a Sunday.
+SUN, MON, TUE, WED = [3, 10, 17, 24, 31], [4, 11, 18, 25], [5, 12, 19, 26], [6, 13, 20, 27]
+THU, FRI, SAT = [7, 14, 21, 28], [1, 8, 15, 22, 29], [2, 9, 16, 23, 30]
+
+
+@pytest.mark.parametrize(
+    ("weekday", "wanted"),
+    [
+        ("0", SUN),
+        ("1", MON),
+        ("2", TUE),
+        ("3", WED),
+        ("4", THU),
+        ("5", FRI),
+        ("6", SAT),
+        ("7", SUN),
+        ("sun", SUN),
+        ("Mon", MON),
+        ("SAT", SAT),
+        ("1-5", MON + TUE + WED + THU + FRI),
+        ("mon-fri", MON + TUE + WED + THU + FRI),
+        ("0-2", SUN + MON + TUE),
+        ("sun-tue", SUN + MON + TUE),
+        ("5-7", FRI + SAT + SUN),
+        ("fri-sun", FRI + SAT + SUN),
+        ("mon-7", list(range(1, 32))),
+        ("0-7", list(range(1, 32))),
+        ("0-6", list(range(1, 32))),
+        ("sun-sun", SUN),
+        ("*", list(range(1, 32))),
+        ("*/1", list(range(1, 32))),
+        ("*/2", SUN + TUE + THU + SAT),
+        ("*/3", SUN + WED + SAT),
+        ("*/7", SUN),
+        ("1-5/2", MON + WED + FRI),
+        ("mon-fri/2", MON + WED + FRI),
+        ("1-7/3", MON + THU + SUN),
+        ("1,3,5", MON + WED + FRI),
+        ("0,7", SUN),
+        ("6,7", SAT + SUN),
+        ("sat,0", SAT + SUN),
+        ("1-2,fri", MON + TUE + FRI),
+    ],
+)
+def test_weekdays_are_those_of_a_crontab(weekday: str, wanted: list[int]) -> None:
+    assert days(f"0 3 * * {weekday}") == sorted(wanted)
+
+
+@pytest.mark.parametrize(
+    ("cron", "month", "wanted"),
+    [
+        pytest.param("0 3 13 * 5", 3, sorted([13, *FRI]), id="both name days: either will do"),
+        pytest.param("0 3 1,15 * 5", 3, FRI, id="a day that both name comes once"),
+        pytest.param("0 3 30 2 1", 2, [5, 12, 19, 26], id="one that never comes does not keep the other from it"),
+        pytest.param("0 3 13 2 5", 2, [2, 9, 13, 16, 23], id="both within the month"),
+        pytest.param("0 3 13 * 0-6", 3, list(range(1, 32)), id="a range over all days still names days"),
+        pytest.param("0 3 */10 * 1", 3, [11], id="days of the month begin with a star: both must fit"),
+        pytest.param("0 3 10-16 * */2", 3, [10, 12, 14, 16], id="weekdays begin with a star: both must fit"),
+        pytest.param("0 3 13 * *", 3, [13], id="any weekday"),
+        pytest.param("0 3 last * *", 2, [29], id="last of the month"),
+    ],
+)
+def test_a_day_of_the_month_and_a_weekday(cron: str, month: int, wanted: list[int]) -> None:
+    assert days(cron, month=month) == wanted
+
+
+@pytest.mark.parametrize(
+    ("weekday", "said"),
+    [
+        ("8", "'8' is no weekday"),
+        ("1-8", "'1-8' is no weekday"),
+        ("monday", "'monday' is no weekday"),
+        ("1,,2", "'' is no weekday"),
+        ("*/0", r"'\*/0' is no weekday"),
+        ("*/8", r"'\*/8' is no weekday"),
+        ("1/2", "'1/2' has a step but no range; give one such as 1-6/2"),
+        ("5-1", "'5-1' runs backwards"),
+        ("7-2", "'7-2' runs backwards"),
+        ("sat-mon", "'sat-mon' runs backwards"),
+    ],
+)
+def test_a_weekday_that_is_none_is_refused(weekday: str, said: str) -> None:
+    with pytest.raises(ValueError, match=f"is no cron expression .*{said}"):
+        a_schedule(cron=f"0 3 * * {weekday}")
+
+
+def test_either_of_two_days_can_be_moved_by_a_jitter_of_its_own() -> None:
+    shared = cron_trigger("0 3 13 * 5")
+    own = copy(shared)
+    own.jitter = 60
+    due = [shared.get_next_fire_time(None, at("00:00:00", day)) for day in (9, 14)]
+    assert due == [at("03:00:00", 13), at("03:00:00", 15)], "the copy's jitter is not the shared one's"
+    assert abs(own.get_next_fire_time(None, at("00:00:00", 9)) - at("03:00:00", 13)) <= timedelta(seconds=60)

@@ -22,10 +22,10 @@ def read_availability(uow: UnitOfWork, objective: Availability, at: datetime, ho
         hours: length of the series.
     """
     store = uow.probes
-    sums = {length: store.summed(*bounds(at, length)) for length in objective.windows_s}
+    sums = {length: store.summed(*whole_bounds(at, length)) for length in objective.windows_s}
     burns = {length: burn(minutes, length, objective.target) for length, minutes in sums.items()}
     states = alarm_states(objective.alarms, burns)
-    left = budget(store.summed(*whole_bounds(at, objective.window_s)), objective, store.first_minute(), at)
+    left = budget(sums[objective.window_s], objective, store.first_minute(), at)
     last_at, failure = store.last_probe_at(), store.last_failure()
     verdict, sentence = _judged(objective, left, states, last_at, at)
     bucket_min, series = _series(uow, at, hours)
@@ -53,9 +53,12 @@ def read_availability(uow: UnitOfWork, objective: Availability, at: datetime, ho
 
 
 def burning(uow: UnitOfWork, objective: Availability, at: datetime) -> list[AlarmState]:
-    """The alarms over two windows, and whether each of them speaks up."""
+    """The alarms over two windows, and whether each of them speaks up.
+
+    The running minute is left out: its first probe would speak for all of it, and one slow answer would be a minute's outage.
+    """
     lengths = {length for alarm in objective.alarms for length in (alarm.short_s, alarm.long_s)}
-    burns = {length: burn(uow.probes.summed(*bounds(at, length)), length, objective.target) for length in lengths}
+    burns = {length: burn(uow.probes.summed(*whole_bounds(at, length)), length, objective.target) for length in lengths}
     return alarm_states(objective.alarms, burns)
 
 

@@ -42,7 +42,6 @@ class _Lane:
     claimed: Notification
     began: float
     outcome: str | None = None
-    thread: threading.Thread | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -126,11 +125,14 @@ class Deliveries:
         lane = _Lane(claimed, time.monotonic())
 
         def work() -> None:
-            lane.outcome = self._attempt(claimed)
-            self._has_ended.set()
+            try:
+                lane.outcome = self._attempt(claimed)
+            finally:
+                lane.outcome = lane.outcome or "failed"
+                self._has_ended.set()
 
-        lane.thread = threading.Thread(target=work, name=f"deliver-{claimed.receiver}", daemon=True)
-        lane.thread.start()
+        # A daemon, because one that hangs must not keep the process either.
+        threading.Thread(target=work, name=f"deliver-{claimed.receiver}", daemon=True).start()
         return lane
 
     def _give_up(self, lane: _Lane) -> str:
@@ -168,13 +170,15 @@ class Deliveries:
         longest = at + timedelta(seconds=min(pause_s, self.plan.longest_retry_s))
         try:
             with self.unit_of_work() as uow:
-                uow.notifications.settle(
+                is_recorded = uow.notifications.settle(
                     claimed, state, at, error=None if note is None else printable(note), next_attempt_at=max(again, longest)
                 )
         except Exception as error:  # noqa: BLE001 - whatever it is, the other lanes must go on
             # The claim stands: it is sent again when it counts as lost, a second time if it was delivered.
             about = {"reason": printable(str(error)), "receiver": claimed.receiver, "notification_id": claimed.notification_id}
             logger.error("the end of an attempt could not be recorded", extra=about)  # noqa: TRY400 - a trace would repeat the answer
+            is_recorded = True
         outcome = {NotificationState.DELIVERED: "delivered", NotificationState.DEAD: "dead", NotificationState.PENDING: "failed"}[state]
-        self.observe(claimed.receiver, outcome)
+        if is_recorded:  # and not counted already, when it was given up
+            self.observe(claimed.receiver, outcome)
         return outcome

@@ -365,13 +365,15 @@ def test_attempts_that_hang_do_not_pile_up(database: Database) -> None:
         is_over.wait(60)
         return None
 
-    worker = Deliveries(database.unit_of_work, hang, Delivery(**{**FAST, "attempts": 6, "attempt_s": 0.1}), SystemClock(), "w1")
+    plan, seen = Delivery(**{**FAST, "attempts": 6, "attempt_s": 0.1}), list[str]()
+    worker = Deliveries(database.unit_of_work, hang, plan, SystemClock(), "w1", lambda _receiver, outcome: seen.append(outcome))
     put(database, a_notification("n1", AT))
     wait_for(lambda: worker.run() and known(database).state == NotificationState.DEAD, "the end of all attempts")
     assert begun == [1, 2, 3]
     assert known(database).error == "3 earlier attempts still hang, so it was not tried again"
     is_over.set()
-    wait_for(lambda: known(database).state == NotificationState.DELIVERED, "what has arrived after all")
+    wait_for(lambda: known(database).state == NotificationState.DELIVERED and len(seen) == 7, "what has arrived after all")
+    assert seen == [*["failed"] * 5, "dead", "delivered"]
 
 
 def test_an_answer_that_cannot_be_stored_is_a_failed_attempt(database: Database, slack: SlackSink) -> None:

@@ -75,7 +75,7 @@ def performance_rows(rows: Sequence[PerformanceRow]) -> list[dict[str, Any]]:
             "Version": f"v{row.model_version}",
             "Variant": row.variant,
             "Predictions": row.predictions,
-            "Scored": row.complete,
+            "Scored to the end": row.complete,
             "Agents": row.agents,
             "Joined": 100 * row.join_rate,
             "ADE (m)": row.ade_m,

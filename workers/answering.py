@@ -8,11 +8,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from trajops.clock import now
+from trajops.contracts.deployments import ChangeOut
+from trajops.contracts.drift import UNIT_RULE
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.errors import StaleVersion
-from trajops.head_to_head import compare
+from trajops.head_to_head import MIN_AGENTS, compare
 from trajops.policy.answers import Action, Answer, Outcome, StepState
+from trajops.policy.decisions import VERSION_LABEL
 from trajops.policy.rules import PolicyRules, RecentRule
 from trajops.ports import Clock, Forecaster
 from trajops.services.deployments import Deployments
@@ -27,7 +30,7 @@ if TYPE_CHECKING:
 
 SOURCES: tuple[Served, ...] = ("live", "replay")
 MAX_GAP_S = 1.0
-VERSION_LABEL = "model_version"
+CHECKED_WITHIN = timedelta(minutes=3)
 
 # Fits a family on scenes and registers it under a name of the data, with further parameters of the run; its version, and the windows
 # that it has not seen.
@@ -91,16 +94,16 @@ class AnswerSteps:
 
     def rollback(self, answer: Answer) -> Outcome:
         """Put the previous champion back, if the alert is about the present one and the previous one would be nearer to the truth."""
-        key = f"{answer.answer_id}:rollback"
+        if (done := self._rolled_back(answer)) is not None:
+            return done
         with self._unit_of_work(read_only=True) as work:
             route = work.routes.table()
-            is_done = work.idempotency.find(answer.actor, key) is not None
         champion, previous = route.champion, route.previous
-        if is_done and champion is not None:
-            return Outcome(StepState.DONE, f"v{champion.version} is champion again", {"model_version": champion.version})
         refusal = _no_rollback(answer, route)
         if refusal is not None or champion is None or previous is None:
             return Outcome(StepState.SKIPPED, refusal or "there is no previous champion to return to")
+        if (trouble := self._bad_data()) is not None:
+            return Outcome(StepState.WAITING, trouble)
         rule = self._rules.rollback
         _, windows = self._recent(answer, rule)
         if (agents := _agents(windows)) < rule.min_agents:
@@ -111,7 +114,9 @@ class AnswerSteps:
         if duel.verdict != "better":
             return Outcome(StepState.REFUSED, f"going back would not help; {said}", result)
         try:
-            self._deployments.rollback(route.epoch, actor=answer.actor, reason=f"{_reason(answer)}; {said}"[:500], idempotency_key=key)
+            self._deployments.rollback(
+                route.epoch, actor=answer.actor, reason=f"{_reason(answer)}; {said}"[:500], idempotency_key=_key(answer)
+            )
         except StaleVersion:
             return Outcome(StepState.WAITING, "the routes were changed at the same time; they are looked at again")
         return Outcome(StepState.DONE, f"v{previous.version} is champion again; {said}", {**result, "model_version": previous.version})
@@ -125,24 +130,30 @@ class AnswerSteps:
             known = [] if champion is None else work.model_versions.all(champion.name)
         if champion is None:
             return Outcome(StepState.SKIPPED, "no model is deployed")
+        if (other := _is_about_another(answer, champion)) is not None:
+            return Outcome(StepState.SKIPPED, other)
+        if (trouble := self._bad_data()) is not None:
+            return Outcome(StepState.WAITING, trouble)
         family = next(row.family for row in known if row.ref == champion)
         if family not in self._families:
             return Outcome(StepState.REFUSED, f"v{champion.version} is a {family}, which is not trained here; train it where it was made")
-        scenes, windows = self._recent(answer, rule)
-        if (agents := _agents(windows)) < rule.min_agents:
-            return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to train on")
         made = next((row for row in known if row.params.get("dataset") == dataset), None)
+        scenes, windows = self._recent(answer, rule, None if made is None else made.created_at)
         if made is None:
+            if (agents := _agents(windows)) < rule.min_agents:
+                return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to train on")
             at = now(self._clock)
             told = {TRAINED_SINCE: self._since(answer, rule, at).isoformat(), TRAINED_UNTIL: at.isoformat()}
             ref, unseen = self._train(scenes, family, dataset, told)
-        else:  # trained before a crash; it has seen none of what came after
-            ref, unseen = made.ref, windows.select(windows.observed_at_s > made.created_at.timestamp())
+        else:  # trained before, and it has seen nothing of what came after
+            ref, unseen = made.ref, windows
         duel = compare(self._load(ref), self._load(champion), unseen)
+        if duel.agents < MIN_AGENTS:
+            return Outcome(StepState.WAITING, f"v{ref.version} is trained; {duel.agents} of {MIN_AGENTS} agents seen to try it on")
         said = f"v{ref.version} ({family.replace('_', ' ')}) against v{champion.version} on agents it was not fitted on: {duel.sentence}"
         result = {"model_version": ref.version, "candidate_ade_m": duel.candidate_ade_m, "incumbent_ade_m": duel.incumbent_ade_m}
-        if duel.verdict == "worse":
-            return Outcome(StepState.REFUSED, f"trained, but it is no better; {said}", result)
+        if duel.verdict != "better":
+            return Outcome(StepState.REFUSED, f"trained and registered, but not clearly better; {said}", result)
         return Outcome(StepState.DONE, f"{self._challenge(ref, answer, said)}; {said}", {**result, "agents": duel.agents})
 
     def _challenge(self, ref: ModelRef, answer: Answer, said: str) -> str:
@@ -165,12 +176,36 @@ class AnswerSteps:
         self._deployments.start_canary(deployment.deployment_id, deployment.version, self._rules.retrain.coverage, **who)
         return f"{name} is the challenger on {100 * self._rules.retrain.coverage:.0f} % of the agents"
 
-    def _recent(self, answer: Answer, rule: RecentRule) -> tuple[list[Scene], Windows]:
-        """Tracks since the trouble began, and the windows in them."""
+    def recall(self, answer: Answer) -> Outcome | None:
+        """What the next step has done already, though that is not on record: the process was killed in between."""
+        step = answer.next_step
+        return self._rolled_back(answer) if step is not None and step.action == "rollback" else None
+
+    def _rolled_back(self, answer: Answer) -> Outcome | None:
+        with self._unit_of_work(read_only=True) as work:
+            done = work.idempotency.find(answer.actor, _key(answer))
+        if done is None:
+            return None
+        version = ChangeOut.model_validate(done.response).deployment.model_version
+        return Outcome(StepState.DONE, f"v{version} is champion again", {"model_version": version})
+
+    def _bad_data(self) -> str | None:
+        """Why nothing can be learnt from the traffic of now; None where nothing speaks against it."""
+        with self._unit_of_work(read_only=True) as work:
+            check = work.drift_checks.latest()
+        if check is None or now(self._clock) - check.at > CHECKED_WITHIN:
+            return None
+        if any(column.method == UNIT_RULE and column.is_drifted for column in check.columns):
+            return f"the data seem to come in another unit, so nothing can be learnt from them: {check.sentence}"
+        bad = next((finding for finding in check.quality if finding.verdict == "bad" and finding.kind != "new_scene"), None)
+        return None if bad is None else f"the data are bad, so nothing can be learnt from them: {bad.sentence}"
+
+    def _recent(self, answer: Answer, rule: RecentRule, after: datetime | None = None) -> tuple[list[Scene], Windows]:
+        """Tracks since the trouble began, or since a later time, and the windows in them."""
         from data.lake.tracks import recorded_scenes  # noqa: PLC0415
 
         at = now(self._clock)
-        since = self._since(answer, rule, at)
+        since = max(filter(None, (self._since(answer, rule, at), after)))
         scenes = recorded_scenes(self._lake, since, at + timedelta(seconds=1), SOURCES, max_agents=rule.max_agents)
         return scenes, Windows.concatenate([cut(resample_scene(scene, max_gap_s=MAX_GAP_S)) for scene in scenes])
 
@@ -181,12 +216,19 @@ class AnswerSteps:
 
 def _no_rollback(answer: Answer, route: RouteTable) -> str | None:
     """Why a rollback is out of the question; None where it is not."""
-    about = answer.labels.get(VERSION_LABEL)
     if route.champion is None or route.previous is None:
         return "there is no previous champion to return to"
-    if about is not None and about != str(route.champion.version):
-        return f"the alert is about v{about}, and the champion is v{route.champion.version}"
-    return None
+    return _is_about_another(answer, route.champion)
+
+
+def _is_about_another(answer: Answer, champion: ModelRef) -> str | None:
+    """That an alert is about another version than the champion, in words; None where it is not."""
+    about = answer.labels.get(VERSION_LABEL)
+    return None if about in {None, str(champion.version)} else f"the alert is about v{about}, and the champion is v{champion.version}"
+
+
+def _key(answer: Answer) -> str:
+    return f"{answer.answer_id}:rollback"
 
 
 def _agents(windows: Windows) -> int:

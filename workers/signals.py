@@ -128,7 +128,7 @@ def _drift(view: View) -> Iterator[Signal]:
         return
     age_s = (view.at - check.at).total_seconds()
     yield Signal("drift_age_s", age_s, view.at, detail=f"The last drift check was {age_s:.0f} s ago.")
-    if check.verdict == "insufficient_data":
+    if check.verdict == "insufficient_data" or view.at - check.at > CHECKED_WITHIN:
         return
     is_unit = check.verdict == "drift" and any(column.method == UNIT_RULE and column.is_drifted for column in check.columns)
     yield Signal("drift_verdict", VERDICTS[UNIT_RULE if is_unit else check.verdict], check.at, detail=check.sentence)

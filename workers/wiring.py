@@ -21,6 +21,7 @@ from workers.schedules import JobName, Schedules
 
 if TYPE_CHECKING:
     from data.lake.compactor import Compactor
+    from data.lake.drift_rows import AsTrained
     from data.lake.queries import Lake
     from data.lake.spool import Spool
     from data.lake.truth import TruthJoin
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from workers.jobs.reconcile_aliases import AliasReconciler
     from workers.notify import Senders
     from workers.signals import SignalReader
+
+# Predictions that a drift check looks at carry none that is older.
+MOST_CALIBRATIONS = 1_000
 
 
 class Parts:
@@ -188,7 +192,7 @@ class Parts:
         from trajops.services.drift import DriftMonitor  # noqa: PLC0415
 
         return DriftMonitor(
-            LakeDriftSource(self.lake),
+            LakeDriftSource(self.lake, self._as_trained),
             self.database.unit_of_work,
             self.drift_rules,
             self.settings.drift_dir.absolute(),
@@ -251,7 +255,7 @@ class Parts:
             tuple(FAMILIES),
             self.clock,
         )
-        return Answers(unit_of_work, self.policy_rules, steps.by_action, self.clock)
+        return Answers(unit_of_work, self.policy_rules, steps.by_action, self.clock, recall=steps.recall)
 
     @cached_property
     def reconciler(self) -> "AliasReconciler":
@@ -333,6 +337,17 @@ class Parts:
             self.spool.close()
         if "database" in self.__dict__:
             self.database.close()
+
+    def _as_trained(self) -> "AsTrained":
+        import numpy as np  # noqa: PLC0415 - as the lake
+
+        from data.lake.drift_rows import AsTrained  # noqa: PLC0415
+        from trajops.metrics import chi_square_quantile  # noqa: PLC0415
+
+        with self.database.unit_of_work(read_only=True) as work:
+            made = work.calibrations.newest(MOST_CALIBRATIONS)
+        factors = {one.number: np.asarray(one.factors, float) for one in made}
+        return AsTrained(factors, chi_square_quantile(self.settings.coverage_level))
 
     def _adopt(self, ref: ModelRef) -> None:
         from data.datasets import skillcorner  # noqa: PLC0415

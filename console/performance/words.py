@@ -77,8 +77,8 @@ def estimate_sentence(found: VersionEstimateOut) -> str:
         )
     else:
         first = (
-            f"{count(found.unscored)} predictions wait for truth; their ADE is estimated at {metres(found.estimated_ade_m)} "
-            f"({metres(found.low)} to {metres(found.high)})."
+            f"{count(found.unscored)} predictions lack truth for their whole horizon; their ADE is estimated at "
+            f"{metres(found.estimated_ade_m)} ({metres(found.low)} to {metres(found.high)})."
         )
     if found.mean_error_m is None or found.last_known_error_m is None:
         return first

@@ -175,7 +175,9 @@ def one_job() -> None:
         if st.button("Run now", icon=":material/play_arrow:", key="run-job", disabled=refusal is not None, help=refusal):
             run_now(job)
         label, icon = ("Resume", "resume") if job.paused_at is not None else ("Pause", "pause")
-        with st.popover(label, icon=f":material/{icon}:", disabled=refusal is not None, help=refusal, key="pause-popover"):
+        with st.popover(
+            label, icon=f":material/{icon}:", disabled=refusal is not None, help=refusal, key=f"pause-popover-{job.job}-{icon}"
+        ):
             change_pause(job)
     frame.live(lambda: history(job))
 
@@ -205,8 +207,10 @@ def change_pause(job: JobOut) -> None:
         if is_paused
         else "It runs by hand only, until somebody resumes it. A run in progress goes on."
     )
-    reason = st.text_input("Reason", key="pause-reason", placeholder=f"At least {MIN_REASON} characters, for the audit")
-    if not st.button("Resume this job" if is_paused else "Pause this job", key="pause-submit", type="primary"):
+    reason = st.text_input(
+        "Reason", key=f"pause-reason-{job.job}-{is_paused}", placeholder=f"At least {MIN_REASON} characters, for the audit"
+    )
+    if not st.button("Resume this job" if is_paused else "Pause this job", key=f"pause-submit-{job.job}-{is_paused}", type="primary"):
         return
     if len(reason.strip()) < MIN_REASON:
         st.error(f"Say why in at least {MIN_REASON} characters.", icon=":material/error:")

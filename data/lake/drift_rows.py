@@ -1,11 +1,12 @@
 """One row per prediction with what drift is looked for in: input, prediction and performance."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.lake import samples
 from data.lake.schema import BEST_OUTCOME
@@ -22,12 +23,12 @@ USABLE = (
 )
 _QUERY = f"""
     , best AS (
-        SELECT prediction_id, ade_m, fde_m, inside_share FROM outcomes WHERE is_complete {BEST_OUTCOME}
+        SELECT prediction_id, ade_m, fde_m, inside_share, step_distance2 FROM outcomes WHERE is_complete {BEST_OUTCOME}
     )
     SELECT {", ".join(f"p.{name}" for name in _PLAIN)}, p.latency_ms::DOUBLE AS latency_ms, p.history_m,
         p.mean_m[:len(p.mean_m) // len(p.weights)] AS mean_m,
         p.cov_m2[len(p.cov_m2) // len(p.weights) - 2:len(p.cov_m2) // len(p.weights)] AS last_cov_m2,
-        o.ade_m, o.fde_m, o.inside_share
+        o.ade_m, o.fde_m, o.inside_share, coalesce(p.calibration, 0) AS calibration, o.step_distance2
     FROM predictions p LEFT JOIN best o ON o.prediction_id = p.prediction_id
     WHERE list_contains($sources, p.source) AND hash(p.scene_id, p.agent_id) % 10000 < $kept AND {USABLE}
         AND (p.received_ns // $window_ns) % $every = 0
@@ -55,6 +56,18 @@ COLUMNS = (
 )
 
 
+class AsTrained(NamedTuple):
+    """What takes the calibrations out of what was predicted, so that a calibration is no drift.
+
+    Attributes:
+        factors: by number of the calibration, (T,) what it multiplied the covariance of each step with.
+        within: squared Mahalanobis distance of the nominal ellipse.
+    """
+
+    factors: Mapping[int, FloatArray]
+    within: float
+
+
 def drift_table(
     lake: "LakeReader",
     since_ns: int,
@@ -64,6 +77,7 @@ def drift_table(
     *,
     window_ns: int = 1,
     every: int = 1,
+    as_trained: "AsTrained | None" = None,
 ) -> pa.Table:
     """Rows of `COLUMNS`, sorted by time.
 
@@ -84,9 +98,10 @@ def drift_table(
         return samples.arrow(cursor, prefix + _QUERY, parameters)
 
     rows = lake.read(("predictions", "outcomes"), work, since_ns=since_ns, until_ns=until_ns)
-    parts = [_described(rows.take(chosen), *kind) for kind, chosen in samples.by_length(rows, "history_m", "mean_m")]
+    groups = samples.by_length(rows, "history_m", "mean_m")
+    parts = [_described(rows.take(chosen), history, mean, as_trained) for (history, mean), chosen in groups]
     if not parts:
-        parts = [_described(rows, 16, 24)]
+        parts = [_described(rows, 16, 24, as_trained)]
     return pa.concat_tables(parts).sort_by("received_ns")
 
 
@@ -125,11 +140,34 @@ def features(history_m: FloatArray, mean_m: FloatArray, dt_s: FloatArray) -> dic
     }
 
 
-def _described(rows: pa.Table, history_length: int, mean_length: int) -> pa.Table:
+def _uncalibrated(rows: pa.Table, columns: dict[str, pa.Array], steps: int, as_trained: AsTrained) -> dict[str, pa.Array]:
+    """Spread and share inside the ellipse as they were without calibration; NaN where its factors are not known."""
+    numbers, spread_m = samples.column(rows, "calibration"), columns["predicted_spread_m"].to_numpy(zero_copy_only=False).copy()
+    inside = columns["inside_share"].to_numpy().astype(float)
+    lengths = pc.fill_null(pc.list_value_length(rows["step_distance2"]), 0).to_numpy()
+    for number in np.unique(numbers[numbers > 0]).tolist():
+        mine = numbers == number
+        factors = as_trained.factors.get(number)
+        if factors is None or len(factors) != steps:
+            spread_m[mine], inside[mine] = np.nan, np.nan
+            continue
+        spread_m[mine] /= np.sqrt(factors[-1])
+        scored = np.flatnonzero(mine & np.isfinite(inside))
+        known = scored[lengths[scored] == steps]
+        inside[scored] = np.nan
+        if len(known):
+            distance2 = samples.lists(rows.take(pa.array(known)), "step_distance2", steps)
+            inside[known] = (distance2 * factors <= as_trained.within).mean(axis=1)
+    return {"predicted_spread_m": pa.array(spread_m), "inside_share": pa.array(inside, from_pandas=True)}
+
+
+def _described(rows: pa.Table, history_length: int, mean_length: int, as_trained: AsTrained | None) -> pa.Table:
     history_m = samples.lists(rows, "history_m", history_length).reshape(len(rows), history_length // 2, 2)
     mean_m = samples.lists(rows, "mean_m", mean_length).reshape(len(rows), mean_length // 2, 2)
     last_cov_m2 = samples.lists(rows, "last_cov_m2", 3)
     columns = {name: rows[name] for name in (*_PLAIN, "latency_ms", "ade_m", "fde_m", "inside_share")}
     columns |= {name: pa.array(values) for name, values in features(history_m, mean_m, samples.column(rows, "dt_s")).items()}
     columns["predicted_spread_m"] = pa.array(np.sqrt((last_cov_m2[:, 0] + last_cov_m2[:, 2]) / 2))
+    if as_trained is not None:
+        columns |= _uncalibrated(rows, columns, mean_length // 2, as_trained)
     return pa.table({name: columns[name] for name in COLUMNS})

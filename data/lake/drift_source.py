@@ -1,15 +1,16 @@
 """The lake as the drift check sees it: Arrow tables become rows of numbers, with one code for each continuous track."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from data.lake.drift_rows import COLUMNS, USABLE
+from data.lake.drift_rows import COLUMNS, USABLE, AsTrained
 from data.lake.queries import Lake
 from trajops.clock import utc
 from trajops.drift.columns import Rows
@@ -34,10 +35,16 @@ VALUES = tuple(name for name in COLUMNS if name not in {"received_ns", "agent_id
 
 
 class LakeDriftSource:
-    """Implements `trajops.ports.DriftSource`."""
+    """Implements `trajops.ports.DriftSource`.
 
-    def __init__(self, lake: Lake) -> None:
+    Args:
+        lake: where rows are read.
+        as_trained: takes calibrations out of them; None: what is predicted counts as it was served.
+    """
+
+    def __init__(self, lake: Lake, as_trained: Callable[[], AsTrained] | None = None) -> None:
         self._lake = lake
+        self._as_trained = as_trained
 
     def rows(self, since: datetime, until: datetime, sources: Sequence[str], max_rows: int | None = None, window_s: float = 300.0) -> Rows:
         """Rows received in [since, until) from these sources.
@@ -51,15 +58,19 @@ class LakeDriftSource:
         if since >= until:
             return to_rows(self._lake.drift_rows(utc(0), utc(1000), ()))
         if max_rows is None:
-            return to_rows(self._lake.drift_rows(since, until, sources))
+            return self._read(since, until, sources)
         count, oldest_ns, newest_ns = self._extent(since, until, sources)
         share = min(1.0, max_rows / max(1, count))
         if oldest_ns is None or newest_ns is None or share == 1.0:
-            return to_rows(self._lake.drift_rows(since, until, sources))
+            return self._read(since, until, sources)
         windows = (newest_ns - oldest_ns) / 1e9 / window_s
         if windows * share < FEW_WINDOWS:
-            return to_rows(self._lake.drift_rows(since, until, sources, share))
-        return to_rows(self._lake.drift_rows(since, until, sources, window_ns=round(window_s * 1e9), every=math.ceil(1 / share)))
+            return self._read(since, until, sources, share)
+        return self._read(since, until, sources, window_ns=round(window_s * 1e9), every=math.ceil(1 / share))
+
+    def _read(self, *args: Any, **options: Any) -> Rows:
+        as_trained = None if self._as_trained is None else self._as_trained()
+        return to_rows(self._lake.drift_rows(*args, **options, as_trained=as_trained))
 
     def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> Counts:
         """What the rules on quality take from the tables themselves.

@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from data.lake import predictions, sums
-from data.lake.drift_rows import drift_table
+from data.lake.drift_rows import AsTrained, drift_table
 from data.lake.parquet import HOUR_NS
 from data.lake.reader import LakeReader
 from data.lake.rollups import BUCKET_NS
@@ -225,6 +225,7 @@ class Lake(LakeReader):
         *,
         window_ns: int = 1,
         every: int = 1,
+        as_trained: AsTrained | None = None,
     ) -> pa.Table:
         """One row per prediction with what drift is looked for in; see `data.lake.drift_rows` for the columns and the arguments.
 
@@ -232,7 +233,7 @@ class Lake(LakeReader):
             Unavailable: if the lake cannot be read.
         """
         since_ns, until_ns, _ = _range(since, until, 1)
-        return drift_table(self, since_ns, until_ns, sources, agent_share, window_ns=window_ns, every=every)
+        return drift_table(self, since_ns, until_ns, sources, agent_share, window_ns=window_ns, every=every, as_trained=as_trained)
 
     def counts(self) -> dict[str, int]:
         """Rows of each table, compacted or not.

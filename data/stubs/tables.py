@@ -31,19 +31,24 @@ class Table(Generic[K, V]):
         self._is_frozen = is_frozen
 
     def copy(self, *, is_frozen: bool) -> "Table[K, V]":
+        """The same rows in a table of its own."""
         return Table(dict(self._rows), is_frozen=is_frozen)
 
     def get(self, key: K) -> V | None:
+        """One row, if there is one."""
         return self._rows.get(key)
 
     def rows(self) -> list[V]:
+        """All rows."""
         return list(self._rows.values())
 
     def put(self, key: K, row: V) -> None:
+        """Write or replace a row."""
         self._refuse_if_frozen()
         self._rows[key] = row
 
     def drop(self, key: K) -> None:
+        """Take a row away; one that is gone is no error."""
         self._refuse_if_frozen()
         self._rows.pop(key, None)
 
@@ -54,6 +59,8 @@ class Table(Generic[K, V]):
 
 @dataclass(slots=True)
 class Tables:
+    """Every table of the control state."""
+
     deployments: Table[str, DeploymentOut] = field(default_factory=Table)
     routes: Table[int, tuple[RouteTable, RouteOut]] = field(default_factory=Table)
     audit: Table[str, AuditOut] = field(default_factory=Table)
@@ -75,9 +82,12 @@ class Tables:
     notifications: Table[str, Notification] = field(default_factory=Table)
 
     def copy(self, *, is_frozen: bool) -> "Tables":
+        """All of them, each a copy."""
         return Tables(*(getattr(self, name).copy(is_frozen=is_frozen) for name in self.__slots__))
 
 
 class Repository:
+    """What all of them stand on."""
+
     def __init__(self, tables: Tables) -> None:
         self._tables = tables

@@ -12,6 +12,7 @@ from data.stubs import MemoryDatabase
 from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track
 from tests.lake_house import House, a_house
 from trajops.clock import utc
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import ModelRef
 from trajops.forecasters.constant_velocity import ConstantVelocity
@@ -104,6 +105,30 @@ class Shop:
                 history_m=track.positions_m[index - DEFAULT_WINDOW.t_obs + 1 : index + 1].ravel().tolist(),
             )
             self.house.write(event, close=False)
+
+    def check(self, trouble: str) -> None:
+        """A drift check of now that finds something wrong with the data themselves."""
+        at = utc(self.house.clock.now_ns())
+        figures = {"score": 3.3, "threshold": 2.0, "is_drifted": True, "reference_mean": 1.0, "current_mean": 3.3}
+        column = DriftColumn(column="speed_mps_ratio", kind="input", method=UNIT_RULE if trouble == "unit" else "psi", **figures)
+        bad = QualityFinding(kind="frozen", scene=None, verdict="bad", value=0.9, limit=0.1, sentence="9 of 10 agents are frozen.")
+        check = DriftCheckOut(
+            check_id="c1",
+            at=at,
+            verdict="drift",
+            sentence="speed is 3.3 × the reference",
+            reference_since=None,
+            reference_until=None,
+            current_since=at,
+            current_until=at,
+            reference_agents=9,
+            current_agents=9,
+            columns=[column],
+            has_report=False,
+            quality=[bad] if trouble == "quality" else [],
+        )
+        with self.database.unit_of_work() as work:
+            work.drift_checks.add(check)
 
     @property
     def route(self) -> tuple[int | None, int | None, int | None, float]:
@@ -220,10 +245,46 @@ def test_a_version_is_trained_on_recent_tracks_and_challenges_the_champion(shop:
 def test_what_was_trained_before_a_crash_is_not_trained_again(shop: Shop) -> None:
     shop.live(BAD)
     shop.walk(25)
-    for _ in range(2):
-        assert shop.steps().retrain(an_answer()).state == StepState.DONE
+    assert shop.steps().retrain(an_answer()).state == StepState.DONE
+    assert told(shop.steps().retrain(an_answer())) == (StepState.WAITING, "v4 is trained; 0 of 5 agents seen to try it on")
+    shop.walk(8, after_s=60, name="later")
+    assert shop.steps().retrain(an_answer()).state == StepState.DONE
     assert len(shop.trained) == 1
     assert shop.route == (BAD, 4, None, 0.2)
+
+
+def test_a_version_that_is_worse_gets_no_traffic_after_a_crash_either(shop: Shop) -> None:
+    shop.live(GOOD)
+    shop.walk(25)
+    shop.models[4] = StandStill()
+    shop.register(4, "recent traffic, answer 0123456789ab")
+    assert shop.steps().retrain(an_answer()).state == StepState.WAITING
+    shop.walk(8, after_s=60, name="later")
+    assert shop.steps().retrain(an_answer()).state == StepState.REFUSED
+    assert (shop.route, shop.trained) == ((GOOD, None, None, 0.0), [])
+
+
+def test_an_alert_about_the_challenger_trains_nothing_in_its_place(shop: Shop) -> None:
+    shop.live(GOOD)
+    shop.canary(BAD)
+    shop.walk(25)
+    shop.steps().pause_rollout(an_answer(model_version="2"))
+    assert told(shop.steps().retrain(an_answer(model_version="2"))) == (StepState.SKIPPED, "the alert is about v2, and the champion is v1")
+    assert (shop.route, shop.trained) == ((GOOD, BAD, None, 0.0), [])
+
+
+@pytest.mark.parametrize("trouble", ["unit", "quality"])
+def test_nothing_is_learnt_from_bad_data(shop: Shop, trouble: str) -> None:
+    shop.live(GOOD)
+    shop.live(BAD)
+    shop.walk(25)
+    shop.check(trouble)
+    for step in (shop.steps().rollback, shop.steps().retrain):
+        outcome = step(an_answer())
+        assert (outcome.state, "nothing can be learnt" in outcome.sentence) == (StepState.WAITING, True)
+    assert (shop.route, shop.trained) == ((BAD, None, GOOD, 0.0), [])
+    shop.house.clock.ns += 200 * S
+    assert shop.steps().rollback(an_answer()).state == StepState.DONE, "that check says nothing of now any more"
 
 
 def test_a_version_that_is_worse_than_the_champion_gets_no_traffic(shop: Shop) -> None:
@@ -243,6 +304,7 @@ def test_a_paused_rival_makes_way_and_a_running_one_does_not(shop: Shop) -> None
     assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is staged, because v3 is being compared")
     assert (shop.route, shop.state(4)) == ((BAD, 3, None, 0.5), State.STAGED)
     shop.steps().pause_rollout(an_answer())
+    shop.walk(8, after_s=60, name="later")
     assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is the challenger")
     assert (shop.route, shop.state(3)) == ((BAD, 4, None, 0.2), State.STAGED)
 

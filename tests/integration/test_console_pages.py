@@ -413,7 +413,7 @@ def test_performance_says_the_verdict_the_calibration_and_the_estimate(server: S
     assert "Last check 21 s ago" in shown
     assert "86.9 % → 90.2 % of the newest truth inside the 90 % ellipse" in shown
     assert "86.5 %" in shown, "coverage of what was served as trained"
-    assert "352 predictions wait for truth" in shown
+    assert "352 predictions lack truth" in shown
     assert "Estimates came out within 0.02 m on average" in shown
     assert len(app.get("plotly_chart")) == 3
     assert next(d.value for d in app.dataframe)["Verdict"].tolist() == ["✕ Worse than validated", "● As validated"]
@@ -589,17 +589,20 @@ def test_an_operator_runs_a_job_now_and_a_viewer_is_told_why_not(server: StubSer
 def test_a_job_is_paused_with_a_reason_and_resumed(server: StubServer, api: StubApi) -> None:
     app = opened("Services")
     app.selectbox(key="chosen-job").set_value("compact_lake").run()
-    app.text_input(key="pause-reason").set_value("short")
-    app.button(key="pause-submit").click().run()
+    reason, submit = "pause-reason-compact_lake-False", "pause-submit-compact_lake-False"
+    app.text_input(key=reason).set_value("short")
+    app.button(key=submit).click().run()
     assert any("at least 10 characters" in e.value for e in app.error)
     assert not [c for c in api.calls if c[0] == "POST"]
-    app.text_input(key="pause-reason").set_value("the disk is nearly full")
-    app.button(key="pause-submit").click().run()
+    app.text_input(key=reason).set_value("the disk is nearly full")
+    app.button(key=submit).click().run()
     assert [c[3] for c in api.calls if c[1] == "/v1/jobs/compact_lake/pause"] == [{"reason": "the disk is nearly full"}]
     assert "It runs by hand only" in text(app)
-    assert app.button(key="pause-submit").label == "Resume this job"
-    app.text_input(key="pause-reason").set_value("there is room again")
-    app.button(key="pause-submit").click().run()
+    reason, submit = "pause-reason-compact_lake-True", "pause-submit-compact_lake-True"
+    assert app.button(key=submit).label == "Resume this job"
+    assert not app.text_input(key=reason).value, "the reason to pause is none to resume"
+    app.text_input(key=reason).set_value("there is room again")
+    app.button(key=submit).click().run()
     assert not api.paused
 
 

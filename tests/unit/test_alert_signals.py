@@ -54,6 +54,7 @@ def a_check(verdict: Verdict, *, is_unit: bool = False) -> DriftCheckOut:
 def test_drift(database: MemoryDatabase, verdict: Verdict, is_unit: bool, value: float | None) -> None:
     with database.unit_of_work() as uow:
         uow.drift_checks.add(a_check(verdict, is_unit=is_unit))
+    assert "drift_verdict" not in read(database, later(300)), "too long ago to say anything of now"
     found = read(database, later(90))
     assert [(one.value, one.detail) for one in found.get("drift_verdict", [])] == ([] if value is None else [(value, "Speed has moved.")])
     assert [one.value for one in found["drift_age_s"]] == [90]

@@ -156,6 +156,32 @@ def test_when_the_alert_is_over_nothing_more_is_done() -> None:
     assert bench.stored()[0].state == AnswerState.DONE
 
 
+def test_nothing_more_is_done_while_the_alert_is_silenced() -> None:
+    bench = Bench()
+    bench.does["pause_rollout"] = raises(Unavailable("away"))
+    bench.answers.begin()
+    bench.answers.work("pause_rollout", "rollback")
+    bench.change("a1", silence_id="s1")
+    bench.does["pause_rollout"] = lambda: Outcome(StepState.DONE, "done")
+    bench.answers.work("pause_rollout", "rollback")
+    assert (bench.called, bench.states()) == (["pause_rollout"], ["waiting", "pending", "pending"])
+    bench.change("a1", silence_id=None)
+    bench.answers.work("pause_rollout", "rollback")
+    assert bench.states() == ["done", "done", "skipped"]
+
+
+def test_what_was_done_before_a_crash_is_on_record_though_the_alert_is_over() -> None:
+    bench = Bench(do=["rollback", "retrain"])
+    bench.answers.begin()
+    bench.clock.advance(1)
+    bench.change("a1", state=AlertState.RESOLVED, resolved_at=now(bench.clock), resolved_by="rules")
+    unit_of_work, steps = bench.database.unit_of_work, {"rollback": refuses}
+    recalled = Answers(unit_of_work, bench.rules, steps, bench.clock, recall=lambda _: Outcome(StepState.DONE, "v1 is champion again"))  # type: ignore[arg-type]
+    recalled.work("rollback")
+    assert (bench.states(), bench.stored()[0].state) == (["done", "skipped"], AnswerState.DONE)
+    assert bench.audit()[-1].reason.startswith("rollback: v1 is champion again")
+
+
 def test_an_acknowledged_alert_is_still_answered() -> None:
     bench = Bench()
     bench.answers.begin()

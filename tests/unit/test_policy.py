@@ -103,6 +103,18 @@ def test_a_rule_rests_after_an_answer_while_others_go_on() -> None:
     assert due(policy(RULE, other), an_alert("a1"), known=known, after_s=600) == [("worse", "a1")]
 
 
+def test_an_answer_about_the_challenger_does_not_hold_up_the_one_about_the_champion() -> None:
+    challenger, champion = an_alert("a1", labels={"model_version": "3"}), an_alert("a2")
+    assert due(policy(), challenger, champion) == [("worse", "a1"), ("worse", "a2")]
+
+
+def test_a_rest_of_more_than_a_day_is_kept() -> None:
+    rules = policy(RULE.model_copy(update={"cooldown_s": 172_800.0}))
+    assert decisions.remembered(rules) == timedelta(days=2)
+    assert decisions.remembered(policy()) == timedelta(days=1)
+    assert due(rules, an_alert("a1"), known=(an_answer("a0"),), after_s=100_000) == []
+
+
 def test_two_alerts_at_once_get_one_answer_of_a_rule_and_the_worse_one_gets_it() -> None:
     rules = policy(RULE.model_copy(update={"severity": Severity.WARNING}))
     mild, bad = an_alert("a1", severity=Severity.WARNING), an_alert("a2")

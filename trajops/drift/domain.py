@@ -162,7 +162,9 @@ class Domain:
             if len(found) < calibration.windows // 2:
                 return None
             clean = np.array(found)
-            self._thresholds[size] = max(self.rule.min_auc, float(clean.max()), float(Gumbel.fit(clean).upper(rate)))
+            wanted = max(self.rule.min_auc, float(clean.max()), float(Gumbel.fit(clean).upper(rate)))
+            # An AUC ends at 1: beyond half of the way from the largest clean one to there nothing could be told apart any more.
+            self._thresholds[size] = min(wanted, (1.0 + float(clean.max())) / 2)
         return self._thresholds[size]
 
     def _side(self, stretches: Sequence[Stretch]) -> Side | None:

@@ -10,6 +10,8 @@ from trajops.policy.answers import OPEN_STEPS, Answer, AnswerState, Outcome, Ste
 from trajops.policy.rules import AnswerRule, PolicyRules
 
 DAY = timedelta(days=1)
+# Of an alert about one version: what is done about a challenger does not hold up what is to be done about the champion.
+VERSION_LABEL = "model_version"
 
 
 def due(rules: PolicyRules, alerts: Iterable[Alert], known: Sequence[Answer], at: datetime) -> list[tuple[AnswerRule, Alert]]:
@@ -18,7 +20,7 @@ def due(rules: PolicyRules, alerts: Iterable[Alert], known: Sequence[Answer], at
     Args:
         rules: the policy.
         alerts: that are not over.
-        known: answers of the last day at least, and of these alerts.
+        known: answers of these alerts, and all of the last day and of the longest rest (`remembered`).
         at: now.
 
     Returns:
@@ -27,22 +29,28 @@ def due(rules: PolicyRules, alerts: Iterable[Alert], known: Sequence[Answer], at
     """
     found: list[tuple[AnswerRule, Alert]] = []
     answered = {answer.alert_id for answer in known}
-    begun = [(answer.rule, answer.created_at) for answer in known]
+    begun = [(answer.rule, answer.labels.get(VERSION_LABEL), answer.created_at) for answer in known]
     for alert in sorted(alerts, key=lambda one: (-one.severity.rank, one.opened_at or one.started_at, one.alert_id)):
         if alert.alert_id in answered or not alert.is_active or alert.silence_id is not None or alert.opened_at is None:
             continue
-        if sum(at - began < DAY for _, began in begun) >= rules.per_day:
+        if sum(at - began < DAY for _, _, began in begun) >= rules.per_day:
             break
         rule = next((rule for rule in rules.answers if _fits(rule, alert, begun, at)), None)
         if rule is not None:
             found.append((rule, alert))
-            begun.append((rule.name, at))
+            begun.append((rule.name, alert.labels.get(VERSION_LABEL), at))
     return found
 
 
-def _fits(rule: AnswerRule, alert: Alert, begun: Sequence[tuple[str, datetime]], at: datetime) -> bool:
+def remembered(rules: PolicyRules) -> timedelta:
+    """How long ago an answer may have begun and still keep another one from beginning."""
+    return max([DAY, *(timedelta(seconds=rule.cooldown_s) for rule in rules.answers)])
+
+
+def _fits(rule: AnswerRule, alert: Alert, begun: Sequence[tuple[str, str | None, datetime]], at: datetime) -> bool:
     assert alert.opened_at is not None
-    is_cool = all(at - began >= timedelta(seconds=rule.cooldown_s) for name, began in begun if name == rule.name)
+    mine = (rule.name, alert.labels.get(VERSION_LABEL))
+    is_cool = all(at - began >= timedelta(seconds=rule.cooldown_s) for *whose, began in begun if tuple(whose) == mine)
     is_long = at - alert.opened_at >= timedelta(seconds=rule.held_s)
     is_named = alert.rule in (rule.alerts if alert.origin == "rules" else rule.external)
     return is_named and alert.severity.rank >= rule.severity.rank and is_long and is_cool

@@ -23,7 +23,9 @@ class AnswerRule(Config):
     held_s: float = Field(default=0.0, ge=0, description="How long an alert must have been open.")
     do: tuple[Action, ...] = Field(min_length=1)
     mode: Literal["act", "propose"] = Field(default="act", description="`propose` waits for an operator's approval.")
-    cooldown_s: float = Field(default=1800.0, ge=0, description="So long after an answer of this rule there is no other one.")
+    cooldown_s: float = Field(
+        default=1800.0, ge=0, description="So long after an answer there is no other one of this rule, about the same version."
+    )
 
     @field_validator("alerts")
     @classmethod

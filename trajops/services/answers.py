@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from datetime import timedelta
+from typing import Literal
 from uuid import uuid4
 
 from trajops.alerts.lifecycle import AlertState
@@ -30,23 +31,34 @@ class Answers:
         rules: the policy.
         steps: how each action is taken.
         clock: what time it is.
+        recall: whether the next step of an answer was done already, though that is not on record.
     """
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, rules: PolicyRules, steps: Mapping[Action, Take], clock: Clock) -> None:
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        rules: PolicyRules,
+        steps: Mapping[Action, Take],
+        clock: Clock,
+        *,
+        recall: Callable[[Answer], Outcome | None] = lambda _: None,
+    ) -> None:
         self._unit_of_work = unit_of_work
         self._rules = rules
         self._steps = steps
+        self._recall = recall
         self._clock = clock
 
     def begin(self) -> list[Answer]:
         """Begin the answers that are due now."""
         at = now(self._clock)
+        since = at - decisions.remembered(self._rules)
         with self._unit_of_work(read_only=True) as work:
-            if not decisions.due(self._rules, work.alerts.unresolved(), work.answers.newest(since=at - decisions.DAY), at):
+            if not decisions.due(self._rules, work.alerts.unresolved(), work.answers.newest(since=since), at):
                 return []
         with self._unit_of_work() as work:
             active = work.alerts.unresolved(for_change=True)
-            known = [*work.answers.newest(since=at - decisions.DAY), *work.answers.of_alerts([alert.alert_id for alert in active])]
+            known = [*work.answers.newest(since=since), *work.answers.of_alerts([alert.alert_id for alert in active])]
             begun = [
                 decisions.begin(uuid4().hex, rule, alert, at)
                 for rule, alert in decisions.due(self._rules, active, list({one.answer_id: one for one in known}.values()), at)
@@ -67,14 +79,18 @@ class Answers:
         return [self._worked(answer, actions) for answer in open_ones]
 
     def _worked(self, answer: Answer, actions: tuple[Action, ...]) -> Answer:
-        if answer.state == AnswerState.PROPOSED and self._is_over(answer):
+        if answer.state == AnswerState.PROPOSED and self._standing(answer) == "over":
             after = decisions.end(answer, "the alert was over before anybody approved it", now(self._clock))
             return after if self._is_recorded(after, answer) else answer
         while (step := answer.next_step) is not None and step.action in actions:
-            if self._is_over(answer):
+            standing = self._standing(answer)
+            if standing == "silenced":
+                return answer  # somebody knows about it; nothing more is done while that holds
+            done = self._recall(answer) if standing == "over" else self._taken(step.action, answer)
+            if done is None:
                 after = decisions.end(answer, "the alert was over before that", now(self._clock))
             else:
-                after = decisions.take(answer, self._taken(step.action, answer), now(self._clock), patience=self._patience)
+                after = decisions.take(answer, done, now(self._clock), patience=self._patience)
             if not self._is_recorded(after, answer):
                 return answer
             has_moved = any(one.state != other.state for one, other in zip(after.steps, answer.steps, strict=True))
@@ -101,13 +117,15 @@ class Answers:
             return False
         return True
 
-    def _is_over(self, answer: Answer) -> bool:
+    def _standing(self, answer: Answer) -> Literal["active", "silenced", "over"]:
         with self._unit_of_work(read_only=True) as work:
             try:
-                state: AlertState = work.alerts.get(answer.alert_id).state
+                alert = work.alerts.get(answer.alert_id)
             except NotFound:
-                return True  # forgotten long ago
-        return state == AlertState.RESOLVED
+                return "over"  # and forgotten long ago
+        if alert.state == AlertState.RESOLVED:
+            return "over"
+        return "active" if alert.silence_id is None else "silenced"
 
     def _taken(self, action: Action, answer: Answer) -> Outcome:
         try:

@@ -115,7 +115,7 @@ def read_receivers(parts: Parts) -> ReceiversOut:
     shown = []
     for one in parts.alert_rules.receivers:
         last, missing = newest[one.name], _missing(parts, one, looked)
-        is_stuck = last is not None and last.state != NotificationState.DELIVERED
+        is_stuck = last is not None and last.state in {NotificationState.PENDING, NotificationState.DEAD}
         shown.append(
             ReceiverOut(
                 name=one.name,

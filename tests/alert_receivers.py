@@ -1,11 +1,12 @@
 """Real receivers of notifications on the loopback interface: a mail server with TLS, and a sink for Slack's webhooks."""
 
 import json
+import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -140,6 +141,8 @@ class SlackSink:
         self.received: list[dict[str, Any]] = []
         self.times: list[float] = []
         self.answers: list[tuple[int, dict[str, str]]] = []  # to the next posts: status and header fields
+        self.body: bytes | None = None  # of all answers, in place of Slack's own
+        self.visits: list[str] = []  # paths that were asked for with GET
         self.on_receive: Callable[[], None] = lambda: None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -180,12 +183,45 @@ class SlackSink:
                 for name, value in fields.items():
                     self.send_header(name, value)
                 self.end_headers()
-                self.wfile.write(b"ok" if status == 200 else b"invalid_blocks")
+                own = b"ok" if status == 200 else b"invalid_blocks"
+                self.wfile.write(own if sink.body is None else sink.body)
+
+            def do_GET(self) -> None:
+                sink.visits.append(self.path)
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"ok")
 
             def log_message(self, *_: Any) -> None:
                 """Nobody reads it."""
 
         return Handler
+
+
+@contextmanager
+def a_tarpit() -> Iterator[int]:
+    """A mail server that greets for ever, a line after the other, so that no wait for an answer is long; its port."""
+    is_over = threading.Event()
+
+    def greet(caller: socket.socket) -> None:
+        with caller, suppress(OSError):
+            while not is_over.wait(0.1):
+                caller.sendall(b"220-wait\r\n")
+
+    def listen() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=greet, args=(server.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=listen, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            is_over.set()
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 @contextmanager

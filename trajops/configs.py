@@ -13,9 +13,9 @@ ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
 
 class Config(BaseModel):
-    """Base of every configuration file's model: unknown keys are refused."""
+    """Base of every configuration file's model: unknown keys are refused, and figures that are infinite or none."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def load(path: Path, model: type[ConfigT], context: Mapping[str, Any] | None = None) -> ConfigT:
@@ -27,7 +27,7 @@ def load(path: Path, model: type[ConfigT], context: Mapping[str, Any] | None = N
         context: what the model's validators may have to know beside the file.
 
     Raises:
-        InvalidInput: if the file cannot be read, is not YAML, holds a key twice, or does not fit the model. Each problem is one
+        InvalidInput: if the file cannot be read, is not YAML, holds a key twice or itself, or does not fit the model. Each problem is one
             line `file:line: where: what`.
     """
     try:
@@ -36,12 +36,17 @@ def load(path: Path, model: type[ConfigT], context: Mapping[str, Any] | None = N
         raise InvalidInput(f"{path} cannot be read: {error}; name another folder with TRAJOPS_CONFIGS_DIR or restore the file") from error
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
+        looped = _looped(root)
+        if looped is not None:
+            raise InvalidInput(f"{path}:{looped}: an anchor is used within itself, so that the file would never end")
         data = yaml.safe_load(text)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InvalidInput(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise InvalidInput(f"{path}:1: not valid YAML: {error}") from error
+    except RecursionError as error:
+        raise InvalidInput(f"{path}:1: lists and mappings stand too deep within one another") from error
     problems = [f"{path}:{line}: {name}: the key stands twice" for line, name in _repeated(root)]
     if problems:
         raise InvalidInput("\n".join(problems))
@@ -52,6 +57,16 @@ def load(path: Path, model: type[ConfigT], context: Mapping[str, Any] | None = N
             f"{path}:{_line(root, item['loc'])}: {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()
         ]
         raise InvalidInput("\n".join(problems)) from error
+
+
+def _looped(node: yaml.Node | None, above: frozenset[int] = frozenset()) -> int | None:
+    """Line of a node that holds itself, by an anchor; None if there is none."""
+    if not isinstance(node, yaml.CollectionNode):
+        return None
+    if id(node) in above:
+        return int(node.start_mark.line) + 1
+    parts = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+    return next((line for line in (_looped(part, above | {id(node)}) for part in parts) if line is not None), None)
 
 
 def _repeated(node: yaml.Node | None) -> Iterator[tuple[int, str]]:

@@ -60,12 +60,12 @@ def slack_blocks(sent: Notification, link: str) -> list[dict[str, Any]]:
     if sent.occasion == "test":
         blocks.append(_section(TEST))
     for alert in _shown(sent):
-        labels = ", ".join(f"{_mrkdwn(name)} {_mrkdwn(_short(value))}" for name, value in alert.labels.items())
-        lines = [f"*{_mrkdwn(alert.title)}* ({_state(alert)})", _mrkdwn(_short(alert.summary))]
-        lines += [_mrkdwn(_short(alert.detail))] if alert.detail else []
+        labels = ", ".join(f"{mrkdwn(name)} {mrkdwn(_short(value))}" for name, value in alert.labels.items())
+        lines = [f"*{mrkdwn(alert.title)}* ({_state(alert)})", mrkdwn(_short(alert.summary))]
+        lines += [mrkdwn(_short(alert.detail))] if alert.detail else []
         lines += [labels] if labels else []
         closing = f"{_times(alert)}  <{_address(alert, link)}|Open in the console>"
-        lines += [closing + (f"  <{_mrkdwn(_full(alert.runbook, link))}|What to do>" if alert.runbook else "")]
+        lines += [closing + (f"  <{mrkdwn(_full(alert.runbook, link))}|What to do>" if alert.runbook else "")]
         blocks.append(_section("\n".join(lines)[:MOST_SLACK_TEXT]))
     blocks += [_section(text) for text in _more(sent)]
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": _footer(sent)}]})
@@ -121,6 +121,6 @@ def _section(text: str) -> dict[str, Any]:
     return {"type": "section", "text": {"type": "mrkdwn", "text": text}}
 
 
-def _mrkdwn(text: str) -> str:
+def mrkdwn(text: str) -> str:
     """What Slack asks for: the three characters that control its markup; without them nobody can mention a channel."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -2,19 +2,23 @@
 
 import logging
 import os
+import re
 import smtplib
 import ssl
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime
-from http.client import HTTPException
+from http.client import HTTPException, InvalidURL
 from typing import Any
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from slack_sdk.webhook import WebhookClient
+from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from data.alertmanager import Alertmanager, posted
 from trajops.alerts.lifecycle import AlertState
@@ -23,11 +27,13 @@ from trajops.alerts.rules import AlertmanagerReceiver, AlertRules, EmailReceiver
 from trajops.contracts.alerts import AlertOut
 from trajops.errors import InvalidInput, Unavailable
 from trajops.services.alerts import OURS
-from workers.messages import MOST_SUBJECT, html, plain, slack_blocks
+from workers.messages import MOST_SUBJECT, html, mrkdwn, plain, slack_blocks
 
 # How many times `repost_s` an Alertmanager waits for a post before it takes an alert to be over.
 REPOSTS = 5
 MOST_ERROR = 500
+# More of an answer is not read.
+MOST_ANSWER = 10_000
 
 # slack_sdk logs addresses, and the address of a webhook is its secret.
 _UNHEARD = logging.Logger("slack_sdk.unheard", logging.CRITICAL + 1)  # noqa: LOG001 - in no tree, so that nothing reaches a handler
@@ -43,10 +49,28 @@ class Undelivered(Exception):
     """
 
     def __init__(self, message: str, *, is_permanent: bool = False, retry_after_s: float | None = None) -> None:
-        super().__init__(message[:MOST_ERROR])
-        self.message = message[:MOST_ERROR]
+        self.message = printable(message)
+        super().__init__(self.message)
         self.is_permanent = is_permanent
         self.retry_after_s = retry_after_s
+
+
+class _Webhook(WebhookClient):
+    """A webhook of Slack as Slack answers it: a redirect is an answer like any other, not a way to go."""
+
+    def _perform_http_request_internal(self, url: str, req: Request) -> WebhookResponse:
+        try:
+            answer = build_opener(_NoRedirect).open(req, timeout=self.timeout)
+        except HTTPError as error:
+            answer = error
+        with answer:
+            body = answer.read(MOST_ANSWER).decode("utf-8", "replace")
+            return WebhookResponse(url=url, status_code=answer.status, body=body, headers=dict(answer.headers.items()))
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    def redirect_request(self, *_: Any) -> None:
+        """Go nowhere."""
 
 
 class Senders:
@@ -143,15 +167,17 @@ class Senders:
         if not _is_address(url):
             raise Undelivered(f"the environment variable {receiver.url_env} holds no address of http or https", is_permanent=True)
         # Without retries of its own: what is tried again is decided in one place.
-        client = WebhookClient(url, timeout=max(1, round(self._timeout_s)), retry_handlers=[], logger=_UNHEARD)
+        client = _Webhook(url, timeout=max(1, round(self._timeout_s)), retry_handlers=[], logger=_UNHEARD)
         try:
-            answer = client.send(text=one_line(sent.title), blocks=slack_blocks(sent, self._link), unfurl_links=False)
+            answer = client.send(text=mrkdwn(one_line(sent.title)), blocks=slack_blocks(sent, self._link), unfurl_links=False)
+        except (InvalidURL, ValueError):  # says the address, which is the secret, and would say it in the chain too
+            raise Undelivered(f"nothing can be sent to the address in {receiver.url_env}; correct it", is_permanent=True) from None
         except (OSError, HTTPException) as error:
             raise Undelivered(f"Slack does not answer ({_cause(error)})") from error
-        if answer.status_code == 200:
+        if answer.status_code == 200 and answer.body.strip() == "ok":
             return
         said = f"Slack answered {answer.status_code}: {answer.body[:200]}"
-        is_permanent = 400 <= answer.status_code < 500 and answer.status_code != 429
+        is_permanent = 300 <= answer.status_code < 500 and answer.status_code != 429
         raise Undelivered(said, is_permanent=is_permanent, retry_after_s=_seconds(answer.headers.get("Retry-After")))
 
     def _post(self, receiver: AlertmanagerReceiver, sent: Notification, at: datetime) -> None:
@@ -195,11 +221,18 @@ def _mail_faults() -> Iterator[None]:
 
 
 def _is_address(url: str) -> bool:
+    if re.fullmatch(r"[!-~]+", url) is None:  # a blank, such as before a comment, and letters that no address has
+        return False
     try:
         parts = urlsplit(url)
         return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False
+
+
+def printable(text: str) -> str:
+    """An error as it can be stored: without control characters (PostgreSQL takes no NUL) and halves of characters, and not too long."""
+    return "".join(" " if unicodedata.category(one) in {"Cc", "Cs"} else one for one in text)[:MOST_ERROR]
 
 
 def one_line(text: str) -> str:

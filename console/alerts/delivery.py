@@ -11,8 +11,9 @@ _STATES: dict[str, Mark] = {
     "pending": Mark("On its way", "info", "outgoing_mail"),
     "delivered": Mark("Arrived", "ok", "check_circle"),
     "dead": Mark("Dead letter", "bad", "error"),
+    "superseded": Mark("Replaced", "info", "update"),
 }
-_GLYPHS = {"pending": "◌", "delivered": "●", "dead": "✕"}
+_GLYPHS = {"pending": "◌", "delivered": "●", "dead": "✕", "superseded": "○"}
 _OCCASIONS = {
     "fired": "it fired",
     "escalated": "nobody had acknowledged it",
@@ -70,6 +71,8 @@ def attempt_sentence(notification: NotificationOut, now: datetime) -> str:
     if notification.state.value == "delivered":
         return ago(notification.delivered_at, now)
     why = f": {notification.error.removesuffix('.')}" if notification.error else ""
+    if notification.state.value == "superseded":
+        return f"not sent{why}"
     tries = "1 try" if notification.attempts == 1 else f"{count(notification.attempts)} tries"
     if notification.state.value == "dead":
         return f"given up after {tries}{why}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from data.stubs.tables import Repository
 from trajops.alerts.lifecycle import Alert, AlertState, Severity
-from trajops.alerts.outbox import Notification, NotificationState
+from trajops.alerts.outbox import Notification, NotificationState, superseded_by
 from trajops.alerts.silences import Silence
 from trajops.contracts.alerts import AlertCounts
 from trajops.errors import Conflict, NotFound, StaleVersion
@@ -137,7 +137,14 @@ class MemoryNotifications(Repository):
 
     def due(self, at: datetime, *, without: Collection[str] = (), limit: int = 50) -> list[Notification]:
         """Those that are to be sent by now, the worst first and of these the oldest; none to the receivers `without`."""
-        pending = [one for one in self._oldest() if one.state == NotificationState.PENDING and one.receiver not in without]
+        waiting = [one for one in self._oldest() if one.state == NotificationState.PENDING]
+        named: set[tuple[str, str]] = set()
+        pending = []
+        for one in waiting:
+            about = {(one.receiver, alert_id) for alert_id in one.alert_ids}
+            if one.receiver not in without and not about & named:
+                pending.append(one)
+            named |= about
         return sorted((one for one in pending if one.next_attempt_at <= at), key=lambda one: -one.severity.rank)[:limit]
 
     def claim(self, notification: Notification, holder: str, until: datetime) -> Notification | None:
@@ -152,7 +159,9 @@ class MemoryNotifications(Repository):
         self, notification: Notification, state: NotificationState, at: datetime, *, error: str | None = None, next_attempt_at: datetime
     ) -> bool:
         """End the attempt that was claimed; a delivery is recorded in any case, a failure only by whoever holds the claim."""
-        known = self.get(notification.notification_id)
+        known = self._tables.notifications.get(notification.notification_id)
+        if known is None:
+            return False
         is_delivered = state == NotificationState.DELIVERED
         claim = (NotificationState.PENDING, notification.attempts, notification.claimed_by)
         if known.state == state if is_delivered else (known.state, known.attempts, known.claimed_by) != claim:
@@ -176,6 +185,23 @@ class MemoryNotifications(Repository):
             raise Conflict(f"the notification {notification_id} is {known.state}")
         return self._change(known, state=NotificationState.PENDING, attempts=0, next_attempt_at=at, claimed_by=None)
 
+    def supersede(self, newer: Notification) -> int:
+        """Give up those on their way to the same receiver that are about alerts of a newer one only; how many these were."""
+        found = [one for one in self._within(newer) if one.state == NotificationState.PENDING]
+        for one in found:
+            self._change(one, state=NotificationState.SUPERSEDED, error=superseded_by(newer), claimed_by=None)
+        return len(found)
+
+    def replace_repeated(self, newer: Notification) -> int:
+        """Delete repetitions to the same receiver, about alerts of a newer one only, that are not on their way; how many these were."""
+        last = self.last_delivered().get(newer.receiver)
+        over = {NotificationState.DELIVERED, NotificationState.SUPERSEDED}
+        found = [one for one in self._within(newer) if one.occasion == "repeated" and one.state in over]
+        found = [one for one in found if one.delivered_at is None or one.delivered_at != last]
+        for one in found:
+            self._tables.notifications.drop(one.notification_id)
+        return len(found)
+
     def of_alert(self, alert_id: str) -> list[Notification]:
         """All about one alert, oldest first."""
         return [one for one in self._oldest() if alert_id in one.alert_ids]
@@ -193,6 +219,10 @@ class MemoryNotifications(Repository):
     def dead_letters(self) -> dict[str, int]:
         """How many there are, by receiver; receivers without are left out."""
         return dict(Counter(one.receiver for one in self._tables.notifications.rows() if one.state == NotificationState.DEAD))
+
+    def _within(self, newer: Notification) -> list[Notification]:
+        known = [one for one in self._oldest() if one.receiver == newer.receiver and one.notification_id != newer.notification_id]
+        return [one for one in known if one.alert_ids and set(one.alert_ids) <= set(newer.alert_ids)]
 
     def _oldest(self) -> list[Notification]:
         return sorted(self._tables.notifications.rows(), key=lambda one: (one.created_at, one.notification_id))

@@ -187,6 +187,70 @@ def test_what_is_due_comes_by_severity_and_age(database: Any) -> None:
         assert [one.notification_id for one in due(later(1))] == ["n2", "n1"]
 
 
+def test_what_is_about_an_alert_waits_for_what_is_older(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        add, due = uow.notifications.add, uow.notifications.due
+        add(a_notification("n1", AT, alert_ids=("a1", "a2"), next_attempt_at=later(100)))
+        add(a_notification("n2", later(1), alert_ids=("a2", "a3"), severity=Severity.CRITICAL))
+        add(a_notification("n3", later(1), alert_ids=("a3",)))
+        add(a_notification("n4", later(1), alert_ids=("a4",)))
+        add(a_notification("n5", later(1), alert_ids=("a1",), receiver="chat"))
+        assert [one.notification_id for one in due(later(2))] == ["n4", "n5"]
+        assert [one.notification_id for one in due(later(100))] == ["n1", "n4", "n5"]
+        claimed = uow.notifications.claim(uow.notifications.get("n1"), "w1", later(200))
+        assert [one.notification_id for one in due(later(100))] == ["n4", "n5"]
+        uow.notifications.settle(claimed, NotificationState.DEAD, later(101), error="no", next_attempt_at=later(101))
+        assert [one.notification_id for one in due(later(100))] == ["n2", "n4", "n5"]
+
+
+def test_a_newer_notification_supersedes_what_says_less(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        add, get = uow.notifications.add, uow.notifications.get
+        add(a_notification("n1", AT, alert_ids=("a1",)))
+        add(a_notification("n2", AT, alert_ids=("a1", "a2"), attempts=0))
+        add(a_notification("n3", AT, alert_ids=("a1", "a3")))
+        add(a_notification("n4", AT, alert_ids=("a1",), receiver="chat"))
+        add(a_notification("n5", AT, alert_ids=("a1",), state=NotificationState.DEAD, error="no"))
+        add(a_notification("n6", AT))
+        claimed = uow.notifications.claim(get("n2"), "w1", later(60))
+        newer = a_notification("n7", later(1), alert_ids=("a2", "a1"))
+        assert uow.notifications.supersede(newer) == 2
+        add(newer)
+        assert [get(f"n{number}").state.value for number in range(1, 8)] == [
+            *["superseded"] * 2,
+            "pending",
+            "pending",
+            "dead",
+            *["pending"] * 2,
+        ]
+        assert "n7" in get("n1").error
+        # An attempt that was going on: its failure changes nothing, that it has arrived is recorded.
+        settle = uow.notifications.settle
+        assert not settle(claimed, NotificationState.PENDING, later(2), error="busy", next_attempt_at=later(3))
+        assert get("n2").state == NotificationState.SUPERSEDED
+        assert settle(claimed, NotificationState.DELIVERED, later(2), next_attempt_at=later(3))
+        assert (get("n2").state, get("n2").delivered_at) == (NotificationState.DELIVERED, later(2))
+
+
+def test_repetitions_are_replaced(database: Any) -> None:
+    delivered, repeated = NotificationState.DELIVERED, {"occasion": "repeated", "alert_ids": ("a1",)}
+    with database.unit_of_work() as uow:
+        add = uow.notifications.add
+        add(a_notification("n1", AT, alert_ids=("a1",), state=delivered, delivered_at=later(1)))
+        add(a_notification("n2", later(2), **repeated, state=delivered, delivered_at=later(2)))
+        add(a_notification("n3", later(3), **repeated, state=NotificationState.SUPERSEDED))
+        add(a_notification("n4", later(4), **repeated, state=delivered, delivered_at=later(4)))
+        add(a_notification("n5", later(5), **repeated))
+        add(a_notification("n6", later(6), **repeated, state=NotificationState.DEAD))
+        add(a_notification("n7", later(3), occasion="repeated", alert_ids=("a1", "a9"), state=delivered, delivered_at=later(3)))
+        add(a_notification("n8", later(3), **repeated, state=delivered, delivered_at=later(3), receiver="chat"))
+        assert uow.notifications.replace_repeated(a_notification("n9", later(9), alert_ids=("a1", "a2"))) == 2
+        assert [one.notification_id for one in uow.notifications.of_alert("a1")] == ["n1", "n7", "n8", "n4", "n5", "n6"]
+        assert uow.notifications.last_delivered()["mail"] == later(4)
+        gone = a_notification("n2", later(2), **repeated, attempts=1)
+        assert not uow.notifications.settle(gone, delivered, later(10), next_attempt_at=later(10))
+
+
 def test_one_claims(database: Any) -> None:
     row = a_notification("n1", AT)
     with database.unit_of_work() as uow:

@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any
 import pytest
 
 from data.sql.engine import Database
+from data.sql.repositories.notifications import SqlNotifications
 from data.stubs import SetClock
 from tests.alert_builders import CHAT, a_notification, an_alert, some_rules
-from tests.alert_receivers import PASSWORD, MailServer, SlackSink, a_certificate, a_mail_server, a_slack_sink, wait_for
+from tests.alert_receivers import PASSWORD, MailServer, SlackSink, a_certificate, a_mail_server, a_slack_sink, a_tarpit, wait_for
 from tests.conftest import free_port
 from trajops.alerts.lifecycle import AlertState, Severity
 from trajops.alerts.outbox import Notification, NotificationState
@@ -21,6 +23,7 @@ from trajops.alerts.rules import AlertRules, Delivery
 from trajops.clock import SystemClock, now
 from trajops.contracts.alerts import shown_alerts
 from trajops.ports import Clock
+from workers import deliveries as delivering
 from workers.deliveries import Deliveries
 from workers.notify import Senders, Undelivered
 
@@ -186,12 +189,37 @@ def test_what_slack_answers(slack: SlackSink, status: int, fields: dict[str, str
     assert slack.answers == []  # one attempt is one post
 
 
-@pytest.mark.parametrize("secret", ["", "hunter2", "ftp://x/y", "http://127.0.0.1:bad/secret"])
+@pytest.mark.parametrize(
+    "secret",
+    ["", "hunter2", "ftp://x/y", "http://127.0.0.1:bad/secret", "https://127.0.0.1/services/T0/B0/S3CRET # alerts", "http://a..b/S3CRET"],
+)
 def test_a_secret_that_is_no_address_is_a_dead_letter_and_is_not_said(secret: str) -> None:
     with pytest.raises(Undelivered, match="CHAT_URL") as caught:
         senders_for(rules_for(CHAT), CHAT_URL=secret).send(a_notification("n1", AT, receiver="chat"), AT)
     assert caught.value.is_permanent
     assert not secret or secret not in caught.value.message
+    assert "S3CRET" not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_redirect_of_slack_is_no_delivery(slack: SlackSink) -> None:
+    slack.answers.append((302, {"Location": "/login"}))
+    with pytest.raises(Undelivered, match="302") as caught:
+        senders_for(rules_for(CHAT), CHAT_URL=slack.url).send(a_notification("n1", AT, receiver="chat"), AT)
+    assert caught.value.is_permanent
+    assert slack.visits == []
+
+
+def test_only_slack_says_ok(slack: SlackSink) -> None:
+    slack.body = b"<html>Sign in</html>"
+    with pytest.raises(Undelivered, match="Sign in") as caught:
+        senders_for(rules_for(CHAT), CHAT_URL=slack.url).send(a_notification("n1", AT, receiver="chat"), AT)
+    assert not caught.value.is_permanent
+
+
+def test_the_short_text_of_a_slack_message_is_escaped(slack: SlackSink) -> None:
+    row = a_notification("n1", AT, receiver="chat", title="Critical: <!channel> & more")
+    senders_for(rules_for(CHAT), CHAT_URL=slack.url).send(row, AT)
+    assert slack.received[0]["text"] == "Critical: &lt;!channel&gt; &amp; more"
 
 
 # The outbox
@@ -304,6 +332,82 @@ def test_a_server_that_hangs_holds_up_nobody_else(database: Database, mail: Mail
         worker.stop()
         thread.join()
     assert known(database).state == NotificationState.PENDING
+
+
+def test_a_server_that_always_says_a_little_more_holds_up_nobody_else(
+    database: Database, mail: MailServer, slack: SlackSink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivering, "LONGEST_S", 0.2)
+    with a_tarpit() as port:
+        senders = senders_for(rules_for(mail.receiver(name="hangs", port=port), CHAT), CHAT_URL=slack.url)
+        worker = deliveries(database, senders, attempt_s=2, attempts=9, first_retry_s=300, longest_retry_s=300)
+        put(database, a_notification("n1", AT, receiver="hangs"))
+        ended: list[Any] = []
+        thread = threading.Thread(target=lambda: ended.append(worker.run()), daemon=True)
+        began = time.monotonic()
+        thread.start()
+        wait_for(lambda: known(database).claimed_by and time.monotonic() - began > 0.5, "the time when a run takes on no more")
+        put(database, a_notification("n2", AT, receiver="chat", severity=Severity.CRITICAL))
+        wait_for(lambda: slack.ids, "the critical notification", 10)
+        assert known(database).claimed_by is not None
+        thread.join(15)
+        assert ended == [{"delivered": 1, "failed": 1}]
+        row = known(database)
+        assert (row.state, row.attempts, row.claimed_by) == (NotificationState.PENDING, 1, None)
+        assert row.error == "there was no end of it within 2 s, so it was given up"
+
+
+def test_attempts_that_hang_do_not_pile_up(database: Database) -> None:
+    is_over, begun = threading.Event(), []
+
+    def hang(sent: Notification, _at: datetime) -> str | None:
+        begun.append(sent.attempts)
+        is_over.wait(60)
+        return None
+
+    plan, seen = Delivery(**{**FAST, "attempts": 6, "attempt_s": 0.1}), list[str]()
+    worker = Deliveries(database.unit_of_work, hang, plan, SystemClock(), "w1", lambda _receiver, outcome: seen.append(outcome))
+    put(database, a_notification("n1", AT))
+    wait_for(lambda: worker.run() and known(database).state == NotificationState.DEAD, "the end of all attempts")
+    assert begun == [1, 2, 3]
+    assert known(database).error == "3 earlier attempts still hang, so it was not tried again"
+    is_over.set()
+    wait_for(lambda: known(database).state == NotificationState.DELIVERED and len(seen) == 7, "what has arrived after all")
+    assert seen == [*["failed"] * 5, "dead", "delivered"]
+
+
+def test_an_answer_that_cannot_be_stored_is_a_failed_attempt(database: Database, slack: SlackSink) -> None:
+    slack.answers, slack.body = [(500, {})] * 3, b"oops\0\x1b[31m"
+    put(database, a_notification("n1", AT, receiver="chat"))
+    worker = deliveries(database, senders_for(rules_for(CHAT), CHAT_URL=slack.url))
+    wait_for(lambda: worker.run().get("dead"), "the dead letter")
+    row = known(database)
+    assert (row.state, row.attempts, row.error) == (NotificationState.DEAD, 3, "Slack answered 500: oops  [31m")
+
+
+def test_who_cannot_record_an_end_goes_on(database: Database, slack: SlackSink, monkeypatch: pytest.MonkeyPatch) -> None:
+    settle = SqlNotifications.settle
+
+    def fails(store: SqlNotifications, notification: Notification, *given: Any, **more: Any) -> bool:
+        if notification.notification_id == "n1":
+            raise ZeroDivisionError("by zero")
+        return settle(store, notification, *given, **more)
+
+    monkeypatch.setattr(SqlNotifications, "settle", fails)
+    put(database, a_notification("n1", AT, receiver="chat"), a_notification("n2", AT + timedelta(seconds=1), receiver="chat"))
+    assert deliveries(database, senders_for(rules_for(CHAT), CHAT_URL=slack.url)).run() == {"delivered": 2}
+    assert slack.ids == ["n1", "n2"]
+    assert (known(database, "n1").state, known(database, "n2").state) == (NotificationState.PENDING, NotificationState.DELIVERED)
+
+
+def test_nobody_hears_of_the_end_first(database: Database, mail: MailServer) -> None:
+    mail.answers = ["451 4.3.0 later"]
+    put(database, a_notification("n1", AT, alert_ids=("a1", "a2")))
+    worker = deliveries(database, senders_for(rules_for(mail.receiver())), first_retry_s=0.5, longest_retry_s=0.5)
+    assert worker.run() == {"failed": 1}
+    put(database, a_notification("n2", AT + timedelta(seconds=1), alert_ids=("a1",), occasion="resolved", severity=Severity.CRITICAL))
+    wait_for(lambda: worker.run() and len(mail.received) == 2, "both mails")
+    assert [message["Message-ID"] for message in mail.received] == ["<n1@example.org>", "<n2@example.org>"]
 
 
 def test_a_fault_of_ours_is_a_failed_attempt(database: Database) -> None:

@@ -10,6 +10,7 @@ import pytest
 from data.stubs import MemoryDatabase, SetClock
 from tests.alert_builders import some_rules
 from trajops.alerts.lifecycle import AlertState, Severity
+from trajops.alerts.outbox import Notification, NotificationState
 from trajops.alerts.rules import AlertRules
 from trajops.alerts.signals import Signal
 from trajops.alerts.silences import Matcher, Silence
@@ -171,3 +172,56 @@ def test_a_delivery_that_is_paused_is_not_asked_for(database: Watched, clock: Se
     assert look(database, clock, 1)["notifications"] == 2
     with database.unit_of_work() as uow:
         assert not uow.jobs.take_request("deliver_alerts")
+
+
+def outbox(database: Watched) -> list[Notification]:
+    with database.unit_of_work(read_only=True) as uow:
+        return sorted(uow.notifications.newest(receiver="mail"), key=lambda one: one.created_at)
+
+
+def deliver(database: Watched, at: Any) -> None:
+    with database.unit_of_work() as uow:
+        for one in uow.notifications.due(at):
+            claimed = uow.notifications.claim(one, "w1", at + timedelta(seconds=10))
+            assert claimed is not None
+            uow.notifications.settle(claimed, NotificationState.DELIVERED, at, next_attempt_at=at)
+
+
+def test_an_end_supersedes_what_has_not_arrived(database: Watched, clock: SetClock) -> None:
+    look(database, clock, 1)
+    clock.advance(61)
+    look(database, clock, 0)
+    fired, ended = outbox(database)
+    assert (fired.occasion, fired.state, ended.occasion, ended.state) == ("fired", "superseded", "resolved", "pending")
+    assert fired.error is not None
+    assert ended.notification_id in fired.error
+    with database.unit_of_work(read_only=True) as uow:
+        assert {one.occasion for one in uow.notifications.due(now(clock))} == {"resolved"}
+    detail = Alerts(database.unit_of_work, lambda: CRITICAL, clock).detail(fired.alert_ids[0])
+    assert any(event.text.startswith("mail was not told of this (fired): the newer notification") for event in detail.events)
+
+
+def test_what_has_arrived_is_not_superseded(database: Watched, clock: SetClock) -> None:
+    look(database, clock, 1)
+    deliver(database, now(clock))
+    clock.advance(61)
+    look(database, clock, 0)
+    assert [one.state.value for one in outbox(database)] == ["delivered", "pending"]
+
+
+@pytest.mark.parametrize("is_away", [False, True])
+def test_reposts_replace_one_another(database: Watched, clock: SetClock, is_away: bool) -> None:
+    manager = {"kind": "alertmanager", "name": "mail", "url": "http://127.0.0.1:9", "repost_s": 60}
+    rules = some_rules(receivers=[manager], routes=[{"receivers": ["mail"]}])
+    for _ in range(30):
+        look(database, clock, 1, rules)
+        if not is_away:
+            deliver(database, now(clock))
+        clock.advance(60)
+    rows = outbox(database)
+    assert len(rows) <= 4
+    assert rows[0].occasion == "fired"
+    assert rows[-1].created_at == now(clock) - timedelta(seconds=60)
+    assert sum(one.state == NotificationState.PENDING for one in rows) == (1 if is_away else 0)
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.notifications.last_delivered() == ({} if is_away else {"mail": now(clock) - timedelta(seconds=60)})

@@ -1,5 +1,6 @@
 """The model of `configs/alerts.yaml`: what ships works, and each mistake is named with its line."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,13 @@ def test_every_signal_is_documented() -> None:
         ("rules:\n" + RULE.replace("job_late", "jobs_late"), ["2: rules.0.signal: Value error, there is no signal 'jobs_late'"]),
         ("rules:\n" + RULE.replace(">= 1", "=> 1"), ["2: rules.0.when: Value error, '=> 1' is no condition"]),
         ("rules:\n" + RULE.replace(">= 1", ">= nan"), ["2: rules.0.when: Value error, '>= nan' is no condition"]),
+        (
+            "rules:\n" + RULE.replace(">= 1'", ">= 2', resolve_when: '> 0'"),
+            ["2: rules.0.resolve_when: Value error, at 2 both `when: >= 2` and `resolve_when: > 0` hold"],
+        ),
+        ("rules:\n" + RULE.replace("}", ", for_s: .inf}"), ["2: rules.0.for_s: Input should be a finite number"]),
+        ("rules:\n" + RULE.replace("}", ", resolve_after_s: .nan}"), ["2: rules.0.resolve_after_s: Input should be"]),
+        ("rules:\n" + RULE.replace("}", ", match: ['job=~(a+)+b']}"), ["2: rules.0.match.0: Value error, the regular expression '(a+)+b'"]),
         ("rules:\n" + RULE.replace("info", "bad"), ["2: rules.0.severity: Input should be 'info', 'warning' or 'critical'"]),
         ("rules:\n  - name: a\n    title: A rule\n    signal: job_late\n    severity: info\n", ["2: rules.0.when: Field required"]),
         ("rules:\n" + RULE.replace("}", ", summary: '{0.x}'}"), ["2: rules.0.summary: Value error, {0.x} cannot be filled in"]),
@@ -123,3 +131,22 @@ def test_conditions(written: str, value: float, holds: bool) -> None:
 
 def test_a_condition_is_written_as_it_is_read() -> None:
     assert [str(Condition.parse(text)) for text in (">=2", "<  0.50")] == [">= 2", "< 0.5"]
+
+
+@pytest.mark.parametrize(
+    ("when", "resolve_when", "common"),
+    [
+        (">= 2", "< 1", None),
+        (">= 2", "< 2", None),
+        ("> 2", "<= 2", None),
+        ("== 1", "!= 1", None),
+        ("< 0.1", ">= 0.2", None),
+        (">= 2", "<= 2", 2),
+        ("> 1", "< 3", 2),
+        ("!= 1", "> 1", math.nextafter(1, 2)),
+        ("< 5", "<= 4", 4),
+    ],
+)
+def test_conditions_that_hold_together(when: str, resolve_when: str, common: float | None) -> None:
+    assert Condition.parse(when).common(Condition.parse(resolve_when)) == common
+    assert (Condition.parse(resolve_when).common(Condition.parse(when)) is None) == (common is None)

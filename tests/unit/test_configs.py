@@ -122,3 +122,21 @@ def test_more_confirmations_than_checks_are_impossible(tmp_path: Path) -> None:
     path.write_text("columns: [{column: speed_mps, kind: input}]\nconfirm:\n  needed: 4\n  of: 3\n")
     with pytest.raises(InvalidInput, match=r"drift\.yaml:2: confirm"):
         load(path, DriftRules)
+
+
+@pytest.mark.parametrize("text", ["jobs: &a\n  join_truth: *a\n", "jobs:\n  x: &a [1, *a]\n", "&a\njobs: [{x: *a}]\n"])
+def test_an_anchor_within_itself_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(InvalidInput, match=r"c\.yaml:[12]: an anchor is used within itself"):
+        load(tmp_path / "c.yaml", Schedules)
+
+
+def test_an_anchor_that_is_used_twice_is_no_loop(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("jobs:\n  join_truth: &a {description: Scores predictions., every_s: 2}\n  prune: *a\n")
+    assert load(tmp_path / "c.yaml", Schedules).jobs["prune"].every_s == 2
+
+
+def test_what_stands_too_deep_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text("[" * 5000 + "]" * 5000)
+    with pytest.raises(InvalidInput, match=r"c\.yaml:1: lists and mappings stand too deep"):
+        load(tmp_path / "c.yaml", Schedules)

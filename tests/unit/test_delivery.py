@@ -62,6 +62,7 @@ def test_receiver_is_ready_or_what_is_wrong(given: dict[str, Any], word: str, se
         ({"attempts": 3, "error": ERROR}, "being tried again: HTTP 500"),
         ({"state": "delivered", "attempts": 1, "delivered_at": NOW - timedelta(seconds=3)}, "3 s ago"),
         ({"state": "dead", "attempts": 20, "error": ERROR}, "given up after 20 tries: HTTP 500"),
+        ({"state": "superseded", "attempts": 2, "error": "a newer one was written"}, "not sent: a newer one was written"),
     ],
 )
 def test_what_became_of_a_message(given: dict[str, Any], expected: str) -> None:

@@ -11,11 +11,12 @@ Occasion = Literal["fired", "escalated", "resolved", "repeated", "test"]
 
 
 class NotificationState(StrEnum):
-    """Where a notification stands. A dead letter may be sent again by hand."""
+    """Where a notification stands. A dead letter may be sent again by hand; one that a newer one replaced before it arrived is not sent."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
     DEAD = "dead"
+    SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Notification:
         next_attempt_at: not earlier; while an attempt is going on, when it counts as lost.
         claimed_by: the process that makes the present attempt.
         delivered_at: when the receiver took it.
-        error: why the last attempt failed.
+        error: why the last attempt failed, or which notification replaced it.
     """
 
     notification_id: str
@@ -69,3 +70,8 @@ def retry_at(attempts: int, at: datetime, *, first_s: float, longest_s: float, c
     """
     pause_s = min(longest_s, first_s * 2.0 ** min(attempts - 1, 32))
     return at + timedelta(seconds=pause_s * (1 - 0.25 * chance))
+
+
+def superseded_by(newer: Notification) -> str:
+    """What is said of a notification that a newer one replaced."""
+    return f"the newer notification {newer.notification_id} about the same alerts was written before this one had arrived"

@@ -68,6 +68,13 @@ class Condition:
         """Whether it holds for a value."""
         return COMPARISONS[self.comparison](value, self.threshold)
 
+    def common(self, other: Self) -> float | None:
+        """A value that it and another both hold for; None if there is none."""
+        low, high = sorted((self.threshold, other.threshold))
+        # Neither changes anywhere else than at its threshold.
+        places = (low, high, low / 2 + high / 2, math.nextafter(low, -math.inf), math.nextafter(high, math.inf))
+        return next((one for one in places if self.holds(one) and other.holds(one)), None)
+
 
 def _matcher(text: Any) -> Matcher:
     try:
@@ -123,6 +130,15 @@ class AlertRule(Config):
         known = (info.context or {}).get("signals")
         if known is not None and value not in known:
             raise ValueError(f"there is no signal {value!r}; there are {', '.join(sorted(known))}")
+        return value
+
+    @field_validator("resolve_when")
+    @classmethod
+    def _is_no_contradiction(cls, value: Condition | None, info: ValidationInfo) -> Condition | None:
+        when = info.data.get("when")
+        both = None if value is None or when is None else when.common(value)
+        if both is not None:
+            raise ValueError(f"at {both:g} both `when: {when}` and `resolve_when: {value}` hold, so the alert would come and go for ever")
         return value
 
     @field_validator("summary")
@@ -212,6 +228,9 @@ class Delivery(Config):
     """How hard it is tried to deliver a notification, before it becomes a dead letter."""
 
     timeout_s: float = Field(default=5.0, ge=0.1, le=30, description="Longest wait for one answer of a receiver's server.")
+    attempt_s: float = Field(
+        default=30.0, ge=0.1, le=300, description="Longest time for an attempt as a whole, however many answers it has."
+    )
     attempts: int = Field(default=20, ge=1, le=1000)
     first_retry_s: float = Field(default=2.0, gt=0, description="The pause doubles with each further attempt.")
     longest_retry_s: float = Field(default=300.0, gt=0)

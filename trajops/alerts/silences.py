@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
 from typing import Literal
 
+from trajops.alerts.patterns import ANY_VALUE, compiled, is_bounded
 from trajops.errors import InvalidInput
 
 Operator = Literal["=", "!=", "=~", "!~"]
@@ -29,14 +29,14 @@ class Matcher:
     def __post_init__(self) -> None:
         """Compile the pattern once, to refuse one that is none."""
         if self.operator in {"=~", "!~"}:
-            _compiled(self.value)
+            compiled(self.value)
 
     @classmethod
     def parse(cls, text: str) -> "Matcher":
         """A matcher as it is written: `job="prune"`, `severity=~"warning|critical"`; the quotes may be left out.
 
         Raises:
-            InvalidInput: if it is not written so.
+            InvalidInput: if it is not written so, or its pattern could take too long.
         """
         found = _WRITTEN.fullmatch(text)
         if found is None:
@@ -44,17 +44,30 @@ class Matcher:
         value = found["value"]
         if len(value) >= 2 and value[0] == value[-1] == '"':
             value = value[1:-1]
-        return cls(found["label"], found["operator"], value)  # type: ignore[arg-type]
+        return cls(found["label"], found["operator"], value).bounded()  # type: ignore[arg-type]
+
+    def bounded(self) -> "Matcher":
+        """Itself, as somebody asks for it.
+
+        Raises:
+            InvalidInput: if its pattern could take too long, such as `(a+)+b`.
+        """
+        if self.operator in {"=~", "!~"} and not is_bounded(self.value, ANY_VALUE):
+            text = "could take too long to match; repeat nothing that repeats or has alternatives itself, and repeat less"
+            raise InvalidInput(f"the regular expression {self.value!r} {text}")
+        return self
 
     def __str__(self) -> str:
         return f'{self.label}{self.operator}"{self.value}"'
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether the condition holds for these labels."""
+        """Whether the condition holds for these labels; one whose pattern would take too long for the value does not."""
         present = labels.get(self.label, "")
         if self.operator in {"=", "!="}:
             return (present == self.value) == (self.operator == "=")
-        return (_compiled(self.value).fullmatch(present) is not None) == (self.operator == "=~")
+        if not is_bounded(self.value, len(present)):
+            return False
+        return (compiled(self.value).fullmatch(present) is not None) == (self.operator == "=~")
 
 
 def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
@@ -81,11 +94,3 @@ class Silence:
     def covers(self, labels: Mapping[str, str], at: datetime) -> bool:
         """Whether it holds for an alert with these labels now."""
         return self.state(at) == "in_force" and all_match(self.matchers, labels)
-
-
-@lru_cache(maxsize=1024)
-def _compiled(pattern: str) -> re.Pattern[str]:
-    try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as error:
-        raise InvalidInput(f"{pattern!r} is no regular expression: {error}") from error

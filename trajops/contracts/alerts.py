@@ -131,9 +131,9 @@ class MatcherIn(Wire):
         """As the domain has it.
 
         Raises:
-            InvalidInput: if it is no regular expression.
+            InvalidInput: if it is no regular expression, or one that could take too long.
         """
-        return Matcher(self.label, self.operator, self.value)
+        return Matcher(self.label, self.operator, self.value).bounded()
 
 
 class SilenceIn(Wire):

@@ -11,7 +11,7 @@ from trajops.alerts.evaluation import Step, evaluate, silence
 from trajops.alerts.lifecycle import Alert, AlertState, Severity
 from trajops.alerts.notices import MOST_SHOWN, Notice, due
 from trajops.alerts.outbox import Notification, NotificationState
-from trajops.alerts.rules import AlertRules
+from trajops.alerts.rules import AlertmanagerReceiver, AlertRules
 from trajops.alerts.signals import Signal
 from trajops.clock import now
 from trajops.contracts.alerts import shown_alerts
@@ -122,7 +122,12 @@ class AlertRounds:
                 audit(uow, step.kind, step.before, step.after, at=at, actor=ACTOR, reason=step.text)
         for notice in plan.notices:
             # Written as they are after everything else, so that a silence or a mark of the same look is in it.
-            uow.notifications.add(notification(notice, at))
+            written = notification(notice, at)
+            if isinstance(self._rules.receiver(notice.receiver), AlertmanagerReceiver):
+                # It is posted to every minute, and nobody reads the posts: the newest says it all.
+                uow.notifications.replace_repeated(written)
+            uow.notifications.supersede(written)
+            uow.notifications.add(written)
         if plan.notices:
             ask_for_delivery(uow, at)
 

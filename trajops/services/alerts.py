@@ -309,6 +309,8 @@ def _delivery(sent: Notification) -> AlertEvent | None:
     """What became of a notification; None while its first attempt is to come."""
     if sent.delivered_at is not None:
         at, kind, text = sent.delivered_at, "notified", f"{sent.receiver} was told ({sent.occasion})."
+    elif sent.state == NotificationState.SUPERSEDED:
+        at, kind, text = sent.created_at, "undelivered", f"{sent.receiver} was not told of this ({sent.occasion}): {sent.error}."
     elif sent.error is not None:
         more = "it was given up" if sent.state == NotificationState.DEAD else "it is tried again"
         at, kind, text = sent.created_at, "undelivered", f"{sent.receiver} could not be told: {sent.error}; {more}."

@@ -120,7 +120,10 @@ class NotificationStore(Protocol):
         ...
 
     def due(self, at: datetime, *, without: Collection[str] = (), limit: int = 50) -> list[Notification]:
-        """Those that are to be sent by now, the worst first and of these the oldest; none to the receivers `without`."""
+        """Those that are to be sent by now, the worst first and of these the oldest; none to the receivers `without`.
+
+        One whose receiver is still to get an older one about one of its alerts is not among them: nobody hears of the end first.
+        """
         ...
 
     def claim(self, notification: Notification, holder: str, until: datetime) -> Notification | None:
@@ -146,6 +149,20 @@ class NotificationStore(Protocol):
         Raises:
             NotFound: if there is none with that id.
             Conflict: if it is no dead letter.
+        """
+        ...
+
+    def supersede(self, newer: Notification) -> int:
+        """Give up those on their way to the same receiver that are about alerts of a newer one only; how many these were.
+
+        An attempt that is going on ends as it will: a delivery is still recorded.
+        """
+        ...
+
+    def replace_repeated(self, newer: Notification) -> int:
+        """Delete repetitions to the same receiver, about alerts of a newer one only, that are not on their way; how many these were.
+
+        The one that arrived last stays, so that it is known when that was, and dead letters stay.
         """
         ...
 

@@ -5,11 +5,11 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, delete, func, insert, or_, select, update
 
 from data.sql.tables import notification_alerts, notifications
 from trajops.alerts.lifecycle import Severity
-from trajops.alerts.outbox import Notification, NotificationState
+from trajops.alerts.outbox import Notification, NotificationState, superseded_by
 from trajops.errors import Conflict, NotFound
 
 
@@ -39,6 +39,20 @@ class SqlNotifications:
         table = notifications.c
         badness = case({str(one): one.rank for one in Severity}, value=table.severity)
         found = select(notifications).where(table.state == NotificationState.PENDING, table.next_attempt_at <= at)
+        older, mine, theirs = notifications.alias(), notification_alerts.alias(), notification_alerts.alias()
+        is_first = or_(
+            older.c.created_at < table.created_at,
+            and_(older.c.created_at == table.created_at, older.c.notification_id < table.notification_id),
+        )
+        shared = select(older.c.notification_id).where(
+            mine.c.notification_id == table.notification_id,
+            theirs.c.alert_id == mine.c.alert_id,
+            theirs.c.notification_id == older.c.notification_id,
+            older.c.receiver == table.receiver,
+            older.c.state == NotificationState.PENDING,
+            is_first,
+        )
+        found = found.where(~shared.correlate(notifications).exists())
         if without:
             found = found.where(table.receiver.not_in(without))
         return self._read(found.order_by(badness.desc(), table.created_at, table.notification_id).limit(limit))
@@ -96,6 +110,43 @@ class SqlNotifications:
             state = self.get(notification_id).state
             raise Conflict(f"the notification {notification_id} is {state}; only a dead letter can be sent again")
         return _notification(row)
+
+    def supersede(self, newer: Notification) -> int:
+        """Give up those on their way to the same receiver that are about alerts of a newer one only; how many these were."""
+        table = notifications.c
+        found = self._within(newer, table.state == NotificationState.PENDING)
+        values = {"state": NotificationState.SUPERSEDED, "error": superseded_by(newer), "claimed_by": None}
+        # One that has arrived in between stays so.
+        is_on_its_way = (table.notification_id.in_(found), table.state == NotificationState.PENDING)
+        return self._connection.execute(update(notifications).where(*is_on_its_way).values(**values)).rowcount if found else 0
+
+    def replace_repeated(self, newer: Notification) -> int:
+        """Delete repetitions to the same receiver, about alerts of a newer one only, that are not on their way; how many these were."""
+        table = notifications.c
+        last = select(func.max(table.delivered_at)).where(table.receiver == newer.receiver).scalar_subquery()
+        found = self._within(
+            newer,
+            table.occasion == "repeated",
+            table.state.in_([NotificationState.DELIVERED, NotificationState.SUPERSEDED]),
+            or_(table.delivered_at.is_(None), table.delivered_at != last),
+        )
+        if not found:
+            return 0
+        links = notification_alerts.c
+        self._connection.execute(delete(notification_alerts).where(links.notification_id.in_(found)))
+        return self._connection.execute(delete(notifications).where(table.notification_id.in_(found))).rowcount
+
+    def _within(self, newer: Notification, *conditions: ColumnElement[bool]) -> list[str]:
+        """Ids of others to the same receiver that are about alerts of `newer` only."""
+        table, links = notifications.c, notification_alerts.c
+        about_one = select(links.notification_id).where(links.alert_id.in_(newer.alert_ids))
+        found = select(table.notification_id, table.alert_ids).where(
+            table.receiver == newer.receiver,
+            table.notification_id != newer.notification_id,
+            table.notification_id.in_(about_one),
+            *conditions,
+        )
+        return [row.notification_id for row in self._connection.execute(found) if set(row.alert_ids) <= set(newer.alert_ids)]
 
     def of_alert(self, alert_id: str) -> list[Notification]:
         """All about one alert, oldest first."""

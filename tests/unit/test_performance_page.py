@@ -102,8 +102,10 @@ def test_an_estimate_stands_beside_what_came_out() -> None:
     [
         (
             {},
-            "lack truth for their whole horizon; their ADE is estimated at 0.55 m (0.50 m to 0.60 m). "
-            "Estimates came out within 0.02 m on average",
+            (
+                "lack truth for their whole horizon; their ADE is estimated at 0.55 m (0.50 m to 0.60 m). "
+                "Estimates came out within 0.02 m on average"
+            ),
         ),
         ({"estimated_ade_m": None, "unscored": 0}, "Every prediction of this range has its truth."),
         ({"estimated_ade_m": None, "mean_error_m": None}, "Too few predictions have truth to estimate from."),

@@ -38,6 +38,10 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databas
     database = Database(url)
     database.migrate()
     yield database
+    # An attempt that was given up ends with the server that it hung on, and records what came of it.
+    for thread in threading.enumerate():
+        if thread.name.startswith("deliver-"):
+            thread.join(20)
     database.close()
 
 

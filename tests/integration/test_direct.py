@@ -24,6 +24,7 @@ from api.errors import render_protocol
 from api.main import create_app
 from api.server import OPTIONS
 from api.wiring import Parts
+from tests.alert_receivers import wait_for
 from tests.builders import CLOCK_S
 from tests.running_api import Api, MemoryLoader, a_body
 from trajops.errors import Unavailable
@@ -150,6 +151,7 @@ def test_a_request_takes_the_short_way_and_hears_the_same(both: Both) -> None:
     requests = [post(both, BODY, more=more) for more in (b"", b"X-Request-ID: mine\r\n", b"Connection: close\r\n")]
     direct = ask(both.direct, requests)
     assert direct == ask(both.ordinary, requests)
+    wait_for(lambda: len(both.taken) >= before + 3, "the note of the last one, which follows its answer")
     assert both.taken[before:] == [True] * 3
     assert [answer.status for answer in direct] == [200] * 3
     assert (b"x-request-id", b"mine") in direct[1].fields

@@ -28,6 +28,8 @@ HEAD_S, BODY_S = 20.0, 30.0
 _OFFERS = {b"upgrade", b"connection", b"http2-settings"}
 # How soon a connection with a request that is not wholly read is looked at again when the server leaves, seconds.
 _AGAIN_S = 0.01
+# How long a connection may be new, and nothing be asked on it yet, before the server that leaves closes it, seconds.
+_NEW_S = 1.0
 
 Header = tuple[bytes, bytes]
 
@@ -332,13 +334,20 @@ class DirectProtocol(HttpToolsProtocol):
     # What ends a connection
 
     def shutdown(self) -> None:
-        """Close it now if nothing is asked on it; uvicorn would also close it on a request that has come in, in whole or in part."""
+        """Close it now if nothing is asked on it, or about to be.
+
+        uvicorn would also close it on a request that has come in, in whole or in part, and on a client that has just connected to ask.
+        """
         is_answering = self.cycle is not None and not self.cycle.response_complete
         has_begun = self.headers is not None and self._idle_since_s is None
-        if not self.transport.is_closing() and not is_answering and (has_begun or self._has_unread()):
+        is_owed = has_begun or self._is_new() or self._has_unread()
+        if not self.transport.is_closing() and not is_answering and is_owed:
             self.loop.call_later(_AGAIN_S, self.shutdown)
             return
         super().shutdown()
+
+    def _is_new(self) -> bool:
+        return self._heads == 0 and self._idle_since_s is not None and self.loop.time() - self._idle_since_s < _NEW_S
 
     def _has_unread(self) -> bool:
         poll = select.poll()

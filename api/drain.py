@@ -5,8 +5,8 @@ whichever route gives it, so that clients and balancers leave kept-alive connect
 the server puts its default header lines before each answer anyway, and one line is added to them; the short way of `api.direct` ends.
 
 A connection that stayed idle all the while is closed at the end. A request can be on its way at that instant, and HTTP/1.1 has no
-way to refuse it: what has reached this machine is still read and answered (`api.direct`), and the rest finds a connection that is
-closed before any byte of an answer.
+way to refuse it: what has reached this machine is still read and answered, as is the first request of a connection that is new
+(`api.direct`); the rest finds a connection that is closed before any byte of an answer.
 """
 
 import asyncio

@@ -211,7 +211,7 @@ def test_a_rolling_restart_loses_no_count_and_no_counter_goes_down(two: Server) 
         wait_for(two, lambda: expected, lambda: scrape(two))
     assert watcher.fallen == []
     assert watcher.scrapes > 20
-    assert set(traffic.answered) == {("/predict", 200)}
+    assert (set(traffic.answered), traffic.unanswered) == ({("/predict", 200)}, 0)
     assert right > 20
 
 

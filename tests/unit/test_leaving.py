@@ -9,6 +9,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from api import direct
 from api.direct import DirectProtocol
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -71,6 +72,16 @@ def test_a_request_of_which_a_part_was_read_is_answered() -> None:
     assert answer.startswith(b"HTTP/1.1 200 OK")
 
 
-@pytest.mark.parametrize("before", [[], [REQUEST]], ids=["fresh connection", "kept-alive connection"])
-def test_an_idle_connection_is_closed_at_once(before: list[bytes]) -> None:
-    assert asyncio.run(told_to_leave(DirectProtocol, before, NOTHING)) == NOTHING
+def test_the_first_request_of_a_client_that_has_just_connected_is_answered() -> None:
+    answer = asyncio.run(told_to_leave(DirectProtocol, [], NOTHING, later=REQUEST))
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+    assert asyncio.run(told_to_leave(HttpToolsProtocol, [], NOTHING, later=REQUEST)) == NOTHING
+
+
+def test_a_client_that_connects_and_asks_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(direct, "_NEW_S", 0.02)
+    assert asyncio.run(told_to_leave(DirectProtocol, [], NOTHING)) == NOTHING
+
+
+def test_an_idle_connection_is_closed_at_once() -> None:
+    assert asyncio.run(told_to_leave(DirectProtocol, [REQUEST], NOTHING)) == NOTHING

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from trajops.errors import InvalidInput
 
@@ -16,6 +16,30 @@ class Config(BaseModel):
     """Base of every configuration file's model: unknown keys are refused, and figures that are infinite or none."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _let_yes_be_no_number(cls, given: Any) -> Any:
+        """Pydantic would take `for_s: yes` for one second; as a word it is refused, with its place."""
+        if not isinstance(given, dict):
+            return given
+        return {name: str(value).lower() if isinstance(value, bool) and cls._is_number(name) else value for name, value in given.items()}
+
+    @classmethod
+    def _is_number(cls, name: Any) -> bool:
+        field = cls.model_fields.get(name)
+        return field is not None and bool({int, float} & {field.annotation, *get_args(field.annotation)})
+
+
+class _Loader(yaml.SafeLoader):
+    """Values that look like a date or a number and are none are mistakes in the file, too."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as error:
+            problem = f"{str(node.value)[:80]!r} is not what it looks like ({node.tag.rpartition(':')[2]}); put quotes around a text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from error
 
 
 def load(path: Path, model: type[ConfigT], context: Mapping[str, Any] | None = None) -> ConfigT:
@@ -35,16 +59,17 @@ def load(path: Path, model: type[ConfigT], context: Mapping[str, Any] | None = N
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} cannot be read: {error}; name another folder with TRAJOPS_CONFIGS_DIR or restore the file") from error
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
         looped = _looped(root)
         if looped is not None:
             raise InvalidInput(f"{path}:{looped}: an anchor is used within itself, so that the file would never end")
-        data = yaml.safe_load(text)
+        data = yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe one
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise InvalidInput(f"{path}:{line}: not valid YAML: {error.problem or error.context}") from error
-    except yaml.YAMLError as error:
-        raise InvalidInput(f"{path}:1: not valid YAML: {error}") from error
+    except yaml.reader.ReaderError as error:
+        line = 1 + text.count("\n", 0, error.position)
+        raise InvalidInput(f"{path}:{line}: not valid YAML: the character U+{error.character:04X} is not allowed") from error
     except RecursionError as error:
         raise InvalidInput(f"{path}:1: lists and mappings stand too deep within one another") from error
     problems = [f"{path}:{line}: {name}: the key stands twice" for line, name in _repeated(root)]

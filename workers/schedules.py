@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trajops.configs import Config
-from workers.triggers import cron_trigger, longest_gap_s, next_time
+from workers.triggers import cron_trigger, longest_gap_s, next_time, shortest_gap_s
 
 JobName = Literal[
     "compact_lake",
@@ -82,12 +82,23 @@ class Schedule(Config):
             count, due_at = count + 1, next_time(self.cron, due_at)
         return count
 
+    @field_validator("cron")
+    @classmethod
+    def _is_understood(cls, value: str | None) -> str | None:
+        if value is not None:
+            cron_trigger(value)
+        return value
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if (self.every_s is None) == (self.cron is None):
             raise ValueError("give either every_s or cron, and not both")
         if self.cron is not None:
-            cron_trigger(self.cron)
+            gap_s = shortest_gap_s(self.cron, datetime.now(UTC))
+            if self.jitter_s > gap_s / 4:
+                raise ValueError(
+                    f"jitter_s ({self.jitter_s:g}) cannot be more than a quarter of the shortest gap between times ({gap_s:g} s)"
+                )
             return self
         if self.missed == "skip":
             raise ValueError("missed: skip is for cron; an interval begins when a worker starts")

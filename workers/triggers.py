@@ -85,7 +85,16 @@ def next_time(cron: str, after: datetime) -> datetime:
 
 def longest_gap_s(cron: str, at: datetime) -> float:
     """The longest wait between its next times, seconds."""
+    return max(_gaps_s(cron, at))
+
+
+def shortest_gap_s(cron: str, at: datetime) -> float:
+    """The shortest wait between its next times, seconds."""
+    return min(_gaps_s(cron, at))
+
+
+def _gaps_s(cron: str, at: datetime) -> list[float]:
     times = [next_time(cron, at)]
     while len(times) < _TIMES:
         times.append(next_time(cron, times[-1]))
-    return max((later - earlier).total_seconds() for earlier, later in pairwise(times))
+    return [(later - earlier).total_seconds() for earlier, later in pairwise(times)]

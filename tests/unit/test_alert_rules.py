@@ -67,6 +67,9 @@ def test_every_signal_is_documented() -> None:
         ("rules:\n  - name: a\n    title: A rule\n    signal: job_late\n    severity: info\n", ["2: rules.0.when: Field required"]),
         ("rules:\n" + RULE.replace("}", ", summary: '{0.x}'}"), ["2: rules.0.summary: Value error, {0.x} cannot be filled in"]),
         ("rules:\n" + RULE.replace("}", ", summary: '{value'}"), ["2: rules.0.summary: Value error"]),
+        ("rules:\n" + RULE.replace("}", ", for_s: yes}"), ["2: rules.0.for_s: Input should be a valid number"]),
+        # An Alertmanager would refuse all alerts of a post with such a label.
+        ("rules:\n" + RULE.replace("}", ", labels: {my-team: x}}"), ["2: rules.0.labels.my-team.[key]: String should match"]),
         ("rules:\n" + RULE.replace("}", ", match: ['job']}"), ["2: rules.0.match.0: Value error, 'job' is no matcher"]),
         ("rules:\n" + RULE.replace("}", ", match: ['job=~(']}"), ["2: rules.0.match.0: Value error, '(' is no regular expression"]),
         ("rules:\n" + RULE.replace("}", ", escalate: {after_s: 1}}"), ["2: rules.0.escalate: Value error, name a severity, receivers"]),

@@ -235,7 +235,7 @@ def test_the_shipped_policy_is_valid_and_does_not_promote() -> None:
         (3, "answers:\n  - name: a\n    alerts: [drfit]\n    do: [retrain]\n"),
         (4, "answers:\n  - name: a\n    alerts: [drift]\n    do: [promote]\n"),
         (2, "answers:\n  - {name: a, alerts: [drift], do: [retrain, retrain]}\n"),
-        (1, "answers:\n  - {name: a, alerts: [drift], do: [retrain]}\n  - {name: a, alerts: [drift], do: [retrain]}\n"),
+        (2, "per_day: 2\nanswers:\n  - {name: a, alerts: [drift], do: [retrain]}\n  - {name: a, alerts: [drift], do: [retrain]}\n"),
     ],
 )
 def test_a_mistake_in_the_file_is_told_with_its_line(tmp_path: Path, line: int, text: str) -> None:

@@ -31,6 +31,7 @@ RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 VariableName = Annotated[
     str, Field(pattern=r"^[A-Z][A-Z0-9_]*$", description="Name of the environment variable with the secret, never the secret.")
 ]
+LabelName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Address = Annotated[str, Field(pattern=r"^[^@\s<>\",;:\x00-\x1f]+@[^@\s<>\",;:\x00-\x1f]+$")]
 
 
@@ -119,7 +120,7 @@ class AlertRule(Config):
         default="keep", description="Where there is no such signal: leave its alert as it is, treat it as over, or raise an alert on that."
     )
     missing_after_s: float = Field(default=120.0, ge=0, description="With `missing: alert`, how long there must be none.")
-    labels: dict[str, str] = Field(default_factory=dict, description="Added to the signal's.")
+    labels: dict[LabelName, str] = Field(default_factory=dict, description="Added to the signal's.")
     summary: str = Field(default="{detail}", min_length=1, description="A sentence. {value}, {detail} and labels in braces are filled in.")
     runbook: str | None = Field(default=None, pattern=r"^(https?://|/)\S+$", description="Address of what to do about it.")
     escalate: Escalation | None = None

@@ -74,10 +74,11 @@ class PolicyRules(Config):
     retrain: RetrainRule = Field(default_factory=RetrainRule)
     answers: tuple[AnswerRule, ...] = ()
 
-    @model_validator(mode="after")
-    def _names_are_unique(self) -> Self:
-        names = [rule.name for rule in self.answers]
+    @field_validator("answers")
+    @classmethod
+    def _names_are_unique(cls, value: tuple[AnswerRule, ...]) -> tuple[AnswerRule, ...]:
+        names = [rule.name for rule in value]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"answers stand twice: {', '.join(twice)}")
-        return self
+        return value

@@ -1,85 +1,53 @@
-"""Job leases: whoever holds a job's lease may run it, everybody else leaves it alone.
+"""Fencing: what a job writes to SQL is committed only while its lease is held.
 
-A lease ends by itself, so that a killed worker blocks nobody for longer than its time to live. Each new holder gets a
-higher fence. A holder that was stopped for longer than that (a sleeping machine) is found out by its old fence: what a
-job writes to SQL goes through `fenced`, which commits only while the lease is held.
+A lease ends by itself, so that a killed worker blocks nobody for longer than its time to live. Each new holder gets a higher fence. A
+worker that was stopped for longer than that (a sleeping machine) is found out by its old fence when it goes on; as long as nobody has
+taken its place, it has lost nothing.
 """
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from datetime import timedelta
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
 
-from trajops.clock import SystemClock, now
-from trajops.errors import Conflict, TrajOpsError, Unavailable
-from trajops.ports import Clock
+from trajops.errors import Conflict
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 
-class Leases:
-    """Leases over SQL, all with the time of one injected clock."""
+class Held(NamedTuple):
+    """One holder's time with the lease of a job."""
 
-    def __init__(self, unit_of_work: UnitOfWorkFactory, clock: Clock | None = None) -> None:
-        self._unit_of_work = unit_of_work
-        self._clock: Clock = clock or SystemClock()
+    job: str
+    holder: str
+    fence: int
 
-    def acquire(self, job: str, holder: str, ttl_s: float) -> int | None:
-        """Fence of a fresh lease; None while anybody, also this holder, has one."""
-        present = now(self._clock)
-        with self._unit_of_work() as uow:
-            return uow.leases.acquire(job, holder, present, present + timedelta(seconds=ttl_s))
 
-    def renew(self, job: str, holder: str, fence: int, ttl_s: float) -> bool:
-        """Extend a lease from now on; False when it was lost."""
-        with self._unit_of_work() as uow:
-            return self._renew(uow, job, holder, fence, ttl_s)
+_HELD: ContextVar[Held | None] = ContextVar("held", default=None)
 
-    def release(self, job: str, holder: str, fence: int) -> bool:
-        """Give a lease back; False when it was lost before."""
-        with self._unit_of_work() as uow:
-            return uow.leases.release(job, holder, fence, now(self._clock))
 
-    @contextmanager
-    def fenced(self, job: str, holder: str, fence: int, ttl_s: float) -> Iterator[UnitOfWork]:
-        """A unit of work that commits only while the lease is held: nobody can take it over before the commit.
+@contextmanager
+def under(held: Held) -> Iterator[None]:
+    """Within the block, in this thread, units of work from `fenced` belong to this lease."""
+    before = _HELD.set(held)
+    try:
+        yield
+    finally:
+        _HELD.reset(before)
 
-        Raises:
-            Conflict: if the lease was lost; nothing is written.
-        """
-        with self._unit_of_work() as uow:
-            if not self._renew(uow, job, holder, fence, ttl_s):
-                raise Conflict(f"{holder} has lost the lease on {job} (fence {fence}); its results are thrown away")
-            yield uow
+
+def fenced(unit_of_work: UnitOfWorkFactory) -> UnitOfWorkFactory:
+    """A factory whose units of work commit only while the lease that they are under is held; nobody can take it over before the commit.
+
+    Raises:
+        Conflict: at the end of a unit of work, if the lease was lost; nothing is written then.
+    """
 
     @contextmanager
-    def held(self, job: str, holder: str, ttl_s: float) -> Iterator[int | None]:
-        """The fence while the block runs, None when somebody else has the lease; renewed three times a life by a thread.
+    def begin(*, read_only: bool = False) -> Iterator[UnitOfWork]:
+        with unit_of_work(read_only=read_only) as work:
+            yield work
+            held = _HELD.get()
+            if not read_only and held is not None and not work.leases.is_held(*held):
+                raise Conflict(f"{held.holder} has lost the lease on {held.job} (fence {held.fence}); its results are thrown away")
 
-        A lease that cannot be renewed in time is lost; the block is not interrupted, its fenced writes fail.
-        """
-        fence = self.acquire(job, holder, ttl_s)
-        if fence is None:
-            yield None
-            return
-        has_ended = threading.Event()
-        renewal = threading.Thread(target=self._keep, args=(job, holder, fence, ttl_s, has_ended), name=f"lease-{job}", daemon=True)
-        renewal.start()
-        try:
-            yield fence
-        finally:
-            has_ended.set()
-            renewal.join()
-            with suppress(Unavailable):  # then it ends by itself
-                self.release(job, holder, fence)
-
-    def _renew(self, uow: UnitOfWork, job: str, holder: str, fence: int, ttl_s: float) -> bool:
-        present = now(self._clock)
-        return uow.leases.renew(job, holder, fence, present, present + timedelta(seconds=ttl_s))
-
-    def _keep(self, job: str, holder: str, fence: int, ttl_s: float, has_ended: threading.Event) -> None:
-        while not has_ended.wait(ttl_s / 3):
-            try:
-                if not self.renew(job, holder, fence, ttl_s):
-                    return
-            except TrajOpsError:
-                continue  # the database is away for a moment: the next turn may come in time
+    return begin

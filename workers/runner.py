@@ -19,11 +19,14 @@ from trajops.errors import Conflict, NotFound, TrajOpsError, Unavailable
 from trajops.ports import Clock
 from trajops.records import JobSchedule
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
+from workers.lease import Held, under
 from workers.metrics import WorkerMetrics
 from workers.schedules import Schedule
 
 # Successes of jobs that run more often than this are logged at debug level only; metrics and SQL have them all.
 OFTEN_S = 10.0
+# The clocks of workers differ by less. A run that began further ahead began before the clock was put back, and says nothing of what is due.
+MOST_APART = timedelta(minutes=1)
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +98,9 @@ class JobRunner:
             if not self._begin(job, running):
                 return None
             self.metrics.began(name)
-            return self._finish(job, running, *self._work(job))
+            with under(Held(name, self.holder, running.fence)):
+                done = self._work(job)
+            return self._finish(job, running, *done)
         except TrajOpsError as error:
             logger.warning("the job could not be recorded", extra={"job": name, "reason": error.message})
             return None
@@ -157,7 +162,7 @@ class JobRunner:
                 return False
             row = work.jobs.schedule(job.name)
             is_requested = work.jobs.take_request(job.name)
-            last = next(iter(work.jobs.runs(job.name, 1)), None)
+            last = next(iter(work.jobs.runs(job.name, 1, until=present + MOST_APART)), None)
             self.metrics.paused(job.name, is_paused=row.paused_at is not None)
             if last is not None and last.state == "running":
                 work.jobs.record_finish(last.run_id, present, error=f"worker {last.holder} disappeared during the run")

@@ -5,6 +5,7 @@ APScheduler keeps the intervals inside one process. Which of several processes r
 
 import logging
 import threading
+import time
 from copy import copy
 from datetime import UTC, datetime, timedelta
 
@@ -21,6 +22,8 @@ from workers.triggers import cron_trigger
 
 WATCH_S = 0.5
 STAGGER_S = 0.5
+# A clock that was put back by less is not worth a word: a job is late by as much, once.
+LEAST_BACK_S = 1.0
 
 logger = logging.getLogger(__name__)
 # A run that is longer than its interval is no news; the runner reports durations.
@@ -90,8 +93,12 @@ class Scheduler:
         return schedule.overlap == "queue" and not self._is_stopping.is_set() and schedule.is_due(started_at, datetime.now(UTC))
 
     def _watching(self) -> None:
+        ahead_s = _ahead_s()
         while not self._is_stopping.wait(self._watch_s):
             try:
+                before_s, ahead_s = ahead_s, _ahead_s()
+                if before_s - ahead_s > LEAST_BACK_S:
+                    self._plan_anew(before_s - ahead_s)
                 self._runner.renew()
                 for name in self._runner.requested():
                     self._scheduler.add_job(self._run, args=[name], id=f"{name}:requested", replace_existing=True)
@@ -99,6 +106,17 @@ class Scheduler:
                 logger.warning("leases and requests could not be looked after", extra={"reason": error.message})
             except Exception as error:  # the watch must outlive any single fault, or all leases end
                 logger.exception("the watch met an unexpected fault", exc_info=error)
+
+    def _plan_anew(self, back_s: float) -> None:
+        """The next times were planned by a clock that was ahead; without this nothing would run until it is as late again."""
+        logger.warning("the clock was put back, so all jobs are planned anew", extra={"back_s": round(back_s, 1)})
+        for name, job in self._runner.jobs.items():
+            self._scheduler.reschedule_job(name, trigger=_trigger(job.schedule))
+
+
+def _ahead_s() -> float:
+    """How far the clock on the wall is ahead of one that nobody sets."""
+    return time.time() - time.monotonic()
 
 
 def _trigger(schedule: Schedule) -> BaseTrigger:

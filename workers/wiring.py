@@ -15,6 +15,7 @@ from trajops.errors import EnvironmentProblem
 from trajops.ports import Clock
 from trajops.settings import Settings
 from workers.evidently_detector import EvidentlyDetector
+from workers.lease import fenced
 from workers.metrics import WorkerMetrics
 from workers.runner import Job, JobRunner
 from workers.schedules import JobName, Schedules
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from trajops.services.calibrations import Recalibrator
     from trajops.services.drift import DriftMonitor
     from trajops.services.performance import Performance
+    from trajops.stores import UnitOfWorkFactory
     from trajops.trajectories import Scene
     from trajops.windows import Windows
     from workers.deliveries import Deliveries
@@ -119,6 +121,11 @@ class Parts:
     def database(self) -> Database:
         """The control state."""
         return Database(self.settings.sql_url)
+
+    @cached_property
+    def unit_of_work(self) -> "UnitOfWorkFactory":
+        """Opens the transactions of jobs, which end in vain once the job's lease was lost."""
+        return fenced(self.database.unit_of_work)
 
     @cached_property
     def runner(self) -> JobRunner:
@@ -203,7 +210,7 @@ class Parts:
 
         return DriftMonitor(
             LakeDriftSource(self.lake, self._as_trained),
-            self.database.unit_of_work,
+            self.unit_of_work,
             self.drift_rules,
             self.settings.drift_dir.absolute(),
             self.clock,
@@ -218,7 +225,7 @@ class Parts:
 
         return Performance(
             LakePerformanceSource(self.lake),
-            self.database.unit_of_work,
+            self.unit_of_work,
             self.performance_rules,
             self.settings.model_name,
             self.settings.coverage_level,
@@ -232,7 +239,7 @@ class Parts:
 
         return Recalibrator(
             LakePerformanceSource(self.lake),
-            self.database.unit_of_work,
+            self.unit_of_work,
             self.performance_rules.recalibration,
             self.settings.coverage_level,
             self.clock,
@@ -254,7 +261,7 @@ class Parts:
         from workers.answering import AnswerSteps  # noqa: PLC0415
         from workers.training.candidates import FAMILIES  # noqa: PLC0415
 
-        unit_of_work = self.database.unit_of_work
+        unit_of_work = self.unit_of_work
         steps = AnswerSteps(
             self.policy_rules,
             unit_of_work,
@@ -272,7 +279,7 @@ class Parts:
         """Lets the registry's aliases follow the routes."""
         from workers.jobs.reconcile_aliases import AliasReconciler  # noqa: PLC0415
 
-        return AliasReconciler(self.settings.model_name, self.registry, self.database.unit_of_work, self.clock, self._adopt)
+        return AliasReconciler(self.settings.model_name, self.registry, self.unit_of_work, self.clock, self._adopt)
 
     @cached_property
     def prober(self) -> "Prober":
@@ -301,21 +308,21 @@ class Parts:
                 f"the probe's key {file} cannot be read or written ({error}); give this user the right to, or set TRAJOPS_PROBE_KEY"
             ) from error
         reason = "the workers probe the API"
-        return ensure_key(self.database.unit_of_work, secret, "probe", ("predict",), reason=reason, clock=self.clock)
+        return ensure_key(self.unit_of_work, secret, "probe", ("predict",), reason=reason, clock=self.clock)
 
     @cached_property
     def alert_rounds(self) -> "AlertRounds":
         """Looks at the alert rules."""
         from trajops.services.alert_rounds import AlertRounds  # noqa: PLC0415
 
-        return AlertRounds(self.database.unit_of_work, self.alert_rules, self.clock)
+        return AlertRounds(self.unit_of_work, self.alert_rules, self.clock)
 
     @cached_property
     def signal_reader(self) -> "SignalReader":
         """Reads the figures that alert rules look at."""
         from workers.signals import SignalReader  # noqa: PLC0415
 
-        return SignalReader(self.database.unit_of_work, self._broken_files, lambda: self.objectives)
+        return SignalReader(self.unit_of_work, self._broken_files, lambda: self.objectives)
 
     @cached_property
     def deliveries(self) -> "Deliveries":
@@ -323,7 +330,7 @@ class Parts:
         from workers.deliveries import Deliveries  # noqa: PLC0415
 
         plan = self.alert_rules.delivery
-        return Deliveries(self.database.unit_of_work, self.senders.send, plan, self.clock, self.holder, self.metrics.notification)
+        return Deliveries(self.unit_of_work, self.senders.send, plan, self.clock, self.holder, self.metrics.notification)
 
     @cached_property
     def senders(self) -> "Senders":
@@ -354,7 +361,7 @@ class Parts:
         from data.lake.drift_rows import AsTrained  # noqa: PLC0415
         from trajops.metrics import chi_square_quantile  # noqa: PLC0415
 
-        with self.database.unit_of_work(read_only=True) as work:
+        with self.unit_of_work(read_only=True) as work:
             made = work.calibrations.newest(MOST_CALIBRATIONS)
         factors = {one.number: np.asarray(one.factors, float) for one in made}
         return AsTrained(factors, chi_square_quantile(self.settings.coverage_level))
@@ -425,7 +432,7 @@ class Parts:
     def _evaluate_alerts(self) -> Mapping[str, Any]:
         from workers.jobs.evaluate_alerts import evaluate_alerts  # noqa: PLC0415
 
-        done = evaluate_alerts(self.signal_reader, self.alert_rounds, self.database.unit_of_work, self.clock, self.metrics.alerts)
+        done = evaluate_alerts(self.signal_reader, self.alert_rounds, self.unit_of_work, self.clock, self.metrics.alerts)
         return {**done, "unset": self.senders.unset()}
 
     def _broken_files(self) -> list[str]:
@@ -444,4 +451,4 @@ class Parts:
     def _probe(self) -> Mapping[str, Any]:
         from workers.jobs.probe import probe  # noqa: PLC0415
 
-        return probe(self.prober, self.database.unit_of_work, self.metrics.probed, self.clock)
+        return probe(self.prober, self.unit_of_work, self.metrics.probed, self.clock)

@@ -95,9 +95,9 @@ class MemoryJobs(Repository):
             self._tables.schedules.put(started.job, replace(schedule, last_success_at=at))
         return ended
 
-    def runs(self, job: str, limit: int = 20) -> list[JobRunOut]:
-        """Runs of one job, newest first."""
-        found = [run for run in self._tables.runs.rows() if run.job == job]
+    def runs(self, job: str, limit: int = 20, *, until: datetime | None = None) -> list[JobRunOut]:
+        """Runs of one job, newest first; only those that began by `until`, where it is given."""
+        found = [run for run in self._tables.runs.rows() if run.job == job and (until is None or run.started_at <= until)]
         return sorted(found, key=lambda run: run.started_at, reverse=True)[:limit]
 
     def last_success(self, job: str) -> JobRunOut | None:
@@ -120,25 +120,32 @@ class MemoryLeases(Repository):
     def acquire(self, job: str, holder: str, now: datetime, expires_at: datetime) -> int | None:
         """Fence of a fresh lease; None while another one, also of the same holder, has not expired."""
         known = self._tables.leases.get(job)
-        if known is not None and known[2] > now:
+        if known is not None and known[0] and known[2] > now:
             return None
         fence = 1 if known is None else known[1] + 1
         self._tables.leases.put(job, (holder, fence, expires_at))
         return fence
 
     def renew(self, job: str, holder: str, fence: int, now: datetime, expires_at: datetime) -> bool:
-        """Extend a lease that is still held."""
-        known = self._tables.leases.get(job)
-        if known is None or known[:2] != (holder, fence) or known[2] <= now:
+        """Extend a lease that nobody else has taken since."""
+        if not self.is_held(job, holder, fence):
             return False
         self._tables.leases.put(job, (holder, fence, expires_at))
         return True
 
     def release(self, job: str, holder: str, fence: int, now: datetime) -> bool:
-        """End a lease that is still held; the fence is kept."""
-        return self.renew(job, holder, fence, now, now)
+        """Give a lease back that nobody else has taken since; the fence is kept."""
+        if not self.is_held(job, holder, fence):
+            return False
+        self._tables.leases.put(job, ("", fence, now))
+        return True
+
+    def is_held(self, job: str, holder: str, fence: int) -> bool:
+        """Whether a lease was neither lost nor given back."""
+        known = self._tables.leases.get(job)
+        return known is not None and known[:2] == (holder, fence)
 
     def holder(self, job: str, now: datetime) -> str | None:
         """Who holds a job's lease; None: nobody."""
         known = self._tables.leases.get(job)
-        return None if known is None or known[2] <= now else known[0]
+        return None if known is None or known[2] <= now else known[0] or None

@@ -544,10 +544,24 @@ def test_only_the_holder_renews_and_releases(database: Any) -> None:
         assert not uow.leases.renew("compact", "a", 2, later(5), later(15))
         assert uow.leases.renew("compact", "a", 1, later(5), later(15))
         assert uow.leases.acquire("compact", "b", later(12), later(22)) is None
-        assert not uow.leases.renew("compact", "a", 1, later(15), later(25))
         assert not uow.leases.release("compact", "b", 1, later(6))
+        assert uow.leases.is_held("compact", "a", 1)
         assert uow.leases.release("compact", "a", 1, later(6))
-        assert uow.leases.acquire("compact", "b", later(6), later(16)) == 2
+        assert not uow.leases.is_held("compact", "a", 1)
+        assert not uow.leases.renew("compact", "a", 1, later(6), later(16))
+        # Even by a clock that was put back meanwhile.
+        assert uow.leases.holder("compact", later(-3600)) is None
+        assert uow.leases.acquire("compact", "b", later(-3600), later(-3590)) == 2
+
+
+def test_a_lease_that_was_overslept_is_lost_only_to_somebody(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.leases.acquire("compact", "a", AT, later(10))
+        assert uow.leases.renew("compact", "a", 1, later(15), later(25))
+        assert uow.leases.acquire("compact", "b", later(25), later(35)) == 2
+        assert not uow.leases.is_held("compact", "a", 1)
+        assert not uow.leases.renew("compact", "a", 1, later(26), later(36))
+        assert not uow.leases.release("compact", "a", 1, later(26))
 
 
 # Drift checks

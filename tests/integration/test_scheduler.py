@@ -9,7 +9,7 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,7 +22,9 @@ from trajops.clock import SystemClock, now
 from trajops.contracts.jobs import JobRunOut
 from trajops.errors import Unavailable
 from trajops.ports import Clock
+from workers import scheduler as scheduling
 from workers.health import HealthServer
+from workers.lease import fenced
 from workers.metrics import WorkerMetrics
 from workers.runner import Job, JobRunner
 from workers.scheduler import Scheduler
@@ -239,6 +241,52 @@ def test_a_run_whose_lease_was_lost_does_not_count(database: Database) -> None:
     assert [(run.holder, run.state) for run in runs(database, "j")] == [("w2", "succeeded"), ("w1", "failed")]
 
 
+def test_a_job_writes_nothing_once_another_worker_has_its_lease(database: Database) -> None:
+    clock, gate = SetClock(), Gate()
+    unit_of_work = fenced(database.unit_of_work)
+
+    def write() -> Mapping[str, Any]:
+        gate()
+        with unit_of_work() as work:
+            work.jobs.describe("written", "by a worker that was late", 1)
+        return {}
+
+    first = a_runner(database, Job("j", a_schedule(lease_s=30), write), clock=clock)
+    second = a_runner(database, Job("j", a_schedule(lease_s=30), works), holder="w2", clock=clock)
+    thread, _ = in_thread(first, "j")
+    assert gate.has_begun.wait(WAIT_S)
+    clock.advance(31)
+    assert second.run("j") is not None
+    gate.may_end.set()
+    thread.join(WAIT_S)
+    with database.unit_of_work(read_only=True) as work:
+        assert [row.job for row in work.jobs.schedules()] == ["j"]
+
+
+def test_a_run_that_outlived_its_lease_counts_if_nobody_took_its_place(database: Database) -> None:
+    clock = SetClock()
+
+    def sleep() -> Mapping[str, Any]:  # as a machine does, with all that runs on it
+        clock.advance(3600)
+        return {}
+
+    record = a_runner(database, Job("j", a_schedule(lease_s=30), sleep), clock=clock).run("j")
+    assert record is not None
+    assert (record.state, record.error) == ("succeeded", None)
+
+
+@pytest.mark.parametrize("times", [{"every_s": 60}, {"cron": "* * * * *", "every_s": None}], ids=["interval", "times"])
+def test_after_the_clock_was_put_back_jobs_go_on_at_their_pace(database: Database, times: dict[str, Any]) -> None:
+    clock = SetClock()
+    workers = [a_runner(database, Job("j", a_schedule(**times), works), holder=f"w{number}", clock=clock) for number in (1, 2)]
+    clock.advance(3600)
+    assert sum(worker.run("j") is not None for worker in workers) == 1
+    clock.advance(-3600)
+    for _ in range(5):
+        clock.advance(60)
+        assert sum(worker.run("j") is not None for worker in workers) == 1
+
+
 def test_a_run_that_takes_too_long_is_given_up(database: Database) -> None:
     clock, gate = SetClock(), Gate()
     runner = a_runner(database, Job("j", a_schedule(timeout_s=60), gate), clock=clock)
@@ -316,6 +364,28 @@ def test_a_request_starts_a_run_within_two_seconds(database: Database) -> None:
         assert runs(database, "j")[0].started_at - asked < timedelta(seconds=2)
     finally:
         scheduler.stop(WAIT_S)
+
+
+def test_a_clock_that_was_put_back_does_not_stop_the_intervals(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = threading.Semaphore(0)
+
+    def begin() -> Mapping[str, Any]:
+        begun.release()
+        return {}
+
+    scheduler = Scheduler(a_runner(database, Job("j", a_schedule(every_s=0.5), begin)), watch_s=0.02)
+    scheduler.start()
+    try:
+        assert begun.acquire(timeout=WAIT_S)
+        # What is planned then is an hour away by the clock that was put back.
+        scheduler._scheduler.modify_job("j", next_run_time=datetime.now(UTC) + timedelta(hours=1))
+        monkeypatch.setattr(scheduling, "_ahead_s", lambda: time.time() - time.monotonic() - 3600)
+        while begun.acquire(blocking=False):
+            pass
+        assert begun.acquire(timeout=WAIT_S)
+        assert begun.acquire(timeout=WAIT_S)
+    finally:
+        assert scheduler.stop(5) == []
 
 
 def test_two_schedulers_run_a_job_once_and_keep_its_pace(database: Database) -> None:

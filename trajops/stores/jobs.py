@@ -71,8 +71,8 @@ class JobStore(Protocol):
         """
         ...
 
-    def runs(self, job: str, limit: int = 20) -> list[JobRunOut]:
-        """Runs of one job, newest first."""
+    def runs(self, job: str, limit: int = 20, *, until: datetime | None = None) -> list[JobRunOut]:
+        """Runs of one job, newest first; only those that began by `until`, where it is given."""
         ...
 
     def last_success(self, job: str) -> JobRunOut | None:
@@ -92,11 +92,15 @@ class LeaseStore(Protocol):
         ...
 
     def renew(self, job: str, holder: str, fence: int, now: datetime, expires_at: datetime) -> bool:
-        """Extend a lease that is still held. In the unit of work of a job's own writes it fences them."""
+        """Extend a lease that nobody else has taken since, even if it has expired; False where it was lost, or given back."""
         ...
 
     def release(self, job: str, holder: str, fence: int, now: datetime) -> bool:
-        """End a lease that is still held; the fence is kept."""
+        """Give a lease back that nobody else has taken since; False where it was lost. The fence is kept."""
+        ...
+
+    def is_held(self, job: str, holder: str, fence: int) -> bool:
+        """Whether a lease was neither lost nor given back; where it was not, nobody takes it before the transaction is over."""
         ...
 
     def holder(self, job: str, now: datetime) -> str | None:

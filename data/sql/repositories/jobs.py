@@ -94,9 +94,11 @@ class SqlJobs:
             self._connection.execute(update(job_schedules).where(job_schedules.c.job == started.job).values(last_success_at=at))
         return started.model_copy(update=ended)
 
-    def runs(self, job: str, limit: int = 20) -> list[JobRunOut]:
-        """Runs of one job, newest first."""
+    def runs(self, job: str, limit: int = 20, *, until: datetime | None = None) -> list[JobRunOut]:
+        """Runs of one job, newest first; only those that began by `until`, where it is given."""
         newest = select(job_runs).where(job_runs.c.job == job).order_by(job_runs.c.started_at.desc(), job_runs.c.run_id).limit(limit)
+        if until is not None:
+            newest = newest.where(job_runs.c.started_at <= until)
         return [JobRunOut(**row) for row in self._connection.execute(newest).mappings()]
 
     def last_success(self, job: str) -> JobRunOut | None:

@@ -1,11 +1,15 @@
 """Job leases: one statement each, so that two processes can never both succeed."""
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import ColumnElement, Connection, select, update
 
 from data.sql.repositories.statements import insert_or
 from data.sql.tables import job_leases
+
+# Holder of a lease that was given back.
+NOBODY = ""
 
 
 class SqlLeases:
@@ -20,31 +24,34 @@ class SqlLeases:
         taken = first.on_conflict_do_update(
             index_elements=["job"],
             set_={"holder": holder, "fence": job_leases.c.fence + 1, "expires_at": expires_at},
-            where=job_leases.c.expires_at <= now,
+            where=(job_leases.c.holder == NOBODY) | (job_leases.c.expires_at <= now),
         )
         fence: int | None = self._connection.execute(taken.returning(job_leases.c.fence)).scalar()
         return fence
 
     def renew(self, job: str, holder: str, fence: int, now: datetime, expires_at: datetime) -> bool:
-        """Extend a lease that is still held."""
-        return self._change(job, holder, fence, now, expires_at)
+        """Extend a lease that nobody else has taken since."""
+        return self._change(job, holder, fence, expires_at=expires_at)
 
     def release(self, job: str, holder: str, fence: int, now: datetime) -> bool:
-        """End a lease that is still held; the row stays, so that the fence goes on growing."""
-        return self._change(job, holder, fence, now, now)
+        """Give a lease back that nobody else has taken since; the row stays, so that the fence goes on growing."""
+        return self._change(job, holder, fence, expires_at=now, holder=NOBODY)
+
+    def is_held(self, job: str, holder: str, fence: int) -> bool:
+        """Whether a lease was neither lost nor given back; where it was not, nobody takes it before the transaction is over."""
+        found = select(job_leases.c.job).where(*_is(job, holder, fence)).with_for_update(read=True)
+        return self._connection.execute(found).first() is not None
 
     def holder(self, job: str, now: datetime) -> str | None:
         """Who holds a job's lease; None: nobody."""
-        found = select(job_leases.c.holder).where(job_leases.c.job == job, job_leases.c.expires_at > now)
+        found = select(job_leases.c.holder).where(job_leases.c.job == job, job_leases.c.holder != NOBODY, job_leases.c.expires_at > now)
         name: str | None = self._connection.execute(found).scalar()
         return name
 
-    def _change(self, job: str, holder: str, fence: int, now: datetime, expires_at: datetime) -> bool:
-        is_held = (
-            job_leases.c.job == job,
-            job_leases.c.holder == holder,
-            job_leases.c.fence == fence,
-            job_leases.c.expires_at > now,
-        )
-        changed = update(job_leases).where(*is_held).values(expires_at=expires_at).returning(job_leases.c.job)
+    def _change(self, job: str, of: str, fence: int, **values: Any) -> bool:
+        changed = update(job_leases).where(*_is(job, of, fence)).values(**values).returning(job_leases.c.job)
         return self._connection.execute(changed).first() is not None
+
+
+def _is(job: str, holder: str, fence: int) -> tuple[ColumnElement[bool], ...]:
+    return job_leases.c.job == job, job_leases.c.holder == holder, job_leases.c.fence == fence

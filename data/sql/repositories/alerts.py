@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, case, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, bindparam, case, delete, func, insert, select, update
 
 from data.sql.repositories.statements import insert_or
 from data.sql.tables import alerts, notifications, silences
@@ -15,6 +15,12 @@ from trajops.contracts.alerts import AlertCounts
 from trajops.errors import Conflict, NotFound, StaleVersion
 
 _TODAY = timedelta(hours=24)
+# Built once: building it for each of thousands of alerts would take longer than the database does.
+_SAVE = (
+    update(alerts)
+    .where(alerts.c.alert_id == bindparam("known_id"), alerts.c.version == bindparam("expected_version"))
+    .returning(alerts.c.alert_id)
+)
 
 
 class SqlAlerts:
@@ -71,14 +77,16 @@ class SqlAlerts:
     def add(self, alert: Alert) -> None:
         """Write a new alert; Conflict if one with its fingerprint is not resolved."""
         # DO NOTHING rather than an error, which would end the whole transaction on PostgreSQL.
-        written = insert_or(self._connection, alerts).values(**_row(alert)).on_conflict_do_nothing().returning(alerts.c.alert_id)
-        if self._connection.execute(written).first() is None:
+        written = insert_or(self._connection, alerts).on_conflict_do_nothing().returning(alerts.c.alert_id)
+        if self._connection.execute(written, _row(alert)).first() is None:
             raise Conflict(f"there is an alert with the fingerprint {alert.fingerprint} that is not resolved; read the alerts again")
 
     def save(self, alert: Alert, expected_version: int) -> None:
         """Write all of a known alert; StaleVersion or NotFound."""
-        is_it = (alerts.c.alert_id == alert.alert_id, alerts.c.version == expected_version)
-        if self._connection.execute(update(alerts).where(*is_it).values(**_row(alert)).returning(alerts.c.alert_id)).first() is None:
+        if (
+            self._connection.execute(_SAVE, {**_row(alert), "known_id": alert.alert_id, "expected_version": expected_version}).first()
+            is None
+        ):
             present = self.get(alert.alert_id).version
             raise StaleVersion(
                 f"the alert has version {present}, not {expected_version}: it was changed meanwhile; read it again and repeat",

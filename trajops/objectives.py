@@ -163,6 +163,14 @@ def whole_bounds(at: datetime, length_s: int) -> tuple[int, int]:
     return begin - 1, end - 1
 
 
+def least_probes(every_s: float) -> int:
+    """How many probes a minute needs to speak for all of it: half of those that fit into it.
+
+    With fewer, nobody probed for most of it, and one that failed just after a start would be an outage of a minute.
+    """
+    return max(1, int(MINUTE.total_seconds() / every_s / 2))
+
+
 def burn(minutes: Minutes, window_s: int, target: float) -> Burn:
     """How fast the budget burned over a window.
 

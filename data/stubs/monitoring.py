@@ -121,14 +121,14 @@ class MemoryProbes(Repository):
         minute = minute_of(at)
         self._tables.probes.put(minute, [*(self._tables.probes.get(minute) or []), (at, is_good, latency_ms, failure)])
 
-    def summed(self, begin: int, end: int) -> Minutes:
-        """What the probes of a range add up to."""
-        found = (_minutes(probes) for minute, probes in self._by_minute() if begin <= minute < end)
+    def summed(self, begin: int, end: int, *, least: int = 1) -> Minutes:
+        """What the probes of a range add up to; in a minute that has fewer than `least`, those that it lacks count as good."""
+        found = (_minutes(probes, least) for minute, probes in self._by_minute() if begin <= minute < end)
         return reduce(Minutes.joined, found, Minutes())
 
-    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
+    def buckets(self, begin: int, end: int, width: int, *, least: int = 1) -> dict[int, Minutes]:
         """The same for each bucket of `width` minutes that has any, by its first minute."""
-        found = {first: self.summed(first, min(end, first + width)) for first in range(begin, end, width)}
+        found = {first: self.summed(first, min(end, first + width), least=least) for first in range(begin, end, width)}
         return {first: minutes for first, minutes in found.items() if minutes.known}
 
     def first_minute(self) -> int | None:
@@ -151,6 +151,7 @@ class MemoryProbes(Repository):
         return [(minute_of(probes[0][0]), probes) for probes in self._tables.probes.rows()]
 
 
-def _minutes(probes: Sequence[tuple[datetime, bool, float | None, str | None]]) -> Minutes:
+def _minutes(probes: Sequence[tuple[datetime, bool, float | None, str | None]], least: int) -> Minutes:
     latencies = [latency_ms for _, _, latency_ms, _ in probes if latency_ms is not None]
-    return Minutes(1, sum(not is_good for _, is_good, _, _ in probes) / len(probes), len(probes), max(latencies, default=None))
+    bad = sum(not is_good for _, is_good, _, _ in probes)
+    return Minutes(1, bad / max(len(probes), least), len(probes), max(latencies, default=None))

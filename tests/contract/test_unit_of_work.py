@@ -732,6 +732,8 @@ def test_probes_are_counted_in_their_minute(database: Any) -> None:
         assert uow.probes.summed(first, first + 1) == Minutes(1, pytest.approx(0.5), 4, 1500.0)
         assert uow.probes.summed(first, first + 10) == Minutes(3, pytest.approx(1.5), 6, 1500.0)
         assert uow.probes.summed(first + 3, first + 4) == Minutes(1, pytest.approx(1.0), 1, None)
+        assert uow.probes.summed(first, first + 10, least=4) == Minutes(3, pytest.approx(0.75), 6, 1500.0)
+        assert uow.probes.buckets(first + 3, first + 4, 1, least=4) == {first + 3: Minutes(1, pytest.approx(0.25), 1, None)}
         assert uow.probes.summed(first + 1, first + 3).known == 1, "a range holds its begin and not its end"
         assert {begin: m.known for begin, m in uow.probes.buckets(first - 1, first + 10, 2).items()} == {
             first - 1: 1,

@@ -22,6 +22,7 @@ from trajops.objectives import (
     bounds,
     budget,
     burn,
+    least_probes,
     minute_of,
     whole_bounds,
 )
@@ -182,6 +183,29 @@ def test_one_slow_probe_in_a_minute_that_runs_calls_nobody(slow: int) -> None:
             with database.unit_of_work(read_only=True) as uow:
                 hasty = burn(uow.probes.summed(*bounds(at, 3600)), 3600, SHIPPED.target)
             assert hasty.certain_rate > 14.4, "the negative control: with the running minute somebody would be called"
+
+
+@pytest.mark.parametrize("second", [35, 50, 55])
+def test_one_failed_probe_in_the_minute_in_which_workers_start_calls_nobody(second: int) -> None:
+    database, begin = MemoryDatabase(), AT.replace(second=0)
+    with database.unit_of_work() as uow:
+        uow.jobs.describe("probe", "Asks for a prediction.", PROBE_S)
+    for after_s in range(second, 300, PROBE_S):
+        at = begin + timedelta(seconds=after_s)
+        with database.unit_of_work() as uow:
+            uow.probes.add(at, is_good=after_s != second, latency_ms=None, failure=None)
+            assert not any(state.is_burning for state in availability.burning(uow, SHIPPED, at)), f"after {after_s} s"
+    with database.unit_of_work(read_only=True) as uow:
+        hasty = burn(uow.probes.summed(*whole_bounds(begin + timedelta(seconds=60), 3600)), 3600, SHIPPED.target)
+        kept = uow.probes.summed(*whole_bounds(begin + timedelta(seconds=60), 3600), least=6)
+    assert kept.bad == pytest.approx(1 / 6)
+    if second == 55:
+        assert hasty.certain_rate > 14.4, "the negative control: by its share of that minute's probes somebody would be called"
+
+
+@pytest.mark.parametrize(("every_s", "least"), [(5, 6), (10, 3), (60, 1), (3600, 1), (0.5, 60)])
+def test_how_many_probes_speak_for_a_minute(every_s: float, least: int) -> None:
+    assert least_probes(every_s) == least
 
 
 @pytest.mark.parametrize("second", [0, 5, 10, 30, 55])

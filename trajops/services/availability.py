@@ -4,10 +4,11 @@ from datetime import UTC, datetime, timedelta
 
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
 from trajops.contracts.status import Health
-from trajops.objectives import AlarmState, Availability, Budget, Minutes, alarm_states, bounds, budget, burn, whole_bounds
+from trajops.objectives import AlarmState, Availability, Budget, Minutes, alarm_states, bounds, budget, burn, least_probes, whole_bounds
 from trajops.stores import UnitOfWork
 
 BUCKETS = 120
+PROBE_JOB = "probe"
 # Without a probe for so long, what is known says nothing of now.
 SILENT_AFTER = timedelta(minutes=2)
 
@@ -22,13 +23,14 @@ def read_availability(uow: UnitOfWork, objective: Availability, at: datetime, ho
         hours: length of the series.
     """
     store = uow.probes
-    sums = {length: store.summed(*whole_bounds(at, length)) for length in objective.windows_s}
+    least = _least(uow)
+    sums = {length: store.summed(*whole_bounds(at, length), least=least) for length in objective.windows_s}
     burns = {length: burn(minutes, length, objective.target) for length, minutes in sums.items()}
     states = alarm_states(objective.alarms, burns)
     left = budget(sums[objective.window_s], objective, store.first_minute(), at)
     last_at, failure = store.last_probe_at(), store.last_failure()
     verdict, sentence = _judged(objective, left, states, last_at, at)
-    bucket_min, series = _series(uow, at, hours)
+    bucket_min, series = _series(uow, at, hours, least)
     return AvailabilityOut(
         at=at,
         verdict=verdict,
@@ -58,11 +60,17 @@ def burning(uow: UnitOfWork, objective: Availability, at: datetime) -> list[Alar
     The running minute is left out: its first probe would speak for all of it, and one slow answer would be a minute's outage.
     """
     lengths = {length for alarm in objective.alarms for length in (alarm.short_s, alarm.long_s)}
-    burns = {length: burn(uow.probes.summed(*whole_bounds(at, length)), length, objective.target) for length in lengths}
+    least = _least(uow)
+    burns = {length: burn(uow.probes.summed(*whole_bounds(at, length), least=least), length, objective.target) for length in lengths}
     return alarm_states(objective.alarms, burns)
 
 
-def _series(uow: UnitOfWork, at: datetime, hours: int) -> tuple[int, list[AvailabilityPoint]]:
+def _least(uow: UnitOfWork) -> int:
+    """How many probes a minute needs, by the schedule that the workers have written."""
+    return next((least_probes(job.every_s) for job in uow.jobs.schedules() if job.job == PROBE_JOB), 1)
+
+
+def _series(uow: UnitOfWork, at: datetime, hours: int, least: int) -> tuple[int, list[AvailabilityPoint]]:
     """Width of a bucket in minutes, and the buckets, which begin at its whole multiples, oldest first; none before the first probe."""
     begin, end = bounds(at, 3600 * hours)
     first = uow.probes.first_minute()
@@ -71,7 +79,7 @@ def _series(uow: UnitOfWork, at: datetime, hours: int) -> tuple[int, list[Availa
     begin = max(begin, first)
     bucket_min = max(1, -(-(end - begin) // BUCKETS))
     begin = begin // bucket_min * bucket_min
-    found = uow.probes.buckets(begin, end, bucket_min)
+    found = uow.probes.buckets(begin, end, bucket_min, least=least)
     points = []
     for start in range(begin, end, bucket_min):
         minutes = found.get(start, Minutes())

@@ -113,11 +113,11 @@ class ProbeStore(Protocol):
         """
         ...
 
-    def summed(self, begin: int, end: int) -> Minutes:
-        """What the probes of a range add up to."""
+    def summed(self, begin: int, end: int, *, least: int = 1) -> Minutes:
+        """What the probes of a range add up to; in a minute that has fewer probes than `least`, those that it lacks count as good."""
         ...
 
-    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
+    def buckets(self, begin: int, end: int, width: int, *, least: int = 1) -> dict[int, Minutes]:
         """The same for each bucket of `width` minutes that has any, by its first minute; `begin` is the first of the first bucket."""
         ...
 

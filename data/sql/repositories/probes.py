@@ -1,16 +1,15 @@
 """What probes found, one row a minute."""
 
 from datetime import UTC, datetime
+from typing import Any
 
-from sqlalchemy import Connection, Float, case, cast, func, select
+from sqlalchemy import ColumnElement, Connection, Float, case, cast, func, select
 
 from data.sql.repositories.statements import insert_or
 from data.sql.tables import probe_minutes
 from trajops.objectives import Minutes, minute_of
 
 _TABLE = probe_minutes.c
-_BAD = func.sum(1.0 - cast(_TABLE.good, Float) / _TABLE.probes)
-_SUMS = (func.count(), func.coalesce(_BAD, 0.0), func.coalesce(func.sum(_TABLE.probes), 0), func.max(_TABLE.slowest_ms))
 
 
 class SqlProbes:
@@ -38,15 +37,15 @@ class SqlProbes:
         )
         self._connection.execute(counted)
 
-    def summed(self, begin: int, end: int) -> Minutes:
-        """What the probes of a range add up to."""
-        row = self._connection.execute(select(*_SUMS).where(begin <= _TABLE.minute, _TABLE.minute < end)).one()
+    def summed(self, begin: int, end: int, *, least: int = 1) -> Minutes:
+        """What the probes of a range add up to; in a minute that has fewer than `least`, those that it lacks count as good."""
+        row = self._connection.execute(select(*_sums(least)).where(begin <= _TABLE.minute, _TABLE.minute < end)).one()
         return Minutes(row[0], float(row[1]), int(row[2]), row[3])
 
-    def buckets(self, begin: int, end: int, width: int) -> dict[int, Minutes]:
+    def buckets(self, begin: int, end: int, width: int, *, least: int = 1) -> dict[int, Minutes]:
         """The same for each bucket of `width` minutes that has any, by its first minute."""
         bucket = ((_TABLE.minute - begin) // width).label("bucket")
-        found = select(bucket, *_SUMS).where(begin <= _TABLE.minute, _TABLE.minute < end).group_by(bucket)
+        found = select(bucket, *_sums(least)).where(begin <= _TABLE.minute, _TABLE.minute < end).group_by(bucket)
         return {
             begin + width * int(number): Minutes(known, float(bad), int(probes), slowest)
             for number, known, bad, probes, slowest in self._connection.execute(found)
@@ -67,3 +66,9 @@ class SqlProbes:
         newest = select(_TABLE.minute, _TABLE.failure).where(_TABLE.failure.is_not(None)).order_by(_TABLE.minute.desc()).limit(1)
         row = self._connection.execute(newest).first()
         return None if row is None else (datetime.fromtimestamp(60 * row.minute, UTC), row.failure)
+
+
+def _sums(least: int) -> tuple[ColumnElement[Any], ...]:
+    """Columns of `Minutes`."""
+    bad = cast(_TABLE.probes - _TABLE.good, Float) / case((_TABLE.probes < least, least), else_=_TABLE.probes)
+    return func.count(), func.coalesce(func.sum(bad), 0.0), func.coalesce(func.sum(_TABLE.probes), 0), func.max(_TABLE.slowest_ms)

@@ -68,6 +68,7 @@ class JobRunner:
     metrics: WorkerMetrics
     _running: dict[str, _Running] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
+    _failures: dict[str, str] = field(default_factory=dict)
     _is_stopping: bool = False
 
     def describe(self) -> None:
@@ -203,12 +204,21 @@ class JobRunner:
         try:
             result: dict[str, Any] = orjson.loads(orjson.dumps(dict(job.run()), default=str, option=orjson.OPT_SERIALIZE_NUMPY))
         except TrajOpsError as error:
-            logger.warning("the job failed", extra={"job": job.name, "reason": error.message, "code": error.code})
+            level = logging.WARNING if self._is_news(job.name, error.message) else logging.DEBUG
+            logger.log(level, "the job failed", extra={"job": job.name, "reason": error.message, "code": error.code})
             return {}, error.message
         except Exception as error:
-            logger.exception("the job failed", exc_info=error, extra={"job": job.name})
-            return {}, f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
+            level = logging.ERROR if self._is_news(job.name, reason) else logging.DEBUG
+            logger.log(level, "the job failed", exc_info=error, extra={"job": job.name})
+            return {}, reason
+        self._failures.pop(job.name, None)
         return result, None
+
+    def _is_news(self, job: str, reason: str) -> bool:
+        """Whether a job failed otherwise than the last time; what repeats itself every few seconds is on record, and would fill the log."""
+        before, self._failures[job] = self._failures.get(job), reason
+        return before != reason
 
     def _finish(self, job: Job, running: _Running, result: dict[str, Any], error: str | None) -> JobRunOut | None:
         record, present = running.record, now(self.clock)

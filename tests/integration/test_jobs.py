@@ -293,7 +293,23 @@ def test_an_outage_of_the_registry_is_a_clear_failure_and_repaired_later(
     parts: Parts, registry: MemoryRegistry, reconciler: AliasReconciler
 ) -> None:
     route(parts, RouteTable(1, champion=V1))
+    reconciler.run()
+    route(parts, RouteTable(2, champion=V2))
     registry.is_away = True
+    with pytest.raises(RegistryUnavailable):
+        reconciler.run()
+    registry.is_away = False
+    assert reconciler.run()["set"] == {"champion": 2}
+
+
+def test_a_registry_that_is_only_starting_is_no_failure_for_a_minute(
+    parts: Parts, registry: MemoryRegistry, reconciler: AliasReconciler
+) -> None:
+    route(parts, RouteTable(1, champion=V1))
+    registry.is_away = True
+    assert "nothing was done yet: " in reconciler.run()["sentence"]
+    assert isinstance(parts.clock, SetClock)
+    parts.clock.advance(61)
     with pytest.raises(RegistryUnavailable):
         reconciler.run()
     registry.is_away = False

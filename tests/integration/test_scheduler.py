@@ -1,6 +1,7 @@
 """Jobs over a real database: one runner among several, failures that stay alone, requests, and an end that leaves nothing behind."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -114,6 +115,23 @@ def test_a_failing_job_is_recorded_with_its_error(database: Database) -> None:
     run = a_runner(database, Job("j", a_schedule(), fails)).run("j")
     assert run is not None
     assert (run.state, run.error) == ("failed", "ZeroDivisionError: by zero")
+
+
+def test_what_fails_in_the_same_way_again_is_logged_once(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    clock, faults = SetClock(), [Unavailable("away"), Unavailable("away"), ZeroDivisionError("by zero"), None, ZeroDivisionError("by zero")]
+
+    def fail() -> Mapping[str, Any]:
+        if (fault := faults.pop(0)) is not None:
+            raise fault
+        return {}
+
+    runner = a_runner(database, Job("j", a_schedule(every_s=60), fail), clock=clock)
+    while faults:
+        runner.run("j")
+        clock.advance(60)
+    told = [record.levelname for record in caplog.records if record.message == "the job failed" and record.levelno > logging.INFO]
+    assert told == ["WARNING", "ERROR", "ERROR"]
+    assert [run.state for run in reversed(runs(database, "j"))] == ["failed", "failed", "failed", "succeeded", "failed"]
 
 
 def test_a_result_that_json_does_not_know_is_still_recorded(database: Database) -> None:

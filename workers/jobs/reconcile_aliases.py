@@ -18,6 +18,8 @@ from trajops.stores import UnitOfWorkFactory
 ALIASES = ("champion", "challenger", "previous_champion")
 # A training run registers first and writes the control state a moment later.
 SETTLE = timedelta(minutes=2)
+# A registry that was started with the workers takes longer than they do.
+STARTING = timedelta(minutes=1)
 FRESH = "registered less than two minutes ago; its training run may not be over"
 QUEUED = "next in line; one version is measured at each run of the job"
 
@@ -49,13 +51,16 @@ class AliasReconciler:
         self._clock = clock
         self._adopt = adopt
         self._refused: dict[ModelRef, TrajOpsError] = {}
+        self._began_at = now(clock)
+        self._has_answered = False
 
     def run(self) -> dict[str, Any]:
         """Reconcile once; idempotent. Before the first route nothing is decided, so nothing is changed.
 
         Returns:
             `epoch`, `set` and `deleted` aliases, `missing` ones whose version the registry does not have, `adopted` versions, and
-            as `adoptions` those that wait or were refused, each an `AdoptionOut`, newest first; the API hands these on.
+            as `adoptions` those that wait or were refused, each an `AdoptionOut`, newest first; the API hands these on. While the
+            registry may only be starting, a `sentence` that says so.
 
         Raises:
             RegistryUnavailable: if the registry does not answer; traffic does not depend on it.
@@ -63,7 +68,13 @@ class AliasReconciler:
         with self._unit_of_work(read_only=True) as work:
             table = work.routes.table()
             known = {version.ref for version in work.model_versions.all(self._model_name)}
-        present = dict(self._registry.aliases(self._model_name))
+        try:
+            present = dict(self._registry.aliases(self._model_name))
+        except Unavailable as error:
+            if self._has_answered or now(self._clock) - self._began_at > STARTING:
+                raise
+            return {"epoch": table.epoch, "sentence": f"nothing was done yet: {error.message}"}
+        self._has_answered = True
         set_to: dict[str, int] = {}
         deleted: list[str] = []
         missing: dict[str, int] = {}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from api.wiring import Parts
+from trajops.alerts.lifecycle import Alert, AlertState, Severity
 from trajops.clock import now
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import RouteOut
@@ -19,6 +20,9 @@ WINDOW = timedelta(minutes=MINUTES)
 RECENT_CHANGES = 10
 PROBE_S = 1.0
 SILENT_INTERVALS = 3
+# More are not counted.
+MOST_ALERTS = 1000
+MOST_SAID = 300
 # Shorter pauses are how traffic is.
 SILENCE = timedelta(seconds=30)
 WORST_FIRST: tuple[Health, ...] = ("bad", "warn", "unknown", "ok")
@@ -38,10 +42,11 @@ def read_status(parts: Parts) -> StatusOut:
         telemetry.service,
         *_redis(parts),
     ]
+    healths = (*(service.health for service in services), _of_drift(control.drift_verdict), _of_alerts(control.alerts))
     return StatusOut(
         at=at,
-        verdict=min((*(service.health for service in services), _of_drift(control.drift_verdict)), key=WORST_FIRST.index),
-        sentence=sentence(services, control.route, telemetry.rows, control.drift_verdict, telemetry.traffic),
+        verdict=min(healths, key=WORST_FIRST.index),
+        sentence=sentence(services, control.route, telemetry.rows, control.drift_verdict, telemetry.traffic, control.alerts),
         environment=parts.settings.environment,
         route=control.route,
         services=services,
@@ -51,6 +56,7 @@ def read_status(parts: Parts) -> StatusOut:
         changes=control.changes,
         jobs=control.jobs,
         drift_verdict=control.drift_verdict,
+        open_alerts=len(control.alerts),
         budget_left=parts.cached_longer.get("budget", lambda: _budget_left(parts, at)),
     )
 
@@ -61,9 +67,22 @@ def sentence(
     rows: Sequence[PerformanceRow],
     drift_verdict: str | None,
     traffic: Sequence[TrafficPoint],
+    alerts: Sequence[Alert] = (),
 ) -> str:
-    """The state of the product in one sentence: what is wrong, or who answers and how well, and whether anybody asks."""
+    """The state of the product in one sentence: what is wrong, or who answers and how well, and whether anybody asks.
+
+    Args:
+        services: each part.
+        route: who answers.
+        rows: figures of the last minutes.
+        drift_verdict: of the newest check.
+        traffic: of the last minutes.
+        alerts: that are open, the worst first.
+    """
     for health in WORST_FIRST[:2]:
+        if health == "bad" and _of_alerts(alerts) == "bad" and all(service.health != "bad" for service in services):
+            more = f", and {len(alerts) - 1} more" if len(alerts) > 1 else ""
+            return f"A critical alert is open{more}: {alerts[0].title}. {alerts[0].summary[:MOST_SAID]}"
         for service in services:
             if service.health == health:
                 return f"{service_title(service.service)}: {service.detail}"
@@ -84,6 +103,8 @@ def sentence(
         text += "; no traffic in all that time"
     elif silence >= SILENCE:
         text += f"; no traffic for {silence.total_seconds():.0f} s"
+    if alerts:
+        text += "; 1 alert is open" if len(alerts) == 1 else f"; {len(alerts)} alerts are open"
     return f"{text}; drift: {drift_verdict}." if _of_drift(drift_verdict) != "ok" else f"{text}."
 
 
@@ -104,6 +125,11 @@ def _of_drift(verdict: str | None) -> Health:
     return "warn" if verdict in {"warning", "drift"} else "ok"
 
 
+def _of_alerts(alerts: Sequence[Alert]) -> Health:
+    severities = {alert.severity for alert in alerts}
+    return "bad" if Severity.CRITICAL in severities else "warn" if Severity.WARNING in severities else "ok"
+
+
 class _Control:
     """What the database says; the route that answers in this process where the database is away."""
 
@@ -112,12 +138,15 @@ class _Control:
         self.changes: list[AuditOut] = []
         self.jobs: list[JobOut] = []
         self.drift_verdict: str | None = None
+        self.alerts: list[Alert] = []
         try:
             with parts.unit_of_work(read_only=True) as uow:
                 self.route = uow.routes.current()
                 self.changes = uow.audit.newest(RECENT_CHANGES)
                 self.jobs = uow.jobs.overview(at)
                 drift = uow.drift_checks.latest()
+                found = uow.alerts.find(states=[AlertState.OPEN], limit=MOST_ALERTS)
+                self.alerts = [alert for alert in found if alert.silence_id is None]
         except TrajOpsError as error:
             self.service = ServiceOut(service="database", health="bad", detail=error.message)
         else:

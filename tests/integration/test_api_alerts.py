@@ -31,6 +31,7 @@ from trajops.contracts.alerts import (
     SilenceOut,
     SilencesOut,
 )
+from trajops.contracts.status import StatusOut
 from trajops.services.alert_rounds import AlertRounds
 from workers.deliveries import Deliveries
 from workers.notify import Senders
@@ -110,6 +111,23 @@ def test_changes_need_an_operator_and_a_reason(api: Api, path: str, fields: dict
     with api.parts.unit_of_work(read_only=True) as uow:
         assert uow.alerts.get("a1").version == 1
         assert not [entry for entry in uow.audit.newest() if entry.action.startswith(("alert", "silence", "receiver"))]
+
+
+def test_the_status_counts_what_is_open_and_loud(api: Api) -> None:
+    def status() -> StatusOut:
+        api.parts.cached.clear()
+        return StatusOut.model_validate_json(api.get("/v1/status").content)
+
+    an_open_alert(api, "a1", state=AlertState.ACKNOWLEDGED, severity=Severity.CRITICAL)
+    an_open_alert(api, "a2", silence_id="s1", severity=Severity.CRITICAL)
+    an_open_alert(api, "a3", state=AlertState.RESOLVED, resolved_at=now(), severity=Severity.CRITICAL)
+    quiet = status()
+    assert (quiet.open_alerts, quiet.verdict) == (0, "warn"), "no model is deployed"
+    an_open_alert(api, "a4")
+    an_open_alert(api, "a5", severity=Severity.CRITICAL)
+    loud = status()
+    assert (loud.open_alerts, loud.verdict) == (2, "bad")
+    assert loud.sentence == "A critical alert is open, and 1 more: A job is late. The job prune is late."
 
 
 def test_alerts_are_filtered_and_counted(api: Api) -> None:

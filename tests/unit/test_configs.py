@@ -69,9 +69,7 @@ def test_a_mistake_in_the_performance_rules_is_named_with_its_line(tmp_path: Pat
         pytest.param("every_s: 60", "cron: 0 3 30 2 *", 7, "a day that never comes", id="no-such-day"),
         pytest.param("every_s: 60", "cron: every night", 7, "five fields", id="no-cron"),
         pytest.param("every_s: 60", "cron: 0 3 * * 8", 7, "'8' is no weekday; give 0 to 7", id="no-such-weekday"),
-        pytest.param(
-            "every_s: 60", "cron: 0 3,4 * * *\n    jitter_s: 901", 5, "of the shortest gap between times (3600 s)", id="jitter"
-        ),
+        pytest.param("every_s: 60", "cron: 0 3,4 * * *\n    jitter_s: 901", 5, "of the shortest gap between times (3600 s)", id="jitter"),
         pytest.param("every_s: 60", "every_s: yes", 7, "valid number", id="yes-is-no-second"),
         pytest.param("every_s: 60", "every_s: 2026-02-30", 7, "'2026-02-30' is not what it looks like (timestamp)", id="no-such-date"),
         pytest.param("every_s: 60", "every_s: !!int six", 7, "'six' is not what it looks like (int)", id="tagged-otherwise"),

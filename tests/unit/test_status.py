@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from api.status import sentence
+from tests.alert_builders import an_alert
+from trajops.alerts.lifecycle import Severity
 from trajops.contracts.deployments import ModelRefOut, RouteOut
 from trajops.contracts.performance import PerformanceRow
 from trajops.contracts.status import ServiceOut, TrafficPoint, service_title
 
+AT = datetime(2026, 11, 24, tzinfo=UTC)
 FINE = [ServiceOut(service="api", health="ok", detail="epoch 2 answers")]
 
 
@@ -22,9 +25,8 @@ def a_route(**changes: Any) -> RouteOut:
 def a_traffic(*newest: int) -> list[TrafficPoint]:
     """Fifteen minutes in steps of 15 s; the last counts are given, those before are 0."""
     counts = [0] * (60 - len(newest)) + list(newest)
-    since = datetime(2026, 11, 24, tzinfo=UTC)
     return [
-        TrafficPoint(at=since + number * timedelta(seconds=15), predictions=count, latency_p50_ms=None, latency_p95_ms=None)
+        TrafficPoint(at=AT + number * timedelta(seconds=15), predictions=count, latency_p50_ms=None, latency_p95_ms=None)
         for number, count in enumerate(counts)
     ]
 
@@ -73,6 +75,23 @@ def test_parts_are_called_as_in_the_console() -> None:
 
 def test_a_window_without_any_traffic_is_silent_in_all_that_time() -> None:
     assert sentence(FINE, a_route(), [], None, a_traffic()).endswith("in the last 15 minutes; no traffic in all that time.")
+
+
+@pytest.mark.parametrize(
+    ("severities", "words"),
+    [
+        (["warning"], "v2 is champion"),
+        (["warning"], "; 1 alert is open."),
+        (["warning", "info"], "; 2 alerts are open."),
+        (["critical"], "A critical alert is open: A job is late. The job prune is late."),
+        (["critical", "warning"], "A critical alert is open, and 1 more: A job is late."),
+    ],
+)
+def test_open_alerts_are_said(severities: list[str], words: str) -> None:
+    alerts = [an_alert(str(number), AT, severity=Severity(one)) for number, one in enumerate(severities)]
+    assert words in sentence(FINE, a_route(), [], None, a_traffic(10), alerts)
+    away = [ServiceOut(service="lake", health="bad", detail="the disk is full")]
+    assert sentence(away, a_route(), [], None, a_traffic(10), alerts) == "Lake: the disk is full"
 
 
 @pytest.mark.parametrize(

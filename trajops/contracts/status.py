@@ -60,6 +60,7 @@ class StatusOut(Wire):
     changes: list[AuditOut]
     jobs: list[JobOut]
     drift_verdict: str | None
+    open_alerts: int = Field(0, description="Alerts that nobody looks after and that are not silenced.")
     budget_left: float | None = Field(None, description="Share of the error budget that is left; null where nobody has probed.")
 
 

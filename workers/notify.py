@@ -8,10 +8,10 @@ import ssl
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from email.policy import SMTP
-from email.utils import format_datetime
+from email.utils import format_datetime, parsedate_to_datetime
 from http.client import HTTPException, InvalidURL
 from typing import Any
 from urllib.error import HTTPError
@@ -111,7 +111,7 @@ class Senders:
         if isinstance(receiver, EmailReceiver):
             return self._mail(receiver, sent)
         if isinstance(receiver, SlackReceiver):
-            self._slack(receiver, sent)
+            self._slack(receiver, sent, at)
         else:
             self._post(receiver, sent, at)
         return None
@@ -162,7 +162,7 @@ class Senders:
         except (smtplib.SMTPException, OSError):
             server.close()  # it has taken the message; how it takes leave does not matter
 
-    def _slack(self, receiver: SlackReceiver, sent: Notification) -> None:
+    def _slack(self, receiver: SlackReceiver, sent: Notification, at: datetime) -> None:
         url = self._secret(receiver.url_env)
         if not _is_address(url):
             raise Undelivered(f"the environment variable {receiver.url_env} holds no address of http or https", is_permanent=True)
@@ -178,7 +178,7 @@ class Senders:
             return
         said = f"Slack answered {answer.status_code}: {answer.body[:200]}"
         is_permanent = 300 <= answer.status_code < 500 and answer.status_code != 429
-        raise Undelivered(said, is_permanent=is_permanent, retry_after_s=_seconds(answer.headers.get("Retry-After")))
+        raise Undelivered(said, is_permanent=is_permanent, retry_after_s=_pause_s(answer.headers.get("Retry-After"), at))
 
     def _post(self, receiver: AlertmanagerReceiver, sent: Notification, at: datetime) -> None:
         url = receiver.url or self._alertmanager_url
@@ -265,11 +265,15 @@ def _cause(error: BaseException) -> str:
     return one_line(str(reason)) or type(error).__name__
 
 
-def _seconds(text: str | None) -> float | None:
-    try:
-        return None if text is None else max(0.0, float(text))
-    except ValueError:
+def _pause_s(text: str | None, at: datetime) -> float | None:
+    """What a Retry-After asks for: seconds, or a time (RFC 9110, 10.2.3); None for anything else."""
+    if text is None:
         return None
+    try:
+        pause_s = float(text) if text.strip().isdigit() else (parsedate_to_datetime(text).astimezone(UTC) - at).total_seconds()
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, pause_s)
 
 
 Send = Callable[[Notification, datetime], str | None]

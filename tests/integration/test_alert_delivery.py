@@ -183,7 +183,15 @@ def test_a_slack_message_is_escaped_and_short_enough(slack: SlackSink) -> None:
 
 @pytest.mark.parametrize(
     ("status", "fields", "is_permanent", "retry_after_s"),
-    [(400, {}, True, None), (404, {}, True, None), (500, {}, False, None), (429, {"Retry-After": "7"}, False, 7.0)],
+    [
+        (400, {}, True, None),
+        (404, {}, True, None),
+        (500, {}, False, None),
+        (429, {"Retry-After": "7"}, False, 7.0),
+        (503, {"Retry-After": "Thu, 01 Jan 2026 12:01:30 GMT"}, False, 90.0),
+        (503, {"Retry-After": "Thu, 01 Jan 2026 11:00:00 GMT"}, False, 0.0),
+        (503, {"Retry-After": "soon"}, False, None),
+    ],
 )
 def test_what_slack_answers(slack: SlackSink, status: int, fields: dict[str, str], is_permanent: bool, retry_after_s: float | None) -> None:
     slack.answers.append((status, fields))

@@ -110,9 +110,10 @@ def test_each_step_is_on_record_before_the_next_begins() -> None:
     assert seen == [["pending"] * 3, ["skipped", "pending", "pending"]]
 
 
-def test_a_part_that_is_away_makes_a_step_wait_and_it_is_tried_again() -> None:
+@pytest.mark.parametrize("error", [Unavailable("the database is away"), StaleVersion("somebody was faster")], ids=["away", "race"])
+def test_a_part_that_is_away_or_a_race_makes_a_step_wait_and_it_is_tried_again(error: Exception) -> None:
     bench = Bench()
-    bench.does["pause_rollout"] = raises(Unavailable("the database is away"))
+    bench.does["pause_rollout"] = raises(error)
     bench.answers.begin()
     for _ in range(3):
         bench.answers.work("pause_rollout", "rollback")

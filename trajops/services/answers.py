@@ -130,7 +130,8 @@ class Answers:
     def _taken(self, action: Action, answer: Answer) -> Outcome:
         try:
             return self._steps[action](answer)
-        except Unavailable as error:
+        except (Unavailable, StaleVersion) as error:
+            # A part is away, or somebody was faster: what was done already is found again the next time.
             return Outcome(StepState.WAITING, error.message)
         except TrajOpsError as error:
             return Outcome(StepState.FAILED, error.message)

@@ -121,7 +121,7 @@ def _rendered(
         title=HTTPStatus(status).phrase,
         status=status,
         code=code,
-        detail=detail,
+        detail=_whole(detail),
         request_id=request_id,
         errors=list(fields),
     )
@@ -138,7 +138,7 @@ def field_problems(found: Iterable[Mapping[str, Any]]) -> list[FieldProblem]:
         mending = _mending(error)
         message = f"{message}; {mending}" if mending else message
         messages, _ = joined.setdefault(field, ([], _shown(error)))
-        messages.append(message)
+        messages.append(_whole(message))
     return [FieldProblem(field=field, message=", or: ".join(messages), value=value) for field, (messages, value) in joined.items()]
 
 
@@ -167,7 +167,12 @@ def _shown(error: Mapping[str, Any]) -> Any:
     if isinstance(value, float):
         return value if abs(value) < float("inf") else str(value)
     text = value if isinstance(value, str) else repr(value)
-    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"
+    return _whole(text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…")
+
+
+def _whole(text: str) -> str:
+    """Without half characters, which JSON can carry and nobody can be answered with."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def as_problems(document: dict[str, Any]) -> dict[str, Any]:

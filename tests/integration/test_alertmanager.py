@@ -135,9 +135,9 @@ def test_one_that_cannot_be_asked_is_said_and_is_no_error(tmp_path: Path, is_rea
 def test_what_it_refuses_is_not_tried_again(tmp_path: Path, alertmanager: Start) -> None:
     server = alertmanager(posting_to(tmp_path))
     with served_api(tmp_path) as served:
-        rules = AlertRules.model_validate(
-            {"rules": [{**RULE, "labels": {"not a name": "x"}}], "receivers": [MANAGER], "routes": [{"receivers": ["am"]}]}
-        )
+        rules = AlertRules.model_validate({"rules": [RULE], "receivers": [MANAGER], "routes": [{"receivers": ["am"]}]})
+        # A file with such a label is refused.
+        rules = rules.model_copy(update={"rules": (rules.rules[0].model_copy(update={"labels": {"not a name": "x"}}),)})
         look(served, server.url, 1, rules=rules)
         (dead,) = served.api.get("/v1/alerts/notifications", state="dead").json()["notifications"]
         assert "answered 400" in dead["error"]

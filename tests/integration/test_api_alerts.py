@@ -1,5 +1,6 @@
 """The alert routes: what is shown, who may change what, races and repetitions, silences, dead letters, tests of receivers."""
 
+import json
 import shutil
 import threading
 from collections.abc import Iterator
@@ -368,3 +369,56 @@ def test_a_mistake_in_the_file_stops_only_what_needs_it(api: Api) -> None:
     assert "alerts.yaml:2: rules.0.name" in answer.json()["detail"]
     assert change(api, "acknowledge", 1).status_code == 200
     assert api.get("/v1/alerts").status_code == 200
+
+
+def test_whatever_an_alertmanager_posts_can_be_shown(api: Api) -> None:
+    def posted(fingerprint: str, **fields: Any) -> dict[str, Any]:
+        return {
+            "status": "firing",
+            "labels": {"alertname": fingerprint},
+            "startsAt": "2026-01-01T00:00:00Z",
+            "fingerprint": fingerprint,
+            **fields,
+        }
+
+    alerts = [
+        posted(
+            "a1", labels={"alertname": "half \ud800", "l\udc00": "v\ud800"}, annotations={"summary": "\ud83d", "description": "\ud83d\x00"}
+        ),
+        posted("a2", startsAt="0001-01-01T00:00:00Z"),
+        posted("a3", startsAt="9999-12-31T23:59:59Z"),
+        posted("a4", annotations={"summary": "ü🎉" * 100_000, "description": "x" * 1_000_000, "runbook_url": f"https://{'x' * 5000}"}),
+        posted("a5", labels={"alertname": "x" * 1000, **{f"l{number}": "v" * 5000 for number in range(300)}}),
+        posted("a6", generatorURL="https://x/|click <!channel>", annotations={"runbook_url": "https://x/\nfoo"}),
+        posted("a7", labels={}),
+    ]
+    body = json.dumps({"version": "4", "status": "firing", "alerts": alerts})
+    headers = {**api.headers["operator"], "Content-Type": "application/json"}
+    taken = api.client.post("/v1/alerts/alertmanager", content=body, headers=headers)
+    assert (taken.status_code, taken.json()["opened"]) == (200, 7)
+    answer = api.get("/v1/alerts")
+    assert answer.status_code == 200
+    assert len(answer.content) < 300_000
+    shown = {one.fingerprint: one for one in AlertsOut.model_validate_json(answer.content).alerts}
+    half = shown["am-a1"]
+    assert (half.title, half.labels, half.summary, half.detail) == ("half \ufffd", {"l\ufffd": "v\ufffd"}, "\ufffd", "\ufffd")
+    assert all(now() - shown[one].started_at < timedelta(minutes=1) for one in ("am-a2", "am-a3"))
+    assert (len(shown["am-a4"].summary), len(shown["am-a4"].detail), shown["am-a4"].runbook) == (2_000, 10_000, None)
+    assert len(shown["am-a5"].labels) == 100
+    assert (shown["am-a6"].link, shown["am-a6"].runbook) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/a1/acknowledge", {"expected_version": 1, "reason": "half a character \ud800"}),
+        ("/a1/assign", {"expected_version": 1, "assignee": "a\ud800", "reason": REASON}),
+        ("/silences", {"matchers": [{"label": "rule", "value": "\ud800"}], "ends_at": "2100-01-01T00:00:00Z", "reason": REASON}),
+    ],
+)
+def test_half_characters_are_refused_with_a_sentence(api: Api, path: str, fields: dict[str, Any]) -> None:
+    an_open_alert(api)
+    headers = {**api.headers["operator"], "Content-Type": "application/json"}
+    answer = api.client.post(f"/v1/alerts{path}", content=json.dumps(fields), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input")
+    assert "unicode" in answer.json()["detail"]

@@ -1,8 +1,9 @@
 """What people and other programs do with alerts; each change is one transaction with its audit entry."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -40,6 +41,15 @@ from trajops.stores import UnitOfWork, UnitOfWorkFactory
 OURS = "trajops_alert_id"
 EXTERNAL_PREFIX = "am-"
 MOST_EVENTS = 500
+# Of an alert that an Alertmanager posts, in characters; it sets no bounds itself.
+MOST_NAME = 256
+MOST_LABEL = 2_000
+MOST_SUMMARY = 2_000
+MOST_DETAIL = 10_000
+MOST_LABELS = 100
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+_HALVES = re.compile("[\ud800-\udfff]")
+_ADDRESS = re.compile(r"https?://[^\s<>|\x00-\x1f\ud800-\udfff]+")
 _SEVERITIES = {"critical": Severity.CRITICAL, "page": Severity.CRITICAL, "info": Severity.INFO, "none": Severity.INFO}
 
 Answer = TypeVar("Answer", bound=BaseModel)
@@ -326,7 +336,8 @@ def _over(alert: Alert, at: datetime, actor: str) -> Alert:
 
 def external_alert(posted: AlertmanagerAlertIn, at: datetime) -> Alert:
     """An alert of an Alertmanager as one of ours."""
-    name = _plain(posted.labels.get("alertname", "unnamed"))[:256]
+    name = _plain(posted.labels.get("alertname", "unnamed"), MOST_NAME)
+    labels = [(label, value) for label, value in posted.labels.items() if label not in {"alertname", "severity"}]
     severity = _SEVERITIES.get(posted.labels.get("severity", "").lower(), Severity.WARNING)
     return Alert(
         alert_id=uuid4().hex,
@@ -335,12 +346,13 @@ def external_alert(posted: AlertmanagerAlertIn, at: datetime) -> Alert:
         origin="external",
         title=name,
         summary=_summary(posted),
-        detail=_plain(posted.annotations.get("description", "")),
-        labels={label: value for label, value in posted.labels.items() if label not in {"alertname", "severity"}},
+        detail=_plain(posted.annotations.get("description", ""), MOST_DETAIL),
+        labels={_plain(label, MOST_NAME): _plain(value, MOST_LABEL) for label, value in labels[:MOST_LABELS]},
         severity=severity,
         state=AlertState.OPEN,
         version=1,
-        started_at=posted.startsAt,
+        # One without a begin, the year 1 in its language, or with one that is yet to come, begins now.
+        started_at=posted.startsAt if EARLIEST < posted.startsAt < at else at,
         seen_at=at,
         updated_at=at,
         opened_at=at,
@@ -351,14 +363,15 @@ def external_alert(posted: AlertmanagerAlertIn, at: datetime) -> Alert:
 
 def _summary(posted: AlertmanagerAlertIn) -> str:
     said = posted.annotations
-    return _plain(said.get("summary") or said.get("description") or posted.labels.get("alertname", "unnamed"))
+    return _plain(said.get("summary") or said.get("description") or posted.labels.get("alertname", "unnamed"), MOST_SUMMARY)
 
 
-def _plain(text: str) -> str:
-    """Without what PostgreSQL cannot keep."""
-    return text.replace("\x00", "")
+def _plain(text: str, most: int) -> str:
+    """Without what PostgreSQL cannot keep and half characters, which nobody could be answered with; no longer than anybody reads."""
+    text = _HALVES.sub("\ufffd", text.replace("\x00", ""))
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _address(text: str) -> str | None:
     """An address that may be made a link."""
-    return _plain(text) if text.startswith(("http://", "https://")) else None
+    return text if len(text) <= MOST_LABEL and _ADDRESS.fullmatch(text) else None

@@ -82,7 +82,7 @@ def sentence(
     for health in WORST_FIRST[:2]:
         if health == "bad" and _of_alerts(alerts) == "bad" and all(service.health != "bad" for service in services):
             more = f", and {len(alerts) - 1} more" if len(alerts) > 1 else ""
-            return f"A critical alert is open{more}: {alerts[0].title}. {alerts[0].summary[:MOST_SAID]}"
+            return f"A critical alert is open{more}: {alerts[0].title}. {alerts[0].summary[:MOST_SAID]}".rstrip()
         for service in services:
             if service.health == health:
                 return f"{service_title(service.service)}: {service.detail}"

@@ -62,8 +62,11 @@ def run(settings: Settings, is_ending: threading.Event, began: float) -> int:
     parts = Parts(settings)
     parts.database.migrate()
     scheduler = Scheduler(parts.runner)
-    details = {"holder": parts.holder, "jobs": sorted(parts.runner.jobs)}
-    with HealthServer(settings.host, settings.workers_port, parts.metrics.registry, lambda: scheduler.is_alive, lambda: details) as server:
+
+    def details() -> dict[str, object]:
+        return {"holder": parts.holder, "jobs": sorted(parts.runner.jobs), "hanging": parts.runner.hanging}
+
+    with HealthServer(settings.host, settings.workers_port, parts.metrics.registry, lambda: scheduler.is_well, details) as server:
         scheduler.start()
         logger.info(
             "the worker is ready", extra={"port": server.port, "start_s": round(time.monotonic() - began, 2), "holder": parts.holder}

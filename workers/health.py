@@ -19,7 +19,7 @@ class HealthServer:
         host: address to listen on.
         port: 0 chooses a free one.
         registry: what /metrics shows.
-        is_alive: whether the scheduler still keeps time; /healthz answers 503 otherwise.
+        is_alive: whether all jobs can run; /healthz answers 503 otherwise.
         details: shown by /healthz.
 
     Raises:

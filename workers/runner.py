@@ -6,6 +6,7 @@ either nothing or a run that its successor can tell is dead.
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -47,6 +48,8 @@ class _Running:
     fence: int = 0
     record: JobRunOut | None = None
     renewed_at: datetime | None = None
+    is_given_up: bool = False
+    began_s: float = 0.0
 
 
 @dataclass(slots=True, eq=False)
@@ -59,6 +62,7 @@ class JobRunner:
         holder: name of this worker, unique among all.
         clock: what time it is.
         metrics: told of each run.
+        stopwatch: seconds on a clock that nobody sets, and that stands still while the machine sleeps.
     """
 
     jobs: Mapping[str, Job]
@@ -66,6 +70,7 @@ class JobRunner:
     holder: str
     clock: Clock
     metrics: WorkerMetrics
+    stopwatch: Callable[[], float] = time.monotonic
     _running: dict[str, _Running] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _failures: dict[str, str] = field(default_factory=dict)
@@ -114,6 +119,11 @@ class JobRunner:
         """It was time for a job that still runs here."""
         self.metrics.skipped(name, "queued" if self.jobs[name].schedule.overlap == "queue" else "overlap")
 
+    @property
+    def hanging(self) -> list[str]:
+        """Jobs whose run was given up and has not ended nevertheless: this worker cannot run them until it is started anew."""
+        return sorted(name for name, running in self._in_progress() if running.is_given_up)
+
     def requested(self) -> list[str]:
         """Jobs of this worker that somebody asked to run now."""
         with self.unit_of_work(read_only=True) as work:
@@ -126,7 +136,7 @@ class JobRunner:
             schedule = self.jobs[name].schedule
             if running.record is None or running.renewed_at is None:
                 continue
-            if present - running.record.started_at > timedelta(seconds=schedule.timeout_s):
+            if self.stopwatch() - running.began_s > schedule.timeout_s:
                 self._give_up(name, running, f"took longer than {schedule.timeout_s:g} s (timeout_s) and was given up")
             elif present - running.renewed_at >= timedelta(seconds=schedule.lease_s / 3):
                 expires_at = present + timedelta(seconds=schedule.lease_s)
@@ -178,7 +188,7 @@ class JobRunner:
             work.jobs.plan(job.name, schedule.next_due(present, present))
         if row.next_due_at is not None and is_due and row.paused_at is None:
             self._measure(job, row.next_due_at, present)
-        running.fence, running.renewed_at, running.record = fence, present, record
+        running.fence, running.renewed_at, running.began_s, running.record = fence, present, self.stopwatch(), record
         return True
 
     def _pass_over(self, job: Job, row: JobSchedule, present: datetime, work: UnitOfWork) -> None:
@@ -241,6 +251,7 @@ class JobRunner:
         record, running.record = running.record, None
         if record is None:
             return
+        running.is_given_up = True
         present = now(self.clock)
         logger.error("the run was given up", extra={"job": name, "reason": error})
         self.metrics.ended(name, present.timestamp(), (present - record.started_at).total_seconds(), is_success=False)

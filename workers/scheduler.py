@@ -50,9 +50,9 @@ class Scheduler:
         )
 
     @property
-    def is_alive(self) -> bool:
-        """Whether both the intervals and the watch are running."""
-        return bool(self._scheduler.running) and self._watch.is_alive()
+    def is_well(self) -> bool:
+        """Whether both the intervals and the watch are running, and no job hangs that only a new process could run again."""
+        return bool(self._scheduler.running) and self._watch.is_alive() and not self._runner.hanging
 
     def start(self) -> None:
         """Run every job that is due, one shortly after the other, then each at its interval or times.

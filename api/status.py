@@ -20,8 +20,8 @@ WINDOW = timedelta(minutes=MINUTES)
 RECENT_CHANGES = 10
 PROBE_S = 1.0
 SILENT_INTERVALS = 3
-# More are not counted.
-MOST_ALERTS = 1000
+# Where so many of the worst are silenced, no other one is looked for.
+MOST_ALERTS = 100
 MOST_SAID = 300
 # Shorter pauses are how traffic is.
 SILENCE = timedelta(seconds=30)
@@ -42,11 +42,13 @@ def read_status(parts: Parts) -> StatusOut:
         telemetry.service,
         *_redis(parts),
     ]
-    healths = (*(service.health for service in services), _of_drift(control.drift_verdict), _of_alerts(control.alerts))
+    healths = (*(service.health for service in services), _of_drift(control.drift_verdict), _of_alert(control.worst_alert))
     return StatusOut(
         at=at,
         verdict=min(healths, key=WORST_FIRST.index),
-        sentence=sentence(services, control.route, telemetry.rows, control.drift_verdict, telemetry.traffic, control.alerts),
+        sentence=sentence(
+            services, control.route, telemetry.rows, control.drift_verdict, telemetry.traffic, control.open_alerts, control.worst_alert
+        ),
         environment=parts.settings.environment,
         route=control.route,
         services=services,
@@ -56,7 +58,7 @@ def read_status(parts: Parts) -> StatusOut:
         changes=control.changes,
         jobs=control.jobs,
         drift_verdict=control.drift_verdict,
-        open_alerts=len(control.alerts),
+        open_alerts=control.open_alerts,
         budget_left=parts.cached_longer.get("budget", lambda: _budget_left(parts, at)),
     )
 
@@ -67,7 +69,8 @@ def sentence(
     rows: Sequence[PerformanceRow],
     drift_verdict: str | None,
     traffic: Sequence[TrafficPoint],
-    alerts: Sequence[Alert] = (),
+    open_alerts: int = 0,
+    worst_alert: Alert | None = None,
 ) -> str:
     """The state of the product in one sentence: what is wrong, or who answers and how well, and whether anybody asks.
 
@@ -77,12 +80,13 @@ def sentence(
         rows: figures of the last minutes.
         drift_verdict: of the newest check.
         traffic: of the last minutes.
-        alerts: that are open, the worst first.
+        open_alerts: how many there are.
+        worst_alert: of them.
     """
     for health in WORST_FIRST[:2]:
-        if health == "bad" and _of_alerts(alerts) == "bad" and all(service.health != "bad" for service in services):
-            more = f", and {len(alerts) - 1} more" if len(alerts) > 1 else ""
-            return f"A critical alert is open{more}: {alerts[0].title}. {alerts[0].summary[:MOST_SAID]}".rstrip()
+        if health == _of_alert(worst_alert) == "bad" and worst_alert is not None and all(one.health != "bad" for one in services):
+            more = f", and {open_alerts - 1} more" if open_alerts > 1 else ""
+            return f"A critical alert is open{more}: {worst_alert.title}. {worst_alert.summary[:MOST_SAID]}".rstrip()
         for service in services:
             if service.health == health:
                 return f"{service_title(service.service)}: {service.detail}"
@@ -103,8 +107,8 @@ def sentence(
         text += "; no traffic in all that time"
     elif silence >= SILENCE:
         text += f"; no traffic for {silence.total_seconds():.0f} s"
-    if alerts:
-        text += "; 1 alert is open" if len(alerts) == 1 else f"; {len(alerts)} alerts are open"
+    if open_alerts:
+        text += "; 1 alert is open" if open_alerts == 1 else f"; {grouped(open_alerts)} alerts are open"
     return f"{text}; drift: {drift_verdict}." if _of_drift(drift_verdict) != "ok" else f"{text}."
 
 
@@ -125,9 +129,10 @@ def _of_drift(verdict: str | None) -> Health:
     return "warn" if verdict in {"warning", "drift"} else "ok"
 
 
-def _of_alerts(alerts: Sequence[Alert]) -> Health:
-    severities = {alert.severity for alert in alerts}
-    return "bad" if Severity.CRITICAL in severities else "warn" if Severity.WARNING in severities else "ok"
+def _of_alert(worst: Alert | None) -> Health:
+    if worst is None or worst.severity == Severity.INFO:
+        return "ok"
+    return "bad" if worst.severity == Severity.CRITICAL else "warn"
 
 
 class _Control:
@@ -138,15 +143,17 @@ class _Control:
         self.changes: list[AuditOut] = []
         self.jobs: list[JobOut] = []
         self.drift_verdict: str | None = None
-        self.alerts: list[Alert] = []
+        self.open_alerts = 0
+        self.worst_alert: Alert | None = None
         try:
             with parts.unit_of_work(read_only=True) as uow:
                 self.route = uow.routes.current()
                 self.changes = uow.audit.newest(RECENT_CHANGES)
                 self.jobs = uow.jobs.overview(at)
                 drift = uow.drift_checks.latest()
-                found = uow.alerts.find(states=[AlertState.OPEN], limit=MOST_ALERTS)
-                self.alerts = [alert for alert in found if alert.silence_id is None]
+                self.open_alerts = uow.alerts.counts(at).loud
+                worst_first = uow.alerts.find(states=[AlertState.OPEN], limit=MOST_ALERTS) if self.open_alerts else []
+                self.worst_alert = next((alert for alert in worst_first if alert.silence_id is None), None)
         except TrajOpsError as error:
             self.service = ServiceOut(service="database", health="bad", detail=error.message)
         else:

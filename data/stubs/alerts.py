@@ -85,6 +85,7 @@ class MemoryAlerts(Repository):
             acknowledged=states[AlertState.ACKNOWLEDGED],
             pending=states[AlertState.PENDING],
             silenced=sum(alert.silence_id is not None for alert in active),
+            loud=sum(alert.state == AlertState.OPEN and alert.silence_id is None for alert in active),
             resolved_today=len(today),
             by_severity={one: sum(alert.severity == one for alert in active) for one in Severity},
             dead_letters=sum(one.state == NotificationState.DEAD for one in self._tables.notifications.rows()),

@@ -123,21 +123,16 @@ def test_alerts_are_counted(database: Any) -> None:
         an_alert("a3", AT, state=PENDING),
         an_alert("a4", AT, state=RESOLVED, resolved_at=AT, silence_id="s1"),
         an_alert("a5", AT, state=RESOLVED, resolved_at=later(10)),
+        an_alert("a6", AT),
     ]
     with database.unit_of_work() as uow:
         for number, row in enumerate(rows):
             uow.alerts.add(replace(row, fingerprint=f"f{number}"))
         uow.notifications.add(a_notification("n1", AT, state=NotificationState.DEAD))
         counts = uow.alerts.counts(later(10 + day_s))
-    assert (counts.open, counts.acknowledged, counts.pending, counts.silenced, counts.resolved_today, counts.dead_letters) == (
-        1,
-        1,
-        1,
-        1,
-        1,
-        1,
-    )
-    assert counts.by_severity == {Severity.CRITICAL: 1, Severity.WARNING: 1, Severity.INFO: 0}
+    assert (counts.open, counts.loud) == (2, 1)
+    assert (counts.acknowledged, counts.pending, counts.silenced, counts.resolved_today, counts.dead_letters) == (1, 1, 1, 1, 1)
+    assert counts.by_severity == {Severity.CRITICAL: 1, Severity.WARNING: 2, Severity.INFO: 0}
 
 
 def test_silences(database: Any) -> None:

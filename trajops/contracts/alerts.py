@@ -64,6 +64,7 @@ class AlertCounts(Wire):
     open: int
     acknowledged: int
     silenced: int = Field(description="Of the open and acknowledged ones.")
+    loud: int = Field(0, description="Open ones that are not silenced.")
     pending: int
     resolved_today: int = Field(description="In the last 24 hours.")
     by_severity: dict[Severity, int] = Field(description="Open and acknowledged ones.")

@@ -114,6 +114,7 @@ class SqlAlerts:
             acknowledged=number(AlertState.ACKNOWLEDGED),
             pending=number(AlertState.PENDING),
             silenced=sum(row[3] for row in active if row[2]),
+            loud=sum(row[3] for row in rows if row[0] == AlertState.OPEN and not row[2]),
             resolved_today=self._connection.execute(over).scalar_one(),
             by_severity={one: sum(row[3] for row in active if row[1] == one) for one in Severity},
             dead_letters=self._connection.execute(dead).scalar_one(),

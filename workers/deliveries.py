@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -17,7 +18,9 @@ from typing import Any
 from trajops.alerts.outbox import Notification, NotificationState, retry_at
 from trajops.alerts.rules import Delivery
 from trajops.clock import now
+from trajops.errors import Unavailable
 from trajops.ports import Clock
+from trajops.services.alert_rounds import DELIVER_JOB
 from trajops.stores import UnitOfWorkFactory
 from workers.notify import Send, Undelivered, printable
 
@@ -25,6 +28,8 @@ LANES = 16
 POLL_S = 0.2
 # After so long lanes are begun only beside those of before, so that a run of the job ends while there is always something to send.
 LONGEST_S = 60.0
+# A run that takes long says so often that it works: one slow receiver is no reason to call delivery late.
+PROGRESS_S = 2.0
 # A claim lasts so much longer than its attempt may, should nobody take it over.
 CLAIM_MARGIN_S = 10.0
 # No claim of any process ends later than this.
@@ -81,7 +86,8 @@ class Deliveries:
         with self.unit_of_work() as uow:
             taken_over = uow.notifications.recover(self.holder, now(self.clock))
         lanes: dict[str, _Lane] = {}
-        deadline = time.monotonic() + LONGEST_S
+        told = time.monotonic()
+        deadline = told + LONGEST_S
         while True:
             self._hanging = [lane for lane in self._hanging if lane.outcome is None]
             is_early = time.monotonic() < deadline
@@ -92,6 +98,10 @@ class Deliveries:
                 break
             self._has_ended.wait(POLL_S)
             self._has_ended.clear()
+            if time.monotonic() - told >= PROGRESS_S:
+                told = time.monotonic()
+                with suppress(Unavailable), self.unit_of_work() as uow:
+                    uow.jobs.note_progress(DELIVER_JOB, now(self.clock))
             for receiver, lane in list(lanes.items()):
                 outcome = lane.outcome or (self._give_up(lane) if time.monotonic() - lane.began >= self.plan.attempt_s else None)
                 if outcome is not None:

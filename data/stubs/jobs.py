@@ -35,6 +35,12 @@ class MemoryJobs(Repository):
         """Ask for a run outside the schedule; NotFound if there is no such job."""
         self._tables.schedules.put(job, replace(self.schedule(job), requested_at=at))
 
+    def note_progress(self, job: str, at: datetime) -> None:
+        """Say that a long run does what it should, so that the job is not late; an unknown job is no error."""
+        known = self._tables.schedules.get(job)
+        if known is not None:
+            self._tables.schedules.put(job, replace(known, last_success_at=at))
+
     def plan(self, job: str, due_at: datetime) -> None:
         """Write when a job is due next; an unknown job is no error."""
         known = self._tables.schedules.get(job)

@@ -457,6 +457,14 @@ def test_a_request_is_taken_by_one(database: Any) -> None:
             uow.jobs.request("nothing", AT)
 
 
+def test_a_long_run_can_say_that_it_works(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.jobs.describe("prune", "Forgets what is old.", 60)
+        uow.jobs.note_progress("no such job", later(3))
+        uow.jobs.note_progress("prune", later(3))
+        assert [(row.job, row.last_success_at) for row in uow.jobs.schedules()] == [("prune", later(3))]
+
+
 def test_a_run_is_recorded_from_start_to_end(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.jobs.describe("compact", "Compact the spool.", 10)

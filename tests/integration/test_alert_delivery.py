@@ -369,6 +369,32 @@ def test_a_server_that_always_says_a_little_more_holds_up_nobody_else(
         assert row.error == "there was no end of it within 2 s, so it was given up"
 
 
+def test_a_slow_receiver_does_not_make_delivery_late(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(delivering, "PROGRESS_S", 0.1)
+    is_over, clock = threading.Event(), SetClock()
+
+    def is_slow(_sent: Notification, _at: datetime) -> None:
+        is_over.wait(60)
+
+    def is_late() -> bool:
+        with database.unit_of_work(read_only=True) as uow:
+            return uow.jobs.overview(now(clock))[0].is_late
+
+    with database.unit_of_work() as uow:
+        uow.jobs.describe("deliver_alerts", "Delivers notifications.", 2)
+        run = uow.jobs.record_start("deliver_alerts", "w1", now(clock))
+        uow.jobs.record_finish(run.run_id, now(clock))
+    clock.advance(60)
+    assert is_late()
+    put(database, a_notification("n1", now(clock)))
+    thread = threading.Thread(target=Deliveries(database.unit_of_work, is_slow, Delivery(**FAST), clock, "w1").run)
+    thread.start()
+    wait_for(lambda: not is_late(), "a sign of life")
+    is_over.set()
+    thread.join()
+    assert known(database).state == NotificationState.DELIVERED
+
+
 def test_attempts_that_hang_do_not_pile_up(database: Database) -> None:
     is_over, begun = threading.Event(), []
 

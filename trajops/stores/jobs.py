@@ -38,6 +38,10 @@ class JobStore(Protocol):
         """
         ...
 
+    def note_progress(self, job: str, at: datetime) -> None:
+        """Say that a long run does what it should, so that the job is not late; an unknown job is no error."""
+        ...
+
     def plan(self, job: str, due_at: datetime) -> None:
         """Write when a job is due next; an unknown job is no error."""
         ...

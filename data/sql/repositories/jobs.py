@@ -46,6 +46,10 @@ class SqlJobs:
             raise NotFound(f"there is no job {job!r}; list them with GET /v1/jobs")
         return JobSchedule(**row)
 
+    def note_progress(self, job: str, at: datetime) -> None:
+        """Say that a long run does what it should, so that the job is not late; an unknown job is no error."""
+        self._connection.execute(update(job_schedules).where(job_schedules.c.job == job).values(last_success_at=at))
+
     def plan(self, job: str, due_at: datetime) -> None:
         """Write when a job is due next; an unknown job is no error."""
         self._connection.execute(update(job_schedules).where(job_schedules.c.job == job).values(next_due_at=due_at))

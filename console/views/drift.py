@@ -141,10 +141,8 @@ def _change(reason: str, call: Callable[[Any], Any], done: str) -> None:
         return
     try:
         call(session.client())
-    except ApiProblem as problem:
-        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
-    except ApiUnavailable as away:
-        st.error(f"{away}.", icon=":material/cloud_off:")
+    except (ApiProblem, ApiUnavailable) as error:
+        frame.refused(error)
     else:
         session.flash(f"{done}; it holds from the next check on")
         session.expire()
@@ -251,10 +249,8 @@ def run_now() -> None:
         try:
             with st.spinner("Asking the workers for a drift check…"):
                 run = session.client().run_job(name)
-        except ApiProblem as problem:
-            st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
-        except ApiUnavailable as away:
-            st.error(f"{away}.", icon=":material/cloud_off:")
+        except (ApiProblem, ApiUnavailable) as error:
+            frame.refused(error)
         else:
             session.flash(f"Drift check {run.state} · run {run.run_id}")
             session.expire()

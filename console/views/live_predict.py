@@ -241,10 +241,8 @@ def ask(table: pd.DataFrame, versions: list[int]) -> None:
         for version in versions or [None]:
             body = request(points, version)
             answers.append((body, session.client().predict(body)))
-    except ApiProblem as problem:
-        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
-    except ApiUnavailable as away:
-        st.error(f"{away}.", icon=":material/cloud_off:")
+    except (ApiProblem, ApiUnavailable) as error:
+        frame.refused(error)
     else:
         st.session_state["own-answers"] = answers
 

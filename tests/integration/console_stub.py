@@ -19,7 +19,18 @@ from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
-from trajops.contracts.drift import DriftCheckOut, DriftColumn, DriftOut, DriftReportOut, DriftScene, QualityFinding, of_scene
+from trajops.contracts.drift import (
+    DOMAIN_COLUMN,
+    DOMAIN_METHOD,
+    DriftCheckOut,
+    DriftColumn,
+    DriftOut,
+    DriftReportOut,
+    DriftScene,
+    DriftScore,
+    QualityFinding,
+    of_scene,
+)
 from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, JobsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import (
@@ -551,6 +562,20 @@ class StubApi:
             )
             for k, n in enumerate(names)
         ]
+        columns.append(
+            DriftColumn(
+                column=DOMAIN_COLUMN,
+                kind="multivariate",
+                method=DOMAIN_METHOD,
+                score=0.52,
+                threshold=0.55,
+                is_drifted=False,
+                reference_mean=None,
+                current_mean=None,
+                scores=[DriftScore(method=DOMAIN_METHOD, window_s=300, score=0.52, threshold=0.55, is_drifted=False)],
+                carriers=["path_m", "speed_mps × dt_s", "speed_mps²"],
+            )
+        )
         verdict = self.drift_verdict if i < 5 else "stable"
         little = verdict == "insufficient_data"
         return DriftCheckOut(
@@ -559,7 +584,7 @@ class StubApi:
             verdict=verdict,
             sentence="Too few agents: 12 of the 200 that a comparison needs."
             if little
-            else f"{sum(c.is_drifted for c in columns)} of 6 columns drifted.",
+            else f"{sum(c.is_drifted for c in columns)} of {len(columns)} columns drifted.",
             reference_since=now - timedelta(hours=6),
             reference_until=now - timedelta(hours=3),
             current_since=now - timedelta(minutes=31),

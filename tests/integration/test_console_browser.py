@@ -210,6 +210,14 @@ def test_nothing_is_cut_or_sticks_out(page: Page, console: str, width: int) -> N
     assert found == {title: [] for title in PAGES}
 
 
+def test_every_column_of_a_drift_check_is_seen_on_a_usual_screen(page: Page, console: str) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    opened(page, console, "Drift")
+    tables = page.locator("[data-testid=stDataFrame] .dvn-scroller")
+    expect(tables).to_have_count(4)
+    assert tables.evaluate_all("all => all.map(one => one.scrollWidth - one.clientWidth)") == [0, 0, 0, 0]
+
+
 def test_a_version_that_is_refused_appears_by_itself(page: Page, console: str, server: StubServer) -> None:
     opened(page, console, "Models", "refresh=2s")
     assert page.get_by_text("Not adopted yet").count() == 0

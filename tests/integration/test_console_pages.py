@@ -512,7 +512,8 @@ def test_an_operator_asks_for_a_recalibration(server: StubServer, api: StubApi) 
 
 def test_drift_shows_verdict_columns_and_report(server: StubServer) -> None:
     app = opened("Drift")
-    assert "4 of 6 columns drifted" in text(app)
+    assert "4 of 7 columns drifted" in text(app)
+    assert "path length, mean speed × time step, mean speed squared" in text(app)
     table = next(d.value for d in app.dataframe if "Share of threshold" in d.value.columns)
     assert tuple(table.iloc[0][["Column", "Raw name"]]) == ("ADE (m)", "ade_m")
     assert len(app.get("plotly_chart")) == 2

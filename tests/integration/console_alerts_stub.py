@@ -188,7 +188,7 @@ class StubAlerts:
         rules = [
             AlertRuleOut(name=name, title=title, signal=signal, condition=condition, severity=severity, for_s=for_s, resolve_after_s=60.0,
                          receivers=["mail", "slack"] if severity == "critical" else ["mail"],
-                         runbook=f"https://github.com/example/trajops/blob/main/docs/runbook.md#{name}",
+                         runbook=f"/runbook#{name}",
                          active=sum(a.rule == name and a.state != "resolved" for a in self.alerts.values()))
             for name, title, signal, condition, severity, for_s in given
         ]  # fmt: skip

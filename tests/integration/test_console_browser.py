@@ -231,6 +231,31 @@ def test_a_version_that_is_refused_appears_by_itself(page: Page, console: str, s
 # Alerts
 
 
+def test_the_runbook_of_an_alert_is_one_click_away(page: Page, console: str, server: StubServer) -> None:
+    known = server.api.alerts.alerts
+    known["drift-1"] = known["drift-1"].model_copy(update={"runbook": "/runbook#drift"})
+    opened(page, console, "Alerts", "alert=drift-1&refresh=off")
+    link = page.get_by_role("link", name="What to do about it")
+    expect(link).to_have_attribute("href", "/runbook#drift")
+    with page.context.expect_page() as leads_to:
+        link.click()
+    runbook = leads_to.value
+    assert runbook.url == f"{console}/runbook#drift"
+    entry = runbook.locator("#drift")
+    expect(entry).to_have_text("drift")
+    expect(entry).to_be_in_viewport()
+    expect(runbook.locator("#drift + p")).to_contain_text("The Drift page shows which column moved")
+    assert runbook.evaluate("document.fonts.ready.then(() => document.fonts.check('14px Inter'))")
+
+
+def test_the_last_entry_of_the_runbook_is_at_the_top_when_it_is_asked_for(browser: Browser, console: str) -> None:
+    """By somebody who is not signed in."""
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.goto(f"{console}/runbook#trajopsbudgetburnscreeping")
+    assert 0 <= page.locator("#trajopsbudgetburnscreeping").bounding_box()["y"] < 100
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def button(page: Page, key: str) -> Locator:
     return page.locator(f".st-key-{key} button").first
 

@@ -6,9 +6,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from console_alerts_stub import StubAlerts
 from console_process import running_console
-from console_stub import StubApi, StubServer
+from console_stub import StubAlerts, StubApi, StubServer
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.builders import an_adoption
@@ -221,11 +220,11 @@ def test_every_column_of_a_drift_check_is_seen_on_a_usual_screen(page: Page, con
 def test_a_version_that_is_refused_appears_by_itself(page: Page, console: str, server: StubServer) -> None:
     opened(page, console, "Models", "refresh=2s")
     assert page.get_by_text("Not adopted yet").count() == 0
-    server.api.adoptions = [an_adoption(6, "refused", "unsafe_model", "it runs code when it is loaded")]
+    server.api.releases.adoptions = [an_adoption(6, "refused", "unsafe_model", "it runs code when it is loaded")]
     try:
         page.get_by_text("it runs code when it is loaded").wait_for(timeout=20_000)
     finally:
-        server.api.adoptions = []
+        server.api.releases.adoptions = []
 
 
 # Alerts

@@ -102,6 +102,10 @@ class Truth(NamedTuple):
     received_ns: NDArray[np.int64]
     gap_s: FloatArray
 
+    def select(self, rows: BoolArray | IntArray | slice) -> "Truth":
+        """Agents where a mask is true, at indices, or in a slice."""
+        return Truth(self.positions_m[rows], self.received_ns[rows], self.gap_s[rows])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scores:

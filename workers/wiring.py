@@ -22,7 +22,9 @@ from workers.schedules import JobName, Schedules
 if TYPE_CHECKING:
     from data.lake.compactor import Compactor
     from data.lake.drift_rows import AsTrained
+    from data.lake.missed_truth import MissedTruth
     from data.lake.queries import Lake
+    from data.lake.scoring import TruthRules
     from data.lake.spool import Spool
     from data.lake.truth import TruthJoin
     from data.models.registry import MlflowRegistry
@@ -171,19 +173,27 @@ class Parts:
         )
 
     @cached_property
+    def _truth_rules(self) -> "TruthRules":
+        from data.lake.scoring import TruthRules  # noqa: PLC0415
+
+        settings = self.settings
+        return TruthRules(settings.truth_wait_s, settings.truth_gap_s, settings.miss_threshold_m, settings.coverage_level)
+
+    @cached_property
     def truth_join(self) -> "TruthJoin":
         """Scores predictions."""
         from data.lake.truth import TruthJoin  # noqa: PLC0415
 
-        return TruthJoin(
-            self.lake,
-            self.spool,
-            truth_wait_s=self.settings.truth_wait_s,
-            truth_gap_s=self.settings.truth_gap_s,
-            miss_threshold_m=self.settings.miss_threshold_m,
-            coverage_level=self.settings.coverage_level,
-            clock=self.clock,
-        )
+        return TruthJoin(self.lake, self.spool, self._truth_rules, self.clock)
+
+    @cached_property
+    def missed_truth(self) -> "MissedTruth":
+        """Scores predictions that nobody followed in time."""
+        from data.lake.bulk import BulkWriter  # noqa: PLC0415
+        from data.lake.missed_truth import MissedTruth  # noqa: PLC0415
+
+        files = BulkWriter(self.settings.lake_dir, self.database.engine, self.clock)
+        return MissedTruth(self.lake, files, self._truth_rules, self.clock)
 
     @cached_property
     def drift_monitor(self) -> "DriftMonitor":
@@ -377,10 +387,12 @@ class Parts:
     def _join_truth(self) -> Mapping[str, Any]:
         from workers.jobs.join_truth import join_truth  # noqa: PLC0415
 
+        with self.database.unit_of_work(read_only=True) as work:
+            last = work.jobs.last_success("join_truth")
         try:
-            return join_truth(self.truth_join, self.clock)
+            return join_truth(self.truth_join, self.missed_truth, last, self._truth_rules.wait_ns, self.clock)
         finally:
-            self.metrics.truth(self.truth_join.take_ends())
+            self.metrics.truth(self.truth_join.take_ends() + self.missed_truth.take_ends())
 
     def _check_drift(self) -> Mapping[str, Any]:
         from workers.jobs.check_drift import check_drift  # noqa: PLC0415

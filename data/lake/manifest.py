@@ -141,20 +141,21 @@ class Manifest:
             return frozenset(connection.execute(sa.select(lake_segments.c.segment)).scalars())
 
     def publish(self, table: str, files: Sequence[LakeFile], segments: dict[str, int], at: datetime) -> None:
-        """Add files and the segments (name → rows) that are in them.
+        """Add files and the segments (name → rows) that are in them, if they come from segments.
 
         Raises:
             Conflict: if one of the segments is in the lake already; then nothing has changed.
             Unavailable: if the database does not answer.
         """
         with self._translated(), self._engine.begin() as connection:
-            connection.execute(
-                sa.insert(lake_segments),
-                [
-                    {"segment": name, "lake_table": table, "rows": rows, "compacted_at": at, "is_deleted": False}
-                    for name, rows in segments.items()
-                ],
-            )
+            if segments:
+                connection.execute(
+                    sa.insert(lake_segments),
+                    [
+                        {"segment": name, "lake_table": table, "rows": rows, "compacted_at": at, "is_deleted": False}
+                        for name, rows in segments.items()
+                    ],
+                )
             _insert(connection, files, at)
 
     def replace(self, new: LakeFile, old: Sequence[LakeFile], at: datetime) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -24,8 +25,7 @@ def write_hours(lake_dir: Path, table: str, rows: pa.Table) -> list[LakeFile]:
     Raises:
         OSError: if the folder cannot be written; files that were begun lie there unpublished.
     """
-    rows = rows.sort_by("received_ns")
-    return [_write(lake_dir, table, hour, part) for hour, part in _hours(rows)]
+    return [_write(lake_dir, table, hour, part) for hour, part in _hours(_in_order(rows))]
 
 
 def read(lake_dir: Path, file: LakeFile) -> pa.Table:
@@ -45,6 +45,14 @@ def read(lake_dir: Path, file: LakeFile) -> pa.Table:
 def hour_of(file: LakeFile) -> int:
     """Hour of a file, counted since the epoch."""
     return file.min_received_ns // HOUR_NS
+
+
+def _in_order(rows: pa.Table) -> pa.Table:
+    """Rows by time of receipt; Arrow's own sorting of a table with lists takes twice as long, also when there is nothing to do."""
+    received_ns = rows["received_ns"].to_numpy()
+    if (received_ns[1:] >= received_ns[:-1]).all():
+        return rows
+    return rows.combine_chunks().take(pa.array(np.argsort(received_ns, kind="stable")))
 
 
 def _hours(rows: pa.Table) -> Iterator[tuple[int, pa.Table]]:

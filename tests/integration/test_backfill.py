@@ -10,6 +10,7 @@ import pytest
 from data.datasets import skillcorner
 from data.lake.drift_source import LakeDriftSource
 from data.lake.queries import SERVED
+from data.lake.samples import arrow
 from deploy.demo.backfill import backfill
 from tests.builders import an_outcome_event
 from trajops.clock import now
@@ -68,13 +69,18 @@ def test_outcomes_of_a_backfill_are_those_of_the_compared_versions(parts: Parts)
 
 
 def test_the_join_leaves_a_backfill_alone_and_would_score_it_the_same(parts: Parts) -> None:
-    assert dict(parts.work["join_truth"]()) == {"candidates": 0, "scored": 0, "completed": 0}
-    before = "SELECT prediction_id, steps_scored, ade_m FROM outcomes WHERE model_version > 0 ORDER BY prediction_id"
-    written = found(parts, before)
+    assert dict(parts.work["join_truth"]()) == {"candidates": 0, "scored": 0, "completed": 0, "made_up": 0}
+    rows = parts.lake.read(("predictions",), lambda cursor, prefix: arrow(cursor, prefix + "SELECT * FROM predictions")).to_pylist()
+    answered = [row | {"prediction_id": "again-" + row["prediction_id"], "source": "replay"} for row in rows]
+    parts.spool.write("predictions", answered)
     at_ns = parts.clock.now_ns()
-    assert parts.truth_join.score_range(at_ns - 600 * S, at_ns)["scored"] > 0, "the baseline's answers have none yet"
-    assert found(parts, before) == written
-    assert parts.truth_join.score_range(at_ns - 600 * S, at_ns)["scored"] == 0
+    assert parts.missed_truth.score(at_ns - 600 * S, at_ns, most_rows=10**6).scored > 100
+    shown = "prediction_id, steps_scored, ade_m, nll"
+    same = f"SELECT {shown} FROM outcomes WHERE source = '{{source}}' AND model_version > 0 ORDER BY prediction_id"
+    written = found(parts, same.format(source="backfill"))
+    again = found(parts, same.format(source="replay"))
+    assert [row[:2] for row in again] == [("again-" + name, steps) for name, steps, *_ in written]
+    assert [row[2:] for row in again] == [pytest.approx(row[2:], abs=2e-5) for row in written]
 
 
 def test_a_backfill_is_no_part_of_the_live_figures(parts: Parts) -> None:

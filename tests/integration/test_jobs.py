@@ -104,6 +104,58 @@ def test_the_truth_join_scores_later_histories_once(parts: Parts) -> None:
     assert outcome.ade_m == pytest.approx(0, abs=1e-6)
 
 
+def test_what_happened_while_the_workers_were_away_is_scored_when_they_are_back(parts: Parts) -> None:
+    """An agent walks straight on for half an hour before the workers come up for the first time, and another while they are down."""
+    clock = parts.clock
+    assert isinstance(clock, SetClock)
+
+    def walk(minutes: int, agent: str) -> int:
+        steps, start_ns, count = np.arange(-7, 13)[:, None] * [0.4, 0.0], clock.now_ns(), 25 * minutes
+        with Spool(parts.settings.spool_dir, clock=clock) as spool:
+            for number in range(count):
+                path_m = steps + np.array([2.4 * number, 0.0])
+                event = a_prediction_event(
+                    f"{agent}-{number}",
+                    received_ns=start_ns + round(2.4e9 * number),
+                    observed_at_s=1000 + 2.4 * number,
+                    agent_id=agent,
+                    history_m=path_m[:8].ravel().tolist(),
+                    mean_m=path_m[8:].ravel().tolist(),
+                )
+                spool.write("predictions", [event])
+        clock.advance(60 * minutes)
+        return count
+
+    def run() -> dict[str, Any]:
+        done = parts.runner.run("join_truth")
+        assert done is not None
+        assert done.state == "succeeded", done.error
+        clock.advance(10)
+        return done.result
+
+    def scored() -> int:
+        return int(parts.lake.counts()["outcomes"])
+
+    parts.runner.describe()
+    early = walk(30, "early")
+    assert run()["made_up"] > 600
+    assert scored() == early - 1, "the last one has no truth"
+    assert "made_up" not in run()
+    clock.advance(300)
+    late = walk(30, "late")
+    assert run()["made_up"] > 600
+    assert scored() == early + late - 2
+    assert "made_up" not in run()
+    assert parts.work["compact_lake"]()["rows"] > 0
+    assert scored() == early + late - 2
+    ends = {"complete": early + late - 4, "partial": 2, "none": 2}
+    clock.advance(200)
+    run()
+    for truth, count in ends.items():
+        labels = {"model_version": "1", "variant": "champion", "truth": truth}
+        assert parts.metrics.registry.get_sample_value("trajops_truth_predictions_total", labels) == count, truth
+
+
 # --- drift --------------------------------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,10 @@ import numpy as np
 import orjson
 import pytest
 
-from data.lake import truth
+from data.lake import missed_truth, scoring
+from data.lake.bulk import BulkWriter
+from data.lake.missed_truth import MadeUp, MissedTruth
+from data.lake.scoring import TruthRules
 from data.lake.spool import Spool
 from data.lake.truth import TruthJoin
 from tests.builders import CLOCK_NS, CLOCK_S, a_history, a_prediction_event, an_observation_event, an_outcome_event
@@ -34,7 +37,12 @@ class TruthHouse(House):
     outcomes: Spool = field(kw_only=True)
 
     def join(self, **options: Any) -> TruthJoin:
-        return TruthJoin(self.lake, self.outcomes, clock=self.clock, **options)
+        return TruthJoin(self.lake, self.outcomes, TruthRules(**options), self.clock)
+
+    def make_up(self, since_ns: int, until_ns: int, most_rows: int = 10**6) -> MadeUp:
+        """Score what nobody waits for any more."""
+        files = BulkWriter(self.folder / "lake", self.database.engine, self.clock)
+        return MissedTruth(self.lake, files, TruthRules(), self.clock).score(since_ns, until_ns, most_rows)
 
     def predict(self, *events: PredictionEvent) -> None:
         self.spool.write("predictions", events)
@@ -195,13 +203,13 @@ def test_truth_that_came_before_the_prediction_counts(house: TruthHouse) -> None
 def test_dropped_frames_are_bridged_up_to_the_gap_and_not_beyond(house: TruthHouse) -> None:
     house.predict(a_prediction_event())
     house.observe(2, 4, 5, 9, 12)  # gaps of 0.8, 0.8, 0.4, 1.6 and 1.2 s
-    house.join(truth_gap_s=1.0).run(CLOCK_NS + 10 * S)
+    house.join(gap_s=1.0).run(CLOCK_NS + 10 * S)
     found = house.outcome()
     assert found is not None
     assert [step for step, error in enumerate(found.step_error_m, 1) if error is not None] == [1, 2, 3, 4, 5, 9, 12]
     assert found.ade_m == pytest.approx(0.0, abs=1e-9)
     assert found.fde_m == pytest.approx(0.0, abs=1e-9)
-    house.join(truth_gap_s=2.0).run(CLOCK_NS + 10 * S)
+    house.join(gap_s=2.0).run(CLOCK_NS + 10 * S)
     wider = house.outcome()
     assert wider is not None
     assert wider.is_complete
@@ -247,7 +255,7 @@ def test_a_late_observation_replaces_what_was_interpolated(house: TruthHouse, is
     assert run(30) == once
     assert run(31) == NOTHING
     assert counts(house.join().run(CLOCK_NS + 32 * S)) == NOTHING
-    assert counts(house.join().score_range(CLOCK_NS, CLOCK_NS + S)) == NOTHING
+    assert house.make_up(CLOCK_NS, CLOCK_NS + S).scored == 0
     assert house.lake.count("outcomes") == 2
     for _ in range(2):
         found = house.outcome()
@@ -266,11 +274,11 @@ def test_a_late_observation_replaces_what_was_interpolated(house: TruthHouse, is
 def test_a_late_range_replaces_what_was_interpolated(house: TruthHouse) -> None:
     house.predict(a_prediction_event())
     house.observe(1, *range(3, 13))
-    join = house.join()
-    assert counts(join.score_range(CLOCK_NS, CLOCK_NS + S)) == {"scored": 1, "completed": 1}
+    end_ns = CLOCK_NS + S
+    assert house.make_up(CLOCK_NS, end_ns) == MadeUp(candidates=1, scored=1, completed=1, until_ns=end_ns)
     house.observe(2, y_m=1.2, received_ns=CLOCK_NS + 30 * S)
-    assert counts(join.score_range(CLOCK_NS, CLOCK_NS + S)) == {"scored": 1, "completed": 1}
-    assert counts(join.score_range(CLOCK_NS, CLOCK_NS + S)) == NOTHING
+    assert house.make_up(CLOCK_NS, end_ns) == MadeUp(candidates=1, scored=1, completed=1, until_ns=end_ns)
+    assert house.make_up(CLOCK_NS, end_ns) == MadeUp(candidates=0, scored=0, completed=0, until_ns=end_ns)
     found = house.outcome()
     assert found is not None
     assert found.ade_m == pytest.approx(0.1)
@@ -310,8 +318,8 @@ def test_what_waits_for_closer_truth_is_not_looked_at_without_need(house: TruthH
     join.run(CLOCK_NS + 6 * S)
     join.run(CLOCK_NS + 12 * S)  # what was received in the last seconds is read twice; this run leaves it behind
     asked: list[int] = []
-    real = truth.positions_at
-    monkeypatch.setattr(truth, "positions_at", lambda *args, **options: asked.append(len(args[1])) or real(*args, **options))
+    real = scoring.positions_at
+    monkeypatch.setattr(scoring, "positions_at", lambda *args, **options: asked.append(len(args[1])) or real(*args, **options))
     house.observe(40, received_ns=CLOCK_NS + 16 * S)
     house.observe(3, received_ns=CLOCK_NS + 16 * S, agent_id="a2")
     assert join.run(CLOCK_NS + 16 * S)["candidates"] == 1
@@ -331,13 +339,13 @@ def test_agents_of_the_same_name_in_other_scenes_are_others(house: TruthHouse) -
 
 
 def test_predictions_wait_for_their_time_and_then_are_left(house: TruthHouse) -> None:
-    join = house.join(truth_wait_s=20)
+    join = house.join(wait_s=20)
     house.predict(a_prediction_event())
     house.observe(1)
     assert join.run(CLOCK_NS + 24 * S)["candidates"] == 1
     house.observe(2)
     assert join.run(CLOCK_NS + 25 * S)["candidates"] == 0, "older than 20 s and its horizon of 4.8 s"
-    assert house.join(truth_wait_s=20).run(CLOCK_NS + 25 * S)["candidates"] == 0
+    assert house.join(wait_s=20).run(CLOCK_NS + 25 * S)["candidates"] == 0
     found = house.outcome()
     assert found is not None
     assert found.steps_scored == 1
@@ -347,18 +355,14 @@ def test_a_range_is_scored_whatever_its_age(house: TruthHouse) -> None:
     old_ns = CLOCK_NS - 24 * 3600 * S
     for number in range(3):
         shift_s = number * 7200.0
-        house.predict(
-            a_prediction_event(f"p{number}", received_ns=old_ns + round(shift_s * S), observed_at_s=CLOCK_S + shift_s, source="backfill")
-        )
+        house.predict(a_prediction_event(f"p{number}", received_ns=old_ns + round(shift_s * S), observed_at_s=CLOCK_S + shift_s))
         for step in range(1, 13):
-            house.observe(
-                step, received_ns=old_ns + round((shift_s + step) * S), observed_at_s=CLOCK_S + shift_s + step * 0.4, source="backfill"
-            )
+            house.observe(step, received_ns=old_ns + round((shift_s + step) * S), observed_at_s=CLOCK_S + shift_s + step * 0.4)
     house.compact()
     join = house.join()
     assert join.run(CLOCK_NS) == {"candidates": 0, "scored": 0, "completed": 0}
-    assert join.score_range(old_ns, CLOCK_NS) == {"candidates": 3, "scored": 3, "completed": 3}
-    assert counts(join.score_range(old_ns, CLOCK_NS)) == NOTHING
+    assert house.make_up(old_ns, CLOCK_NS) == MadeUp(candidates=3, scored=3, completed=3, until_ns=CLOCK_NS)
+    assert house.make_up(old_ns, CLOCK_NS).scored == 0
     assert house.lake.count("outcomes") == 3
 
 
@@ -387,8 +391,9 @@ def test_what_became_of_each_prediction_is_counted_once(house: TruthHouse, monke
     }
 
 
-def test_a_range_in_many_slices_is_scored_as_one(house: TruthHouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("data.lake.truth.RANGE_ROWS", 3)
+@pytest.mark.parametrize("most_rows", [10, 1000])
+def test_a_range_in_many_slices_is_scored_as_one(house: TruthHouse, monkeypatch: pytest.MonkeyPatch, most_rows: int) -> None:
+    monkeypatch.setattr(missed_truth, "SLICE_ROWS", 3)
     for number in range(40):
         house.predict(
             a_prediction_event(
@@ -405,7 +410,14 @@ def test_a_range_in_many_slices_is_scored_as_one(house: TruthHouse, monkeypatch:
                 observed_at_s=CLOCK_S + number * 20 + step * 0.4,
                 received_ns=CLOCK_NS + number * 20 * S + step * S,
             )
-    assert house.join().score_range(CLOCK_NS, CLOCK_NS + 800 * S) == {"candidates": 40, "scored": 40, "completed": 40}
+    end_ns = CLOCK_NS + 800 * S
+    pieces = [house.make_up(CLOCK_NS, end_ns, most_rows)]
+    while pieces[-1].until_ns < end_ns:
+        pieces.append(house.make_up(pieces[-1].until_ns, end_ns, most_rows))
+    assert (len(pieces) > 2) == (most_rows < 40)
+    assert sum(piece.scored for piece in pieces) == 40
+    assert house.lake.count("outcomes") == 40
+    house.compact()
     assert house.lake.count("outcomes") == 40
 
 

@@ -1,4 +1,4 @@
-"""Outcomes as they are written to the spool, column by column."""
+"""Outcomes as rows of the lake, and as the lines of the spool."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -26,25 +26,20 @@ IDENTITY = (
 )
 
 
-def outcome_lines(
-    connection: duckdb.DuckDBPyConnection, rows: pa.Table, scores: Scores, delay_s: FloatArray, interpolated_s: FloatArray, scored_ns: int
-) -> Iterator[bytes]:
-    """Outcomes as JSON lines with the fields of `OutcomeEvent`, for the usable scores.
+def outcome_rows(rows: pa.Table, scores: Scores, delay_s: FloatArray, interpolated_s: FloatArray, scored_ns: int) -> pa.Table:
+    """Rows with the fields of `OutcomeEvent`, for the usable scores.
 
     Args:
-        connection: on which they are put together.
         rows: columns `IDENTITY` of N predictions.
         scores: of them.
         delay_s: (N,) from the prediction to its last truth, seconds.
         interpolated_s: (N,) time that truth was interpolated over, seconds.
         scored_ns: server's clock.
-
-    They are put together column by column in DuckDB: an object and its lists for each would take three times as long.
     """
     keep = np.flatnonzero(scores.is_usable)
     known = scores.known[keep]
     identity = rows if len(keep) == len(rows) else rows.take(pa.array(keep))
-    outcomes = pa.table(
+    return pa.table(
         {name: identity[name] for name in IDENTITY}
         | {
             "scored_ns": pa.repeat(pa.scalar(scored_ns, pa.int64()), len(keep)),
@@ -67,6 +62,17 @@ def outcome_lines(
             "step_distance2": _lists_of(np.round(scores.step_distance2[keep], 3), known),
         }
     )
+
+
+def lines_of(connection: duckdb.DuckDBPyConnection, outcomes: pa.Table) -> Iterator[bytes]:
+    """Rows as JSON lines.
+
+    They are put together column by column in DuckDB: an object and its lists for each would take three times as long.
+
+    Args:
+        connection: on which that is done.
+        outcomes: from `outcome_rows`.
+    """
     connection.register("outcomes", outcomes)
     try:
         lines = connection.sql("SELECT to_json(o)::VARCHAR || chr(10) AS line FROM outcomes o").to_arrow_table()["line"]

@@ -684,6 +684,17 @@ def test_a_calibration_is_moved_by_whoever_has_seen_its_state(database: Any) -> 
         assert uow.calibrations.get(1) == moved
 
 
+def test_what_nothing_has_superseded_comes_in_the_order_of_its_changes(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        for version in (1, 1, 2, 1):
+            uow.calibrations.add(calibration(version_number=version))
+        uow.calibrations.move(2, "proposed", "reverted", later(5), "ada")
+        uow.calibrations.move(1, "proposed", "applied", later(6), "ada")
+        uow.calibrations.move(4, "proposed", "superseded", later(7), "worker")
+    with database.unit_of_work(read_only=True) as uow:
+        assert [(one.number, one.state) for one in uow.calibrations.standing(REF)] == [(1, "applied"), (2, "reverted")]
+
+
 def test_the_source_of_routes_tells_the_calibrations_in_force(database: Any) -> None:
     source = MemoryRouteSource(database) if isinstance(database, MemoryDatabase) else SqlRouteSource(database)
     assert dict(source.in_force()) == {}

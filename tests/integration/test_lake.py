@@ -339,7 +339,7 @@ def test_a_segment_that_is_one_endless_line_hides_only_itself(house: House, capl
 def test_a_segment_that_cannot_be_read_holds_up_no_other(house: House) -> None:
     house.write(*some(3))
     (house.folder / "spool" / "predictions.aaa-1-1.000000.ndjson").mkdir()
-    with pytest.raises(Unavailable, match="predictions.aaa-1-1.000000.ndjson"):
+    with pytest.raises(Unavailable, match="aaa-1-1"):
         house.compact()
     assert [file.rows for file in house.files()] == [3]
 

@@ -25,6 +25,7 @@ from trajops.contracts.drift import (
 from trajops.drift.assessment import Assessment
 from trajops.drift.columns import Earlier, Rows, bin_indices, decile_edges, judge, psi, shares, unit_bounds, unit_column
 from trajops.drift.rules import ConfirmRule, DriftRules, UnitRule
+from trajops.drift.watch import Watch
 from trajops.errors import ShapeError, Unavailable
 from trajops.services.drift import DriftMonitor
 from trajops.services.drift_settings import overview
@@ -570,6 +571,37 @@ def test_muted_columns_raise_no_alarm_and_are_shown(tmp_path: Path) -> None:
     check = checked(tmp_path, database, halved)
     assert check.verdict == "stable"
     assert {column.column for column in check.columns if column.muted_until == until and column.is_drifted} == {"dt_s", "dt_s_ratio"}
+
+
+def test_a_reference_that_has_settled_is_learnt_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read again every ten minutes, it must be the same to the row: what is learnt from it takes seconds."""
+    learnt = []
+    of = Watch.of
+    monkeypatch.setattr(Watch, "of", lambda rules, rows: learnt.append(len(rows)) or of(rules, rows))
+    reference = wandering(600, span_s=3600, seed=0, start_s=START_S - 100_000)
+    watch, clock = monitor(tmp_path, reference, wandering(600, span_s=2400, seed=1))
+    seen = set()
+    for clock.at_s in np.arange(START_S + 300, START_S + 2400, 610):
+        seen.add(watch.check().reference_since)
+    assert learnt == [len(reference)]
+    assert len(seen) == 1
+
+
+def test_what_a_former_reference_flagged_confirms_nothing(tmp_path: Path) -> None:
+    """A known change is drift until an operator chooses a range since then: the very next check has nothing to say against it."""
+    database, clock = MemoryDatabase(), SecondsClock()
+    reference = wandering(1500, span_s=3600, seed=0, start_s=START_S - 100_000)
+    source = FixedSource({"backfill": reference, "live": wandering(1700, span_s=5400, seed=3, gain=1.6)})
+    watch = DriftMonitor(source, database.unit_of_work, RULES, tmp_path, clock)
+    for clock.at_s in (START_S + 4800, START_S + 4930, START_S + 5060):
+        check = watch.check()
+    assert check.verdict == "drift"
+    since, until = (datetime.fromtimestamp(START_S + second, UTC) for second in (0, 3600))
+    with database.unit_of_work() as work:
+        work.drift_settings.put(DriftSettings(reference=ReferenceChoice(kind="range", since=since, until=until)))
+    source.by_source = {"live": source.by_source["live"]}
+    clock.at_s = START_S + 5090
+    assert watch.check().verdict == "stable"
 
 
 def test_an_operator_s_range_is_the_reference(tmp_path: Path) -> None:

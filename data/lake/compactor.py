@@ -67,7 +67,7 @@ class Compactor:
         self._keep_ns = None if keep_days is None else round(keep_days * _DAY_NS)
 
     def run(self) -> dict[str, int]:
-        """Adopt, compact, put back what was mended, retire, merge, delete.
+        """Delete, adopt, compact, put back what was mended, retire, merge.
 
         Returns:
             Counts of `adopted` segments of dead writers, compacted `segments`, `rows`, new `files`, `torn` tails,
@@ -83,12 +83,13 @@ class Compactor:
             self._unreadable.clear()
             self._lake_dir.mkdir(parents=True, exist_ok=True)
             self._spool_dir.mkdir(parents=True, exist_ok=True)
+            # First, because nothing else may succeed on a full disk.
+            report["deleted"] = self._delete()
             report["adopted"] = self._adopt()
             self._compact(report)
             report["mended"] = len(broken.put_back(self._lake_dir, self._manifest))
             report["retired"] = self._retire()
             report["merged"] = self._merge()
-            report["deleted"] = self._delete()
         except OSError as error:
             raise Unavailable(
                 f"the lake cannot be compacted ({error}); free space, or give this user the right to write to {self._lake_dir} "

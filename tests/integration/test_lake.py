@@ -2,11 +2,14 @@
 
 import fcntl
 import os
+import random
+import resource
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -342,6 +345,34 @@ def test_a_segment_that_cannot_be_read_holds_up_no_other(house: House) -> None:
     with pytest.raises(Unavailable, match="aaa-1-1"):
         house.compact()
     assert [file.rows for file in house.files()] == [3]
+
+
+def test_a_full_disk_is_not_filled_again_by_every_attempt(house: House) -> None:
+    drawn = random.Random(0)
+    house.write(*some(1))
+    house.compact()
+    (first,) = house.segments()
+    house.clock.ns += 2 * MINUTE_NS
+    house.write(*[replace_floats(event, drawn) for event in some(3_000, 1)])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512 * 1024, limit[1]))
+    try:
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="free space"):
+                house.compactor.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert first not in house.segments(), "what is due is deleted all the same, which makes room"
+    assert [str(path.relative_to(house.folder / "lake")) for path in (house.folder / "lake").rglob("*.parquet")] == [
+        file.path for file in house.files()
+    ]
+    assert house.compact()["rows"] == 3_000
+    assert house.ids() == ids(3_001)
+
+
+def replace_floats(event: PredictionEvent, drawn: random.Random) -> PredictionEvent:
+    """The same with positions that cannot be compressed."""
+    return replace(event, history_m=[drawn.random() for _ in event.history_m], mean_m=[drawn.random() for _ in event.mean_m])
 
 
 def test_readers_pass_over_a_corrupt_line(house: House) -> None:

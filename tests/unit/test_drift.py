@@ -604,6 +604,17 @@ def test_what_a_former_reference_flagged_confirms_nothing(tmp_path: Path) -> Non
     assert watch.check().verdict == "stable"
 
 
+def test_a_range_without_agents_says_what_is_wrong(tmp_path: Path) -> None:
+    database, clock = MemoryDatabase(), SecondsClock()
+    since, until = datetime(1, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
+    with database.unit_of_work() as work:
+        work.drift_settings.put(DriftSettings(reference=ReferenceChoice(kind="range", since=since, until=until)))
+    clock.at_s = START_S + 600
+    check = DriftMonitor(FixedSource({"live": wandering(300, span_s=600, seed=1)}), database.unit_of_work, RULES, tmp_path, clock).check()
+    assert check.verdict == "insufficient_data"
+    assert "to 2020-01-01 00:00 UTC, has fewer than 120 agents" in check.sentence
+
+
 def test_an_operator_s_range_is_the_reference(tmp_path: Path) -> None:
     """The range lies in live traffic of twice the speed; traffic of that speed is then no drift, and the recorded history is not asked."""
     database, clock = MemoryDatabase(), SecondsClock()

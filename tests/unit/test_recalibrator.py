@@ -11,6 +11,7 @@ from tests.unit.test_recalibration import LEVEL, RULE, walked
 from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationOut
 from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.errors import StaleVersion
 from trajops.performance.recalibration import Distances
 from trajops.performance.rules import RecalibrationRule
 from trajops.services.calibrations import Calibrations, Recalibrator
@@ -103,6 +104,15 @@ def test_an_older_one_that_is_put_back_ends_the_pause() -> None:
     made = desk.run()
     assert made is not None
     assert made.state == "applied"
+
+
+def test_what_is_in_force_already_is_told_as_it_is() -> None:
+    desk = Desk()
+    desk.run()
+    with pytest.raises(StaleVersion) as caught:
+        desk.hand.apply(1, "proposed", actor="ada", reason=WHY)
+    assert caught.value.details == {"present_state": "applied"}
+    assert desk.states == {1: "applied"}
 
 
 def test_the_same_is_proposed_once_and_something_else_again() -> None:

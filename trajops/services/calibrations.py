@@ -54,7 +54,7 @@ class Calibrations:
 
         def change(work: UnitOfWork) -> CalibrationChangeOut:
             if expected not in {"proposed", "reverted"}:
-                raise Conflict(f"calibration {number} is {expected}; only a proposed or reverted one can be put into force")
+                raise Conflict(f"only a proposed or reverted calibration can be put into force, and not one that is {expected}")
             return put_into_force(work, work.calibrations.get(number), expected, now(self._clock), actor, reason)
 
         return self._once("apply", change, number, expected, actor, reason, idempotency_key)
@@ -74,7 +74,7 @@ class Calibrations:
 
         def change(work: UnitOfWork) -> CalibrationChangeOut:
             if expected not in {"proposed", "applied"}:
-                raise Conflict(f"calibration {number} is {expected}; only one that is in force or proposed can be taken out")
+                raise Conflict(f"only a calibration that is in force or proposed can be taken out, and not one that is {expected}")
             at = now(self._clock)
             moved = work.calibrations.move(number, expected, "reverted", at, actor)
             return _audited(work, "calibration.revert", moved, expected, at, actor, reason)
@@ -109,10 +109,12 @@ def put_into_force(
     work: UnitOfWork, calibration: CalibrationOut, expected: CalibrationState, at: datetime, actor: str, reason: str
 ) -> CalibrationChangeOut:
     """Move one to `applied`, and the version's present one, if there is one, out of its way."""
-    for present in work.calibrations.in_force():
-        if (present.model_name, present.model_version) == (calibration.model_name, calibration.model_version):
-            work.calibrations.move(present.number, "applied", "superseded", at, actor)
+    whose = calibration.model_name, calibration.model_version
+    present = [one for one in work.calibrations.in_force() if (one.model_name, one.model_version) == whose]
+    # The wanted one first: where it is in force itself, it is told as it is.
     moved = work.calibrations.move(calibration.number, expected, "applied", at, actor)
+    for one in present:
+        work.calibrations.move(one.number, "applied", "superseded", at, actor)
     return _audited(work, "calibration.apply", moved, expected, at, actor, reason)
 
 

@@ -111,7 +111,7 @@ class DriftMonitor:
             check_id=uuid4().hex,
             at=at,
             verdict="insufficient_data",
-            sentence=f"No reference of at least {self._rules.reference.min_agents} agents yet, so nothing can be compared.",
+            sentence=self._said_without(settings.reference),
             reference_since=reference and reference.since,
             reference_until=reference and reference.until,
             current_since=since,
@@ -227,6 +227,14 @@ class DriftMonitor:
             since, until = known.since - timedelta(milliseconds=1), min(at, known.until + timedelta(seconds=rule.window_s))
         rows = self._source.rows(since, until, rule.sources, rule.max_rows, self._rules.current.window_s)
         return rows if rows.agent_count >= rule.min_agents else self._oldest(at)
+
+    def _said_without(self, choice: ReferenceChoice) -> str:
+        """Why nothing can be compared."""
+        least = self._rules.reference.min_agents
+        if choice.kind == "backfill" or choice.since is None or choice.until is None:
+            return f"No reference of at least {least} agents yet, so nothing can be compared."
+        since, until = (f"{time.astimezone(UTC):%Y-%m-%d %H:%M}" for time in (choice.since, choice.until))
+        return f"The chosen reference, {since} to {until} UTC, has fewer than {least} agents: choose another one."
 
     def _oldest(self, at: datetime) -> Rows:
         sources, rule = self._rules.current.sources, self._rules.reference

@@ -25,6 +25,7 @@ from trajops.contracts.drift import (
 from trajops.drift.assessment import Assessment
 from trajops.drift.columns import Earlier, Rows, bin_indices, decile_edges, judge, psi, shares, unit_bounds, unit_column
 from trajops.drift.rules import ConfirmRule, DriftRules, UnitRule
+from trajops.drift.thresholds import clean_windows
 from trajops.drift.watch import Watch
 from trajops.errors import ShapeError, Unavailable
 from trajops.services.drift import DriftMonitor
@@ -41,6 +42,7 @@ COLUMNS = [
     for name in names
 ]
 RULES = DriftRules.model_validate({"columns": COLUMNS})
+WITHOUT_DOMAIN = DriftRules.model_validate({"columns": COLUMNS, "domain": {"is_on": False}})
 FEET = 3.28084
 
 
@@ -225,6 +227,31 @@ def thresholds(agents: int) -> dict[str, float]:
 
 def test_fewer_agents_need_a_higher_threshold() -> None:
     assert thresholds(60)["speed_mps"] > 2 * thresholds(240)["speed_mps"]
+
+
+def test_a_reference_of_few_agents_does_not_cry_wolf() -> None:
+    """120 agents of an hour against 110 of five minutes that walk as they do: 2 of 24 windows flagged.
+
+    With agents on both sides of the calibration, whom a sparse window has borrowed, it were 13.
+    """
+    flagged = 0
+    for seed in range(24):
+        assessment = Assessment.of(WITHOUT_DOMAIN, wandering(120, span_s=3600, seed=1000 + seed, start_s=START_S - 100_000), 1)
+        found = assessment.scores(assessment.binned(wandering(110, span_s=300, seed=seed)), START_S + 300)[None]
+        flagged += any(score.is_drifted for scores in found.values() for score in scores)
+    assert flagged <= 4
+
+
+def test_no_more_than_half_of_a_reference_makes_a_clean_window() -> None:
+    """Asked for more agents than it has, a reference says what half of them score against the others, and not nothing."""
+    assessment = Assessment.of(WITHOUT_DOMAIN, wandering(120, span_s=3600, seed=1), 1)
+    profile = assessment.profiles[300.0]
+    for taken, _, drawn in clean_windows(profile, RULES.calibration, 500, None):
+        assert set(drawn.sum(axis=1)) <= {60.0, 61.0}, "somebody who is there in two windows is counted in both"
+        rest = profile.without(taken)
+        assert rest
+        assert not {stretch.at_s for stretch in rest} & {stretch.at_s for stretch in taken}
+    assert assessment._bounds(300.0, None, 500) is not None
 
 
 def test_thresholds_are_reproducible() -> None:

@@ -23,9 +23,10 @@ from trajops.contracts.drift import (
     column_words,
 )
 from trajops.drift.assessment import Assessment
-from trajops.drift.columns import Earlier, Rows, bin_indices, decile_edges, judge, psi, shares, unit_bounds, unit_column
+from trajops.drift.columns import Earlier, Rows, bin_indices, decile_edges, judge, psi, shares
 from trajops.drift.rules import ConfirmRule, DriftRules, UnitRule
 from trajops.drift.thresholds import clean_windows
+from trajops.drift.units import unit_bounds, unit_column
 from trajops.drift.watch import Watch
 from trajops.errors import ShapeError, Unavailable
 from trajops.services.drift import DriftMonitor
@@ -212,6 +213,57 @@ def test_minutes_of_the_reference_widen_the_unit_bounds() -> None:
     assert bounds is not None
     assert bounds.low == 0.5
     assert bounds.high > 2.5
+
+
+def in_scenes(counts: dict[str, int], *, gain: float = 1.0, seed: int) -> Rows:
+    """A minute of agents in two scenes: in one they run, in the other they walk a third as fast. In a third they stand."""
+    speeds = {"pitch": 3.0, "street": 1.0, "park": 0.0, "new": 9.0}
+    parts = [wandering(count, span_s=60, seed=seed + 7 * number) for number, count in enumerate(counts.values())]
+    return Rows(
+        np.concatenate([part.times_s for part in parts]),
+        np.concatenate([part.agents + 10_000 * number for number, part in enumerate(parts)]),
+        np.concatenate([part.versions for part in parts]),
+        {"speed_mps": np.concatenate([part.values["speed_mps"] * speeds[name] * gain for name, part in zip(counts, parts, strict=True)])},
+        np.concatenate([np.full(len(part), number) for number, part in enumerate(parts)]),
+        tuple(counts),
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "gain", "expected"),
+    [
+        pytest.param({"pitch": 45, "street": 3}, 1.0, False, id="night: those who run are awake"),
+        pytest.param({"pitch": 3, "street": 45}, 1.0, False, id="those who walk are awake"),
+        pytest.param({"pitch": 45, "street": 3}, FEET, True, id="feet at night"),
+        pytest.param({"pitch": 3, "street": 45}, 1 / FEET, True, id="metres for feet"),
+        pytest.param({"pitch": 40, "street": 40}, FEET, True, id="feet by day"),
+        pytest.param({"park": 200, "pitch": 40}, 1.0, False, id="most stand, as they do in the park"),
+        pytest.param({"park": 200, "pitch": 40}, FEET, True, id="feet, and most stand"),
+        pytest.param({"new": 200, "pitch": 40}, 1.0, False, id="a new scene is another finding"),
+    ],
+)
+def test_a_unit_is_told_scene_by_scene(counts: dict[str, int], gain: float, expected: bool) -> None:
+    reference = in_scenes({"pitch": 60, "street": 240, "park": 40}, seed=0)
+    bounds = unit_bounds(UnitRule(), "speed_mps", reference)
+    assert bounds is not None
+    found = unit_column(UnitRule(), "speed_mps", bounds, in_scenes(counts, gain=gain, seed=100))
+    assert found is not None
+    assert found.is_drifted is expected
+    if not expected:
+        assert found.score == pytest.approx(1.0, abs=0.2)
+
+
+def test_without_its_scenes_a_night_would_be_another_unit() -> None:
+    """The control of the test above."""
+    one = dict.fromkeys(("pitch", "street", "park"), "")
+    reference, night = (
+        in_scenes(counts, seed=0).regrouped(one) for counts in ({"pitch": 60, "street": 240, "park": 40}, {"pitch": 45, "street": 3})
+    )
+    bounds = unit_bounds(UnitRule(), "speed_mps", reference)
+    assert bounds is not None
+    found = unit_column(UnitRule(), "speed_mps", bounds, night)
+    assert found is not None
+    assert found.is_drifted
 
 
 # --- thresholds ---------------------------------------------------------------------------------------------------------------------

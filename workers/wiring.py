@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trajops.policy.rules import PolicyRules
     from trajops.services.alert_rounds import AlertRounds
     from trajops.services.answers import Answers
-    from trajops.services.calibrations import Recalibrator
+    from trajops.services.calibrations import Factors, Recalibrator
     from trajops.services.drift import DriftMonitor
     from trajops.services.performance import Performance
     from trajops.trajectories import Scene
@@ -46,9 +46,6 @@ if TYPE_CHECKING:
     from workers.jobs.reconcile_aliases import AliasReconciler
     from workers.notify import Senders
     from workers.signals import SignalReader
-
-# Predictions that a drift check looks at carry none that is older.
-MOST_CALIBRATIONS = 1_000
 
 
 class Parts:
@@ -199,6 +196,13 @@ class Parts:
         )
 
     @cached_property
+    def factors_of(self) -> "Factors":
+        """Factors of the calibrations that predictions carry."""
+        from trajops.services.calibrations import Factors  # noqa: PLC0415
+
+        return Factors(self.database.unit_of_work)
+
+    @cached_property
     def performance(self) -> "Performance":
         """Holds live figures against validation."""
         from data.lake.performance_source import LakePerformanceSource  # noqa: PLC0415
@@ -337,15 +341,10 @@ class Parts:
             self.database.close()
 
     def _as_trained(self) -> "AsTrained":
-        import numpy as np  # noqa: PLC0415 - as the lake
-
         from data.lake.drift_rows import AsTrained  # noqa: PLC0415
         from trajops.metrics import chi_square_quantile  # noqa: PLC0415
 
-        with self.database.unit_of_work(read_only=True) as work:
-            made = work.calibrations.newest(MOST_CALIBRATIONS)
-        factors = {one.number: np.asarray(one.factors, float) for one in made}
-        return AsTrained(factors, chi_square_quantile(self.settings.coverage_level))
+        return AsTrained(self.factors_of, chi_square_quantile(self.settings.coverage_level))
 
     def _adopt(self, ref: ModelRef) -> None:
         from data.datasets import skillcorner  # noqa: PLC0415

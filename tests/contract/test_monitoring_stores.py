@@ -256,3 +256,14 @@ def test_probes_of_two_workers_in_one_minute_all_count(database: Any) -> None:
         list(pool.map(probe, range(20)))
     with database.unit_of_work(read_only=True) as uow:
         assert uow.probes.summed(minute_of(AT), minute_of(AT) + 1) == Minutes(1, pytest.approx(0.5), 20, 19.0)
+
+
+def test_what_nothing_has_superseded_comes_in_the_order_of_its_changes(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        for version in (1, 1, 2, 1):
+            uow.calibrations.add(calibration(version_number=version))
+        uow.calibrations.move(2, "proposed", "reverted", later(5), "ada")
+        uow.calibrations.move(1, "proposed", "applied", later(6), "ada")
+        uow.calibrations.move(4, "proposed", "superseded", later(7), "worker")
+    with database.unit_of_work(read_only=True) as uow:
+        assert [(one.number, one.state) for one in uow.calibrations.standing(REF)] == [(1, "applied"), (2, "reverted")]

@@ -61,15 +61,10 @@ TRUTH = Board(
                     width=12,
                 ),
                 Panel(
-                    "Complete truth by version",
-                    "What accuracy by version rests on.",
-                    "reqps",
-                    (
-                        Line(
-                            'sum by (model_version, variant) (rate(trajops_truth_predictions_total{truth="complete"}[5m]))',
-                            "v{{model_version}} {{variant}}",
-                        ),
-                    ),
+                    "Predictions with truth by version",
+                    "Share of the last half hour, wholly or in part: what accuracy by version and variant rests on.",
+                    "percentunit",
+                    (Line("model_version_variant:trajops_truth_share:ratio_30m", "v{{model_version}} {{variant}}"),),
                     width=12,
                 ),
             ),

@@ -60,7 +60,15 @@ REPORT_POLICY = (
     "sandbox allow-scripts allow-popups allow-downloads; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob: data:; "
     "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; worker-src blob:; frame-ancestors 'none'"
 )
-_OPEN_PREFIXES = ("/session/", "/_stcore/", "/static/", "/app/static/", "/media/", "/component/", "/readyz", "/healthz", "/favicon")
+# Made of docs/runbook.md by `make docs`. Open to anybody: whoever is called at night may have no session, and the API may be away.
+RUNBOOK = (Path(__file__).parent / "runbook.html").read_text(encoding="utf-8")
+RUNBOOK_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; font-src 'self'; img-src 'self'; "
+    "form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
+_OPEN_PREFIXES = (
+    "/session/", "/runbook", "/_stcore/", "/static/", "/app/static/", "/media/", "/component/", "/readyz", "/healthz", "/favicon"
+)  # fmt: skip
 
 
 class Perimeter:
@@ -203,6 +211,11 @@ def _read_report(token: str, check_id: str) -> str:
         return client.drift_report(check_id)
 
 
+async def show_runbook(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
+    """GET /runbook: what to do about each alert, `#name` in small letters."""
+    return HTMLResponse(RUNBOOK, headers={"Content-Security-Policy": RUNBOOK_POLICY})
+
+
 async def ready(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
     """GET /readyz: 200 once pages can be served. The API's absence is shown on the pages and does not make this 503."""
     is_warm = bool(app.state.get("is_warm"))
@@ -238,6 +251,7 @@ app = st.App(
         Route(SIGN_IN, sign_in, methods=["POST"]),
         Route("/session/sign-out", sign_out, methods=["GET"]),
         Route(signin.REPORTS + "{check_id}", drift_report, methods=["GET"]),
+        Route("/runbook", show_runbook, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
     ],
     middleware=[Middleware(Perimeter)],

@@ -1,16 +1,15 @@
 """The confirmation of a risky change: what gets better or worse, a reason, the version typed; then the call.
 
-The dialog is opened from session state, so it survives refreshes of the page behind it. The idempotency key belongs to
-the dialog and to what it sends: pressing twice, or trying again after a broken connection, changes things once.
+The dialog is opened from session state, so it survives refreshes of the page behind it.
 """
 
-import uuid
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 import streamlit as st
 
-from console import frame, session
+from console import confirmation, frame, session
 from console.changes import (
     LABELS,
     ActionName,
@@ -85,18 +84,13 @@ def open_dialog(pending: Pending) -> None:
     st.session_state[PENDING] = pending
 
 
-def close_dialog() -> None:
-    """Forget the change that waited."""
-    st.session_state.pop(PENDING, None)
-
-
 def show_pending(models: ModelsOut, route: RouteOut) -> None:
     """Show the confirmation when one is pending."""
     pending: Pending | None = st.session_state.get(PENDING)
     if pending is None:
         return
     title = TITLES[pending.action].format(v=pending.model_version)
-    st.dialog(title, width="medium", on_dismiss=close_dialog)(body)(pending, models, route)
+    st.dialog(title, width="medium", on_dismiss=partial(confirmation.close, PENDING))(body)(pending, models, route)
 
 
 def body(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
@@ -115,25 +109,15 @@ def body(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
                 key=f"confirm-coverage-{pending.dialog_id}",
                 help="Half of them get the challenger, half stay with the champion.",
             )
-        reason = st.text_area(
-            "Reason",
-            key=f"confirm-reason-{pending.dialog_id}",
-            placeholder="Why, in at least 10 characters; kept in the audit trail",
-            max_chars=500,
-            height=88,
-        )
+        reason = confirmation.reason_area(f"confirm-reason-{pending.dialog_id}")
         typed = st.text_input(f"Type {pending.model_version} to confirm", key=f"confirm-version-{pending.dialog_id}", autocomplete="off")
         is_sent = st.form_submit_button(
             LABELS[pending.action],
             key="confirm-submit",
             type="primary",
         )
-    if is_sent:
-        problems = [p for p in (reason_problem(reason), confirmation_problem(typed, pending.model_version)) if p is not None]
-        for problem in problems:
-            st.error(problem, icon=":material/error:")
-        if not problems:
-            send(pending, reason.strip(), coverage / 100)
+    if is_sent and confirmation.is_complete(reason_problem(reason), confirmation_problem(typed, pending.model_version)):
+        send(pending, reason.strip(), coverage / 100)
 
 
 def comparison(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
@@ -175,21 +159,17 @@ def difference_table(rows: list[Difference], source: str, champion: int, version
 
 def send(pending: Pending, reason: str, coverage: float) -> None:
     """Make the change, then draw the page anew from what the API holds."""
-    key = uuid.uuid5(uuid.NAMESPACE_OID, f"{pending.dialog_id}:{pending.action}:{coverage}:{reason}").hex
+    key = confirmation.call_key(pending.dialog_id, pending.action, coverage, reason)
     try:
         change = call(pending, reason, coverage, key)
-    except ApiProblem as problem:
-        if problem.status == 409:
-            st.session_state["change_notice"] = frame.plain(too_late(pending, problem.detail))
-            settle()
-        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
-        for field in problem.errors:
-            st.caption(frame.plain(f"{field.field}: {field.message}"))
-    except ApiUnavailable as away:
-        st.error(f"{away}. Press again when it is back: the change is made at most once.", icon=":material/cloud_off:")
+    except (ApiProblem, ApiUnavailable) as error:
+        if isinstance(error, ApiProblem) and error.status == 409:
+            st.session_state["change_notice"] = frame.plain(too_late(pending, error.detail))
+            confirmation.settle(PENDING)
+        confirmation.refused(error)
     else:
         session.flash(f"{DONE[pending.action].format(v=pending.model_version)} · epoch {change.route.epoch} · audit {change.audit_id}")
-        settle()
+        confirmation.settle(PENDING)
 
 
 def too_late(pending: Pending, detail: str) -> str:
@@ -204,13 +184,6 @@ def too_late(pending: Pending, detail: str) -> str:
     return conflict_sentence(
         LABELS[pending.action], pending.model_version, pending.seen, present, last, detail=detail, now=datetime.now(UTC)
     )
-
-
-def settle() -> None:
-    """Close the dialog and read everything again."""
-    close_dialog()
-    session.expire()
-    st.rerun()
 
 
 def call(pending: Pending, reason: str, coverage: float, key: str) -> ChangeOut:

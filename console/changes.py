@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from console.wording import Tone, number, share
 from trajops.contracts.deployments import RouteOut
@@ -123,9 +123,12 @@ LABELS: dict[ActionName, str] = {
 }
 
 
+Name = TypeVar("Name", bound=str)
+
+
 @dataclass(frozen=True, slots=True)
-class Action:
-    """A change that the page offers.
+class Action(Generic[Name]):
+    """A change that a page offers.
 
     Attributes:
         name: which change.
@@ -133,7 +136,7 @@ class Action:
         refusal: why it is disabled; None when it may be done.
     """
 
-    name: ActionName
+    name: Name
     label: str
     refusal: str | None = None
 
@@ -145,7 +148,7 @@ def role_refusal(role: Role) -> str | None:
     return None
 
 
-def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Action]:
+def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Action[ActionName]]:
     """What can be done with one version in its present state."""
     refusal = role_refusal(role)
     if version.state in _STAGEABLE:
@@ -167,7 +170,7 @@ def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Actio
     return [Action("canary", LABELS["canary"], refusal or busy), promote]
 
 
-def rollback_action(route: RouteOut, role: Role) -> Action:
+def rollback_action(route: RouteOut, role: Role) -> Action[ActionName]:
     """The way back to the previous champion."""
     refusal = role_refusal(role) or (None if route.previous else "There is no previous champion to go back to.")
     return Action("rollback", LABELS["rollback"], refusal)

@@ -14,6 +14,7 @@ from console import session
 from console.palette import DARK, LIGHT, Palette
 from console.viewmodels import RANGES, REFRESHES
 from console.wording import DASH, Mark, Tone, clock, count
+from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.session import Me
 
 COLOURS: dict[Tone, Any] = {"ok": "green", "warn": "orange", "bad": "red", "info": "blue", "unknown": "gray"}
@@ -127,6 +128,21 @@ def freshness(*reads: session.Fetched[Any], key: str) -> None:
         else:
             st.error(f"Nothing to show. {problems[0]}", icon=":material/cloud_off:", width="stretch")
         st.button("Retry", icon=":material/refresh:", key=f"{key}-retry", on_click=session.expire)
+
+
+def refused(error: ApiProblem | ApiUnavailable, once_back: str = "") -> None:
+    """Say why the API did not do what it was asked, and which fields it could not use.
+
+    Args:
+        error: what the client raised.
+        once_back: what to do about an API that is away, a sentence.
+    """
+    if isinstance(error, ApiUnavailable):
+        st.error(f"{error}. {once_back}".strip(), icon=":material/cloud_off:")
+        return
+    st.error(plain(f"{error.detail} ({error.code})"), icon=":material/error:")
+    for field in error.errors:
+        st.caption(plain(f"{field.field}: {field.message}"))
 
 
 def empty(sentence: str, action: str, *, page: str | None = None, icon: str = "inbox") -> None:

@@ -12,7 +12,16 @@ from console.measured import dataset_words, is_comparable
 from console.names import family_words, method_words, result_words
 from console.wording import DASH, Tone, ago, clock, count, drift_mark, metres, moment, seconds, share, state_mark
 from trajops.contracts.deployments import RouteOut
-from trajops.contracts.drift import DOMAIN_METHOD, UNIT_RULE, DriftCheckOut, DriftColumn, DriftScene, QualityFinding, column_title
+from trajops.contracts.drift import (
+    DOMAIN_METHOD,
+    UNIT_RULE,
+    DriftCheckOut,
+    DriftColumn,
+    DriftScene,
+    QualityFinding,
+    column_title,
+    column_words,
+)
 from trajops.contracts.jobs import JobOut, job_title
 from trajops.contracts.models import ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
@@ -216,11 +225,24 @@ def drift_rows(columns: Sequence[DriftColumn]) -> list[dict[str, Any]]:
             "Current": c.current_mean,
             "Method": method_words(c.method),
             "Window": seconds(worst_window_s(c)),
-            "Carried by": ", ".join(c.carriers[:3]) or DASH,
             "Raw name": c.column,
         }
         for c in sorted(columns, key=lambda c: -(drift_share(c) or 0.0))
     ]
+
+
+def carriers_sentence(columns: Sequence[DriftColumn]) -> str | None:
+    """What tells both windows apart where all columns are judged together; None where nothing does."""
+    carriers = next((c.carriers for c in columns if c.carriers), [])
+    if not carriers:
+        return None
+    return f"All columns together, told apart by, strongest first: {', '.join(map(carrier_words, carriers))}."
+
+
+def carrier_words(carrier: str) -> str:
+    """A feature of the classifier in words: a column, its square, or the product of two."""
+    words = " × ".join(column_words(one) for one in carrier.removesuffix("²").split(" × "))
+    return f"{words} squared" if carrier.endswith("²") else words
 
 
 def worst_window_s(column: DriftColumn) -> float | None:

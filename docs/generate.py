@@ -1,13 +1,17 @@
 """Writes what the documentation can derive from the code: settings, errors, the API, metrics, the benchmark table, the comparison.
 
-`python -m docs.generate` writes the files; a test holds the committed ones against the code.
+The other way round, it makes the console's page of `docs/runbook.md`. `python -m docs.generate` writes the files; tests hold the
+committed ones against the code.
 """
 
 import json
 from http import HTTPStatus
+from itertools import pairwise
 from pathlib import Path
+from string import Template
 from typing import Any
 
+from markdown_it import MarkdownIt
 from pydantic_core import PydanticUndefined
 
 from api.errors import HTTP_CODES, PROTOCOL_ERRORS, status_of
@@ -18,6 +22,8 @@ from trajops.settings import Settings
 from workers.metrics import WorkerMetrics
 
 DOCS = Path(__file__).parent
+# The console's image has neither the documentation nor a reader of Markdown.
+RUNBOOK_PAGE = DOCS.parent / "console/runbook.html"
 BENCHMARKS_INTRODUCTION = (
     "The last record of each, from `make bench`. Machines are shared and noisy, so a budget is a ratio measured in one run wherever "
     "that is possible; `load` is what else wanted the cores when it began."
@@ -197,6 +203,22 @@ def _span(values: list[float]) -> str:
     return f"{min(values):g} – {max(values):g}"
 
 
+def runbook_page(runbook: str) -> str:
+    """The runbook as HTML; each entry has its name in small letters as anchor, as forges of code make it."""
+    reader = MarkdownIt("commonmark", {"html": False})
+    tokens = reader.parse(runbook)
+    entries = []
+    for opening, name in pairwise(tokens):
+        if (opening.type, opening.tag) == ("heading_open", "h3"):
+            opening.attrSet("id", name.content.lower())
+            entries.append(name)
+    for name in entries:
+        name.children = reader.parseInline(f"[{name.content}](#{name.content.lower()})")[0].children
+    title = next(number for number, token in enumerate(tokens) if token.type == "heading_close") + 1
+    page = Template((DOCS / "runbook_page.html").read_text())
+    return page.substitute(entries=reader.renderer.render(tokens[title:], reader.options, {}))
+
+
 def generated() -> dict[str, str]:
     """File name → text, for all that does not depend on a run."""
     text = document()
@@ -213,6 +235,7 @@ def main() -> None:
     """Write every generated document."""
     for name, text in generated().items():
         (DOCS / name).write_text(text)
+    RUNBOOK_PAGE.write_text(runbook_page((DOCS / "runbook.md").read_text()))
     records, table = Path("var/bench"), DOCS / "benchmarks.md"
     table.write_text(benchmark_table(records, table.read_text()))
     if (records / PEERS_RECORD.name).exists():

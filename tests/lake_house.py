@@ -17,11 +17,11 @@ from data.sql.tables import metadata
 from tests.builders import CLOCK_NS
 
 
+@dataclass
 class HandClock:
     """A clock that a test sets."""
 
-    def __init__(self) -> None:
-        self.ns = CLOCK_NS + 600 * 10**9
+    ns: int = CLOCK_NS
 
     def now_ns(self) -> int:
         return self.ns
@@ -79,7 +79,7 @@ def a_house(folder: Path, database_url: str | None = None) -> Iterator[House]:
     """An empty one; its manifest is in a file unless a database is given."""
     database = Database(database_url or f"sqlite:///{folder / 'control.db'}")
     metadata.create_all(database.engine)
-    clock = HandClock()
+    clock = HandClock(CLOCK_NS + 600 * 10**9)
     lake = Lake(folder / "lake", folder / "spool", database.engine)
     with Spool(folder / "spool", rotate_s=1e6, sync_s=3600, clock=clock) as spool:
         yield House(folder, database, clock, spool, lake)

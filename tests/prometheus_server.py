@@ -33,7 +33,7 @@ class Prometheus:
         for name in ("api", "workers", "alertmanager"):
             (copy / f"targets/{name}.yml").write_text(yaml.safe_dump([{"targets": targets.get(name, [])}]))
         main = yaml.safe_load((copy / "prometheus.yml").read_text())
-        main["global"] = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
+        main["global"] |= {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         (copy / "prometheus.yml").write_text(yaml.safe_dump(main).replace("127.0.0.1:9090", f"127.0.0.1:{self.port}"))
         if wait_s is not None:
             for rules in (copy / "rules").glob("*.yml"):

@@ -28,7 +28,7 @@ def plain(sent: Notification, link: str) -> str:
         lines = [f"{_state(alert)} - {alert.title}", _short(alert.summary)]
         lines += [_short(alert.detail)] if alert.detail else []
         lines += [f"{name}: {_short(value)}" for name, value in alert.labels.items()]
-        lines += [_times(alert), *([f"What to do: {_full(alert.runbook, link)}"] if alert.runbook else []), _address(alert, link)]
+        lines += [_times(alert), *([f"What to do: {full_address(alert.runbook, link)}"] if alert.runbook else []), _address(alert, link)]
         parts.append("\n".join(lines))
     return "\n\n".join([*parts, *_more(sent), _footer(sent)]) + "\n"
 
@@ -41,7 +41,7 @@ def html(sent: Notification, link: str) -> str:
     for alert in _shown(sent):
         colour = "#2d7d46" if alert.state == AlertState.RESOLVED else _COLOURS[alert.severity.value]
         labels = "".join(f"<li>{escape(name)}: {escape(_short(value))}</li>" for name, value in alert.labels.items())
-        runbook = f" &middot; {_anchor(_full(alert.runbook, link), 'What to do')}" if alert.runbook else ""
+        runbook = f" &middot; {_anchor(full_address(alert.runbook, link), 'What to do')}" if alert.runbook else ""
         parts.append(
             f'<div style="border-left:4px solid {colour};padding:2px 12px;margin:12px 0">'
             f"<p><strong>{escape(alert.title)}</strong> ({escape(_state(alert))})<br>{escape(_short(alert.summary))}</p>"
@@ -65,7 +65,7 @@ def slack_blocks(sent: Notification, link: str) -> list[dict[str, Any]]:
         lines += [mrkdwn(_short(alert.detail))] if alert.detail else []
         lines += [labels] if labels else []
         closing = f"{_times(alert)}  <{_address(alert, link)}|Open in the console>"
-        lines += [closing + (f"  <{mrkdwn(_full(alert.runbook, link))}|What to do>" if alert.runbook else "")]
+        lines += [closing + (f"  <{mrkdwn(full_address(alert.runbook, link))}|What to do>" if alert.runbook else "")]
         blocks.append(_section("\n".join(lines)[:MOST_SLACK_TEXT]))
     blocks += [_section(text) for text in _more(sent)]
     blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": _footer(sent)}]})
@@ -98,7 +98,8 @@ def _address(alert: AlertOut, link: str) -> str:
     return f"{link}/alerts?alert={alert.alert_id}"
 
 
-def _full(address: str, link: str) -> str:
+def full_address(address: str, link: str) -> str:
+    """An address as it is reached from anywhere; a path is one of the console, which `link` leads to."""
     return f"{link}{address}" if address.startswith("/") else address
 
 

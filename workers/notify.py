@@ -27,7 +27,7 @@ from trajops.alerts.rules import AlertmanagerReceiver, AlertRules, EmailReceiver
 from trajops.contracts.alerts import AlertOut
 from trajops.errors import InvalidInput, Unavailable
 from trajops.services.alerts import OURS
-from workers.messages import MOST_SUBJECT, html, mrkdwn, plain, slack_blocks
+from workers.messages import MOST_SUBJECT, full_address, html, mrkdwn, plain, slack_blocks
 
 # How many times `repost_s` an Alertmanager waits for a post before it takes an alert to be over.
 REPOSTS = 5
@@ -242,9 +242,10 @@ def one_line(text: str) -> str:
 
 def _forwarded(alert: AlertOut, at: datetime, link: str, life_s: float) -> dict[str, Any]:
     ends_at = alert.resolved_at if alert.state == AlertState.RESOLVED and alert.resolved_at is not None else at + timedelta(seconds=life_s)
+    notes = {"summary": alert.summary, "description": alert.detail, "state": alert.state.value}
     return posted(
         {**alert.labels, "alertname": alert.rule, "severity": alert.severity.value, OURS: alert.alert_id},
-        {"summary": alert.summary, "description": alert.detail, "state": alert.state.value},
+        notes | ({"runbook_url": full_address(alert.runbook, link)} if alert.runbook else {}),
         starts_at=alert.started_at,
         ends_at=ends_at,
         link=f"{link}/alerts?alert={alert.alert_id}",

@@ -19,6 +19,7 @@ from workers.lease import fenced
 from workers.metrics import WorkerMetrics
 from workers.runner import Job, JobRunner
 from workers.schedules import JobName, Schedules
+from workers.work import Work
 
 if TYPE_CHECKING:
     from data.lake.compactor import Compactor
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from trajops.policy.rules import PolicyRules
     from trajops.services.alert_rounds import AlertRounds
     from trajops.services.answers import Answers
-    from trajops.services.calibrations import Recalibrator
+    from trajops.services.calibrations import Factors, Recalibrator
     from trajops.services.drift import DriftMonitor
     from trajops.services.performance import Performance
     from trajops.stores import UnitOfWorkFactory
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     from workers.jobs.reconcile_aliases import AliasReconciler
     from workers.notify import Senders
     from workers.signals import SignalReader
-
-# Predictions that a drift check looks at carry none that is older.
-MOST_CALIBRATIONS = 1_000
 
 
 class Parts:
@@ -136,21 +134,7 @@ class Parts:
     @property
     def work(self) -> Mapping[JobName, Callable[[], Mapping[str, Any]]]:
         """What each job does."""
-        return {
-            "compact_lake": self._compact_lake,
-            "roll_up": self._roll_up,
-            "join_truth": self._join_truth,
-            "check_drift": self._check_drift,
-            "answer_alerts": self._answer_alerts,
-            "retrain": self._retrain,
-            "check_performance": self._check_performance,
-            "recalibrate": self._recalibrate,
-            "reconcile_aliases": self._reconcile_aliases,
-            "evaluate_alerts": self._evaluate_alerts,
-            "deliver_alerts": self._deliver_alerts,
-            "prune": self._prune,
-            "probe": self._probe,
-        }
+        return Work(self).by_job
 
     @cached_property
     def spool(self) -> "Spool":
@@ -180,7 +164,8 @@ class Parts:
         )
 
     @cached_property
-    def _truth_rules(self) -> "TruthRules":
+    def truth_rules(self) -> "TruthRules":
+        """How long truth is waited for, and how it is scored."""
         from data.lake.scoring import TruthRules  # noqa: PLC0415
 
         settings = self.settings
@@ -191,7 +176,7 @@ class Parts:
         """Scores predictions."""
         from data.lake.truth import TruthJoin  # noqa: PLC0415
 
-        return TruthJoin(self.lake, self.spool, self._truth_rules, self.clock)
+        return TruthJoin(self.lake, self.spool, self.truth_rules, self.clock)
 
     @cached_property
     def missed_truth(self) -> "MissedTruth":
@@ -200,7 +185,7 @@ class Parts:
         from data.lake.missed_truth import MissedTruth  # noqa: PLC0415
 
         files = BulkWriter(self.settings.lake_dir, self.database.engine, self.clock)
-        return MissedTruth(self.lake, files, self._truth_rules, self.clock)
+        return MissedTruth(self.lake, files, self.truth_rules, self.clock)
 
     @cached_property
     def drift_monitor(self) -> "DriftMonitor":
@@ -216,6 +201,13 @@ class Parts:
             self.clock,
             self.detector,
         )
+
+    @cached_property
+    def factors_of(self) -> "Factors":
+        """Factors of the calibrations that predictions carry."""
+        from trajops.services.calibrations import Factors  # noqa: PLC0415
+
+        return Factors(self.unit_of_work)
 
     @cached_property
     def performance(self) -> "Performance":
@@ -356,15 +348,10 @@ class Parts:
             self.database.close()
 
     def _as_trained(self) -> "AsTrained":
-        import numpy as np  # noqa: PLC0415 - as the lake
-
         from data.lake.drift_rows import AsTrained  # noqa: PLC0415
         from trajops.metrics import chi_square_quantile  # noqa: PLC0415
 
-        with self.unit_of_work(read_only=True) as work:
-            made = work.calibrations.newest(MOST_CALIBRATIONS)
-        factors = {one.number: np.asarray(one.factors, float) for one in made}
-        return AsTrained(factors, chi_square_quantile(self.settings.coverage_level))
+        return AsTrained(self.factors_of, chi_square_quantile(self.settings.coverage_level))
 
     def _adopt(self, ref: ModelRef) -> None:
         from data.datasets import skillcorner  # noqa: PLC0415
@@ -380,75 +367,7 @@ class Parts:
         [trained] = train(self.settings, scenes, families=[family], database=self.database, dataset=dataset, told=told)
         return trained.ref, split(scenes, Inline()).validation
 
-    def _compact_lake(self) -> Mapping[str, Any]:
-        from workers.jobs.compact import compact_lake  # noqa: PLC0415
-
-        return compact_lake(self.compactor)
-
-    def _roll_up(self) -> Mapping[str, Any]:
-        from data.lake.rollups import Rollups  # noqa: PLC0415
-        from workers.jobs.roll_up import roll_up  # noqa: PLC0415
-
-        return roll_up(Rollups(self.settings.lake_dir, self.database.engine, clock=self.clock))
-
-    def _join_truth(self) -> Mapping[str, Any]:
-        from workers.jobs.join_truth import join_truth  # noqa: PLC0415
-
-        with self.database.unit_of_work(read_only=True) as work:
-            last = work.jobs.last_success("join_truth")
-        try:
-            return join_truth(self.truth_join, self.missed_truth, last, self._truth_rules.wait_ns, self.clock)
-        finally:
-            self.metrics.truth(self.truth_join.take_ends() + self.missed_truth.take_ends())
-
-    def _check_drift(self) -> Mapping[str, Any]:
-        from workers.jobs.check_drift import check_drift  # noqa: PLC0415
-
-        return check_drift(self.drift_monitor, self.metrics.drift)
-
-    def _check_performance(self) -> Mapping[str, Any]:
-        from workers.jobs.check_performance import check_performance  # noqa: PLC0415
-
-        return check_performance(self.performance, self.clock, self.metrics.performance)
-
-    def _recalibrate(self) -> Mapping[str, Any]:
-        from workers.jobs.recalibrate import recalibrate  # noqa: PLC0415
-
-        return recalibrate(self.recalibrator)
-
-    def _answer_alerts(self) -> Mapping[str, Any]:
-        from workers.jobs.answer_alerts import answer_alerts  # noqa: PLC0415
-
-        return answer_alerts(self.answers)
-
-    def _retrain(self) -> Mapping[str, Any]:
-        from workers.jobs.answer_alerts import retrain  # noqa: PLC0415
-
-        return retrain(self.answers)
-
-    def _reconcile_aliases(self) -> Mapping[str, Any]:
-        return self.reconciler.run()
-
-    def _evaluate_alerts(self) -> Mapping[str, Any]:
-        from workers.jobs.evaluate_alerts import evaluate_alerts  # noqa: PLC0415
-
-        done = evaluate_alerts(self.signal_reader, self.alert_rounds, self.unit_of_work, self.clock, self.metrics.alerts)
-        return {**done, "unset": self.senders.unset()}
-
     def _broken_files(self) -> list[str]:
         from data.lake.manifest import Manifest  # noqa: PLC0415 - and not the lake, which brings DuckDB
 
         return list(Manifest(self.database.engine).broken())
-
-    def _deliver_alerts(self) -> Mapping[str, Any]:
-        return self.deliveries.run()
-
-    def _prune(self) -> Mapping[str, Any]:
-        from workers.jobs.prune import prune  # noqa: PLC0415
-
-        return prune(self.database, self.schedules.retention, self.clock)
-
-    def _probe(self) -> Mapping[str, Any]:
-        from workers.jobs.probe import probe  # noqa: PLC0415
-
-        return probe(self.prober, self.unit_of_work, self.metrics.probed, self.clock)

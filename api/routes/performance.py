@@ -1,20 +1,18 @@
 """Live performance beside validation, and the calibrations that put intervals right."""
 
-from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime
 
 from api.deps import CHANGES, READS, IdempotencyKey, Operator, PartsOf, Reader
+from api.ranges import range_of
 from api.wiring import Parts
-from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationChangeIn, CalibrationChangeOut, CalibrationsOut
 from trajops.contracts.performance import EstimateOut, PerformanceChecksOut, SliceBy, SlicesOut
 
 router = APIRouter(prefix="/v1", tags=["performance"])
 
-DEFAULT_RANGE = timedelta(hours=1)
 Since = Annotated[AwareDatetime | None, Query(description="Begin of the range, at most a day before its end. Left out: an hour before.")]
 Until = Annotated[AwareDatetime | None, Query(description="End of the range. Left out: now.")]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
@@ -29,13 +27,13 @@ def slices(
     until: Until = None,
 ) -> SlicesOut:
     """Error, likelihood, coverage and sharpness with intervals over agents, beside the figures of validation."""
-    return parts.cached_longer.get(("slices", by, since, until), lambda: parts.performance.slices(*_range(parts, since, until), by))
+    return parts.cached_longer.get(("slices", by, since, until), lambda: parts.performance.slices(*range_of(parts.clock, since, until), by))
 
 
 @router.get("/performance/estimate", summary="Accuracy before truth", responses=READS)
 def estimate(parts: PartsOf, _client: Reader, since: Since = None, until: Until = None) -> EstimateOut:
     """The error of predictions whose truth is still missing, and how such estimates came out before."""
-    return parts.cached_longer.get(("estimate", since, until), lambda: parts.performance.estimate(*_range(parts, since, until)))
+    return parts.cached_longer.get(("estimate", since, until), lambda: parts.performance.estimate(*range_of(parts.clock, since, until)))
 
 
 @router.get("/performance/checks", summary="Verdicts on live accuracy", responses=READS)
@@ -77,8 +75,3 @@ def _changed(parts: Parts, done: CalibrationChangeOut) -> CalibrationChangeOut:
     parts.host.wake()
     parts.cached.clear()
     return done
-
-
-def _range(parts: Parts, since: datetime | None, until: datetime | None) -> tuple[datetime, datetime]:
-    end = until or now(parts.clock)
-    return since or end - DEFAULT_RANGE, end

@@ -1,20 +1,17 @@
 """What was predicted, how good it was, and which agents are known."""
 
-from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from pydantic import AwareDatetime
 
 from api.deps import READS, PartsOf, Reader
-from trajops.clock import now
+from api.ranges import range_of
 from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.predictions import AgentOut, AgentsOut, PredictionOut, RecentPredictions
-from trajops.errors import InvalidInput
 
 router = APIRouter(prefix="/v1", tags=["predictions"], responses=READS)
 
-DEFAULT_RANGE = timedelta(hours=1)
 Id = Annotated[str | None, Query(min_length=1, max_length=128)]
 
 
@@ -28,11 +25,7 @@ def performance(
     """Error, calibration and latency of each model version and variant, as truth arrives."""
 
     def read() -> PerformanceOut:
-        end = until or now(parts.clock)
-        begin = since or end - DEFAULT_RANGE
-        if begin >= end:
-            raise InvalidInput(f"the range ends at {end.isoformat()}, before it begins at {begin.isoformat()}; exchange since and until")
-        return parts.lake.performance(begin, end, parts.settings.coverage_level)
+        return parts.lake.performance(*range_of(parts.clock, since, until), parts.settings.coverage_level)
 
     return parts.cached.get(("performance", since, until), read)
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import plotly.graph_objects as go
 
 from console.alerts.history import AlertSpan
-from console.charts import finished, naive_utc, rgba, short, time_axis
+from console.drawing import finished, naive_utc, rgba, short, time_axis
 from console.palette import Palette
 from console.wording import severity_mark
 

@@ -25,8 +25,8 @@ _KINDS = {"email": "e-mail", "slack": "Slack", "alertmanager": "Alertmanager"}
 
 
 def is_address(text: str) -> bool:
-    """Whether it can be a link: an address on the web, not a path of the documentation."""
-    return text.startswith(("https://", "http://"))
+    """Whether it can be a link: an address on the web, or a path of the console."""
+    return text.startswith(("https://", "http://")) or (text.startswith("/") and not text.startswith("//"))
 
 
 def notification_mark(state: str) -> Mark:

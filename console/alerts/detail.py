@@ -84,7 +84,7 @@ def head(alert: AlertOut, now: datetime) -> None:
 
 
 def web_link(address: str, label: str, *, key: str, icon: str) -> None:
-    """An address on the web as a link; one of another kind, such as a file of the documentation, as text."""
+    """An address on the web, or a path of the console, as a link; one of another kind, such as a file of the documentation, as text."""
     if is_address(address):
         st.link_button(label, address, key=key, icon=f":material/{icon}:", type="tertiary")
     else:

@@ -1,20 +1,20 @@
 """Confirmations of changes about alerts: what will happen, a reason, and what the change needs; then the call.
 
-A dialog is opened from session state, so it survives refreshes of the page behind it. The idempotency key belongs to the dialog and
-to what it sends: pressing twice, or trying again after a broken connection, changes things once.
+A dialog is opened from session state, so it survives refreshes of the page behind it.
 """
 
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import streamlit as st
 
-from console import frame, session
+from console import confirmation, frame, session
 from console.alerts.answer_words import answer_label, decision_conflict, steps_words
 from console.alerts.history import alert_label
-from console.alerts.silence_form import Silencing, reason_area, silence_form
+from console.alerts.silence_form import Silencing, silence_form
 from console.alerts.silencing import Row, rows_for
 from console.alerts.words import ActionName, conflict_sentence
 from console.changes import reason_problem
@@ -126,11 +126,6 @@ def open_dialog(pending: PendingChange) -> None:
     st.session_state[PENDING] = pending
 
 
-def close_dialog() -> None:
-    """Forget the change that waited."""
-    st.session_state.pop(PENDING, None)
-
-
 def is_waiting() -> bool:
     """Whether a button in a part that refreshes by itself has asked for a confirmation that the page has not shown yet."""
     pending: PendingChange | None = st.session_state.get(PENDING)
@@ -142,7 +137,7 @@ def show_pending(alerts: Sequence[AlertOut]) -> None:
     pending: PendingChange | None = st.session_state.get(PENDING)
     st.session_state[SHOWN] = None if pending is None else pending.dialog_id
     if pending is not None:
-        st.dialog(TITLES[pending.name], width="medium", on_dismiss=close_dialog)(body)(pending, alerts)
+        st.dialog(TITLES[pending.name], width="medium", on_dismiss=partial(confirmation.close, PENDING))(body)(pending, alerts)
 
 
 def body(pending: PendingChange, alerts: Sequence[AlertOut]) -> None:
@@ -169,14 +164,10 @@ def body(pending: PendingChange, alerts: Sequence[AlertOut]) -> None:
                 placeholder="nobody",
                 help="Leave it empty for nobody.",
             )
-        reason = reason_area(pending.dialog_id)
+        reason = confirmation.reason_area(f"alert-reason-{pending.dialog_id}")
         is_sent = st.form_submit_button(BUTTONS[pending.name], key="alert-submit", type="primary")
-    if is_sent:
-        problem = reason_problem(reason)
-        if problem is not None:
-            st.error(problem, icon=":material/error:")
-        else:
-            send(pending, reason.strip(), assignee=(assignee or "").strip() or None)
+    if is_sent and confirmation.is_complete(reason_problem(reason)):
+        send(pending, reason.strip(), assignee=(assignee or "").strip() or None)
 
 
 def _own_name() -> str:
@@ -187,25 +178,18 @@ def _own_name() -> str:
 def send(pending: PendingChange, reason: str, *, assignee: str | None = None, silencing: Silencing | None = None) -> None:
     """Make the change, then draw the page anew from what the API holds."""
     sent = silencing.fingerprint if silencing is not None else assignee
-    key = uuid.uuid5(uuid.NAMESPACE_OID, f"{pending.dialog_id}:{pending.name}:{sent}:{reason}").hex
+    key = confirmation.call_key(pending.dialog_id, pending.name, sent, reason)
     try:
         with st.spinner("Sending…"):
             changed = call(pending, reason, key, assignee, silencing)
-    except ApiProblem as problem:
-        if problem.status == 409 and pending.seen is not None:
-            st.session_state[NOTICE] = frame.plain(too_late(pending, pending.seen, problem.detail))
-            settle()
-        if problem.status == 409 and pending.answer is not None:
-            st.session_state[NOTICE] = frame.plain(decided_before(pending, pending.answer, problem.detail))
-            settle()
-        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
-        for field in problem.errors:
-            st.caption(frame.plain(f"{field.field}: {field.message}"))
-    except ApiUnavailable as away:
-        st.error(f"{away}. Press again when it is back: the change is made at most once.", icon=":material/cloud_off:")
+    except (ApiProblem, ApiUnavailable) as error:
+        if isinstance(error, ApiProblem) and error.status == 409 and (told := conflict(pending, error.detail)) is not None:
+            st.session_state[NOTICE] = frame.plain(told)
+            confirmation.settle(PENDING)
+        confirmation.refused(error)
     else:
         session.flash(f"{DONE[pending.name].format(about=frame.plain(pending.about))}{_held(changed)}{_audit(pending, changed)}")
-        settle()
+        confirmation.settle(PENDING)
 
 
 def call(pending: PendingChange, reason: str, key: str, assignee: str | None, silencing: Silencing | None) -> Any:
@@ -256,6 +240,13 @@ def _audit(pending: PendingChange, changed: Any) -> str:
     return f" · audit {entries[0].audit_id}" if entries else ""
 
 
+def conflict(pending: PendingChange, detail: str) -> str | None:
+    """What to say after a 409; None where the API has said all that can be said."""
+    if pending.seen is not None:
+        return too_late(pending, pending.seen, detail)
+    return decided_before(pending, pending.answer, detail) if pending.answer is not None else None
+
+
 def too_late(pending: PendingChange, seen: AlertOut, detail: str) -> str:
     """What to say after a 409: the present alert, read again, beside the one that the button was drawn with."""
     session.expire()
@@ -271,10 +262,3 @@ def decided_before(pending: PendingChange, seen: AnswerOut, detail: str) -> str:
     found = read.value.answers if read.value is not None and read.problem is None else []
     present = next((answer for answer in found if answer.answer_id == seen.answer_id), None)
     return decision_conflict(BUTTONS[pending.name], present, detail=detail, now=datetime.now(UTC))
-
-
-def settle() -> None:
-    """Close the dialog and read everything again."""
-    close_dialog()
-    session.expire()
-    st.rerun()

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 import streamlit as st
 
-from console import frame
+from console import confirmation, frame
 from console.alerts.history import alert_label
 from console.alerts.silencing import DURATIONS, MAX_MATCHERS, OPERATORS, Row, end_after, held, parse, preview
 from console.changes import reason_problem
@@ -62,13 +62,10 @@ def silence_form(dialog_id: str, given: Sequence[Row], alerts: Sequence[AlertOut
     )
     starts_at = _start(dialog_id)
     st.caption(f"Ends {moment(end_after(duration, starts_at, datetime.now(UTC)))}, by itself.")
-    reason = reason_area(dialog_id)
+    reason = confirmation.reason_area(f"alert-reason-{dialog_id}")
     if not st.button("Create silence", key="alert-submit", type="primary"):
         return None
-    wrong = [*problems, *(p for p in (reason_problem(reason),) if p is not None)]
-    for problem in wrong:
-        st.error(frame.plain(problem), icon=":material/error:")
-    if wrong:
+    if not confirmation.is_complete(*problems, reason_problem(reason)):
         return None
     fingerprint = f"{[m.model_dump() for m in matchers]}:{duration}:{starts_at}"
     held_end = st.session_state.get(SENT)
@@ -76,17 +73,6 @@ def silence_form(dialog_id: str, given: Sequence[Row], alerts: Sequence[AlertOut
         held_end = ((dialog_id, fingerprint), end_after(duration, starts_at, datetime.now(UTC)))
         st.session_state[SENT] = held_end
     return Silencing(matchers, starts_at, held_end[1], reason.strip(), fingerprint)
-
-
-def reason_area(dialog_id: str) -> str:
-    """Why; every change about alerts has one."""
-    return st.text_area(
-        "Reason",
-        key=f"alert-reason-{dialog_id}",
-        placeholder="Why, in at least 10 characters; kept in the audit trail",
-        max_chars=500,
-        height=88,
-    )
 
 
 def edited_rows(dialog_id: str, given: Sequence[Row]) -> list[Row]:

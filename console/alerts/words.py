@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from console.changes import role_refusal
+from console.changes import Action, role_refusal
 from console.names import actor_words
 from console.wording import DASH, Mark, ago, alert_mark, count, lasting, moment, severity_mark
 from trajops.contracts.alerts import AlertCounts, AlertEvent, AlertOut, AlertsOut
@@ -219,22 +219,7 @@ def place(alert: AlertOut) -> Place:
 # What may be done
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
-    """A change that the page offers.
-
-    Attributes:
-        name: which change.
-        label: what the button says.
-        refusal: why it is disabled; None when it may be done.
-    """
-
-    name: ActionName
-    label: str
-    refusal: str | None = None
-
-
-def alert_actions(alert: AlertOut, role: Role) -> list[Action]:
+def alert_actions(alert: AlertOut, role: Role) -> list[Action[ActionName]]:
     """What can be done with one alert in its present state."""
     if is_foreign(alert) or alert.version < 1 or alert.state.value == "resolved":
         return []

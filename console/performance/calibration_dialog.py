@@ -4,20 +4,21 @@ Opened from session state, as the dialog of releases, and sent once under one id
 """
 
 import uuid
+from functools import partial
 from typing import Literal, NamedTuple
 
 import streamlit as st
 
-from console import frame, session
+from console import confirmation, frame, session
 from console.changes import confirmation_problem, reason_problem
 from console.performance.words import calibration_sentence, factor_words
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.calibrations import CalibrationOut
 
 PENDING = "pending_calibration"
-Action = Literal["apply", "revert"]
-LABELS: dict[Action, str] = {"apply": "Apply", "revert": "Revert"}
-EFFECTS: dict[Action, str] = {
+ActionName = Literal["apply", "revert"]
+LABELS: dict[ActionName, str] = {"apply": "Apply", "revert": "Revert"}
+EFFECTS: dict[ActionName, str] = {
     "apply": "Every API process serves this version with these intervals within a second. Predicted positions do not change.",
     "revert": "The version is served as it was trained again, within a second, and new calibrations are only proposed until somebody "
     "applies one. Predicted positions do not change.",
@@ -28,18 +29,13 @@ class Pending(NamedTuple):
     """A change that waits for confirmation: one opening of the dialog, what to do, and the calibration as the operator saw it."""
 
     dialog_id: str
-    action: Action
+    action: ActionName
     calibration: CalibrationOut
 
 
-def open_dialog(action: Action, calibration: CalibrationOut) -> None:
+def open_dialog(action: ActionName, calibration: CalibrationOut) -> None:
     """Open the confirmation in the next run and keep it open until it is sent or dismissed."""
     st.session_state[PENDING] = Pending(uuid.uuid4().hex, action, calibration)
-
-
-def close_dialog() -> None:
-    """Forget the change that waited."""
-    st.session_state.pop(PENDING, None)
 
 
 def show_pending() -> None:
@@ -47,7 +43,7 @@ def show_pending() -> None:
     pending: Pending | None = st.session_state.get(PENDING)
     if pending is not None:
         title = f"{LABELS[pending.action]} calibration {pending.calibration.number} of version {pending.calibration.model_version}"
-        st.dialog(title, width="medium", on_dismiss=close_dialog)(body)(pending)
+        st.dialog(title, width="medium", on_dismiss=partial(confirmation.close, PENDING))(body)(pending)
 
 
 def body(pending: Pending) -> None:
@@ -56,41 +52,27 @@ def body(pending: Pending) -> None:
     st.markdown(EFFECTS[pending.action])
     st.markdown(frame.plain(f"{calibration_sentence(one)} Its ellipses: {factor_words(one.factors)}."))
     with st.form(f"calibration-form-{pending.dialog_id}", border=False):
-        reason = st.text_area(
-            "Reason",
-            key=f"calibration-reason-{pending.dialog_id}",
-            placeholder="Why, in at least 10 characters; kept in the audit trail",
-            max_chars=500,
-            height=88,
-        )
+        reason = confirmation.reason_area(f"calibration-reason-{pending.dialog_id}")
         typed = st.text_input(f"Type {one.model_version} to confirm", key=f"calibration-version-{pending.dialog_id}", autocomplete="off")
         is_sent = st.form_submit_button(LABELS[pending.action], key="calibration-submit", type="primary")
-    if is_sent:
-        problems = [problem for problem in (reason_problem(reason), confirmation_problem(typed, one.model_version)) if problem is not None]
-        for problem in problems:
-            st.error(problem, icon=":material/error:")
-        if not problems:
-            send(pending, reason.strip())
+    if is_sent and confirmation.is_complete(reason_problem(reason), confirmation_problem(typed, one.model_version)):
+        send(pending, reason.strip())
 
 
 def send(pending: Pending, reason: str) -> None:
     """Make the change, then draw the page anew from what the API holds."""
     one = pending.calibration
-    key = uuid.uuid5(uuid.NAMESPACE_OID, f"{pending.dialog_id}:{pending.action}:{reason}").hex
+    key = confirmation.call_key(pending.dialog_id, pending.action, reason)
     client = session.client()
     try:
         if pending.action == "apply":
             done = client.apply_calibration(one.number, one.state, reason, idempotency_key=key)
         else:
             done = client.revert_calibration(one.number, one.state, reason, idempotency_key=key)
-    except ApiProblem as problem:
-        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
+    except (ApiProblem, ApiUnavailable) as error:
+        confirmation.refused(error)
         session.expire()
-    except ApiUnavailable as away:
-        st.error(f"{away}. Press again when it is back: the change is made at most once.", icon=":material/cloud_off:")
     else:
         said = "in force" if pending.action == "apply" else "reverted"
         session.flash(f"Calibration {one.number} of v{one.model_version} is {said} · audit {done.audit_id}")
-        close_dialog()
-        session.expire()
-        st.rerun()
+        confirmation.settle(PENDING)

@@ -1,14 +1,15 @@
 """Figures of the Performance page: dots with whiskers beside validation, steps of the horizon, estimates beside what came out."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
-from console.charts import DASHES, SYMBOLS, _of, finished, naive_utc, rgba, time_axis
+from console.drawing import DASHES, SYMBOLS, at_least_a_minute, finished, naive_utc, pick, rgba, time_axis
 from console.palette import Palette
 from console.performance.words import axis_title, figure_of, percent, value_words
 from console.wording import figure_mark
-from trajops.contracts.performance import FigureOut, Metric, SliceBy, SliceOut, VersionEstimateOut, metric_text
+from trajops.contracts.performance import EstimatePoint, FigureOut, Metric, SliceBy, SliceOut, VersionEstimateOut, metric_text
 
 DT_S = 0.4
 
@@ -44,11 +45,11 @@ def slice_dots(slices: Sequence[SliceOut], by: SliceBy, metric: Metric, palette:
                     "arrayminus": [_margin(metric, found, found.low) for _, _, found in mine],
                     "thickness": 2,
                     "width": 5,
-                    "color": _of(palette.series, version - 1),
+                    "color": pick(palette.series, version - 1),
                 },
                 mode="markers",
                 name=f"v{version}",
-                marker={"symbol": _of(SYMBOLS, version - 1), "size": 10, "color": _of(palette.series, version - 1)},
+                marker={"symbol": pick(SYMBOLS, version - 1), "size": 10, "color": pick(palette.series, version - 1)},
                 customdata=[[_hover(found), one.agents, one.predictions] for _, one, found in mine],
                 hovertemplate="%{y}<br>%{customdata[0]}<br>%{customdata[1]:,d} agents, %{customdata[2]:,d} predictions<extra></extra>",
             )
@@ -61,14 +62,14 @@ def slice_dots(slices: Sequence[SliceOut], by: SliceBy, metric: Metric, palette:
 
 
 def by_step(slices: Sequence[SliceOut], metric: Metric, palette: Palette, *, nominal: float) -> go.Figure:
-    """A figure at each step of the horizon with its interval as a band, one line a version, and dotted what validation said."""
+    """A figure at each step of the horizon, one line a version, its interval as a band, and in grey, dashed alike, what validation said."""
     figure = go.Figure()
     for version in sorted({one.model_version for one in slices}):
         mine = [(int(one.value), found) for one in slices if one.model_version == version and (found := figure_of(one, metric)) is not None]
         known = sorted(((step, found) for step, found in mine if found.mean is not None), key=lambda pair: pair[0])
         if not known:
             continue
-        colour, ahead_s = _of(palette.series, version - 1), [round(step * DT_S, 6) for step, _ in known]
+        colour, ahead_s = pick(palette.series, version - 1), [round(step * DT_S, 6) for step, _ in known]
         banded = [(x, found) for x, (_, found) in zip(ahead_s, known, strict=True) if found.low is not None and found.high is not None]
         figure.add_trace(
             go.Scatter(
@@ -87,8 +88,8 @@ def by_step(slices: Sequence[SliceOut], metric: Metric, palette: Palette, *, nom
                 y=[percent(metric, found.mean) for _, found in known],
                 mode="lines+markers",
                 name=f"v{version}",
-                line={"color": colour, "dash": _of(DASHES, version - 1), "width": 2},
-                marker={"symbol": _of(SYMBOLS, version - 1), "size": 6},
+                line={"color": colour, "dash": pick(DASHES, version - 1), "width": 2},
+                marker={"symbol": pick(SYMBOLS, version - 1), "size": 6},
                 customdata=[_hover(found) for _, found in known],
                 hovertemplate=f"v{version} · %{{x:.1f}} s ahead<br>%{{customdata}}<extra></extra>",
             )
@@ -101,7 +102,7 @@ def by_step(slices: Sequence[SliceOut], metric: Metric, palette: Palette, *, nom
                     y=[percent(metric, value) for _, value in before],
                     mode="lines",
                     name=f"v{version} at validation",
-                    line={"color": palette.muted, "dash": "dot", "width": 1.5},
+                    line={"color": palette.muted, "dash": pick(DASHES, version - 1), "width": 1.5},
                     hovertemplate=f"v{version} at validation %{{y:.2f}}<extra></extra>",
                 )
             )
@@ -114,28 +115,35 @@ def by_step(slices: Sequence[SliceOut], metric: Metric, palette: Palette, *, nom
 
 
 def estimated_against_observed(found: VersionEstimateOut, palette: Palette) -> go.Figure:
-    """ADE of each part of the range: as it was estimated before its truth, with its interval, and as it was observed; metres, UTC."""
+    """ADE of each part of the range: as it was estimated before its truth, with its interval, and as it was observed; metres, UTC.
+
+    The intervals are a band; that of a single part, which would have no width, is a whisker.
+    """
     figure = go.Figure()
-    colour = _of(palette.series, found.model_version - 1)
+    colour = pick(palette.series, found.model_version - 1)
     known = [point for point in found.points if point.estimated_ade_m is not None and point.low is not None and point.high is not None]
     times = [naive_utc(point.at) for point in known]
-    figure.add_trace(
-        go.Scatter(
-            x=times + times[::-1],
-            y=[point.high for point in known] + [point.low for point in reversed(known)],
-            fill="toself",
-            fillcolor=rgba(colour, 0.16),
-            line={"width": 0},
-            hoverinfo="skip",
-            showlegend=False,
+    is_band = len(known) > 1
+    if is_band:
+        figure.add_trace(
+            go.Scatter(
+                x=times + times[::-1],
+                y=[point.high for point in known] + [point.low for point in reversed(known)],
+                mode="lines",
+                fill="toself",
+                fillcolor=rgba(colour, 0.16),
+                line={"width": 0},
+                hoverinfo="skip",
+                showlegend=False,
+            )
         )
-    )
     figure.add_trace(
         go.Scatter(
             x=times,
             y=[point.estimated_ade_m for point in known],
-            mode="lines+markers",
+            mode="lines+markers" if is_band else "markers",
             name="Estimated before truth",
+            error_y=None if is_band else _whiskers(known, colour),
             line={"color": colour, "dash": "dash", "width": 2},
             marker={"symbol": "circle-open", "size": 7},
             customdata=[point.predictions for point in known],
@@ -162,8 +170,21 @@ def estimated_against_observed(found: VersionEstimateOut, palette: Palette) -> g
             annotation_position="bottom left",
         )
     time_axis(figure)
+    at_least_a_minute(figure, [point.at for point in found.points])
     figure.update_yaxes(title_text="ADE (m)", rangemode="tozero")
     return finished(figure, palette, height=280, unified=True)
+
+
+def _whiskers(points: Sequence[EstimatePoint], colour: str) -> dict[str, Any]:
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": [(point.high or 0.0) - (point.estimated_ade_m or 0.0) for point in points],
+        "arrayminus": [(point.estimated_ade_m or 0.0) - (point.low or 0.0) for point in points],
+        "thickness": 2,
+        "width": 5,
+        "color": colour,
+    }
 
 
 def _nominal(figure: go.Figure, palette: Palette, nominal: float, *, is_vertical: bool) -> None:

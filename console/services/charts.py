@@ -6,7 +6,7 @@ from datetime import timedelta
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from console.charts import finished, naive_utc, rgba, time_axis
+from console.drawing import finished, naive_utc, rgba, time_axis
 from console.palette import Palette
 from console.services.budget import unknown_spans
 from trajops.contracts.availability import AvailabilityPoint

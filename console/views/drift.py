@@ -6,9 +6,9 @@ from typing import Any
 
 import streamlit as st
 
-from console import charts, frame, session
+from console import drift_charts, frame, session
 from console.changes import role_refusal
-from console.viewmodels import RANGES, check_rows, drift_rows, quality_rows, scene_rows
+from console.viewmodels import RANGES, carriers_sentence, check_rows, drift_rows, quality_rows, scene_rows
 from console.wording import ago, count, drift_mark, moment
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.drift import (
@@ -141,10 +141,8 @@ def _change(reason: str, call: Callable[[Any], Any], done: str) -> None:
         return
     try:
         call(session.client())
-    except ApiProblem as problem:
-        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
-    except ApiUnavailable as away:
-        st.error(f"{away}.", icon=":material/cloud_off:")
+    except (ApiProblem, ApiUnavailable) as error:
+        frame.refused(error)
     else:
         session.flash(f"{done}; it holds from the next check on")
         session.expire()
@@ -186,7 +184,7 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
         st.header("Score against threshold, by column and check")
         if checks:
             frame.chart(
-                charts.drift_heatmap(checks, frame.palette()),
+                drift_charts.drift_heatmap(checks, frame.palette()),
                 key="drift-heatmap",
                 alt="How far each column had gone towards its threshold in each check",
             )
@@ -200,7 +198,7 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
             by_name = {c.column: c for c in ordered}
             name = st.selectbox("Column", list(by_name), key="drift-column", format_func=column_title)
             frame.chart(
-                charts.reference_against_current(by_name[name], frame.palette()),
+                drift_charts.reference_against_current(by_name[name], frame.palette()),
                 key="drift-histogram",
                 alt=f"Distribution of {column_words(name)}, reference against current window",
             )
@@ -219,13 +217,21 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
                 help="A higher score is drift. A ratio of medians has a threshold on either side of 1; the nearer one is shown.",
             ),
             "Share of threshold": st.column_config.ProgressColumn(
-                format="%.2f", min_value=0.0, max_value=2.0, help="0: like the reference. From 1 on: drifted, in either direction."
+                "Of threshold",
+                format="%.2f",
+                width=90,
+                min_value=0.0,
+                max_value=2.0,
+                help="0: like the reference. From 1 on: drifted, in either direction.",
             ),
             "Reference": st.column_config.NumberColumn(format="%.3f", help="Mean; for a ratio of medians, the median"),
             "Current": st.column_config.NumberColumn(format="%.3f", help="Mean; for a ratio of medians, the median"),
             "Raw name": st.column_config.TextColumn(help="As the column is called in configs/drift.yaml and in the API"),
         },
     )
+    carried = carriers_sentence(latest.columns)
+    if carried is not None:
+        st.caption(frame.plain(carried))
 
 
 def history(checks: list[DriftCheckOut]) -> None:
@@ -251,10 +257,8 @@ def run_now() -> None:
         try:
             with st.spinner("Asking the workers for a drift check…"):
                 run = session.client().run_job(name)
-        except ApiProblem as problem:
-            st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
-        except ApiUnavailable as away:
-            st.error(f"{away}.", icon=":material/cloud_off:")
+        except (ApiProblem, ApiUnavailable) as error:
+            frame.refused(error)
         else:
             session.flash(f"Drift check {run.state} · run {run.run_id}")
             session.expire()

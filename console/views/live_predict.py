@@ -6,7 +6,8 @@ import uuid
 import pandas as pd
 import streamlit as st
 
-from console import charts, frame, session
+from console import frame, session
+from console.plane import Drawn, plane
 from console.settings import ConsoleSettings
 from console.viewmodels import SCRATCH_SCENE, agent_label, curl, live_agents, prediction_label
 from console.wording import clock, metres, milliseconds, number, share
@@ -49,11 +50,11 @@ def watching() -> None:
         details(shown)
     with right:
         numbers(shown, compared)
-        drawn = [charts.Drawn(f"v{shown.prediction.model_version}", shown.prediction)]
+        drawn = [Drawn(f"v{shown.prediction.model_version}", shown.prediction)]
         if compared is not None:
-            drawn.append(charts.Drawn(f"v{compared.model_version}", compared))
+            drawn.append(Drawn(f"v{compared.model_version}", compared))
         frame.chart(
-            charts.plane(shown.history, drawn, shown.truth, frame.palette()),
+            plane(shown.history, drawn, shown.truth, frame.palette()),
             key="plane-chart",
             alt="History, predicted modes with 90 % ellipses, and truth on a plane in metres",
         )
@@ -214,9 +215,9 @@ def own_points() -> None:
         if not answers:
             frame.empty("Nothing predicted yet.", "Edit the points if you like, then press Predict.", icon="route")
             return
-        drawn = [charts.Drawn(f"v{answer.model_version}", answer) for _, answer in answers]
+        drawn = [Drawn(f"v{answer.model_version}", answer) for _, answer in answers]
         frame.chart(
-            charts.plane(answers[0][0].history or [], drawn, [], frame.palette()),
+            plane(answers[0][0].history or [], drawn, [], frame.palette()),
             key="own-plane-chart",
             alt="Own history and predicted modes with 90 % ellipses on a plane in metres",
         )
@@ -241,10 +242,8 @@ def ask(table: pd.DataFrame, versions: list[int]) -> None:
         for version in versions or [None]:
             body = request(points, version)
             answers.append((body, session.client().predict(body)))
-    except ApiProblem as problem:
-        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
-    except ApiUnavailable as away:
-        st.error(f"{away}.", icon=":material/cloud_off:")
+    except (ApiProblem, ApiUnavailable) as error:
+        frame.refused(error)
     else:
         st.session_state["own-answers"] = answers
 

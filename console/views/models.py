@@ -10,6 +10,7 @@ from console.adoptions import adoption_help, adoption_mark
 from console.change_dialog import PENDING, Pending, open_dialog, show_pending
 from console.changes import (
     Action,
+    ActionName,
     actions,
     is_rollback_urged,
     role_refusal,
@@ -163,7 +164,7 @@ def rollback_bar(models: ModelsOut | None, route: RouteOut) -> None:
             st.caption(f"Puts v{route.previous.model_version} back as champion · epoch {route.epoch} · {told}")
 
 
-def button(action: Action, *, key: str, kind: str, icon: str | None, pending: Pending) -> None:
+def button(action: Action[ActionName], *, key: str, kind: str, icon: str | None, pending: Pending) -> None:
     """A button that opens the confirmation, or that says why it is disabled."""
     st.button(
         action.label,

@@ -203,7 +203,7 @@ def _card(one: CalibrationOut, carried: SlicesOut | None, refusal: str | None) -
             if live is not None:
                 st.markdown(live)
         with buttons:
-            actions: tuple[calibration_dialog.Action, ...] = ("revert",) if one.state == "applied" else ("apply", "revert")
+            actions: tuple[calibration_dialog.ActionName, ...] = ("revert",) if one.state == "applied" else ("apply", "revert")
             for action in actions:
                 label = "Refuse" if (action, one.state) == ("revert", "proposed") else calibration_dialog.LABELS[action]
                 is_pressed = st.button(
@@ -263,10 +263,8 @@ def recalibrate_now() -> None:
         try:
             with st.spinner("Asking the workers for a recalibration…"):
                 run = session.client().run_job(JOB)
-        except ApiProblem as problem:
-            st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
-        except ApiUnavailable as away:
-            st.error(f"{away}.", icon=":material/cloud_off:")
+        except (ApiProblem, ApiUnavailable) as error:
+            frame.refused(error)
         else:
             session.flash(f"Recalibration {run.state} · run {run.run_id}")
             session.expire()

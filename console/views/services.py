@@ -187,10 +187,8 @@ def run_now(job: JobOut) -> None:
     try:
         with st.spinner(f"Asking the workers to run “{job_title(job.job)}”…"):
             run = session.client().run_job(job.job)
-    except ApiProblem as problem:
-        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
-    except ApiUnavailable as away:
-        st.error(f"{away}.", icon=":material/cloud_off:")
+    except (ApiProblem, ApiUnavailable) as error:
+        frame.refused(error)
     else:
         words = {"running": "has begun", "succeeded": "has run", "failed": "has failed"}[run.state]
         icon = ":material/error:" if run.state == "failed" else ":material/check_circle:"
@@ -218,10 +216,8 @@ def change_pause(job: JobOut) -> None:
     try:
         client = session.client()
         (client.resume_job if is_paused else client.pause_job)(job.job, reason.strip())
-    except ApiProblem as problem:
-        st.error(frame.plain(f"{problem.detail} ({problem.code})"), icon=":material/error:")
-    except ApiUnavailable as away:
-        st.error(f"{away}.", icon=":material/cloud_off:")
+    except (ApiProblem, ApiUnavailable) as error:
+        frame.refused(error)
     else:
         session.flash(f"{job_title(job.job)} {'runs by its schedule again' if is_paused else 'is paused'}")
         session.expire()

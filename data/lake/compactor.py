@@ -45,7 +45,7 @@ class Compactor:
         engine: database of the manifest.
         clock: tells when an hour is over and when a delete is due.
         delete_delay_s: how long a segment or file stays after it was replaced, for readers that began before; seconds.
-        keep_days: rows that were received longer ago are deleted, by whole files; their rollups stay. None: all are kept.
+        keep_days: rows that were received longer ago are deleted, by whole hours; their rollups stay. None: all are kept.
     """
 
     def __init__(
@@ -63,10 +63,11 @@ class Compactor:
         self._manifest = Manifest(engine)
         self._clock: Clock = clock or SystemClock()
         self._delete_delay = timedelta(seconds=delete_delay_s)
+        self._unreadable: list[str] = []
         self._keep_ns = None if keep_days is None else round(keep_days * _DAY_NS)
 
     def run(self) -> dict[str, int]:
-        """Adopt, compact, put back what was mended, retire, merge, delete.
+        """Delete, adopt, compact, put back what was mended, retire, merge.
 
         Returns:
             Counts of `adopted` segments of dead writers, compacted `segments`, `rows`, new `files`, `torn` tails,
@@ -79,19 +80,26 @@ class Compactor:
             ("adopted", "segments", "rows", "files", "torn", "quarantined", "mended", "retired", "merged", "deleted"), 0
         )
         try:
+            self._unreadable.clear()
             self._lake_dir.mkdir(parents=True, exist_ok=True)
             self._spool_dir.mkdir(parents=True, exist_ok=True)
+            # First, because nothing else may succeed on a full disk.
+            report["deleted"] = self._delete()
             report["adopted"] = self._adopt()
             self._compact(report)
             report["mended"] = len(broken.put_back(self._lake_dir, self._manifest))
             report["retired"] = self._retire()
             report["merged"] = self._merge()
-            report["deleted"] = self._delete()
         except OSError as error:
             raise Unavailable(
                 f"the lake cannot be compacted ({error}); free space, or give this user the right to write to {self._lake_dir} "
                 f"and {self._spool_dir}; nothing is lost, the segments stay in the spool"
             ) from error
+        if self._unreadable:
+            raise Unavailable(
+                f"segments in {self._spool_dir} cannot be read ({'; '.join(self._unreadable)}); they stay there, and all others are in the "
+                "lake; check the disk and the rights to them"
+            )
         return report
 
     def _adopt(self) -> int:
@@ -135,7 +143,15 @@ class Compactor:
                     self._compact_batch(connection, table, batch, report)
 
     def _compact_batch(self, connection: duckdb.DuckDBPyConnection, table: str, batch: list[Path], report: dict[str, int]) -> None:
-        parsed = segments.parse(connection, table, batch)
+        try:
+            parsed = segments.parse(connection, table, batch)
+        except OSError as error:
+            if len(batch) > 1:
+                for path in batch:
+                    self._compact_batch(connection, table, [path], report)
+                return
+            self._unreadable.append(f"{batch[0].name}: {error.strerror or error}")
+            return
         files = parquet.write_hours(self._lake_dir, table, parsed.rows)
         try:
             self._manifest.publish(table, files, parsed.counts, utc(self._clock.now_ns()))
@@ -150,12 +166,13 @@ class Compactor:
         report["quarantined"] += parsed.quarantined
 
     def _retire(self) -> int:
-        """Take what is too old out of the lake, but for what is not summed up yet."""
+        """Take what is too old out of the lake, by whole hours, but for what is not summed up yet."""
         if self._keep_ns is None:
             return 0
         now_ns = self._clock.now_ns()
         before_ns = min(now_ns - self._keep_ns, rollups.first_stale_ns(self._manifest.contents(rollups.TABLES)))
-        return self._manifest.retire(before_ns, utc(now_ns))
+        # An hour that has lost a part of its files would be summed up anew, from what is left of it.
+        return self._manifest.retire(before_ns // parquet.HOUR_NS * parquet.HOUR_NS, utc(now_ns))
 
     def _merge(self) -> int:
         """Merge small files: all of an hour that is over, and of the present one when there are many."""
@@ -220,10 +237,10 @@ class Compactor:
 def _batches(paths: list[Path]) -> list[list[Path]]:
     """Segments in groups of bounded size, so that memory is bounded too."""
     batches: list[list[Path]] = []
-    size = BATCH_BYTES
+    size = 0
     for path in paths:
         length = path.stat().st_size
-        if size + length > BATCH_BYTES:
+        if not batches or size + length > BATCH_BYTES:
             batches.append([])
             size = 0
         batches[-1].append(path)

@@ -1,6 +1,6 @@
 """One row per prediction with what drift is looked for in: input, prediction and performance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import duckdb
@@ -60,11 +60,11 @@ class AsTrained(NamedTuple):
     """What takes the calibrations out of what was predicted, so that a calibration is no drift.
 
     Attributes:
-        factors: by number of the calibration, (T,) what it multiplied the covariance of each step with.
+        factors_of: (T,) what the calibration with a number multiplied the covariance of each step with; None: not known.
         within: squared Mahalanobis distance of the nominal ellipse.
     """
 
-    factors: Mapping[int, FloatArray]
+    factors_of: Callable[[int], FloatArray | None]
     within: float
 
 
@@ -147,7 +147,7 @@ def _uncalibrated(rows: pa.Table, columns: dict[str, pa.Array], steps: int, as_t
     lengths = pc.fill_null(pc.list_value_length(rows["step_distance2"]), 0).to_numpy()
     for number in np.unique(numbers[numbers > 0]).tolist():
         mine = numbers == number
-        factors = as_trained.factors.get(number)
+        factors = as_trained.factors_of(number)
         if factors is None or len(factors) != steps:
             spread_m[mine], inside[mine] = np.nan, np.nan
             continue

@@ -23,9 +23,17 @@ def write_hours(lake_dir: Path, table: str, rows: pa.Table) -> list[LakeFile]:
     """Write rows as one file for each hour of `received_ns`, synced to the device.
 
     Raises:
-        OSError: if the folder cannot be written; files that were begun lie there unpublished.
+        OSError: if the folder cannot be written; nothing that was begun is left, because a full disk would be filled again by it.
     """
-    return [_write(lake_dir, table, hour, part) for hour, part in _hours(_in_order(rows))]
+    written: list[LakeFile] = []
+    try:
+        for hour, part in _hours(_in_order(rows)):
+            written.append(_write(lake_dir, table, hour, part))
+    except OSError:
+        for file in written:
+            (lake_dir / file.path).unlink(missing_ok=True)
+        raise
+    return written
 
 
 def read(lake_dir: Path, file: LakeFile) -> pa.Table:
@@ -76,23 +84,27 @@ def _write(lake_dir: Path, table: str, hour: int, rows: pa.Table) -> LakeFile:
     )
     kinds = COLUMNS[table]
     dictionary = [name for name, kind in kinds.items() if kind == "VARCHAR" and name not in _DISTINCT]
-    with path.open("wb") as sink:
-        pq.write_table(
-            rows,
-            sink,
-            compression="zstd",
-            row_group_size=ROW_GROUP,
-            use_dictionary=dictionary,
-            column_encoding={
-                name + (".list.element" if kind.endswith("[]") else ""): encodings[kind.removesuffix("[]")]
-                for name, kind in kinds.items()
-                if name not in dictionary and kind.removesuffix("[]") in encodings
-            },
-            sorting_columns=[pq.SortingColumn(rows.schema.get_field_index("received_ns"))],
-        )
-        sink.flush()
-        os.fsync(sink.fileno())
-        size = sink.tell()
+    try:
+        with path.open("wb") as sink:
+            pq.write_table(
+                rows,
+                sink,
+                compression="zstd",
+                row_group_size=ROW_GROUP,
+                use_dictionary=dictionary,
+                column_encoding={
+                    name + (".list.element" if kind.endswith("[]") else ""): encodings[kind.removesuffix("[]")]
+                    for name, kind in kinds.items()
+                    if name not in dictionary and kind.removesuffix("[]") in encodings
+                },
+                sorting_columns=[pq.SortingColumn(rows.schema.get_field_index("received_ns"))],
+            )
+            sink.flush()
+            os.fsync(sink.fileno())
+            size = sink.tell()
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
     for folder in (path.parent, path.parent.parent):
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

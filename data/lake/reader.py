@@ -1,14 +1,15 @@
 """Reading the lake: a consistent snapshot of Parquet and live spool, on a bounded number of DuckDB cursors."""
 
+import logging
 import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import duckdb
 import sqlalchemy as sa
@@ -26,6 +27,8 @@ PATIENCE_S = 20.0
 # A segment last written this long before a range cannot hold rows of it: rows are stamped before they are written.
 _WRITE_SLACK_NS = 60 * 10**9
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -34,6 +37,10 @@ class Snapshot:
     files: tuple[LakeFile, ...]
     segments: tuple[Path, ...]
     rollups: tuple[Rollup, ...] = ()
+
+    def without(self, segments: frozenset[Path]) -> Self:
+        """The same, but for some segments."""
+        return replace(self, segments=tuple(path for path in self.segments if path not in segments)) if segments else self
 
 
 class LakeReader:
@@ -142,11 +149,12 @@ class LakeReader:
     def _on_snapshot(self, tables: Iterable[str], since_ns: int | None, work: Callable[[duckdb.DuckDBPyConnection, Snapshot], T]) -> T:
         """Run `work` over a snapshot, and again over a fresh one if files of it have vanished meanwhile."""
         names, deadline = list(tables), time.monotonic() + PATIENCE_S
+        passed_over: frozenset[Path] = frozenset()
         snapshot = self.snapshot(names, since_ns)
         while True:
             with self.cursor() as cursor:
                 try:
-                    return work(cursor, snapshot)
+                    return work(cursor, snapshot.without(passed_over))
                 except duckdb.OutOfMemoryException as error:
                     raise Unavailable(
                         "the question needs more memory than the lake's readers have; ask for a shorter time range"
@@ -159,12 +167,29 @@ class LakeReader:
             has_vanished = isinstance(fault, duckdb.IOException)
             if has_vanished and snapshot != before and time.monotonic() <= deadline:
                 continue
-            if broken.set_aside(self.lake_dir, self._manifest, _paths(before)):
+            garbled = frozenset() if has_vanished else self._garbled(before.segments) - passed_over
+            if garbled:
+                passed_over |= garbled
+            elif broken.set_aside(self.lake_dir, self._manifest, _paths(before)):
                 snapshot = self.snapshot(names, since_ns)
             elif has_vanished:
                 raise Unavailable(f"the lake in {self.lake_dir} cannot be read ({fault}); check the folder and its rights") from fault
             else:
                 raise fault
+
+    def _garbled(self, paths: Iterable[Path]) -> frozenset[Path]:
+        """Segments in which no lines can be told apart: the compactor takes from them what it can, and until then they are left out."""
+        found = set()
+        with self.cursor() as cursor:
+            for path in paths:
+                try:
+                    cursor.execute(f"SELECT count(*) FROM {duck.read_json(table_of(path.name), [path], is_strict=False)}").fetchall()  # noqa: S608
+                except duckdb.IOException:
+                    continue  # it has vanished, which is found out by reading again
+                except duckdb.Error as error:
+                    _log.error("segment %s is broken, and is left out until it is compacted: %s", path.name, error)
+                    found.add(path)
+        return frozenset(found)
 
     @contextmanager
     def cursor(self) -> Iterator[duckdb.DuckDBPyConnection]:

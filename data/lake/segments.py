@@ -4,6 +4,7 @@ import io
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,16 +82,18 @@ def _rows_of(table: str, lines: list[bytes]) -> tuple[pa.Table, list[bytes]]:
     schema = arrow_schema(table)
     if not lines:
         return schema.empty_table(), []
-    data = b"\n".join(lines) + b"\n"
-    try:
-        rows = pj.read_json(
-            io.BytesIO(data),
-            read_options=pj.ReadOptions(block_size=len(data) + 1, use_threads=False),
-            parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
-        ).select(schema.names)
-        rows.validate(full=True)
-    except pa.ArrowInvalid:
-        rows = None
+    rows = None
+    # Arrow does not survive lines that all say `null`.
+    if all(line.lstrip().startswith(b"{") for line in lines):
+        data = b"\n".join(lines) + b"\n"
+        with suppress(pa.ArrowInvalid):
+            found = pj.read_json(
+                io.BytesIO(data),
+                read_options=pj.ReadOptions(block_size=len(data) + 1, use_threads=False),
+                parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+            ).select(schema.names)
+            found.validate(full=True)
+            rows = found
     if rows is not None and len(rows) == len(lines) and not any(rows[name].null_count for name in required(table)):
         return rows.cast(schema), []
     if len(lines) == 1:

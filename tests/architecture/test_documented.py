@@ -66,6 +66,12 @@ def test_committed_comparison_equals_the_generated_one() -> None:
     assert (ROOT / "docs/peers.md").read_text() == peers_page(json.loads(PEERS_RECORD.read_text())), "run `make docs`"
 
 
+def test_committed_page_of_the_runbook_equals_the_generated_one() -> None:
+    from docs.generate import RUNBOOK_PAGE, runbook_page
+
+    assert RUNBOOK_PAGE.read_text() == runbook_page((ROOT / "docs/runbook.md").read_text()), "run `make docs`"
+
+
 # Doors for the clients of other protocols, who bring their own: tritonclient and MLflow's are what their tests use.
 # Alertmanager posts to its webhook itself.
 FOREIGN_TAGS = {"open inference protocol", "mlflow scoring", "alertmanager webhook"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.alert_builders import a_notification, an_alert
-from tests.contract.test_unit_of_work import AT, later
+from tests.record_builders import AT, later
 from trajops.alerts.lifecycle import AlertState, Mark, Severity
 from trajops.alerts.outbox import NotificationState
 from trajops.alerts.silences import Matcher, Silence

@@ -30,7 +30,7 @@ from workers.notify import Senders
 
 Start = Callable[[Path], AlertmanagerServer]
 MANAGER = {"kind": "alertmanager", "name": "am"}
-RULES = some_rules(receivers=[MANAGER], routes=[{"match": ['origin=~".*"'], "receivers": ["am"]}])
+RULES = some_rules({"runbook": "/runbook#late"}, receivers=[MANAGER], routes=[{"match": ['origin=~".*"'], "receivers": ["am"]}])
 
 
 def look(served: Served, url: str, *values: float, rules: AlertRules = RULES) -> None:
@@ -61,6 +61,7 @@ def test_our_alerts_open_and_end_there(tmp_path: Path, alertmanager: Start) -> N
         (there,) = shown_by(server)
         assert there["labels"] == {"alertname": "late", "job": "prune", "severity": "warning", OURS: alert.alert_id}
         assert there["annotations"]["summary"] == "It is late."
+        assert there["annotations"]["runbook_url"] == "http://console/runbook#late"
         assert there["generatorURL"] == f"http://console/alerts?alert={alert.alert_id}"
         about = ours(served).alertmanager
         assert about is not None

@@ -163,3 +163,12 @@ def test_slices_estimates_and_checks_are_read(api: Api) -> None:
     refused = api.get("/v1/performance/slices", since=(until - timedelta(days=3)).isoformat(), until=until.isoformat())
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
     assert api.get("/v1/performance/slices", by="weather").status_code == 422
+
+
+@pytest.mark.parametrize("until", ["0001-01-01T00:00:00Z", "0001-01-01T00:30:00+14:00", "1969-12-31T23:59:59Z"])
+@pytest.mark.parametrize("path", ["/v1/performance", "/v1/performance/slices", "/v1/performance/estimate"])
+def test_a_range_at_the_beginning_of_time_is_refused(api: Api, path: str, until: str) -> None:
+    refused = api.get(path, until=until)
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    assert "before 1970" in refused.json()["detail"]
+    assert api.get(path, until="9999-12-31T23:59:59-14:00").status_code == 200

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from console_alerts_stub import Refused
-from console_stub import StubApi, StubServer
+from console_stub import Refused, StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
 from console.alerts.dialogs import PENDING, PendingChange, about_alert, about_answer
@@ -256,7 +255,7 @@ def test_a_change_sends_what_was_seen_and_names_the_audit_entry(
     assert len(api.calls[-1][2].get("idempotency-key", next(c[2]["idempotency-key"] for c in api.calls if c[0] == "POST"))) == 32
     [told] = [t.value for t in app.toast]
     assert toast in told
-    assert f"audit {api.audit[0].audit_id}" in told
+    assert f"audit {api.releases.audit[0].audit_id}" in told
     assert PENDING not in app.session_state
 
 
@@ -431,7 +430,7 @@ def test_a_proposal_is_decided_with_what_was_seen(
     assert len(next(headers["idempotency-key"] for method, _, headers, _ in api.calls if method == "POST")) == 32
     [told] = [t.value for t in app.toast]
     assert toast in told
-    assert f"audit {api.audit[0].audit_id}" in told
+    assert f"audit {api.releases.audit[0].audit_id}" in told
     assert api.alerts.answers[0].state == state
     assert not app.container(key="alert-answer").button
     assert "look-at-proposals" not in {b.key for b in app.button}

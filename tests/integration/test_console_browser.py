@@ -6,9 +6,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from console_alerts_stub import StubAlerts
 from console_process import running_console
-from console_stub import StubApi, StubServer
+from console_stub import StubAlerts, StubApi, StubServer
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.builders import an_adoption
@@ -210,17 +209,50 @@ def test_nothing_is_cut_or_sticks_out(page: Page, console: str, width: int) -> N
     assert found == {title: [] for title in PAGES}
 
 
+def test_every_column_of_a_drift_check_is_seen_on_a_usual_screen(page: Page, console: str) -> None:
+    page.set_viewport_size({"width": 1440, "height": 900})
+    opened(page, console, "Drift")
+    tables = page.locator("[data-testid=stDataFrame] .dvn-scroller")
+    expect(tables).to_have_count(4)
+    assert tables.evaluate_all("all => all.map(one => one.scrollWidth - one.clientWidth)") == [0, 0, 0, 0]
+
+
 def test_a_version_that_is_refused_appears_by_itself(page: Page, console: str, server: StubServer) -> None:
     opened(page, console, "Models", "refresh=2s")
     assert page.get_by_text("Not adopted yet").count() == 0
-    server.api.adoptions = [an_adoption(6, "refused", "unsafe_model", "it runs code when it is loaded")]
+    server.api.releases.adoptions = [an_adoption(6, "refused", "unsafe_model", "it runs code when it is loaded")]
     try:
         page.get_by_text("it runs code when it is loaded").wait_for(timeout=20_000)
     finally:
-        server.api.adoptions = []
+        server.api.releases.adoptions = []
 
 
 # Alerts
+
+
+def test_the_runbook_of_an_alert_is_one_click_away(page: Page, console: str, server: StubServer) -> None:
+    known = server.api.alerts.alerts
+    known["drift-1"] = known["drift-1"].model_copy(update={"runbook": "/runbook#drift"})
+    opened(page, console, "Alerts", "alert=drift-1&refresh=off")
+    link = page.get_by_role("link", name="What to do about it")
+    expect(link).to_have_attribute("href", "/runbook#drift")
+    with page.context.expect_page() as leads_to:
+        link.click()
+    runbook = leads_to.value
+    assert runbook.url == f"{console}/runbook#drift"
+    entry = runbook.locator("#drift")
+    expect(entry).to_have_text("drift")
+    expect(entry).to_be_in_viewport()
+    expect(runbook.locator("#drift + p")).to_contain_text("The Drift page shows which column moved")
+    assert runbook.evaluate("document.fonts.ready.then(() => document.fonts.check('14px Inter'))")
+
+
+def test_the_last_entry_of_the_runbook_is_at_the_top_when_it_is_asked_for(browser: Browser, console: str) -> None:
+    """By somebody who is not signed in."""
+    page = browser.new_context(viewport={"width": 1280, "height": 800}).new_page()
+    page.goto(f"{console}/runbook#trajopsbudgetburnscreeping")
+    assert 0 <= page.locator("#trajopsbudgetburnscreeping").bounding_box()["y"] < 100
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def button(page: Page, key: str) -> Locator:

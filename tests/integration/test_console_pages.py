@@ -239,7 +239,7 @@ def test_button_opens_the_confirmation_with_the_difference_in_words(server: Stub
     assert "Validation: 5 better." in shown
     assert "0.045 better (8 %)" in shown
     assert "agents drawn by lot: 5 better." in shown
-    begun = api.current.changed_at.isoformat()
+    begun = api.releases.current.changed_at.isoformat()
     assert begun in [query["since"] for _, path, query in api.reads if path == "/v1/performance"], "both arms over the canary's own time"
     assert app.button(key="confirm-submit").label == "Promote"
     assert not [c for c in api.calls if c[0] == "POST"], "opening changes nothing"
@@ -252,7 +252,7 @@ def test_promotion_sends_what_was_seen_and_names_the_audit_entry(server: StubSer
     assert (method, path) == ("POST", "/v1/deployments/dep-3/promote")
     assert body == {"expected_version": 3, "reason": "lower FDE on live traffic for 40 minutes"}
     assert len(headers["idempotency-key"]) == 32
-    assert api.current.champion.model_version == 3
+    assert api.releases.current.champion.model_version == 3
     assert any("audit aud-0004" in t.value for t in app.toast)
     assert app.container(key="champion-card").header[0].value == "v3 · Gaussian MLP"
     assert PENDING not in app.session_state
@@ -274,7 +274,7 @@ def test_conflict_is_explained_and_the_page_is_refreshed(server: StubServer, api
     app = opened("Models")
     app.button(key="promote-3").click().run()
     app = models_with(app.session_state[PENDING])  # AppTest cannot press inside a dialog that a click opened
-    api.conflict_next = True
+    api.releases.conflict_next = True
     confirm(app, "3", "lower FDE on live traffic")
     [told] = [w.value.replace("\\", "") for w in app.warning]
     assert told.startswith("Nothing was done, because something changed while you were deciding: v3 went from canary to staged; v4 is the")
@@ -291,7 +291,7 @@ def test_rollback_that_comes_too_late_says_what_is_gone(server: StubServer, api:
     app = opened("Models")
     app.button(key="rollback").click().run()
     app = models_with(app.session_state[PENDING])
-    api.history[0] = api.current.model_copy(update={"previous": None})
+    api.releases.history[0] = api.releases.current.model_copy(update={"previous": None})
     confirm(app, "1", "the canary misbehaves badly")
     [told] = [w.value.replace("\\", "") for w in app.warning]
     assert "there is no previous champion any more, it was v1" in told
@@ -300,7 +300,7 @@ def test_rollback_that_comes_too_late_says_what_is_gone(server: StubServer, api:
 def test_same_confirmation_sent_twice_carries_the_same_key(server: StubServer, api: StubApi) -> None:
     keys = []
     for dialog in ("d1", "d1", "d2"):
-        api.states[3], api.versions[3] = "canary", 3
+        api.releases.states[3], api.releases.versions[3] = "canary", 3
         confirm(models_with(PROMOTE._replace(dialog_id=dialog)), "3", "lower FDE on live traffic")
         keys.append([c for c in api.calls if c[0] == "POST"][-1][2]["idempotency-key"])
     assert keys[0] == keys[1] != keys[2]
@@ -328,13 +328,16 @@ def test_every_change_reaches_its_route(server: StubServer, api: StubApi, pendin
 def test_viewer_who_forces_the_dialog_is_refused_by_the_api(server: StubServer, api: StubApi) -> None:
     app = confirm(models_with(PROMOTE, user="vera"), "3", "I would like to promote this")
     assert any("a viewer may not change what is served" in e.value for e in app.error)
-    assert api.current.champion.model_version == 2
+    assert api.releases.current.champion.model_version == 2
 
 
 def test_versions_that_wait_or_were_refused_are_listed_with_the_reason_and_what_to_do(server: StubServer, api: StubApi) -> None:
     app = opened("Models")
     assert "Not adopted yet" not in text(app)
-    api.adoptions = [an_adoption(7, "waiting", None, "next in line"), an_adoption(6, "refused", "unsafe_model", "trajectory/6 runs code")]
+    api.releases.adoptions = [
+        an_adoption(7, "waiting", None, "next in line"),
+        an_adoption(6, "refused", "unsafe_model", "trajectory/6 runs code"),
+    ]
     app.button(key="refresh-now").click().run()
     assert "Not adopted yet" in text(app)
     waiting, refused = (app.container(key=f"adoption-{number}") for number in (7, 6))
@@ -380,7 +383,7 @@ def test_comparison_asks_the_other_version_with_the_same_history_once(server: St
 
 
 def test_prediction_is_a_deep_link(server: StubServer, api: StubApi) -> None:
-    wanted = api.remembered(9).prediction.prediction_id
+    wanted = api.predictions.remembered(9).prediction.prediction_id
     app = opened("Live predict")
     app.query_params["source"] = "Prediction"
     app.query_params["prediction"] = wanted
@@ -449,7 +452,7 @@ def calibration_with(pending: calibration_dialog.Pending, user: str = "ada") -> 
 
 
 def test_a_calibration_is_taken_out_with_a_reason_and_the_version_typed(server: StubServer, api: StubApi) -> None:
-    app = calibration_with(calibration_dialog.Pending("d1", "revert", api.calibrated[0]))
+    app = calibration_with(calibration_dialog.Pending("d1", "revert", api.performance.calibrated[0]))
     assert "served as it was trained again" in text(app)
     app.text_area(key="calibration-reason-d1").set_value("too short")
     app.button(key="calibration-submit").click().run()
@@ -464,24 +467,24 @@ def test_a_calibration_is_taken_out_with_a_reason_and_the_version_typed(server: 
     assert body == {"expected_state": "applied", "reason": "the ellipses are far too wide now"}
     assert headers["idempotency-key"]
     assert calibration_dialog.PENDING not in app.session_state
-    assert api.calibrated[0].state == "reverted"
+    assert api.performance.calibrated[0].state == "reverted"
 
 
 def test_a_proposal_is_applied_and_a_viewer_has_no_say(server: StubServer, api: StubApi) -> None:
     viewer = opened("Performance", user="vera")
     for key in ("recalibrate", "revert-calibration-2", "apply-calibration-3", "revert-calibration-3"):
         assert viewer.button(key=key).disabled
-    app = calibration_with(calibration_dialog.Pending("d1", "apply", api.calibrated[1]))
+    app = calibration_with(calibration_dialog.Pending("d1", "apply", api.performance.calibrated[1]))
     app.text_area(key="calibration-reason-d1").set_value("the challenger needs it as well")
     app.text_input(key="calibration-version-d1").set_value("3")
     app.button(key="calibration-submit").click().run()
     assert not app.exception
-    assert api.calibrated[1].state == "applied"
+    assert api.performance.calibrated[1].state == "applied"
 
 
 def test_a_calibration_that_somebody_else_changed_is_said_and_nothing_is_lost(server: StubServer, api: StubApi) -> None:
-    pending = calibration_dialog.Pending("d1", "apply", api.calibrated[1])
-    api.calibrated[1] = api.calibrated[1].model_copy(update={"state": "superseded"})
+    pending = calibration_dialog.Pending("d1", "apply", api.performance.calibrated[1])
+    api.performance.calibrated[1] = api.performance.calibrated[1].model_copy(update={"state": "superseded"})
     app = calibration_with(pending)
     app.text_area(key="calibration-reason-d1").set_value("the challenger needs it as well")
     app.text_input(key="calibration-version-d1").set_value("3")
@@ -490,12 +493,12 @@ def test_a_calibration_that_somebody_else_changed_is_said_and_nothing_is_lost(se
 
 
 def test_what_was_typed_about_one_calibration_is_not_carried_into_the_next(server: StubServer, api: StubApi) -> None:
-    app = calibration_with(calibration_dialog.Pending("d1", "revert", api.calibrated[0]))
+    app = calibration_with(calibration_dialog.Pending("d1", "revert", api.performance.calibrated[0]))
     app.text_area[0].set_value("too short")
     app.text_input[0].set_value("3")
     app.button(key="calibration-submit").click().run()
     assert [app.text_area[0].value, app.text_input[0].value] == ["too short", "3"], "a mistake is mended where it was made"
-    app.session_state[calibration_dialog.PENDING] = calibration_dialog.Pending("d2", "apply", api.calibrated[1])
+    app.session_state[calibration_dialog.PENDING] = calibration_dialog.Pending("d2", "apply", api.performance.calibrated[1])
     app.run()
     assert not app.exception
     assert not any((app.text_area[0].value, app.text_input[0].value))
@@ -512,7 +515,8 @@ def test_an_operator_asks_for_a_recalibration(server: StubServer, api: StubApi) 
 
 def test_drift_shows_verdict_columns_and_report(server: StubServer) -> None:
     app = opened("Drift")
-    assert "4 of 6 columns drifted" in text(app)
+    assert "4 of 7 columns drifted" in text(app)
+    assert "path length, mean speed × time step, mean speed squared" in text(app)
     table = next(d.value for d in app.dataframe if "Share of threshold" in d.value.columns)
     assert tuple(table.iloc[0][["Column", "Raw name"]]) == ("ADE (m)", "ade_m")
     assert len(app.get("plotly_chart")) == 2
@@ -533,7 +537,7 @@ def test_drift_by_scene_has_a_link_of_its_own(api: StubApi, server: StubServer) 
 
 
 def test_too_little_data_is_explained_and_never_called_stable(api: StubApi, server: StubServer) -> None:
-    api.drift_verdict = "insufficient_data"
+    api.drift.verdict = "insufficient_data"
     app = opened("Drift")
     assert "Too little data" in text(app)
     assert any("nothing is said about drift" in i.value for i in app.info)
@@ -615,7 +619,7 @@ def test_a_job_is_paused_with_a_reason_and_resumed(server: StubServer, api: Stub
     assert not app.text_input(key=reason).value, "the reason to pause is none to resume"
     app.text_input(key=reason).set_value("there is room again")
     app.button(key=submit).click().run()
-    assert not api.paused
+    assert not api.jobs.paused
 
 
 def test_the_range_of_the_availability_is_asked_for(server: StubServer, api: StubApi) -> None:

@@ -157,6 +157,16 @@ def test_report_needs_a_session(console: str, browser: requests.Session, stub: S
     assert back.headers["Location"] == "/session/drift-reports/check-20"
 
 
+def test_the_runbook_is_read_without_a_session_and_without_the_api(console: str, browser: requests.Session, stub: StubServer) -> None:
+    before = len(stub.api.calls)
+    answer = browser.get(f"{console}/runbook", allow_redirects=False)
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+    assert '<h3 id="trajopsapidown">' in answer.text
+    assert "script-src" not in answer.headers["Content-Security-Policy"]
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert len(stub.api.calls) == before
+
+
 def test_every_log_line_is_json_with_the_service(console: str, signed_in: requests.Session, log_file: Path) -> None:
     lines = [json.loads(line) for line in log_file.read_text().splitlines()]
     assert lines

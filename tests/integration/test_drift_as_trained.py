@@ -52,7 +52,7 @@ def test_a_calibrated_prediction_counts_as_an_uncalibrated_one(house: House) -> 
     served = read(house, None)
     assert np.ptp(served.values["predicted_spread_m"]) > 0.1, "otherwise this test would prove nothing"
     assert np.ptp(served.values["inside_share"]) > 0.1
-    compared = read(house, AsTrained({3: FACTORS}, WITHIN))
+    compared = read(house, AsTrained({3: FACTORS}.get, WITHIN))
     assert np.ptp(compared.values["predicted_spread_m"]) < 1e-6
     assert np.ptp(compared.values["inside_share"]) < 1e-6
 
@@ -61,6 +61,6 @@ def test_what_cannot_be_known_is_not_compared(house: House) -> None:
     write(house, "plain", None)
     write(house, "forgotten", 2)
     write(house, "without distances", 3, step_distance2=None)
-    compared = read(house, AsTrained({3: FACTORS}, WITHIN))
+    compared = read(house, AsTrained({3: FACTORS}.get, WITHIN))
     assert sorted(np.isfinite(compared.values["predicted_spread_m"]).tolist()) == [False, True, True]
     assert sorted(np.isfinite(compared.values["inside_share"]).tolist()) == [False, False, True]

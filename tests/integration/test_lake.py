@@ -2,9 +2,14 @@
 
 import fcntl
 import os
+import random
+import resource
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -298,6 +303,76 @@ def test_a_corrupt_line_is_kept_aside_and_the_rest_goes_on(house: House, bad: by
     assert house.ids() == ids(11)
     assert (house.folder / "spool" / "quarantine" / path.name).read_bytes() == bad + b"\n"
     assert "quarantine" in caplog.text
+
+
+def test_an_empty_segment_stops_nobody(house: House) -> None:
+    house.write(*some(3))
+    (house.folder / "spool" / "predictions.aaa-1-1.000000.ndjson").touch()
+    report = house.compact()
+    assert (report["segments"], report["rows"], report["torn"], report["quarantined"]) == (2, 3, 0, 0)
+    assert house.ids() == ids(3)
+
+
+def test_lines_of_nothing_but_null_are_kept_aside(house: House) -> None:
+    """In a process of its own: Arrow's reader ends the process that gives it such lines."""
+    house.write(*some(3))
+    (house.folder / "spool" / "predictions.aaa-1-1.000000.ndjson").write_bytes(b"null\nnull\n")
+    script = (
+        "import sys; from pathlib import Path; from data.lake.compactor import Compactor; from data.sql.engine import Database\n"
+        "folder = Path(sys.argv[1]); database = Database(f'sqlite:///{folder}/control.db')\n"
+        "print(Compactor(folder / 'lake', folder / 'spool', database.engine).run()['quarantined'])"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(house.folder)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "2"), done.stderr
+    assert house.ids() == ids(3)
+
+
+def test_a_segment_that_is_one_endless_line_hides_only_itself(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """What a power loss can leave of a segment: zeros instead of its blocks, more than a reader takes as one line."""
+    house.write(*some(3))
+    zeros = house.folder / "spool" / "predictions.aaa-1-1.000000.ndjson"
+    zeros.write_bytes(lines_of(some(2, 10)) + bytes(17 * 1024 * 1024))
+    assert set(ids(3)) <= set(house.ids())
+    assert zeros.name in caplog.text
+    report = house.compact()
+    assert (report["rows"], report["torn"]) == (5, 1)
+    assert len(house.ids()) == 5, "the compactor takes its whole lines"
+
+
+def test_a_segment_that_cannot_be_read_holds_up_no_other(house: House) -> None:
+    house.write(*some(3))
+    (house.folder / "spool" / "predictions.aaa-1-1.000000.ndjson").mkdir()
+    with pytest.raises(Unavailable, match="aaa-1-1"):
+        house.compact()
+    assert [file.rows for file in house.files()] == [3]
+
+
+def test_a_full_disk_is_not_filled_again_by_every_attempt(house: House) -> None:
+    drawn = random.Random(0)
+    house.write(*some(1))
+    house.compact()
+    (first,) = house.segments()
+    house.clock.ns += 2 * MINUTE_NS
+    house.write(*[replace_floats(event, drawn) for event in some(3_000, 1)])
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (512 * 1024, limit[1]))
+    try:
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="free space"):
+                house.compactor.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert first not in house.segments(), "what is due is deleted all the same, which makes room"
+    assert [str(path.relative_to(house.folder / "lake")) for path in (house.folder / "lake").rglob("*.parquet")] == [
+        file.path for file in house.files()
+    ]
+    assert house.compact()["rows"] == 3_000
+    assert house.ids() == ids(3_001)
+
+
+def replace_floats(event: PredictionEvent, drawn: random.Random) -> PredictionEvent:
+    """The same with positions that cannot be compressed."""
+    return replace(event, history_m=[drawn.random() for _ in event.history_m], mean_m=[drawn.random() for _ in event.mean_m])
 
 
 def test_readers_pass_over_a_corrupt_line(house: House) -> None:

@@ -315,17 +315,19 @@ def test_what_was_taken_out_by_hand_is_only_proposed_until_somebody_applies_one(
     assert parts.work["recalibrate"]()["versions"]["trajectory/1"]["state"] == "applied"
     done = calibrations.revert(1, "applied", actor="ada", reason=WHY)
     assert done.calibration.state == "reverted"
-    assert parts.work["recalibrate"]()["versions"]["trajectory/1"]["state"] == "proposed"
-    assert parts.work["recalibrate"]()["versions"]["trajectory/1"]["state"] == "proposed"
+    for _ in range(3):  # the same is proposed once, however often it is found
+        found = parts.work["recalibrate"]()["versions"]["trajectory/1"]
+        assert (found["state"], found["calibration"]) == ("proposed", 2)
     with parts.database.unit_of_work(read_only=True) as work:
         assert work.calibrations.in_force() == []
-        assert [(one.number, one.state) for one in work.calibrations.newest()] == [(3, "proposed"), (2, "superseded"), (1, "reverted")]
+        assert [(one.number, one.state) for one in work.calibrations.newest()] == [(2, "proposed"), (1, "reverted")]
         assert "taken out by hand" in work.calibrations.newest()[0].sentence
-    calibrations.apply(3, "proposed", actor="ada", reason=WHY)
+        assert [entry.action for entry in work.audit.newest()].count("calibration.propose") == 1
+    calibrations.apply(2, "proposed", actor="ada", reason=WHY)
     with parts.database.unit_of_work(read_only=True) as work:
-        assert [one.number for one in work.calibrations.in_force()] == [3]
+        assert [one.number for one in work.calibrations.in_force()] == [2]
         done = {(entry.actor, entry.action, entry.after["calibration"]) for entry in work.audit.newest()}
-    assert {("ada", "calibration.revert", 1), ("worker:recalibrate", "calibration.propose", 2), ("ada", "calibration.apply", 3)} <= done
+    assert {("ada", "calibration.revert", 1), ("worker:recalibrate", "calibration.propose", 2), ("ada", "calibration.apply", 2)} <= done
 
 
 def test_nothing_is_routed_and_nothing_is_calibrated(parts: Parts) -> None:

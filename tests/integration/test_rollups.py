@@ -149,6 +149,23 @@ def test_figures_outlive_their_rows(house: House) -> None:
     assert house.rollups.run() == {"rolled": 0, "days": 0}
 
 
+def test_an_hour_is_retired_as_a_whole(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy hour has several files; one that is older than the rest must not take its part of the sums with it."""
+    monkeypatch.setattr(compactor, "MERGE_ROWS", 10)
+    for half in range(2):
+        write(house, 100, MIDNIGHT_NS + half * HOUR_NS // 2, MIDNIGHT_NS + (half + 1) * HOUR_NS // 2, seed=half)
+    house.clock.ns += 4 * HOUR_NS
+    house.rollups.run()
+    before = asked(house, MIDNIGHT_NS, MIDNIGHT_NS + 6 * HOUR_NS)
+    house.keep_days = 9.0
+    for minutes in range(10, 80, 10):
+        house.clock.ns = MIDNIGHT_NS + 9 * 24 * HOUR_NS + minutes * MINUTE_NS
+        house.compactor.run()
+        house.rollups.run()
+        same(asked(house, MIDNIGHT_NS, MIDNIGHT_NS + 6 * HOUR_NS), before)
+    assert not house.files()
+
+
 def test_merged_files_leave_a_rollup_as_it_is(house: House) -> None:
     for seed in range(3):
         write(house, 100, MIDNIGHT_NS, MIDNIGHT_NS + HOUR_NS, seed=seed)

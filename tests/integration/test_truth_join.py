@@ -15,15 +15,12 @@ import pytest
 
 from data.lake import missed_truth, scoring
 from data.lake.bulk import BulkWriter
-from data.lake.compactor import Compactor
 from data.lake.missed_truth import MadeUp, MissedTruth
-from data.lake.queries import Lake
 from data.lake.scoring import TruthRules
 from data.lake.spool import Spool
 from data.lake.truth import TruthJoin
-from data.sql.engine import Database
-from data.sql.tables import metadata
 from tests.builders import CLOCK_NS, CLOCK_S, a_history, a_prediction_event, an_observation_event, an_outcome_event
+from tests.lake_house import House, a_house
 from trajops.clock import utc
 from trajops.contracts.predictions import OutcomeOut
 from trajops.errors import Unavailable
@@ -33,25 +30,11 @@ S = 10**9
 NOTHING = {"scored": 0, "completed": 0}
 
 
-class HandClock:
-    """A clock that a test sets."""
-
-    ns = CLOCK_NS
-
-    def now_ns(self) -> int:
-        return self.ns
-
-
 @dataclass
-class House:
+class TruthHouse(House):
     """A lake, and the join over it."""
 
-    folder: Path
-    database: Database
-    lake: Lake
-    spool: Spool
-    outcomes: Spool
-    clock: HandClock = field(default_factory=HandClock)
+    outcomes: Spool = field(kw_only=True)
 
     def join(self, **options: Any) -> TruthJoin:
         return TruthJoin(self.lake, self.outcomes, TruthRules(**options), self.clock)
@@ -71,28 +54,23 @@ class House:
     def outcome(self, prediction_id: str = "p1") -> OutcomeOut | None:
         return self.lake.prediction(prediction_id).outcome
 
-    def compact(self) -> None:
-        self.spool.close()
+    def compact(self) -> dict[str, int]:
         self.outcomes.close()
-        Compactor(self.folder / "lake", self.folder / "spool", self.database.engine).run()
+        return super().compact()
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    database = Database(f"sqlite:///{tmp_path / 'control.db'}")
-    metadata.create_all(database.engine)
-    lake = Lake(tmp_path / "lake", tmp_path / "spool", database.engine)
-    with Spool(tmp_path / "spool", sync_s=3600) as spool, Spool(tmp_path / "spool", sync_s=3600) as outcomes:
-        yield House(tmp_path, database, lake, spool, outcomes)
-    lake.close()
-    database.close()
+def house(tmp_path: Path) -> Iterator[TruthHouse]:
+    with a_house(tmp_path) as house, Spool(tmp_path / "spool", sync_s=3600) as outcomes:
+        house.clock.ns = CLOCK_NS
+        yield TruthHouse(**vars(house), outcomes=outcomes)
 
 
 def counts(report: dict[str, int]) -> dict[str, int]:
     return {name: report[name] for name in ("scored", "completed")}
 
 
-def test_without_truth_there_is_no_outcome(house: House) -> None:
+def test_without_truth_there_is_no_outcome(house: TruthHouse) -> None:
     house.predict(a_prediction_event())
     assert house.join().run(CLOCK_NS + S) == {"candidates": 1, "scored": 0, "completed": 0}
     assert house.outcome() is None
@@ -101,7 +79,7 @@ def test_without_truth_there_is_no_outcome(house: House) -> None:
 
 @pytest.mark.parametrize("is_compacted", [False, True], ids=["live", "compacted"])
 @pytest.mark.parametrize("is_remembered", [True, False], ids=["one join", "a new join each time"])
-def test_partial_truth_is_scored_and_completed_later(house: House, is_compacted: bool, is_remembered: bool) -> None:
+def test_partial_truth_is_scored_and_completed_later(house: TruthHouse, is_compacted: bool, is_remembered: bool) -> None:
     join = house.join()
 
     def run(after_s: float) -> dict[str, int]:
@@ -133,7 +111,7 @@ def test_partial_truth_is_scored_and_completed_later(house: House, is_compacted:
     assert house.lake.count("outcomes") == 2
 
 
-def test_a_written_line_is_an_outcome_event(house: House) -> None:
+def test_a_written_line_is_an_outcome_event(house: TruthHouse) -> None:
     house.predict(a_prediction_event())
     house.observe(1, 2, 3)
     house.clock.ns = CLOCK_NS + 9
@@ -164,7 +142,7 @@ def test_a_written_line_is_an_outcome_event(house: House) -> None:
     )
 
 
-def test_truth_comes_from_the_histories_of_later_predictions(house: House) -> None:
+def test_truth_comes_from_the_histories_of_later_predictions(house: TruthHouse) -> None:
     join = house.join()
     for number in range(14):
         history_m = a_history()[0] + [0.4 * number, 0.0]
@@ -186,7 +164,7 @@ def test_truth_comes_from_the_histories_of_later_predictions(house: House) -> No
     assert first.fde_m == pytest.approx(1.2)
 
 
-def test_one_later_history_bridges_what_was_not_observed(house: House) -> None:
+def test_one_later_history_bridges_what_was_not_observed(house: TruthHouse) -> None:
     """The next prediction comes 8 steps later; its history holds all steps between."""
     later = a_prediction_event(
         "p2", received_ns=CLOCK_NS + 4 * S, observed_at_s=CLOCK_S + 3.2, history_m=(a_history()[0] + [3.2, 0]).ravel().tolist()
@@ -198,7 +176,7 @@ def test_one_later_history_bridges_what_was_not_observed(house: House) -> None:
     assert (found.steps_scored, found.ade_m) == (8, pytest.approx(0.0, abs=1e-9))
 
 
-def test_late_and_out_of_order_truth_gives_the_same_outcome(house: House) -> None:
+def test_late_and_out_of_order_truth_gives_the_same_outcome(house: TruthHouse) -> None:
     steps = list(range(1, 13))
     for number in range(4):
         scene_id = f"s{number}"
@@ -215,14 +193,14 @@ def test_late_and_out_of_order_truth_gives_the_same_outcome(house: House) -> Non
         assert found.ade_m == pytest.approx(0.65)
 
 
-def test_truth_that_came_before_the_prediction_counts(house: House) -> None:
+def test_truth_that_came_before_the_prediction_counts(house: TruthHouse) -> None:
     """A client may post positions first and ask about an earlier moment afterwards."""
     house.observe(*range(1, 13))
     house.predict(a_prediction_event(received_ns=CLOCK_NS + 6 * S))
     assert counts(house.join().run(CLOCK_NS + 7 * S)) == {"scored": 1, "completed": 1}
 
 
-def test_dropped_frames_are_bridged_up_to_the_gap_and_not_beyond(house: House) -> None:
+def test_dropped_frames_are_bridged_up_to_the_gap_and_not_beyond(house: TruthHouse) -> None:
     house.predict(a_prediction_event())
     house.observe(2, 4, 5, 9, 12)  # gaps of 0.8, 0.8, 0.4, 1.6 and 1.2 s
     house.join(gap_s=1.0).run(CLOCK_NS + 10 * S)
@@ -237,7 +215,7 @@ def test_dropped_frames_are_bridged_up_to_the_gap_and_not_beyond(house: House) -
     assert wider.is_complete
 
 
-def test_another_rate_is_interpolated(house: House) -> None:
+def test_another_rate_is_interpolated(house: TruthHouse) -> None:
     house.predict(a_prediction_event())
     house.observe(*np.arange(0.3, 13, 0.7).tolist())
     house.join().run(CLOCK_NS + 10 * S)
@@ -247,7 +225,7 @@ def test_another_rate_is_interpolated(house: House) -> None:
     assert found.ade_m == pytest.approx(0.0, abs=1e-6)
 
 
-def test_of_contradicting_positions_the_first_received_counts(house: House) -> None:
+def test_of_contradicting_positions_the_first_received_counts(house: TruthHouse) -> None:
     house.predict(a_prediction_event())
     house.observe(*range(1, 13), y_m=9.0, received_ns=CLOCK_NS + 8 * S)
     house.observe(*range(1, 13), y_m=0.25, received_ns=CLOCK_NS + 7 * S)
@@ -259,7 +237,7 @@ def test_of_contradicting_positions_the_first_received_counts(house: House) -> N
 
 @pytest.mark.parametrize("is_remembered", [True, False], ids=["one join", "a new join each time"])
 @pytest.mark.parametrize("last", [12, 4], ids=["complete", "partial"])
-def test_a_late_observation_replaces_what_was_interpolated(house: House, is_remembered: bool, last: int) -> None:
+def test_a_late_observation_replaces_what_was_interpolated(house: TruthHouse, is_remembered: bool, last: int) -> None:
     """Step 2 seemed to lie on the line between its neighbours and was 1.2 m off it."""
     join = house.join()
 
@@ -293,7 +271,7 @@ def test_a_late_observation_replaces_what_was_interpolated(house: House, is_reme
         house.compact()
 
 
-def test_a_late_range_replaces_what_was_interpolated(house: House) -> None:
+def test_a_late_range_replaces_what_was_interpolated(house: TruthHouse) -> None:
     house.predict(a_prediction_event())
     house.observe(1, *range(3, 13))
     end_ns = CLOCK_NS + S
@@ -306,7 +284,7 @@ def test_a_late_range_replaces_what_was_interpolated(house: House) -> None:
     assert found.ade_m == pytest.approx(0.1)
 
 
-def test_truth_at_another_rate_comes_closer_with_each_late_observation(house: House) -> None:
+def test_truth_at_another_rate_comes_closer_with_each_late_observation(house: TruthHouse) -> None:
     """Never seen at a step's very time: steps 2 and 3 lie between 0.7 and 1.3 s, then on either side of 1.0 s."""
     house.predict(a_prediction_event())
     house.observe(1.75, 3.25)
@@ -322,7 +300,7 @@ def test_truth_at_another_rate_comes_closer_with_each_late_observation(house: Ho
     assert last["interpolated_s"] == pytest.approx(0.7 + 0.3 + 0.3)
 
 
-def test_an_outcome_of_before_interpolation_was_noted_is_left_alone(house: House) -> None:
+def test_an_outcome_of_before_interpolation_was_noted_is_left_alone(house: TruthHouse) -> None:
     old = dataclasses.asdict(an_outcome_event())
     del old["interpolated_s"]
     house.outcomes.write_lines("outcomes", orjson.dumps(old, option=orjson.OPT_APPEND_NEWLINE))
@@ -333,7 +311,7 @@ def test_an_outcome_of_before_interpolation_was_noted_is_left_alone(house: House
     assert house.join().run(CLOCK_NS + 6 * S)["candidates"] == 0
 
 
-def test_what_waits_for_closer_truth_is_not_looked_at_without_need(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_waits_for_closer_truth_is_not_looked_at_without_need(house: TruthHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     join = house.join()
     house.predict(a_prediction_event())
     house.observe(1, *range(3, 13))
@@ -351,7 +329,7 @@ def test_what_waits_for_closer_truth_is_not_looked_at_without_need(house: House,
     assert asked == [1]
 
 
-def test_agents_of_the_same_name_in_other_scenes_are_others(house: House) -> None:
+def test_agents_of_the_same_name_in_other_scenes_are_others(house: TruthHouse) -> None:
     house.predict(a_prediction_event("p1"), a_prediction_event("p2", scene_id="s2"), a_prediction_event("p3", agent_id="a2"))
     house.observe(*range(1, 13), scene_id="s2")
     assert counts(house.join().run(CLOCK_NS + 6 * S)) == {"scored": 1, "completed": 1}
@@ -360,7 +338,7 @@ def test_agents_of_the_same_name_in_other_scenes_are_others(house: House) -> Non
     assert house.outcome("p3") is None
 
 
-def test_predictions_wait_for_their_time_and_then_are_left(house: House) -> None:
+def test_predictions_wait_for_their_time_and_then_are_left(house: TruthHouse) -> None:
     join = house.join(wait_s=20)
     house.predict(a_prediction_event())
     house.observe(1)
@@ -373,7 +351,7 @@ def test_predictions_wait_for_their_time_and_then_are_left(house: House) -> None
     assert found.steps_scored == 1
 
 
-def test_a_range_is_scored_whatever_its_age(house: House) -> None:
+def test_a_range_is_scored_whatever_its_age(house: TruthHouse) -> None:
     old_ns = CLOCK_NS - 24 * 3600 * S
     for number in range(3):
         shift_s = number * 7200.0
@@ -389,7 +367,7 @@ def test_a_range_is_scored_whatever_its_age(house: House) -> None:
 
 
 @pytest.mark.parametrize("is_rebuilt", [False, True])
-def test_what_became_of_each_prediction_is_counted_once(house: House, monkeypatch: pytest.MonkeyPatch, is_rebuilt: bool) -> None:
+def test_what_became_of_each_prediction_is_counted_once(house: TruthHouse, monkeypatch: pytest.MonkeyPatch, is_rebuilt: bool) -> None:
     if is_rebuilt:
         monkeypatch.setattr("data.lake.truth.MEMORY_NS", 1)
     house.predict(
@@ -414,7 +392,7 @@ def test_what_became_of_each_prediction_is_counted_once(house: House, monkeypatc
 
 
 @pytest.mark.parametrize("most_rows", [10, 1000])
-def test_a_range_in_many_slices_is_scored_as_one(house: House, monkeypatch: pytest.MonkeyPatch, most_rows: int) -> None:
+def test_a_range_in_many_slices_is_scored_as_one(house: TruthHouse, monkeypatch: pytest.MonkeyPatch, most_rows: int) -> None:
     monkeypatch.setattr(missed_truth, "SLICE_ROWS", 3)
     for number in range(40):
         house.predict(
@@ -443,7 +421,7 @@ def test_a_range_in_many_slices_is_scored_as_one(house: House, monkeypatch: pyte
     assert house.lake.count("outcomes") == 40
 
 
-def test_two_modes_and_other_horizons_are_scored_side_by_side(house: House) -> None:
+def test_two_modes_and_other_horizons_are_scored_side_by_side(house: TruthHouse) -> None:
     right = (a_history()[0, -1] + np.arange(1, 13)[:, None] * [0.4, 0.0]).ravel().tolist()
     wrong = (a_history()[0, -1] + np.arange(1, 13)[:, None] * [0.4, 0.5]).ravel().tolist()
     circle = [0.04, 0.0, 0.04]
@@ -465,7 +443,7 @@ def test_two_modes_and_other_horizons_are_scored_side_by_side(house: House) -> N
     assert (short.steps_scored, short.is_complete, len(short.step_error_m)) == (4, True, 4)
 
 
-def test_an_outcome_that_could_not_be_written_is_written_by_the_next_run(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outcome_that_could_not_be_written_is_written_by_the_next_run(house: TruthHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     house.predict(a_prediction_event())
     house.observe(*range(1, 13))
     join = house.join()
@@ -480,7 +458,7 @@ def test_an_outcome_that_could_not_be_written_is_written_by_the_next_run(house: 
     assert counts(join.run(CLOCK_NS + 6 * S)) == {"scored": 1, "completed": 1}
 
 
-def test_what_another_worker_scored_is_not_scored_again(house: House) -> None:
+def test_what_another_worker_scored_is_not_scored_again(house: TruthHouse) -> None:
     first, second = house.join(), house.join()
     house.predict(a_prediction_event())
     house.observe(1)
@@ -490,7 +468,7 @@ def test_what_another_worker_scored_is_not_scored_again(house: House) -> None:
     assert first.run(CLOCK_NS + 70 * S)["scored"] == 0, "its memory is older than a minute, so it reads the lake anew"
 
 
-def test_runs_in_any_rhythm_agree(house: House) -> None:
+def test_runs_in_any_rhythm_agree(house: TruthHouse) -> None:
     """The same traffic, joined after every event or once at the end, gives the same outcomes."""
     rng = np.random.default_rng(5)
     path_m = np.cumsum(rng.normal(0.3, 0.1, (40, 2)), axis=0)

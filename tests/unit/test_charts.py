@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console import charts
+from console import charts, drawing, drift_charts, plane
 from console.palette import DARK, LIGHT
 from console.viewmodels import LiveSpan
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn
@@ -122,14 +122,14 @@ def test_colour_of_a_version_is_the_same_in_every_figure() -> None:
 def test_long_series_are_thinned_and_keep_their_extremes() -> None:
     points = [point(i, ade_m=9.0 if i == 12_345 else 0.5) for i in range(30_000)]
     trace = charts.accuracy_over_time(points, "ade_m", LIGHT).data[0]
-    assert len(trace.y) <= charts.MAX_POINTS
+    assert len(trace.y) <= drawing.MAX_POINTS
     assert max(trace.y) == 9.0
 
 
 @given(n=st.integers(1, 5_000), seed=st.integers(0, 9))
 def test_thinning_gives_increasing_indices_with_both_ends(n: int, seed: int) -> None:
     y = np.random.default_rng(seed).normal(size=n)
-    keep = charts.thin(np.arange(n, dtype=float), y, 200)
+    keep = drawing.thin(np.arange(n, dtype=float), y, 200)
     assert len(keep) <= max(200, 1)
     assert keep[0] == 0
     assert keep[-1] == n - 1
@@ -166,7 +166,7 @@ def test_error_by_step_stands_over_seconds_ahead() -> None:
     ids=["axis-aligned", "circle"],
 )
 def test_ellipse_has_the_hand_computed_size(covariance: tuple[float, float, float], half_x: float, half_y: float) -> None:
-    outline = charts.ellipse((10.0, -5.0), covariance, n=361)
+    outline = plane.ellipse((10.0, -5.0), covariance, n=361)
     assert np.ptp(outline[:, 0]) / 2 == pytest.approx(half_x, rel=1e-3)
     assert np.ptp(outline[:, 1]) / 2 == pytest.approx(half_y, rel=1e-3)
     assert outline.mean(axis=0) == pytest.approx([10.0, -5.0], abs=0.05)
@@ -175,20 +175,20 @@ def test_ellipse_has_the_hand_computed_size(covariance: tuple[float, float, floa
 @given(a=st.floats(0.01, 5), b=st.floats(0.01, 5), r=st.floats(-0.95, 0.95), x=st.floats(-1e3, 1e3), y=st.floats(-1e3, 1e3))
 def test_every_point_of_an_ellipse_has_the_same_mahalanobis_distance(a: float, b: float, r: float, x: float, y: float) -> None:
     xy = r * (a * b) ** 0.5
-    outline = charts.ellipse((x, y), (a, xy, b)) - np.array([x, y])
+    outline = plane.ellipse((x, y), (a, xy, b)) - np.array([x, y])
     distance2 = np.einsum("ni,ij,nj->n", outline, np.linalg.inv([[a, xy], [xy, b]]), outline)
-    assert distance2 == pytest.approx(charts.CHI2_2_90, rel=1e-4)
+    assert distance2 == pytest.approx(plane.CHI2_2_90, rel=1e-4)
 
 
 def test_share_of_a_gaussian_inside_the_ellipse_is_nominal() -> None:
     draws = np.random.default_rng(7).multivariate_normal([0, 0], [[2.0, 0.7], [0.7, 0.5]], size=20_000)
     distance2 = np.einsum("ni,ij,nj->n", draws, np.linalg.inv([[2.0, 0.7], [0.7, 0.5]]), draws)
-    assert (distance2 <= charts.CHI2_2_90).mean() == pytest.approx(0.9, abs=0.01)
+    assert (distance2 <= plane.CHI2_2_90).mean() == pytest.approx(0.9, abs=0.01)
 
 
 def test_plane_has_equal_axes_history_modes_truth_and_ellipses() -> None:
     history = [(float(i) - 7, 0.0) for i in range(8)]
-    figure = charts.plane(history, [charts.Drawn("v2", forecast())], [(1.0, 0.1), None, (3.0, 0.2)], LIGHT)
+    figure = plane.plane(history, [plane.Drawn("v2", forecast())], [(1.0, 0.1), None, (3.0, 0.2)], LIGHT)
     assert figure.layout.yaxis.scaleanchor == "x"
     assert figure.layout.yaxis.scaleratio == 1
     names = [t.name for t in figure.data]
@@ -204,7 +204,7 @@ def test_plane_has_equal_axes_history_modes_truth_and_ellipses() -> None:
 
 
 def test_plane_of_two_versions_tells_them_apart_by_more_than_colour() -> None:
-    figure = charts.plane([(0.0, 0.0)], [charts.Drawn("v2", forecast(2, (1.0,))), charts.Drawn("v3", forecast(3, (1.0,)))], [], LIGHT)
+    figure = plane.plane([(0.0, 0.0)], [plane.Drawn("v2", forecast(2, (1.0,))), plane.Drawn("v3", forecast(3, (1.0,)))], [], LIGHT)
     first, second = (next(t for t in figure.data if t.name == name) for name in ("v2", "v3"))
     assert first.line.color != second.line.color
     assert first.marker.symbol != second.marker.symbol
@@ -229,7 +229,7 @@ def test_timeline_draws_a_bar_a_span_on_the_row_of_its_role() -> None:
 
 def test_heatmap_holds_score_over_threshold_oldest_left() -> None:
     checks = [check(1, [column("speed_mps", 0.2), column("path_m", None)]), check(0, [column("speed_mps", 0.05)])]
-    heat = charts.drift_heatmap(checks, LIGHT).data[0]
+    heat = drift_charts.drift_heatmap(checks, LIGHT).data[0]
     assert list(heat.y) == ["mean speed (m/s)", "path length (m)"]
     assert [list(row) for row in heat.z] == [[0.5, 2.0], [None, None]]
     assert [list(row) for row in heat.text] == [["", "✕"], ["", ""]]
@@ -243,7 +243,7 @@ def test_heatmap_shows_a_unit_rule_as_far_from_one_in_either_direction() -> None
         threshold, is_drifted = (2.0 if ratio >= 1 else 0.5), not 0.5 < ratio < 2
         return column("speed_mps_ratio", ratio).model_copy(update={"method": UNIT_RULE, "threshold": threshold, "is_drifted": is_drifted})
 
-    heat = charts.drift_heatmap([check(i, [unit(ratio)]) for i, ratio in enumerate((0.1, 0.5, 1.0, 2.0, 10.0))], LIGHT).data[0]
+    heat = drift_charts.drift_heatmap([check(i, [unit(ratio)]) for i, ratio in enumerate((0.1, 0.5, 1.0, 2.0, 10.0))], LIGHT).data[0]
     assert list(heat.z[0]) == pytest.approx([3.32, 1.0, 0.0, 1.0, 3.32], abs=0.01)
     assert list(heat.text[0]) == ["✕", "✕", "", "✕", "✕"]
     assert "0.1 × the reference, healthy above 0.5 ×" in heat.customdata[0][0]
@@ -251,7 +251,7 @@ def test_heatmap_shows_a_unit_rule_as_far_from_one_in_either_direction() -> None
 
 
 def test_histogram_is_in_per_cent_over_the_columns_own_edges() -> None:
-    figure = charts.reference_against_current(column("speed_mps", 0.2), LIGHT)
+    figure = drift_charts.reference_against_current(column("speed_mps", 0.2), LIGHT)
     reference, current = figure.data
     assert list(reference.x) == [0.5, 2.0]
     assert list(reference.width) == [1.0, 2.0]

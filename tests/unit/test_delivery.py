@@ -91,9 +91,10 @@ def test_rules_say_when_they_fire_and_whom_they_tell() -> None:
     given = {"name": "late", "title": "A job is late", "signal": "job_late", "condition": ">= 1", "severity": "warning", "active": 2}
     rules = [
         AlertRuleOut(**given, for_s=60, resolve_after_s=0, receivers=["mail", "slack"], runbook="https://docs.example/late"),
-        AlertRuleOut(**given, for_s=0, resolve_after_s=300, receivers=[], runbook="/runbook/late"),
+        AlertRuleOut(**given, for_s=0, resolve_after_s=300, receivers=[], runbook="/runbook#late"),
+        AlertRuleOut(**given, for_s=0, resolve_after_s=300, receivers=[], runbook="docs/late.md"),
     ]
-    one, other = rule_rows(rules)
+    one, other, third = rule_rows(rules)
     assert (one["Fires where"], one["For"], one["Ends after"], one["Tells"]) == ("job_late >= 1", "60 s", "at once", "mail, slack")
     assert (other["For"], other["Ends after"], other["Tells"]) == ("at once", "5 min", "nobody")
-    assert (one["What to do"], other["What to do"]) == ("https://docs.example/late", None)
+    assert [row["What to do"] for row in (one, other, third)] == ["https://docs.example/late", "/runbook#late", None]

@@ -23,8 +23,11 @@ from trajops.contracts.drift import (
     column_words,
 )
 from trajops.drift.assessment import Assessment
-from trajops.drift.columns import Earlier, Rows, bin_indices, decile_edges, judge, psi, shares, unit_bounds, unit_column
+from trajops.drift.columns import Earlier, Rows, bin_indices, decile_edges, judge, psi, shares
 from trajops.drift.rules import ConfirmRule, DriftRules, UnitRule
+from trajops.drift.thresholds import clean_windows
+from trajops.drift.units import unit_bounds, unit_column
+from trajops.drift.watch import Watch
 from trajops.errors import ShapeError, Unavailable
 from trajops.services.drift import DriftMonitor
 from trajops.services.drift_settings import overview
@@ -40,6 +43,7 @@ COLUMNS = [
     for name in names
 ]
 RULES = DriftRules.model_validate({"columns": COLUMNS})
+WITHOUT_DOMAIN = DriftRules.model_validate({"columns": COLUMNS, "domain": {"is_on": False}})
 FEET = 3.28084
 
 
@@ -211,6 +215,57 @@ def test_minutes_of_the_reference_widen_the_unit_bounds() -> None:
     assert bounds.high > 2.5
 
 
+def in_scenes(counts: dict[str, int], *, gain: float = 1.0, seed: int) -> Rows:
+    """A minute of agents in two scenes: in one they run, in the other they walk a third as fast. In a third they stand."""
+    speeds = {"pitch": 3.0, "street": 1.0, "park": 0.0, "new": 9.0}
+    parts = [wandering(count, span_s=60, seed=seed + 7 * number) for number, count in enumerate(counts.values())]
+    return Rows(
+        np.concatenate([part.times_s for part in parts]),
+        np.concatenate([part.agents + 10_000 * number for number, part in enumerate(parts)]),
+        np.concatenate([part.versions for part in parts]),
+        {"speed_mps": np.concatenate([part.values["speed_mps"] * speeds[name] * gain for name, part in zip(counts, parts, strict=True)])},
+        np.concatenate([np.full(len(part), number) for number, part in enumerate(parts)]),
+        tuple(counts),
+    )
+
+
+@pytest.mark.parametrize(
+    ("counts", "gain", "expected"),
+    [
+        pytest.param({"pitch": 45, "street": 3}, 1.0, False, id="night: those who run are awake"),
+        pytest.param({"pitch": 3, "street": 45}, 1.0, False, id="those who walk are awake"),
+        pytest.param({"pitch": 45, "street": 3}, FEET, True, id="feet at night"),
+        pytest.param({"pitch": 3, "street": 45}, 1 / FEET, True, id="metres for feet"),
+        pytest.param({"pitch": 40, "street": 40}, FEET, True, id="feet by day"),
+        pytest.param({"park": 200, "pitch": 40}, 1.0, False, id="most stand, as they do in the park"),
+        pytest.param({"park": 200, "pitch": 40}, FEET, True, id="feet, and most stand"),
+        pytest.param({"new": 200, "pitch": 40}, 1.0, False, id="a new scene is another finding"),
+    ],
+)
+def test_a_unit_is_told_scene_by_scene(counts: dict[str, int], gain: float, expected: bool) -> None:
+    reference = in_scenes({"pitch": 60, "street": 240, "park": 40}, seed=0)
+    bounds = unit_bounds(UnitRule(), "speed_mps", reference)
+    assert bounds is not None
+    found = unit_column(UnitRule(), "speed_mps", bounds, in_scenes(counts, gain=gain, seed=100))
+    assert found is not None
+    assert found.is_drifted is expected
+    if not expected:
+        assert found.score == pytest.approx(1.0, abs=0.2)
+
+
+def test_without_its_scenes_a_night_would_be_another_unit() -> None:
+    """The control of the test above."""
+    one = dict.fromkeys(("pitch", "street", "park"), "")
+    reference, night = (
+        in_scenes(counts, seed=0).regrouped(one) for counts in ({"pitch": 60, "street": 240, "park": 40}, {"pitch": 45, "street": 3})
+    )
+    bounds = unit_bounds(UnitRule(), "speed_mps", reference)
+    assert bounds is not None
+    found = unit_column(UnitRule(), "speed_mps", bounds, night)
+    assert found is not None
+    assert found.is_drifted
+
+
 # --- thresholds ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -224,6 +279,31 @@ def thresholds(agents: int) -> dict[str, float]:
 
 def test_fewer_agents_need_a_higher_threshold() -> None:
     assert thresholds(60)["speed_mps"] > 2 * thresholds(240)["speed_mps"]
+
+
+def test_a_reference_of_few_agents_does_not_cry_wolf() -> None:
+    """120 agents of an hour against 110 of five minutes that walk as they do: 2 of 24 windows flagged.
+
+    With agents on both sides of the calibration, whom a sparse window has borrowed, it were 13.
+    """
+    flagged = 0
+    for seed in range(24):
+        assessment = Assessment.of(WITHOUT_DOMAIN, wandering(120, span_s=3600, seed=1000 + seed, start_s=START_S - 100_000), 1)
+        found = assessment.scores(assessment.binned(wandering(110, span_s=300, seed=seed)), START_S + 300)[None]
+        flagged += any(score.is_drifted for scores in found.values() for score in scores)
+    assert flagged <= 4
+
+
+def test_no_more_than_half_of_a_reference_makes_a_clean_window() -> None:
+    """Asked for more agents than it has, a reference says what half of them score against the others, and not nothing."""
+    assessment = Assessment.of(WITHOUT_DOMAIN, wandering(120, span_s=3600, seed=1), 1)
+    profile = assessment.profiles[300.0]
+    for taken, _, drawn in clean_windows(profile, RULES.calibration, 500, None):
+        assert set(drawn.sum(axis=1)) <= {60.0, 61.0}, "somebody who is there in two windows is counted in both"
+        rest = profile.without(taken)
+        assert rest
+        assert not {stretch.at_s for stretch in rest} & {stretch.at_s for stretch in taken}
+    assert assessment._bounds(300.0, None, 500) is not None
 
 
 def test_thresholds_are_reproducible() -> None:
@@ -570,6 +650,48 @@ def test_muted_columns_raise_no_alarm_and_are_shown(tmp_path: Path) -> None:
     check = checked(tmp_path, database, halved)
     assert check.verdict == "stable"
     assert {column.column for column in check.columns if column.muted_until == until and column.is_drifted} == {"dt_s", "dt_s_ratio"}
+
+
+def test_a_reference_that_has_settled_is_learnt_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read again every ten minutes, it must be the same to the row: what is learnt from it takes seconds."""
+    learnt = []
+    of = Watch.of
+    monkeypatch.setattr(Watch, "of", lambda rules, rows: learnt.append(len(rows)) or of(rules, rows))
+    reference = wandering(600, span_s=3600, seed=0, start_s=START_S - 100_000)
+    watch, clock = monitor(tmp_path, reference, wandering(600, span_s=2400, seed=1))
+    seen = set()
+    for clock.at_s in np.arange(START_S + 300, START_S + 2400, 610):
+        seen.add(watch.check().reference_since)
+    assert learnt == [len(reference)]
+    assert len(seen) == 1
+
+
+def test_what_a_former_reference_flagged_confirms_nothing(tmp_path: Path) -> None:
+    """A known change is drift until an operator chooses a range since then: the very next check has nothing to say against it."""
+    database, clock = MemoryDatabase(), SecondsClock()
+    reference = wandering(1500, span_s=3600, seed=0, start_s=START_S - 100_000)
+    source = FixedSource({"backfill": reference, "live": wandering(1700, span_s=5400, seed=3, gain=1.6)})
+    watch = DriftMonitor(source, database.unit_of_work, RULES, tmp_path, clock)
+    for clock.at_s in (START_S + 4800, START_S + 4930, START_S + 5060):
+        check = watch.check()
+    assert check.verdict == "drift"
+    since, until = (datetime.fromtimestamp(START_S + second, UTC) for second in (0, 3600))
+    with database.unit_of_work() as work:
+        work.drift_settings.put(DriftSettings(reference=ReferenceChoice(kind="range", since=since, until=until)))
+    source.by_source = {"live": source.by_source["live"]}
+    clock.at_s = START_S + 5090
+    assert watch.check().verdict == "stable"
+
+
+def test_a_range_without_agents_says_what_is_wrong(tmp_path: Path) -> None:
+    database, clock = MemoryDatabase(), SecondsClock()
+    since, until = datetime(1, 1, 1, tzinfo=UTC), datetime(2020, 1, 1, tzinfo=UTC)
+    with database.unit_of_work() as work:
+        work.drift_settings.put(DriftSettings(reference=ReferenceChoice(kind="range", since=since, until=until)))
+    clock.at_s = START_S + 600
+    check = DriftMonitor(FixedSource({"live": wandering(300, span_s=600, seed=1)}), database.unit_of_work, RULES, tmp_path, clock).check()
+    assert check.verdict == "insufficient_data"
+    assert "to 2020-01-01 00:00 UTC, has fewer than 120 agents" in check.sentence
 
 
 def test_an_operator_s_range_is_the_reference(tmp_path: Path) -> None:

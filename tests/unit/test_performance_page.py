@@ -97,6 +97,31 @@ def test_an_estimate_stands_beside_what_came_out() -> None:
     assert drawn.layout.shapes[0].y0 == 0.41
 
 
+def test_a_single_estimate_is_a_dot_with_a_whisker_on_an_axis_of_a_minute() -> None:
+    drawn = estimated_against_observed(estimate(points=[estimate().points[1]]), LIGHT)
+    dot = trace(drawn, "Estimated before truth")
+    assert (dot.mode, list(dot.y)) == ("markers", [0.5])
+    assert (list(dot.error_y.array), list(dot.error_y.arrayminus)) == ([pytest.approx(0.1)], [pytest.approx(0.1)])
+    assert [one.name for one in drawn.data] == ["Estimated before truth", "Observed since"], "no band"
+    begin, end = drawn.layout.xaxis.range
+    assert (end - begin, drawn.layout.xaxis.tickformat) == (timedelta(minutes=1), "%H:%M:%S")
+
+
+def test_several_estimates_have_a_band_and_an_axis_of_their_own() -> None:
+    drawn = estimated_against_observed(estimate(), LIGHT)
+    band = drawn.data[0]
+    assert (band.mode, band.fill, list(band.y)) == ("lines", "toself", [pytest.approx(v) for v in (0.6, 0.65, 0.45, 0.4)])
+    assert trace(drawn, "Estimated before truth").error_y.array is None
+    assert drawn.layout.xaxis.range is None
+
+
+def test_lines_of_validation_are_grey_and_have_the_dashes_of_their_versions() -> None:
+    drawn = by_step([slice_of(str(step), version) for version in (2, 3) for step in (1, 2)], "ade_m", LIGHT, nominal=0.9)
+    lines = {version: (trace(drawn, f"v{version}").line, trace(drawn, f"v{version} at validation").line) for version in (2, 3)}
+    assert all(live.dash == validation.dash and validation.color == LIGHT.muted for live, validation in lines.values())
+    assert lines[2][1].dash != lines[3][1].dash
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

@@ -1,5 +1,7 @@
 """Rules on data quality: each finds its fault, and none finds one in the embedded match."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -87,6 +89,22 @@ def test_impossible_agents(usual: Usual, columns: dict[str, float], expected: di
 )
 def test_what_the_lake_counts(usual: Usual, counts: Counts, expected: dict[str, str]) -> None:
     assert verdicts(rows_of("second_half", until_s=900), usual, counts) == expected
+
+
+def test_what_is_missing_altogether_is_bad_and_not_too_little(usual: Usual) -> None:
+    """No row can be computed from any of the predictions; they were made all the same, and that is what is wrong."""
+    nothing = rows_of("second_half", until_s=900).select(slice(0))
+    assert verdicts(nothing, usual, Counts(1000, 1000, 1000, 0)) == {"missing": "bad"}
+    assert verdicts(nothing, usual, Counts(0, 0, 0, 0)) == {"missing": "insufficient_data"}
+
+
+@pytest.mark.parametrize("usually", [0.0, 0.15, 0.3, 0.6])
+def test_all_agents_frozen_is_bad_whatever_the_reference_has(usual: Usual, usually: float) -> None:
+    rows = rows_of("second_half", until_s=900)
+    still = Rows(
+        rows.times_s, rows.agents, rows.versions, {**rows.values, "path_m": 0 * rows.values["path_m"]}, rows.scenes, rows.scene_names
+    )
+    assert verdicts(still, replace(usual, frozen_share=usually)) == {"frozen": "bad"}
 
 
 def test_a_new_scene_needs_agents(usual: Usual) -> None:

@@ -48,8 +48,8 @@ def test_a_new_agent_s_row_is_covered_as_promised_with_few_agents_too() -> None:
         rows = walked(rng, 15, are_hard_ones_short=True)
         factors = agent_weighted_factors(rows.distance2, rows.agents, np.zeros(len(rows)), FOREVER, LEVEL)
         new = one_row_each(walked(rng, 60, are_hard_ones_short=True), rng)
-        by_agent.append(coverage(new, factors, LEVEL))
-        pooled.append(coverage(new, pooled_factors(rows), LEVEL))
+        by_agent.append(coverage(new, np.arange(len(new)), factors, LEVEL))
+        pooled.append(coverage(new, np.arange(len(new)), pooled_factors(rows), LEVEL))
     assert np.mean(by_agent) > 0.895
     assert np.mean(by_agent) < 0.97
     assert np.mean(pooled) < 0.885
@@ -119,6 +119,36 @@ def test_a_second_run_on_what_was_served_with_the_factors_changes_nothing() -> N
 )
 def test_what_is_done_with_the_factors(gain: float, rule: RecalibrationRule, conclusion: str) -> None:
     assert recalibrate(walked(np.random.default_rng(4), 300, gain=gain), {}, None, LEVEL, rule).conclusion == conclusion
+
+
+@pytest.mark.parametrize("own", [0.01, 50.0], ids=["stands-still", "runs-wild"])
+@pytest.mark.parametrize("since_s", [0.0, 3000.0], ids=["all-the-time", "lately"])
+def test_one_agent_that_is_always_there_decides_nothing(own: float, since_s: float) -> None:
+    """As many rows as all others together, always inside or never: the others' ellipses are put right all the same."""
+    others = walked(np.random.default_rng(2), 300, gain=1.5)
+    count = len(others)
+    times_s = np.sort(np.random.default_rng(3).uniform(since_s, 3700.0, count))
+    rows = Distances(
+        np.concatenate([others.received_s, times_s]),
+        np.concatenate([others.agents, np.full(count, 10**6)]),
+        np.zeros(2 * count, int),
+        np.concatenate([others.distance2, np.full((count, 3), own)]),
+    )
+    found, without = (recalibrate(one, {}, None, LEVEL, RULE) for one in (rows, others))
+    assert (found.conclusion, without.conclusion) == ("apply", "apply")
+    assert found.factors == pytest.approx(without.factors, rel=0.1)
+    assert found.coverage_after == pytest.approx(without.coverage_after, abs=0.02)
+
+
+@pytest.mark.parametrize(("agents", "conclusion"), [(119, "too_little_data"), (120, "apply"), (121, "apply")])
+def test_so_many_agents_and_no_fewer(agents: int, conclusion: str) -> None:
+    """Each agent has one row; 50 more come after those that are fitted on."""
+    rng = np.random.default_rng(5)
+    count = agents + 52
+    rows = Distances(np.arange(count, dtype=float), np.arange(count), np.zeros(count, int), 2.0 * rng.chisquare(2, (count, 1)))
+    rule = RecalibrationRule(holdout=52 / count)
+    found = recalibrate(rows, {}, None, LEVEL, rule)
+    assert (found.conclusion, found.fitted_agents) == (conclusion, agents)
 
 
 def test_nothing_to_calibrate_on() -> None:

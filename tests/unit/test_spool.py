@@ -19,18 +19,9 @@ from data.lake import schema, spool
 from data.lake.group_commit import GroupCommit
 from data.lake.spool import Spool, base_name, lines_of, table_of
 from tests.builders import CLOCK_NS, a_prediction_event, an_observation_event, an_outcome_event
+from tests.lake_house import HandClock
 from trajops.errors import InvalidInput, Unavailable
 from trajops.telemetry import TABLES, ObservationEvent
-
-
-class HandClock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.ns = CLOCK_NS
-
-    def now_ns(self) -> int:
-        return self.ns
 
 
 @pytest.fixture

@@ -373,6 +373,14 @@ def test_drift_rows_are_worst_first() -> None:
     assert [r["Column"] for r in rows] == ["c", "a", "b"]
 
 
+def test_what_tells_windows_apart_is_said_in_words() -> None:
+    together = column(0.6, name="all_columns").model_copy(update={"carriers": ["path_m", "speed_mps × turn_rad", "dt_s²"]})
+    assert viewmodels.carriers_sentence([column(0.3), together]) == (
+        "All columns together, told apart by, strongest first: path length, mean speed × turn, time step squared."
+    )
+    assert viewmodels.carriers_sentence([column(0.3)]) is None
+
+
 def test_drift_rows_put_a_ratio_far_below_one_first() -> None:
     low = column(0.1, 0.5, UNIT_RULE, name="dt_s_ratio")
     rows = viewmodels.drift_rows([column(0.12, name="ade_m"), low])

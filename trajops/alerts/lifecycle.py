@@ -89,7 +89,7 @@ class Alert:
         escalated_at: when nobody had acknowledged it for too long.
         resolved_at, resolved_by: its end; `rules` where the condition ceased.
         silence_id: the silence that holds for it now.
-        runbook: address of what to do about it.
+        runbook: address of what to do about it; a path is one of the console.
         link: address at the source of an external alert.
         marks: what each receiver was last told.
     """

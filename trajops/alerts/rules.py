@@ -122,7 +122,9 @@ class AlertRule(Config):
     missing_after_s: float = Field(default=120.0, ge=0, description="With `missing: alert`, how long there must be none.")
     labels: dict[LabelName, str] = Field(default_factory=dict, description="Added to the signal's.")
     summary: str = Field(default="{detail}", min_length=1, description="A sentence. {value}, {detail} and labels in braces are filled in.")
-    runbook: str | None = Field(default=None, pattern=r"^(https?://|/)\S+$", description="Address of what to do about it.")
+    runbook: str | None = Field(
+        default=None, pattern=r"^(https?://|/)\S+$", description="Address of what to do about it; a path is one of the console."
+    )
     escalate: Escalation | None = None
 
     @field_validator("signal")

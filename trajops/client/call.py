@@ -11,6 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, get_args, overload
 from urllib.parse import quote
 
@@ -118,6 +119,11 @@ def post(
 def at(template: str, *parts: str) -> str:
     """A path with its `{}` filled in."""
     return template.format(*(quote(part, safe="") for part in parts))
+
+
+def iso(moment: datetime | None) -> str | None:
+    """A time as the API takes it in a query."""
+    return None if moment is None else moment.isoformat()
 
 
 def reader(gives: type[Model]) -> Callable[[bytes], Model]:

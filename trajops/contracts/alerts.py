@@ -47,7 +47,7 @@ class AlertOut(Wire):
     resolved_by: str | None = Field(description="`rules` where its condition ceased.")
     is_silenced: bool
     silence_id: str | None
-    runbook: str | None = Field(description="Address of what to do about it.")
+    runbook: str | None = Field(description="Address of what to do about it; a path is one of the console.")
     link: str | None = Field(description="Address at the source of an external alert.")
     told: list[str] = Field(description="Receivers that a notification about it was written for.")
 

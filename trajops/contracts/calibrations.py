@@ -23,7 +23,7 @@ class CalibrationOut(Wire):
     fitted_agents: int
     holdout_agents: int = Field(description="Agents of the newest part of the window, which it was tried on and not fitted on.")
     nominal_coverage: float
-    coverage_before: float = Field(description="Share of that part inside the ellipses as they were served.")
+    coverage_before: float = Field(description="Share of that part inside the ellipses as they were served, on average over agents.")
     coverage_after: float = Field(description="Share of that part inside the ellipses with these factors.")
     sentence: str
     changed_at: AwareDatetime

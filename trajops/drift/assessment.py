@@ -87,7 +87,7 @@ class Assessment:
 
     def domain_column(self, current: Binned, at_s: float) -> DriftColumn | None:
         """What the domain classifier says of all traffic; None with too little data, or where it is switched off."""
-        if self.domain is None:
+        if self.domain is None or not self.domain.used.any():
             return None
         window_s = self.domain.profile.window_s
         rows = current.select(current.times_s > at_s - window_s)

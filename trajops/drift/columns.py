@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trajops.contracts.drift import UNIT_RULE, DriftColumn, DriftScore, Verdict
-from trajops.drift.rules import ColumnRule, ConfirmRule, UnitRule
+from trajops.drift.rules import ColumnRule, ConfirmRule
 from trajops.errors import ShapeError
 from trajops.trajectories import BoolArray, FloatArray
 
@@ -213,66 +213,6 @@ def histogram_edges(reference: FloatArray, current: FloatArray) -> FloatArray:
 def _histogram(values: FloatArray, edges: FloatArray) -> list[float]:
     counts, _ = np.histogram(np.clip(values, edges[0], edges[-1]), edges)
     return [round(float(share), 5) for share in shares(counts.astype(float))]
-
-
-@dataclass(frozen=True, slots=True)
-class UnitBounds:
-    """What is still no unit error.
-
-    Attributes:
-        median: of the reference.
-        low: smallest ratio to it.
-        high: largest ratio.
-    """
-
-    median: float
-    low: float
-    high: float
-
-
-def unit_bounds(rule: UnitRule, column: str, reference: Rows) -> UnitBounds | None:
-    """Ratios of medians that are still no unit error; None if the reference has no positive median.
-
-    The rule's own bounds, widened where minutes of the reference itself vary more: a match has minutes in which everybody walks.
-    """
-    is_present = reference.present(column)
-    if not is_present.any():
-        return None
-    times_s, values = reference.times_s[is_present], reference.values[column][is_present]
-    median = float(np.median(values))
-    if not median > 0:
-        return None
-    order = np.argsort(times_s, kind="stable")
-    slots = np.floor((times_s[order] - times_s[order[0]]) / rule.window_s).astype(np.int64)
-    minutes = np.split(order, np.flatnonzero(np.diff(slots)) + 1)
-    agents = reference.agents[is_present]
-    ratios = [float(np.median(values[minute])) / median for minute in minutes if len(np.unique(agents[minute])) >= rule.min_agents]
-    if not ratios:
-        return UnitBounds(median, rule.low, rule.high)
-    return UnitBounds(median, min(rule.low, 0.8 * min(ratios)), max(rule.high, 1.25 * max(ratios)))
-
-
-def unit_column(rule: UnitRule, column: str, bounds: UnitBounds, current: Rows) -> DriftColumn | None:
-    """The ratio of medians of the newest `rule.window_s` of the current rows to the reference; None with too little data.
-
-    The column is called `{column}_ratio`. Its threshold is the bound on the side where the ratio lies.
-    """
-    newest = current.select(current.times_s > current.times_s.max(initial=-np.inf) - rule.window_s)
-    newest = newest.select(newest.present(column))
-    if newest.agent_count < rule.min_agents:
-        return None
-    current_median = float(np.median(newest.values[column]))
-    ratio = current_median / bounds.median
-    return DriftColumn(
-        column=f"{column}_ratio",
-        kind="input",
-        method=UNIT_RULE,
-        score=ratio,
-        threshold=bounds.high if ratio >= 1 else bounds.low,
-        is_drifted=not bounds.low < ratio < bounds.high,
-        reference_mean=bounds.median,
-        current_mean=current_median,
-    )
 
 
 def judge(columns: Sequence[DriftColumn], earlier: Sequence[Earlier], rule: ConfirmRule) -> tuple[Verdict, list[str]]:

@@ -153,8 +153,8 @@ class Domain:
         """
         if size not in self._thresholds:
             found = []
-            for stretch, pooled, drawn in clean_windows(self.profile, calibration, agents, None):
-                side = self._side(self.profile.without(stretch))
+            for taken, pooled, drawn in clean_windows(self.profile, calibration, agents, None):
+                side = self._side(self.profile.without(taken))
                 if side is not None:
                     for row in drawn.astype(int):
                         features = self.features(pooled.repeated(row))

@@ -8,6 +8,7 @@ Traffic is compared with what the reference says about the scenes that it comes 
 day (of the week, where the reference is long enough). More people at noon or a scene that sleeps are no drift.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -114,20 +115,20 @@ class Profile:
             self._usual[phase] = self._shares(self.phase_s(at_s), np.ones(len(self.stretches), dtype=bool))
         return self._usual[phase]
 
-    def usual_without(self, stretch: Stretch) -> FloatArray:
-        """The same for a window of the reference itself, from the rest of it: its whole day is left out, where there are two or more."""
-        return self._shares(stretch.at_s, self._is_apart(stretch))
+    def usual_without(self, stretches: Sequence[Stretch]) -> FloatArray:
+        """The same for windows of the reference itself, from the rest of it: their whole day is left out, where there are two or more."""
+        return self._shares(stretches[0].at_s, self._is_apart(stretches))
 
     def near(self, at_s: float) -> list[Stretch]:
         """Windows of about this time of the day, with enough agents."""
         return self._near(at_s, np.ones(len(self.stretches), dtype=bool))
 
-    def without(self, stretch: Stretch) -> list[Stretch]:
-        """The same for a window of the reference itself, from the rest of it."""
-        return self._near(stretch.at_s, self._is_apart(stretch))
+    def without(self, stretches: Sequence[Stretch]) -> list[Stretch]:
+        """The same for windows of the reference itself, from the rest of it."""
+        return self._near(stretches[0].at_s, self._is_apart(stretches))
 
-    def _is_apart(self, stretch: Stretch) -> BoolArray:
-        apart_s = np.abs(self._ends_s - stretch.at_s)
+    def _is_apart(self, stretches: Sequence[Stretch]) -> BoolArray:
+        apart_s = np.min([np.abs(self._ends_s - stretch.at_s) for stretch in stretches], axis=0)
         is_apart: BoolArray = apart_s >= (0.5 * DAY_S if self.days >= 1.8 else self.window_s) - 1e-6
         return is_apart
 

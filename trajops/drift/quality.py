@@ -157,9 +157,12 @@ def findings(
     found: list[QualityFinding] = []
     if is_split:
         found += _new_scenes(rows, usual, new_min_agents)
+    found += _counted(counts, rule)
     if newest.agent_count < rule.min_agents:
         said = f"The last {rule.window_s:g} s hold {newest.agent_count} agents; the rules on quality need {rule.min_agents}."
-        return [*found, _finding("missing", "insufficient_data", None, None, said)]
+        if not any(one.kind == "missing" for one in found):
+            found.append(_finding("missing", "insufficient_data", None, None, said))
+        return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
     for kind, column, limit, unit, word in (
         ("impossible_speed", "max_speed_mps", rule.max_speed_mps, "m/s", "faster"),
         ("impossible_acceleration", "max_acceleration_mps2", rule.max_acceleration_mps2, "m/s²", "harder"),
@@ -169,19 +172,24 @@ def findings(
             said = f"{share:.1%} of the agents moved {word} than {limit:g} {unit}."
             found.append(_beyond(kind, share, rule.impossible_share, rule, said))  # type: ignore[arg-type]
     frozen = _share(newest, _is_frozen(newest))
-    limit = max(rule.frozen_share, FROZEN_FACTOR * usual.frozen_share)
+    limit = max(rule.frozen_share, min(FROZEN_FACTOR * usual.frozen_share, (1 + usual.frozen_share) / 2))
     found.append(_beyond("frozen", frozen, limit, rule, f"{frozen:.1%} of the agents did not move at all, to the last digit."))
-    if counts is not None and counts.predictions:
+    found += _sampling_rate(newest, usual, rule) + _frames(newest, usual, rule)
+    return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
+
+
+def _counted(counts: Counts | None, rule: QualityRule) -> list[QualityFinding]:
+    """What is told from counts alone: also where no prediction is left that could be compared."""
+    found = []
+    if counts is not None and counts.predictions >= rule.min_agents:
         share = counts.unusable / counts.predictions
-        found.append(
-            _beyond("missing", share, rule.missing_share, rule, f"{share:.1%} of the predictions cannot be compared: parts are missing.")
-        )
-    if counts is not None and counts.positions:
+        said = f"{share:.1%} of the predictions cannot be compared: parts are missing."
+        found.append(_beyond("missing", share, rule.missing_share, rule, said))
+    if counts is not None and counts.positions >= rule.min_agents:
         share = counts.repeated / counts.positions
         said = f"{share:.1%} of the positions repeat the time of another one of the same agent."
         found.append(_beyond("duplicates", share, rule.duplicate_share, rule, said))
-    found += _sampling_rate(newest, usual, rule) + _frames(newest, usual, rule)
-    return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
+    return found
 
 
 def gap_s(rows: Rows) -> float:
@@ -235,7 +243,8 @@ def _frames(rows: Rows, usual: Usual, rule: QualityRule) -> list[QualityFinding]
 
 
 def _beyond(kind: QualityKind, share: float, limit: float, rule: QualityRule, sentence: str) -> QualityFinding:
-    verdict: QualityVerdict = "bad" if share > min(1.0, rule.bad_factor * limit) else "warning" if share > limit else "ok"
+    # Half of the way to all is bad, however high the limit: three times a third could never be exceeded.
+    verdict: QualityVerdict = "bad" if share > min((1 + limit) / 2, rule.bad_factor * limit) else "warning" if share > limit else "ok"
     return _finding(kind, verdict, share, limit, sentence)
 
 

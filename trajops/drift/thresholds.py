@@ -21,6 +21,8 @@ from trajops.trajectories import FloatArray
 DAY_S = 86_400.0
 EULER = 0.5772156649015329
 POWERS = np.array([1.0, 2.0])
+# Agents of a clean window that are as large a share of the reference must not be on its side as well.
+BORROWED_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +51,11 @@ def false_alarm_rate(window_s: float, rule: CalibrationRule, families: int) -> f
 
 def clean_windows(
     profile: Profile, rule: CalibrationRule, agents: int, scene: int | None
-) -> Iterator[tuple[Stretch, Blocks, NDArray[np.float64]]]:
+) -> Iterator[tuple[list[Stretch], Blocks, NDArray[np.float64]]]:
     """Windows of so many agents, drawn from one window of the reference each.
 
-    A window that has more agents gives a run of them; to one that has fewer, those next to it lend some.
+    A window that has more agents gives a run of them; to one that has fewer, those next to it lend some. At most half of the agents of
+    the reference make a window, so that another half is left to compare them with.
 
     Args:
         profile: of the reference.
@@ -61,7 +64,8 @@ def clean_windows(
         scene: code of the scene whose agents are drawn; None: of all.
 
     Yields:
-        The window, B agents, and (R, B) how often each of them is taken in R draws; at least `rule.windows` draws in all.
+        The window and those that lent much, B agents, and (R, B) how often each of them is taken in R draws; at least `rule.windows` draws
+        in all.
     """
     rng = np.random.default_rng(rule.seed)
     windows = [*profile.stretches, *profile.more]
@@ -70,6 +74,8 @@ def clean_windows(
     blocks = [window.blocks if scene is None else window.blocks.of_scene(scene) for window in windows]
     there = np.array([len(found) for found in blocks])
     ends_s = np.array([window.at_s for window in windows])
+    total = int(there[: len(profile.stretches)].sum())
+    agents = max(2, min(agents, total // 2))
     least = min(agents, float(np.median(there[there > 0]))) / 3 if there.any() else np.inf
     sources = np.flatnonzero(there >= least)
     repeats = -(-rule.windows // max(1, len(sources)))
@@ -79,7 +85,9 @@ def clean_windows(
         near = np.argsort(np.where(is_beside, apart_s, np.inf), kind="stable")[: int(is_beside.sum())]
         lent = near[: int(np.searchsorted(np.cumsum(there[near]), agents)) + 1]
         pooled = Blocks.concatenate([blocks[number] for number in lent.tolist()]) if len(lent) > 1 else blocks[source]
-        yield windows[source], pooled, _drawn(len(pooled), agents, repeats, rng)
+        # Of a long reference, what neighbours lend is next to nothing, and they know best what is usual at this hour.
+        taken = lent if there[lent].sum() > BORROWED_SHARE * total else lent[:1]
+        yield [windows[number] for number in taken.tolist()], pooled, _drawn(len(pooled), agents, repeats, rng)
 
 
 def clean_scores(profile: Profile, rule: CalibrationRule, agents: int, scene: int | None = None) -> FloatArray:
@@ -87,11 +95,14 @@ def clean_scores(profile: Profile, rule: CalibrationRule, agents: int, scene: in
 
     Arguments are those of `clean_windows`.
     """
-    found = [
-        profile.score(pooled.by_scene(profile.scenes, drawn), profile.usual_without(stretch), scene)
-        for stretch, pooled, drawn in clean_windows(profile, rule, agents, scene)
-    ]
-    return np.concatenate(found) if found else np.zeros((0, 2, profile.slopes.shape[1]))
+    found, draws = [], 0
+    for taken, pooled, drawn in clean_windows(profile, rule, agents, scene):
+        # Agents that are on both sides resemble themselves: with them a small reference would make thresholds far too low.
+        usual = profile.usual_without(taken)
+        if usual[slice(None) if scene is None else scene].any():
+            found.append(profile.score(pooled.by_scene(profile.scenes, drawn), usual, scene))
+            draws += len(drawn)
+    return np.concatenate(found) if draws >= rule.windows // 2 else np.zeros((0, 2, profile.slopes.shape[1]))
 
 
 def _drawn(there: int, agents: int, repeats: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -8,9 +8,10 @@ import numpy as np
 from trajops.contracts.drift import DriftColumn, QualityFinding, Verdict
 from trajops.drift.assessment import Assessment
 from trajops.drift.blocks import Binned
-from trajops.drift.columns import Earlier, Rows, UnitBounds, described_column, judge, unit_bounds, unit_column
+from trajops.drift.columns import Earlier, Rows, described_column, judge
 from trajops.drift.quality import AT_ONCE, Counts, Usual, findings
 from trajops.drift.rules import DriftRules
+from trajops.drift.units import UnitBounds, unit_bounds, unit_column
 
 OTHERS = "(other scenes)"
 ONE = "(all scenes)"

@@ -79,6 +79,13 @@ class Recalibration:
     coverage_after: float = math.nan
 
 
+def shared_weights(agents: IntArray) -> FloatArray:
+    """(N,) weights of rows of (N,) agents: those of one agent add up to one, so that none speaks for the others."""
+    _, agent, counts = np.unique(agents, return_inverse=True, return_counts=True)
+    weights: FloatArray = 1.0 / counts[agent]
+    return weights
+
+
 def agent_weighted_factors(distance2: FloatArray, agents: IntArray, age_s: FloatArray, half_life_s: float, level: float) -> FloatArray:
     """Factor of each step's covariance.
 
@@ -92,8 +99,7 @@ def agent_weighted_factors(distance2: FloatArray, agents: IntArray, age_s: Float
     Returns:
         (T,) positive factors; infinite where too few agents are there for that level.
     """
-    _, agent, counts = np.unique(agents, return_inverse=True, return_counts=True)
-    weights = 0.5 ** (np.maximum(age_s, 0.0) / half_life_s) / counts[agent]
+    weights = 0.5 ** (np.maximum(age_s, 0.0) / half_life_s) * shared_weights(agents)
     factors = np.empty(distance2.shape[1])
     for step in range(distance2.shape[1]):
         order = np.argsort(distance2[:, step], kind="stable")
@@ -120,9 +126,13 @@ def as_trained(rows: Distances, factors: "dict[int, FloatArray]") -> FloatArray:
     return result
 
 
-def coverage(distance2: FloatArray, factors: FloatArray, level: float) -> float:
-    """Share of (N, T) distances under the covariances as trained that lie inside the ellipses stretched by (T,) factors."""
-    return float((distance2 <= chi_square_quantile(level) * factors).mean())
+def coverage(distance2: FloatArray, agents: IntArray, factors: FloatArray, level: float) -> float:
+    """Share of (N, T) distances under the covariances as trained that lie inside the ellipses stretched by (T,) factors.
+
+    On average over the (N,) agents, which is what the guarantee is about: one that is there all the time must not decide.
+    """
+    inside = (distance2 <= chi_square_quantile(level) * factors).mean(axis=1)
+    return float(np.average(inside, weights=shared_weights(agents)))
 
 
 def recalibrate(
@@ -142,8 +152,12 @@ def recalibrate(
     rows, raw = rows.select(is_known), raw[is_known]
     if not len(rows):
         return Recalibration("too_little_data", "no prediction of the window has its truth yet", None, 0, 0)
-    # The newest share of the rows, so that a pause in the traffic does not leave one side empty.
-    cut_s = float(np.quantile(rows.received_s, 1 - rule.holdout))
+    # The newest share of what the agents weigh, so that neither a pause in the traffic nor one agent that is there all the time leaves
+    # a side empty.
+    order = np.argsort(rows.received_s, kind="stable")
+    held = np.cumsum(shared_weights(rows.agents)[order])
+    newest = int(np.searchsorted(held, (1 - rule.holdout) * held[-1] + 1e-9, side="right"))
+    cut_s = float(rows.received_s[order[min(newest, len(order) - 1)]])
     is_old = rows.received_s < cut_s
     fitted, tried = rows.select(is_old), rows.select(~is_old)
     if fitted.agent_count < rule.min_agents or tried.agent_count < rule.min_holdout_agents:
@@ -155,8 +169,8 @@ def recalibrate(
         reason = f"{fitted.agent_count} agents of this age are too few for {level:.0%}"
         return Recalibration("too_little_data", reason, None, fitted.agent_count, tried.agent_count)
     steps = raw.shape[1]
-    before = coverage(raw[~is_old], np.ones(steps) if in_force is None else in_force, level)
-    after = coverage(raw[~is_old], factors, level)
+    before = coverage(raw[~is_old], tried.agents, np.ones(steps) if in_force is None else in_force, level)
+    after = coverage(raw[~is_old], tried.agents, factors, level)
     conclusion, reason = _conclude(factors, before, after, level, rule)
     return Recalibration(conclusion, reason, factors, fitted.agent_count, tried.agent_count, before, after)
 

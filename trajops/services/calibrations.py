@@ -5,7 +5,7 @@ A calibration is in force for one version. The API processes read those in force
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -13,16 +13,15 @@ import numpy as np
 from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut, CalibrationState
 from trajops.deployments.routing import ModelRef
-from trajops.errors import Conflict
+from trajops.errors import Conflict, NotFound
 from trajops.performance.recalibration import Recalibration, recalibrate
 from trajops.performance.rules import RecalibrationRule
 from trajops.ports import Clock, PerformanceSource
 from trajops.records import Remembered
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
+from trajops.trajectories import FloatArray
 
 ACTOR = "worker:recalibrate"
-# Calibrations that rows of the window may still carry.
-REMEMBERED = 500
 
 
 class Calibrations:
@@ -55,7 +54,7 @@ class Calibrations:
 
         def change(work: UnitOfWork) -> CalibrationChangeOut:
             if expected not in {"proposed", "reverted"}:
-                raise Conflict(f"calibration {number} is {expected}; only a proposed or reverted one can be put into force")
+                raise Conflict(f"only a proposed or reverted calibration can be put into force, and not one that is {expected}")
             return put_into_force(work, work.calibrations.get(number), expected, now(self._clock), actor, reason)
 
         return self._once("apply", change, number, expected, actor, reason, idempotency_key)
@@ -75,7 +74,7 @@ class Calibrations:
 
         def change(work: UnitOfWork) -> CalibrationChangeOut:
             if expected not in {"proposed", "applied"}:
-                raise Conflict(f"calibration {number} is {expected}; only one that is in force or proposed can be taken out")
+                raise Conflict(f"only a calibration that is in force or proposed can be taken out, and not one that is {expected}")
             at = now(self._clock)
             moved = work.calibrations.move(number, expected, "reverted", at, actor)
             return _audited(work, "calibration.revert", moved, expected, at, actor, reason)
@@ -110,10 +109,12 @@ def put_into_force(
     work: UnitOfWork, calibration: CalibrationOut, expected: CalibrationState, at: datetime, actor: str, reason: str
 ) -> CalibrationChangeOut:
     """Move one to `applied`, and the version's present one, if there is one, out of its way."""
-    for present in work.calibrations.in_force():
-        if (present.model_name, present.model_version) == (calibration.model_name, calibration.model_version):
-            work.calibrations.move(present.number, "applied", "superseded", at, actor)
+    whose = calibration.model_name, calibration.model_version
+    present = [one for one in work.calibrations.in_force() if (one.model_name, one.model_version) == whose]
+    # The wanted one first: where it is in force itself, it is told as it is.
     moved = work.calibrations.move(calibration.number, expected, "applied", at, actor)
+    for one in present:
+        work.calibrations.move(one.number, "applied", "superseded", at, actor)
     return _audited(work, "calibration.apply", moved, expected, at, actor, reason)
 
 
@@ -130,6 +131,28 @@ def _audited(
         after={"calibration": calibration.number, "state": calibration.state, "factors": calibration.factors},
     )
     return CalibrationChangeOut(calibration=calibration, audit_id=entry.audit_id)
+
+
+class Factors:
+    """Factors by number, read once each, because they never change: what the rows of a window carry.
+
+    Args:
+        unit_of_work: opens a transaction.
+    """
+
+    def __init__(self, unit_of_work: UnitOfWorkFactory) -> None:
+        self._unit_of_work = unit_of_work
+        self._known: dict[int, FloatArray] = {}
+
+    def __call__(self, number: int) -> FloatArray | None:
+        """(T,) factors of one calibration; None if there is none with that number."""
+        if number not in self._known:
+            try:
+                with self._unit_of_work(read_only=True) as work:
+                    self._known[number] = np.array(work.calibrations.get(number).factors)
+            except NotFound:
+                return None
+        return self._known[number]
 
 
 class Recalibrator:
@@ -151,6 +174,7 @@ class Recalibrator:
         self._rule = rule
         self._level = nominal_coverage
         self._clock = clock
+        self._factors = Factors(unit_of_work)
 
     def run(self) -> dict[ModelRef, tuple[Recalibration, CalibrationOut | None]]:
         """Recalibrate champion and challenger; what was found of each, and the calibration that was written, if any.
@@ -168,21 +192,28 @@ class Recalibrator:
         since = at - timedelta(seconds=self._rule.window_s)
         rows = self._source.distances(ref.name, ref.version, since, at, self._rule.sources, self._rule.max_rows)
         with self._unit_of_work(read_only=True) as work:
-            known = work.calibrations.newest(REMEMBERED, ref)
-        factors = {one.number: np.array(one.factors) for one in known}
-        present = next((one for one in known if one.state == "applied"), None)
-        in_force = None if present is None else factors[present.number]
-        found = recalibrate(rows, factors, in_force, self._level, self._rule)
+            standing = work.calibrations.standing(ref)
+        carried = {number: self._factors(number) for number in np.unique(rows.calibrations).tolist()}
+        known = {number: factors for number, factors in carried.items() if factors is not None}
+
+        def tried(present: CalibrationOut | None) -> Recalibration:
+            return recalibrate(rows, known, None if present is None else np.array(present.factors), self._level, self._rule)
+
+        found = tried(_first(standing, "applied"))
         if found.factors is None or found.conclusion not in {"propose", "apply"}:
             return found, None
+        is_paused, proposed = _is_paused(standing), _first(standing, "proposed")
+        is_to_propose = is_paused or found.conclusion == "propose"
+        if is_to_propose and proposed is not None and tried(proposed).conclusion == "unchanged":
+            return found, proposed  # what is proposed already does as well
         return found, self._written(ref, found, since, at)
 
     def _written(self, ref: ModelRef, found: Recalibration, since: datetime, at: datetime) -> CalibrationOut:
         assert found.factors is not None
         with self._unit_of_work() as work:
-            decided = next((one for one in work.calibrations.newest(REMEMBERED, ref) if one.state in {"applied", "reverted"}), None)
-            is_paused = decided is not None and decided.state == "reverted"
-            for earlier in work.calibrations.newest(REMEMBERED, ref):
+            standing = work.calibrations.standing(ref)
+            is_paused = _is_paused(standing)
+            for earlier in standing:
                 if earlier.state == "proposed":
                     work.calibrations.move(earlier.number, "proposed", "superseded", at, ACTOR)
             reason = found.reason
@@ -212,3 +243,13 @@ class Recalibrator:
                 return put_into_force(work, made, "proposed", at, ACTOR, made.sentence).calibration
             _audited(work, "calibration.propose", made, "none", at, ACTOR, made.sentence)
             return made
+
+
+def _first(standing: Sequence[CalibrationOut], state: CalibrationState) -> CalibrationOut | None:
+    return next((one for one in standing if one.state == state), None)
+
+
+def _is_paused(standing: Sequence[CalibrationOut]) -> bool:
+    """Whether the last thing that was decided is that one was taken out."""
+    decided = next((one for one in standing if one.state in {"applied", "reverted"}), None)
+    return decided is not None and decided.state == "reverted"

@@ -111,7 +111,7 @@ class DriftMonitor:
             check_id=uuid4().hex,
             at=at,
             verdict="insufficient_data",
-            sentence=f"No reference of at least {self._rules.reference.min_agents} agents yet, so nothing can be compared.",
+            sentence=self._said_without(settings.reference),
             reference_since=reference and reference.since,
             reference_until=reference and reference.until,
             current_since=since,
@@ -140,9 +140,9 @@ class DriftMonitor:
         rows = watch.scenes(current)
         version = _answering_version(current, self._rules.confirm.spacing_s) if len(current) else 0
         counted_since = check.at - timedelta(seconds=self._rules.quality.window_s)
-        counts = self._source.counts(counted_since, check.at, rule.sources) if len(current) else None
+        counts = self._source.counts(counted_since, check.at, rule.sources)
         look = _muted(watch.look(rows, check.at.timestamp(), version, counts), settings.mutes, check.at)
-        earlier = self._earlier(history, check.at)
+        earlier = self._earlier(history, check.at, check.reference_since)
         told = conclude(
             look,
             [Earlier(age_s, past.columns) for age_s, past in earlier],
@@ -223,9 +223,18 @@ class DriftMonitor:
             return self._source.rows(since, min(at, until), (*served, *rule.sources), rule.max_rows, self._rules.current.window_s)
         since, until = EPOCH, at
         if known is not None and known.is_settled:  # what has settled is read again where it lies, not searched for in the whole lake
-            since, until = known.since, min(at, known.until + timedelta(seconds=rule.window_s))
+            # Times of rows are finer than those of ranges: without the margin its first row would be lost, and all learnt anew.
+            since, until = known.since - timedelta(milliseconds=1), min(at, known.until + timedelta(seconds=rule.window_s))
         rows = self._source.rows(since, until, rule.sources, rule.max_rows, self._rules.current.window_s)
         return rows if rows.agent_count >= rule.min_agents else self._oldest(at)
+
+    def _said_without(self, choice: ReferenceChoice) -> str:
+        """Why nothing can be compared."""
+        least = self._rules.reference.min_agents
+        if choice.kind == "backfill" or choice.since is None or choice.until is None:
+            return f"No reference of at least {least} agents yet, so nothing can be compared."
+        since, until = (f"{time.astimezone(UTC):%Y-%m-%d %H:%M}" for time in (choice.since, choice.until))
+        return f"The chosen reference, {since} to {until} UTC, has fewer than {least} agents: choose another one."
 
     def _oldest(self, at: datetime) -> Rows:
         sources, rule = self._rules.current.sources, self._rules.reference
@@ -233,10 +242,15 @@ class DriftMonitor:
         until = min(oldest + timedelta(seconds=rule.window_s), at - timedelta(seconds=self._rules.current.window_s))
         return self._source.rows(min(oldest, until), until, sources, rule.max_rows, self._rules.current.window_s)
 
-    def _earlier(self, history: Sequence[DriftCheckOut], at: datetime) -> list[tuple[float, DriftCheckOut]]:
-        """The checks that may confirm this one, with their age in seconds: not those from before a long pause."""
+    def _earlier(self, history: Sequence[DriftCheckOut], at: datetime, since: datetime | None) -> list[tuple[float, DriftCheckOut]]:
+        """The checks that may confirm this one, with their age in seconds.
+
+        Not those from before a long pause, nor those that compared with another reference: a change that an operator has declared
+        usual must not be held against the traffic any longer.
+        """
         oldest = at - timedelta(seconds=self._rules.confirm.of * self._rules.current.window_s)
-        return [((at - check.at).total_seconds(), check) for check in history if oldest <= check.at < at]
+        mine = [check for check in history if oldest <= check.at < at and check.reference_since == since]
+        return [((at - check.at).total_seconds(), check) for check in mine]
 
     def _with_opinions(
         self, check: DriftCheckOut, reference: Rows, current: Rows, report: Path | None

@@ -85,6 +85,10 @@ class CalibrationStore(Protocol):
         """Newest first; of one version, where it is given."""
         ...
 
+    def standing(self, ref: ModelRef) -> list[CalibrationOut]:
+        """Those of one version that nothing has superseded: proposed, applied, reverted; the last changed first."""
+        ...
+
     def in_force(self) -> list[CalibrationOut]:
         """Those that are applied."""
         ...

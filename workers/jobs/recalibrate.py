@@ -28,7 +28,7 @@ def recalibrate(recalibrator: Recalibrator) -> dict[str, Any]:
 
 
 def _sentence(version: int, conclusion: str, reason: str, state: str | None) -> str:
-    done = {"applied": "a new calibration is in force", "proposed": "a new calibration is proposed"}.get(state or "")
+    done = {"applied": "a new calibration is in force", "proposed": "a calibration is proposed"}.get(state or "")
     words = done or {"too_little_data": "too little data", "unchanged": "nothing changed"}.get(conclusion, conclusion)
     return f"v{version}: {words}; {reason}."
 

@@ -36,6 +36,13 @@ class SqlCalibrations:
             found = found.where(calibrations.c.model_name == ref.name, calibrations.c.model_version == ref.version)
         return [CalibrationOut(**row) for row in self._connection.execute(found).mappings()]
 
+    def standing(self, ref: ModelRef) -> list[CalibrationOut]:
+        """Those of one version that nothing has superseded, the last changed first."""
+        is_mine = (calibrations.c.model_name == ref.name, calibrations.c.model_version == ref.version)
+        found = select(calibrations).where(*is_mine, calibrations.c.state != "superseded")
+        newest = found.order_by(calibrations.c.changed_at.desc(), calibrations.c.number.desc())
+        return [CalibrationOut(**row) for row in self._connection.execute(newest).mappings()]
+
     def in_force(self) -> list[CalibrationOut]:
         """Those that are applied."""
         found = select(calibrations).where(calibrations.c.state == "applied").order_by(calibrations.c.number)

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from console_stub.refusal import Refused
 from tests.builders import an_alert
 from trajops.contracts.alerts import (
     AlertCounts,
@@ -25,13 +26,6 @@ from trajops.contracts.alerts import (
     SilencesOut,
 )
 from trajops.contracts.answers import AnswerOut, AnswersOut
-from trajops.contracts.problems import Problem
-
-
-class Refused(Exception):
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(detail)
-        self.problem = Problem(type=f"/docs/errors#{code}", title=code, status=status, code=code, detail=detail, request_id="r-1")
 
 
 class StubAlerts:
@@ -188,7 +182,7 @@ class StubAlerts:
         rules = [
             AlertRuleOut(name=name, title=title, signal=signal, condition=condition, severity=severity, for_s=for_s, resolve_after_s=60.0,
                          receivers=["mail", "slack"] if severity == "critical" else ["mail"],
-                         runbook=f"https://github.com/example/trajops/blob/main/docs/runbook.md#{name}",
+                         runbook=f"/runbook#{name}",
                          active=sum(a.rule == name and a.state != "resolved" for a in self.alerts.values()))
             for name, title, signal, condition, severity, for_s in given
         ]  # fmt: skip

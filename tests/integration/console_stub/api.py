@@ -1,0 +1,142 @@
+"""The stub API as a whole: who may call it, and which part answers."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import BaseModel
+
+from console_stub.alerts import StubAlerts
+from console_stub.drift import StubDrift
+from console_stub.jobs import StubJobs
+from console_stub.performance import StubPerformance
+from console_stub.predictions import StubPredictions
+from console_stub.refusal import Refused
+from console_stub.releases import StubReleases
+from console_stub.services import StubServices
+from trajops.contracts.alerts import NotificationOut, SilenceOut
+from trajops.contracts.answers import AnswerOut
+from trajops.contracts.audit import AuditOut
+from trajops.contracts.session import Me, TokenOut
+from trajops.contracts.status import Liveness
+
+USERS = {"ada": ("operator", "correct horse"), "vera": ("viewer", "battery staple")}
+
+
+class StubApi:
+    """State of a plausible product; set `is_empty` for one that has just been installed, `delay_s` for one that answers late.
+
+    Attributes:
+        calls: all of them: method, path, headers, body.
+        reads: those of operators: method, path, query.
+        ended: whose sessions have ended.
+    """
+
+    def __init__(self, *, is_empty: bool = False) -> None:
+        self.calls: list[tuple[str, str, dict[str, str], Any]] = []
+        self.reads: list[tuple[str, str, dict[str, str]]] = []
+        self.delay_s = 0.0
+        self.ended: set[str] = set()
+        self.started = datetime.now(UTC)
+        self.alerts = StubAlerts(self.started, is_empty=is_empty)
+        self.releases = StubReleases(self.started, is_empty=is_empty)
+        self.performance = StubPerformance(self.started, is_empty=is_empty)
+        self.drift = StubDrift(is_empty=is_empty)
+        self.jobs = StubJobs(is_empty=is_empty)
+        self.predictions = StubPredictions(self.releases, is_empty=is_empty)
+        self.services = StubServices(self.releases, self.performance, self.drift, self.jobs, is_empty=is_empty)
+
+    def answer(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> BaseModel | str:
+        """The contract model or text for one call."""
+        self.calls.append((method, path, headers, body))
+        if path in self.open_routes():
+            return self.open_routes()[path](body)
+        username = headers.get("authorization", "").removeprefix("Bearer token-")
+        if username not in USERS or username in self.ended:
+            raise Refused(401, "unauthenticated", "the token is missing, wrong or expired")
+        if path == "/v1/me":
+            return Me(username=username, role=USERS[username][0], environment="demo")
+        self.reads.append((method, path, query))
+        return self.post(path, body, username) if method == "POST" else self.read(path, query)
+
+    def open_routes(self) -> dict[str, Callable[[Any], BaseModel | str]]:
+        return {
+            "/healthz": lambda _: Liveness(status="alive"),
+            "/readyz": lambda _: self.services.ready(),
+            "/metrics": lambda _: "trajops_predictions_total 1\n",
+            "/v1/token": self.sign_in,
+        }
+
+    def sign_in(self, body: dict[str, str]) -> TokenOut:
+        role, password = USERS.get(body["username"], ("", None))
+        if password is None or body["password"] != password:
+            raise Refused(401, "unauthenticated", "name or password is wrong")
+        until = datetime.now(UTC) + timedelta(hours=8)
+        return TokenOut(access_token=f"token-{body['username']}", expires_at=until, username=body["username"], role=role)
+
+    def post(self, path: str, body: Any, username: str) -> BaseModel:
+        if path == "/predict":
+            return self.predictions.forecast(
+                body["history"], body.get("model_version") or 2, "pred-direct", body["agent_id"], body["scene_id"]
+            )
+        if USERS[username][0] == "viewer":
+            raise Refused(403, "forbidden", "a viewer may not change what is served")
+        if path.startswith("/v1/alerts/"):
+            made = self.alerts.post(path, body, username)
+            self.note(path, body, username, made)
+            return made
+        if path.startswith("/v1/answers/"):
+            decided = self.alerts.decide(path, body, username)
+            self.note(path, body, username, decided)
+            return decided
+        if path.startswith("/v1/calibrations/"):
+            return self.performance.recalibrated(path, body)
+        if path.startswith("/v1/jobs/"):
+            _, _, _, name, action = path.split("/")
+            return self.jobs.change(name, action)
+        return self.releases.change(path, body)
+
+    def note(self, path: str, body: dict[str, Any], username: str, made: BaseModel) -> None:
+        """Audit a change about alerts."""
+        if isinstance(made, SilenceOut):
+            subject = f"silence/{made.silence_id}"
+        elif isinstance(made, AnswerOut):
+            subject = f"alert/{made.alert_id}"
+        else:
+            subject = f"receiver/{made.receiver}" if isinstance(made, NotificationOut) else f"alert/{path.split('/')[3]}"
+        entry = {"at": datetime.now(UTC), "actor": username, "subject": subject, "reason": body["reason"], "before": {}, "after": {}}
+        action = f"{'answer' if isinstance(made, AnswerOut) else 'alert'}.{path.rsplit('/', 1)[1]}"
+        self.releases.audit.insert(
+            0, AuditOut.model_validate({**entry, "audit_id": f"aud-{len(self.releases.audit) + 1:04d}", "action": action})
+        )
+
+    def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
+        if path.startswith("/v1/alerts"):
+            return self.alerts.read(path, query)
+        if path.endswith("/report"):
+            return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
+        if path.startswith("/v1/jobs/"):
+            return self.jobs.job_runs(path.split("/")[3])
+        if path.startswith("/v1/predictions/"):
+            return self.predictions.prediction(path.rsplit("/", 1)[1])
+        readers: dict[str, Callable[..., BaseModel]] = {
+            "/v1/models": self.releases.models,
+            "/v1/routes": self.releases.routes,
+            "/v1/deployments": self.releases.deployments,
+            "/v1/audit": self.releases.audited,
+            "/v1/performance": self.performance.performance,
+            "/v1/performance/slices": self.performance.slices,
+            "/v1/performance/estimate": self.performance.estimate,
+            "/v1/performance/checks": self.performance.checks,
+            "/v1/calibrations": self.performance.calibrations,
+            "/v1/predictions": self.predictions.predictions,
+            "/v1/agents": self.predictions.agents,
+            "/v1/drift": self.drift.drift,
+            "/v1/jobs": self.jobs.jobs,
+            "/v1/answers": self.alerts.answered,
+            "/v1/availability": self.services.availability,
+            "/v1/status": self.services.status,
+        }
+        if path not in readers:
+            raise Refused(404, "not_found", f"no route {path}")
+        return readers[path](**query)

@@ -1,0 +1,43 @@
+"""Signing in, and API keys."""
+
+from trajops.client.call import Call, at, described, get, post
+from trajops.client.retries import Retry
+from trajops.contracts.keys import KeyIn, KeyMadeOut, KeyOut, KeysOut, RevokeKeyIn, RotateKeyIn
+from trajops.contracts.session import Me, TokenOut
+
+
+class AccountRoutes:
+    """Signing in, and API keys.
+
+    A secret is in one answer only, so that making and rotating keys are repeated only if they were never sent.
+    """
+
+    @described
+    def sign_in(self, username: str, password: str) -> Call[TokenOut]:
+        """Exchange name and password for a bearer token; this client does not adopt it."""
+        return post("/v1/token", TokenOut, {"username": username, "password": password}, Retry.ONCE)
+
+    @described
+    def me(self) -> Call[Me]:
+        """Who the token belongs to, and in which role."""
+        return get("/v1/me", Me)
+
+    @described
+    def keys(self) -> Call[KeysOut]:
+        """All API keys, newest first, also ended ones."""
+        return get("/v1/keys", KeysOut)
+
+    @described
+    def create_key(self, body: KeyIn) -> Call[KeyMadeOut]:
+        """Make a key; after ApiUnavailable look into `keys()`, and revoke the one whose secret did not arrive."""
+        return post("/v1/keys", KeyMadeOut, body, Retry.ONCE)
+
+    @described
+    def rotate_key(self, key_id: str, overlap_s: float, reason: str) -> Call[KeyMadeOut]:
+        """Replace a key; the old one stays valid for `overlap_s` seconds."""
+        return post(at("/v1/keys/{}/rotate", key_id), KeyMadeOut, RotateKeyIn(overlap_s=overlap_s, reason=reason), Retry.ONCE)
+
+    @described
+    def revoke_key(self, key_id: str, reason: str, *, idempotency_key: str | None = None) -> Call[KeyOut]:
+        """End a key at once."""
+        return post(at("/v1/keys/{}/revoke", key_id), KeyOut, RevokeKeyIn(reason=reason), Retry.KEYED, idempotency_key)

@@ -20,69 +20,67 @@ _MARGIN = 1.25
 
 @dataclass(frozen=True, slots=True)
 class UnitBounds:
-    """What is still no unit error.
+    """What is still no unit error in one scene.
 
     Attributes:
-        usual: the median agent of each scene of the reference, or of all of them where a scene has few agents.
+        usual: the median agent.
         low: smallest ratio to it.
         high: largest ratio.
     """
 
-    usual: Mapping[str, float]
+    usual: float
     low: float
     high: float
 
-    def ratios(self, values: FloatArray, scenes: IntArray, names: tuple[str, ...]) -> FloatArray:
-        """(N,) values of agents over what is usual in their scenes; NaN in a scene that is new, or in which most stand still."""
-        usual = np.array([self.usual.get(name, np.nan) for name in names])
-        usual[usual == 0] = np.nan
-        ratios: FloatArray = values / usual[scenes]
-        return ratios
 
+def unit_bounds(rule: UnitRule, column: str, reference: Rows) -> Mapping[str, UnitBounds]:
+    """By scene of the reference, ratios of medians that are still no unit error; without scenes whose median agent has no positive value.
 
-def unit_bounds(rule: UnitRule, column: str, reference: Rows) -> UnitBounds | None:
-    """Ratios of medians that are still no unit error; None if the reference has no positive median.
-
-    The rule's own bounds, widened where minutes of the reference itself vary more: a match has minutes in which everybody walks.
+    The rule's own bounds, widened where minutes of the reference itself vary more: a match has minutes in which everybody walks. A scene
+    with few agents is held against all of them.
     """
     rows = reference.select(reference.present(column))
-    if not len(rows):
-        return None
-    minutes = np.floor((rows.times_s - rows.times_s.min()) / rule.window_s).astype(np.int64)
+    minutes = np.floor((rows.times_s - rows.times_s.min(initial=np.inf)) / rule.window_s).astype(np.int64)
     values, scenes, minutes = _medians(rows, column, minutes)
-    of_all = float(np.median(values))
-    if not of_all > 0:
-        return None
-    by_scene = {name: values[scenes == code] for code, name in enumerate(rows.scene_names)}
-    usual = {name: float(np.median(found)) if len(found) >= rule.min_agents else of_all for name, found in by_scene.items()}
-    ratios = UnitBounds(usual, rule.low, rule.high).ratios(values, scenes, rows.scene_names)
-    is_known = np.isfinite(ratios)
-    by_minute = np.split(ratios[is_known], np.flatnonzero(np.diff(minutes[is_known])) + 1)
-    widest = [float(np.median(minute)) for minute in by_minute if len(minute) >= rule.min_agents]
-    low, high = min(widest, default=1.0) / _MARGIN, max(widest, default=1.0) * _MARGIN
-    return UnitBounds(usual, min(rule.low, low), max(rule.high, high))
+    found = {}
+    for code, name in enumerate(rows.scene_names):
+        is_here = scenes == code
+        usual = float(np.median(values[is_here] if is_here.sum() >= rule.min_agents else values)) if len(values) else 0.0
+        if usual > 0:
+            by_minute = np.split(values[is_here] / usual, np.flatnonzero(np.diff(minutes[is_here])) + 1)
+            # Fewer agents of a scene are not half of what the rule asks for, and move no median by themselves.
+            widest = [float(np.median(minute)) for minute in by_minute if len(minute) >= rule.min_agents / 2]
+            low, high = min(widest, default=1.0) / _MARGIN, max(widest, default=1.0) * _MARGIN
+            found[name] = UnitBounds(usual, min(rule.low, low), max(rule.high, high))
+    return found
 
 
-def unit_column(rule: UnitRule, column: str, bounds: UnitBounds, current: Rows) -> DriftColumn | None:
+def unit_column(rule: UnitRule, column: str, bounds: Mapping[str, UnitBounds], current: Rows) -> DriftColumn | None:
     """The median agent's ratio to the reference in the newest `rule.window_s` of the current rows; None with too little data.
 
-    The column is called `{column}_ratio`. Its threshold is the bound on the side where the ratio lies.
+    It is drifted if the median agent is beyond the bound of its scene. The column is called `{column}_ratio`; its threshold is that bound,
+    on the side where the ratio lies. Agents of a scene that the reference does not know are left out: that is a finding of its own.
     """
     newest = current.select(current.times_s > current.times_s.max(initial=-np.inf) - rule.window_s)
     newest = newest.select(newest.present(column))
     values, scenes, _ = _medians(newest, column, np.zeros(len(newest), dtype=np.int64))
-    ratios = bounds.ratios(values, scenes, newest.scene_names)
-    is_known = np.isfinite(ratios)
-    if is_known.sum() < rule.min_agents:
+    known = np.array([name in bounds for name in newest.scene_names])[scenes]
+    values, scenes = values[known], scenes[known]
+    if len(values) < rule.min_agents:
         return None
-    ratio, current_median = float(np.median(ratios[is_known])), float(np.median(values[is_known]))
+    mine = [bounds.get(name, UnitBounds(np.nan, np.nan, np.nan)) for name in newest.scene_names]
+    usual, low, high = (np.array([getattr(one, side) for one in mine])[scenes] for side in ("usual", "low", "high"))
+    ratios = values / usual
+    ratio, current_median = float(np.median(ratios)), float(np.median(values))
+    bound = high if ratio >= 1 else low
+    beyond = float(np.median(ratios / bound))
     return DriftColumn(
         column=f"{column}_ratio",
         kind="input",
         method=UNIT_RULE,
         score=ratio,
-        threshold=bounds.high if ratio >= 1 else bounds.low,
-        is_drifted=not bounds.low < ratio < bounds.high,
+        threshold=ratio / beyond if beyond > 0 else float(np.median(bound)),
+        is_drifted=beyond >= 1 if ratio >= 1 else beyond <= 1,
         reference_mean=current_median / ratio if ratio > 0 else None,
         current_mean=current_median,
     )

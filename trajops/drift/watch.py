@@ -55,7 +55,7 @@ class Watch:
     reference: Rows
     usual: Usual
     grouped: Mapping[str, str]
-    _units: dict[str, UnitBounds | None] = field(default_factory=dict)
+    _units: dict[str, Mapping[str, UnitBounds]] = field(default_factory=dict)
     _by_version: dict[int, Assessment] = field(default_factory=dict)
 
     @classmethod
@@ -117,8 +117,7 @@ class Watch:
     def _unit(self, column: str, current: Rows) -> DriftColumn | None:
         if column not in self._units:
             self._units[column] = unit_bounds(self.rules.units, column, self.reference)
-        bounds = self._units[column]
-        return None if bounds is None else unit_column(self.rules.units, column, bounds, current)
+        return unit_column(self.rules.units, column, self._units[column], current)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

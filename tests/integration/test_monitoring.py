@@ -239,15 +239,16 @@ def a_worker(folder: Path, api: Server) -> Iterator[int]:
         process.wait(30)
 
 
-def recorded_reference(folder: Path, agents: int = 140) -> None:
-    """Predictions of an hour ago in the spool: what drift is compared with."""
+def recorded_reference(folder: Path, agents: int = 420) -> None:
+    """Predictions of an hour, the one before the last, in the spool: what drift is compared with."""
     rng = np.random.default_rng(1)
-    at_ns = int((datetime.now(UTC) - timedelta(hours=1)).timestamp() * 1e9)
+    at_ns = int((datetime.now(UTC) - timedelta(hours=2)).timestamp() * 1e9)
     events = []
     for number in range(3 * agents):
         history_m = _walk(rng)
-        fields: dict[str, Any] = {"prediction_id": f"r{number}", "agent_id": f"r{number % agents}", "source": "backfill"}
-        fields |= {"received_ns": at_ns + number * 10**8, "observed_at_s": at_ns / 1e9 + number / 10}
+        after_s = 3600 * number / (3 * agents)
+        fields: dict[str, Any] = {"prediction_id": f"r{number}", "agent_id": f"r{number // 3}", "scene_id": "s", "source": "backfill"}
+        fields |= {"received_ns": at_ns + round(after_s * 1e9), "observed_at_s": at_ns / 1e9 + after_s}
         events.append(a_prediction_event(**fields, history_m=history_m.ravel().tolist()))
     with Spool(folder / "spool") as spool:
         spool.write("predictions", events)

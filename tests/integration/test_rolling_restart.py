@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from data.lake.spool import base_name
 from tests.api_process import Server
 from tests.conftest import Haproxy
 from tests.load import Load, load
@@ -42,9 +43,16 @@ def pair(tmp_path: Path) -> Iterator[Callable[..., list[Server]]]:
 
 
 def recorded(folder: Path) -> Counter[str]:
-    """How often each prediction stands in the spool."""
-    segments = (folder / "spool").glob("predictions.*")
-    return Counter(json.loads(line)["prediction_id"] for segment in segments for line in segment.read_bytes().splitlines())
+    """How often each prediction stands in the spool; a segment may get its final name at any moment."""
+
+    def text_of(segment: Path) -> bytes:
+        try:
+            return segment.read_bytes()
+        except FileNotFoundError:
+            return segment.with_name(base_name(segment.name)).read_bytes()
+
+    segments = {base_name(path.name): path for path in sorted((folder / "spool").glob("predictions.*"))}
+    return Counter(json.loads(line)["prediction_id"] for segment in segments.values() for line in text_of(segment).splitlines())
 
 
 def tried_again(balancer: Haproxy) -> int:

@@ -77,7 +77,7 @@ class SceneRule(Config):
 
     is_split: bool = Field(default=True, description="False: all scenes are one, and none is new. For scene ids that never come back.")
     most: int = Field(default=8, ge=1, le=64, description="Scenes with a verdict of their own; the rest of the reference's are one more.")
-    new_min_agents: int = Field(default=20, ge=2, description="So many agents of a scene that the reference does not know are a finding.")
+    new_min_agents: int = Field(default=10, ge=2, description="So many agents of a scene that the reference does not know are a finding.")
 
 
 class DomainRule(Config):

@@ -141,6 +141,18 @@ def test_two_of_three_checks_must_agree_on_a_column(now_first: list[str], expect
     assert judge(columns, earlier, ConfirmRule()) == (expected, names)
 
 
+def test_drift_does_not_begin_with_a_check_in_which_nothing_is_flagged() -> None:
+    """A minute's checks, newest first, over a window of 300 s: the flags of one event, which every other check would take up again."""
+    flagged = [False, False, True, True, True, True, False, False, False]
+    looks = [scored(300.0) if flag else scored() for flag in flagged]
+
+    def verdict(newest: int) -> str:
+        earlier = [Earlier(60.0 * age, look) for age, look in enumerate(looks[newest + 1 :], 1)]
+        return judge(looks[newest], earlier, ConfirmRule())[0]
+
+    assert [verdict(newest) for newest in reversed(range(6))] == ["warning", "warning", "warning", "drift", "stable", "stable"]
+
+
 def scored(*flagged_s: float) -> list[DriftColumn]:
     """A column with a score in windows of 60 and 300 s, beyond the threshold in those named."""
     scores = [
@@ -155,8 +167,9 @@ def scored(*flagged_s: float) -> list[DriftColumn]:
     [
         pytest.param([(30.0, (60.0,))], "drift", id="a-short-window-is-soon-another-one"),
         pytest.param([(30.0, (300.0,)), (60.0, (300.0,))], "warning", id="a-long-one-is-not"),
-        pytest.param([(30.0, ()), (120.0, (300.0,))], "drift", id="after-two-fifths-it-is"),
-        pytest.param([(120.0, ()), (240.0, (300.0,))], "drift", id="two-of-three"),
+        pytest.param([(30.0, ()), (120.0, (300.0,))], "warning", id="after-two-fifths-it-is-not"),
+        pytest.param([(30.0, ()), (150.0, (300.0,))], "drift", id="after-half-of-it-it-is"),
+        pytest.param([(150.0, ()), (300.0, (300.0,))], "drift", id="two-of-three"),
         pytest.param([(120.0, (60.0,)), (240.0, ())], "warning", id="the-windows-do-not-confirm-each-other"),
     ],
 )

@@ -219,8 +219,9 @@ def judge(columns: Sequence[DriftColumn], earlier: Sequence[Earlier], rule: Conf
     """Verdict of a check that had enough data, and the columns it rests on.
 
     A column is confirmed when it was flagged in `rule.needed` of the last `rule.of` checks, this one included; the same column over the
-    same length of window, because chance flags a different one each time. Checks that saw mostly the same rows count once. A unit rule
-    needs no confirmation, and a muted column is not asked.
+    same length of window, because chance flags a different one each time. Checks that saw mostly the same rows count once. Drift begins
+    with a check that is flagged itself, and stays as long as the column is confirmed. A unit rule needs no confirmation, and a muted
+    column is not asked.
 
     Args:
         columns: of this check.
@@ -228,27 +229,33 @@ def judge(columns: Sequence[DriftColumn], earlier: Sequence[Earlier], rule: Conf
         rule: m of n.
     """
     asked = [column for column in columns if column.muted_until is None]
-    past = [(check.age_s, _flags(check.columns)) for check in earlier]
-    current = _flags(asked)
+    ages_s = [0.0, *(check.age_s for check in earlier)]
+    flags = [_flags(asked), *(_flags(check.columns) for check in earlier)]
     at_once = {column.column for column in asked if column.is_drifted and column.method == UNIT_RULE}
-    confirmed = set()
     names = {column.column for column in asked}
-    for name, window_s in {*current, *(flag for _, flags in past for flag in flags if flag[0] in names)}:
-        apart_s = max(rule.spacing_s, rule.spacing_share * window_s)
-        votes, last_s = [(name, window_s) in current], 0.0
-        for age_s, flags in past:
-            if len(votes) < rule.of and age_s - last_s >= apart_s - 1e-3:
-                votes.append((name, window_s) in flags)
-                last_s = age_s
-        if sum(votes) >= rule.needed:
-            confirmed.add(name)
+    ever = {flag for found in flags for flag in found if flag[0] in names}
+    confirmed = {flag[0] for flag in ever if _is_confirmed(ages_s, [flag in found for found in flags], flag[1], rule)}
     order = [column.column for column in columns]
     if at_once | confirmed:
         return "drift", [name for name in order if name in at_once | confirmed]
-    flagged = {name for name, _ in current}
+    flagged = {name for name, _ in flags[0]}
     if flagged:
         return "warning", [name for name in order if name in flagged]
     return "stable", []
+
+
+def _is_confirmed(ages_s: Sequence[float], is_flagged: Sequence[bool], window_s: float, rule: ConfirmRule) -> bool:
+    """Whether one column is drift in the newest of some checks, which come newest first."""
+    apart_s = max(rule.spacing_s, rule.spacing_share * window_s)
+    stands = False
+    for newest in reversed(range(len(ages_s))):
+        votes, last_s = [is_flagged[newest]], ages_s[newest]
+        for age_s, flag in zip(ages_s[newest + 1 :], is_flagged[newest + 1 :], strict=True):
+            if len(votes) < rule.of and age_s - last_s >= apart_s - 1e-3:
+                votes.append(flag)
+                last_s = age_s
+        stands = sum(votes) >= rule.needed and (votes[0] or stands)
+    return stands
 
 
 def _flags(columns: Sequence[DriftColumn]) -> set[tuple[str, float]]:

@@ -53,7 +53,7 @@ class ConfirmRule(Config):
     needed: int = Field(default=2, ge=1)
     of: int = Field(default=3, ge=1)
     spacing_s: float = Field(default=20.0, ge=0, description="Checks closer together than this saw the same rows and count once.")
-    spacing_share: float = Field(default=0.5, ge=0, le=1, description="So do those closer than this share of the window that was flagged.")
+    spacing_share: float = Field(default=0.45, ge=0, le=1, description="So do those closer than this share of the window that was flagged.")
 
     @model_validator(mode="after")
     def _is_possible(self) -> Self:

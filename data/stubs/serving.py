@@ -160,4 +160,4 @@ class SetClock:
 
     def advance(self, seconds: float) -> None:
         """Move the clock on."""
-        self._now_ns += int(seconds * 1e9)
+        self._now_ns += round(seconds * 1e9)

@@ -2,6 +2,7 @@
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -56,24 +57,32 @@ class AsyncTrajOpsClient(Routes, SendsAwaiting):
         self._http = httpx.AsyncClient(verify=trust, limits=limits, trust_env=False)
 
     async def _try(self, exchange: Exchange[A], waits: Waits) -> Reply | Broken:
-        # Who waits for a connection in vain gives up just before the deadline, and so knows that nothing was sent.
-        timeout = httpx.Timeout(waits.read_s, connect=waits.connect_s, pool=0.9 * waits.left_s)
+        timeout = httpx.Timeout(waits.read_s, connect=waits.connect_s, pool=waits.left_s)
+        steps: list[str] = []
+
+        async def note(step: str, _: object) -> None:
+            steps.append(step)
+
         try:
             async with asyncio.timeout(waits.left_s):
                 response = await self._http.request(
-                    exchange.method, exchange.url, headers=exchange.headers, content=exchange.content, timeout=timeout
+                    exchange.method,
+                    exchange.url,
+                    headers=exchange.headers,
+                    content=exchange.content,
+                    timeout=timeout,
+                    extensions={"trace": note},
                 )
         except (httpx.RequestError, ssl.SSLError, TimeoutError) as error:
-            return _broken(error)
+            return _broken(error, steps)
         return Reply(response.status_code, response.reason_phrase, response.headers, response.content)
 
 
-def _broken(error: httpx.RequestError | ssl.SSLError | TimeoutError) -> Broken:
-    is_unsent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
-    if isinstance(error, httpx.PoolTimeout):
-        return Broken(error, is_unsent, "timed out waiting for one of its connections")
+def _broken(error: httpx.RequestError | ssl.SSLError | TimeoutError, steps: Sequence[str]) -> Broken:
+    """What became of a try that got as far as some steps of the transport: `connection.…`, then `http11.…`."""
+    is_unsent = not any(step.startswith("http11.") for step in steps)
     if isinstance(error, httpx.TimeoutException | TimeoutError):
-        return Broken(error, is_unsent, "timed out")
+        return Broken(error, is_unsent, "timed out" if steps else "timed out waiting for one of its connections")
     if is_unsent and any(isinstance(one, ssl.SSLError) for one in causes(error)):
         return Broken(error, is_unsent, f"no trusted connection: {str(error) or type(error).__name__}")
     return Broken(error, is_unsent, "connection refused" if is_unsent else "connection broken")

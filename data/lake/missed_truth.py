@@ -14,14 +14,33 @@ import pyarrow as pa
 from data.lake import samples as sampling
 from data.lake.bulk import BulkWriter
 from data.lake.reader import LakeReader
-from data.lake.scoring import BEFORE_NS, IS_ANSWER, PREDICTIONS, PREDICTIONS_WITH_STEPS, End, Scorer, TruthRules, ends_of, is_open, only
+from data.lake.scoring import (
+    BEFORE_NS,
+    IS_ANSWER,
+    PREDICTIONS,
+    PREDICTIONS_WITH_STEPS,
+    End,
+    Scored,
+    Scorer,
+    TruthRules,
+    ends_of,
+    is_open,
+    only,
+)
+from trajops.errors import Unavailable
 from trajops.ports import Clock
 from trajops.truth import Samples
 
+# Predictions of a slice, and rows that are read for it: where little is predicted, much may be observed.
 SLICE_ROWS = 200_000
+SLICE_SAMPLES = 1_000_000
 _MINUTE_NS = 60 * 10**9
 _ANY_OUTCOME = "SELECT 1 FROM outcomes LIMIT 1"
-_MINUTES = f"SELECT received_ns // {_MINUTE_NS} AS minute, count(*) FROM predictions WHERE {IS_ANSWER} GROUP BY minute ORDER BY minute"  # noqa: S608
+_MINUTES = f"""
+    SELECT received_ns // {_MINUTE_NS} AS minute, sum(answers)::BIGINT, count(*) FROM (
+        SELECT received_ns, ({IS_ANSWER})::INTEGER AS answers FROM predictions UNION ALL SELECT received_ns, 0 FROM observations
+    ) GROUP BY minute ORDER BY minute
+"""  # noqa: S608 - names and numbers of our own
 
 
 class MadeUp(NamedTuple):
@@ -71,32 +90,49 @@ class MissedTruth:
             until_ns: its end.
             most_rows: after so many the rest is left for another call.
 
+        Returns:
+            How far it got: to the end, to `most_rows`, or to a slice that cannot be scored, which raises if it is the first.
+
         Raises:
-            Unavailable: if the lake cannot be read or written; what was scored before stays, and a repetition leaves it alone.
+            Unavailable: if the lake cannot be read or written.
         """
         candidates = written = completed = 0
         samples, known_ns = Samples.empty(), 0
         rows_left = most_rows
-        for start_ns, end_ns, count in self._slices(since_ns, until_ns):
+        for number, (start_ns, end_ns, count) in enumerate(self._slices(since_ns, until_ns)):
             if rows_left <= 0:
                 return MadeUp(candidates, written, completed, start_ns)
             rows_left -= count
-            rows = self._candidates(start_ns, end_ns)
-            # What the slice before has read is not read again.
-            samples = samples.select(samples.received_ns >= start_ns - BEFORE_NS)
-            first_ns, known_ns = max(known_ns, start_ns - BEFORE_NS), end_ns + self._rules.wait_ns
-            fresh = self._lake.read(("predictions", "observations"), _all_samples, since_ns=first_ns, until_ns=known_ns)
-            samples = Samples.concatenate([samples, fresh]).settled()
-            pending = only(rows, is_open(rows))
-            self._written.clear()
-            scored = self._scorer.score(pending, np.ones(len(pending), bool), samples)
-            if self._written:
-                self._files.write("outcomes", pa.concat_tables(self._written))
-            candidates += len(pending)
+            try:
+                # What the slice before has read is not read again.
+                samples, known_ns = self._known(samples, known_ns, start_ns, end_ns)
+                scored = self._score(start_ns, end_ns, samples)
+            except Unavailable:
+                if not number:
+                    raise
+                # What is done was counted, and is not to be counted again: the next call begins here, and raises.
+                return MadeUp(candidates, written, completed, start_ns)
+            candidates += len(scored.rows)
             written += scored.written
             completed += scored.completed
             self._ends += ends_of(scored.rows)
         return MadeUp(candidates, written, completed, until_ns)
+
+    def _known(self, before: Samples, known_ns: int, start_ns: int, end_ns: int) -> tuple[Samples, int]:
+        """The samples that may be truth in a slice, and until when they were read; those before were read until `known_ns`."""
+        before = before.select(before.received_ns >= start_ns - BEFORE_NS)
+        first_ns, until_ns = max(known_ns, start_ns - BEFORE_NS), end_ns + self._rules.wait_ns
+        fresh = self._lake.read(("predictions", "observations"), _all_samples, since_ns=first_ns, until_ns=until_ns)
+        return Samples.concatenate([before, fresh]).settled(), until_ns
+
+    def _score(self, start_ns: int, end_ns: int, samples: Samples) -> Scored:
+        rows = self._candidates(start_ns, end_ns)
+        pending = only(rows, is_open(rows))
+        self._written.clear()
+        scored = self._scorer.score(pending, np.ones(len(pending), bool), samples)
+        if self._written:
+            self._files.write("outcomes", pa.concat_tables(self._written))
+        return scored
 
     def _candidates(self, since_ns: int, until_ns: int) -> pa.Table:
         is_begun = self._lake.read(("outcomes",), _has_outcomes, since_ns=since_ns, until_ns=until_ns)
@@ -110,12 +146,20 @@ class MissedTruth:
             return cursor.execute(prefix + _MINUTES).fetchall()
 
         slices: list[tuple[int, int, int]] = []
-        for minute, count in self._lake.read(("predictions",), work, since_ns=since_ns, until_ns=until_ns):
+        read = between = 0
+        for minute, count, samples in self._lake.read(("predictions", "observations"), work, since_ns=since_ns, until_ns=until_ns):
+            if not count:
+                between += samples
+                continue
             start_ns, end_ns = max(since_ns, minute * _MINUTE_NS), min(until_ns, (minute + 1) * _MINUTE_NS)
-            if slices and slices[-1][2] + count <= SLICE_ROWS and start_ns - slices[-1][1] <= self._rules.wait_ns:
+            read += between + samples
+            is_near = bool(slices) and start_ns - slices[-1][1] <= self._rules.wait_ns
+            if is_near and slices[-1][2] + count <= SLICE_ROWS and read <= SLICE_SAMPLES:
                 slices[-1] = (slices[-1][0], end_ns, slices[-1][2] + count)
             else:
                 slices.append((start_ns, end_ns, count))
+                read = samples
+            between = 0
         return slices
 
 

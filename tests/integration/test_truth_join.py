@@ -25,6 +25,7 @@ from trajops.clock import utc
 from trajops.contracts.predictions import OutcomeOut
 from trajops.errors import Unavailable
 from trajops.telemetry import OutcomeEvent, PredictionEvent
+from trajops.truth import Samples
 
 S = 10**9
 NOTHING = {"scored": 0, "completed": 0}
@@ -419,6 +420,44 @@ def test_a_range_in_many_slices_is_scored_as_one(house: TruthHouse, monkeypatch:
     assert house.lake.count("outcomes") == 40
     house.compact()
     assert house.lake.count("outcomes") == 40
+
+
+def test_truth_is_read_in_parts_where_little_was_predicted_and_much_observed(house: TruthHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by what is read, and not by what is scored."""
+    monkeypatch.setattr(missed_truth, "SLICE_SAMPLES", 50)
+    for minute in range(10):
+        at_ns, at_s = CLOCK_NS + minute * 60 * S, CLOCK_S + minute * 60
+        house.predict(a_prediction_event(f"p{minute}", received_ns=at_ns, observed_at_s=at_s))
+        for step in range(1, 41):
+            house.observe(step, received_ns=at_ns + step * S, observed_at_s=at_s + step * 0.4)
+    read: list[int] = []
+    settled = Samples.settled
+    monkeypatch.setattr(Samples, "settled", lambda self: read.append(len(self)) or settled(self))
+    assert house.make_up(CLOCK_NS, CLOCK_NS + 600 * S).completed == 10
+    assert max(read) < 250, "of more than 400: two minutes on both sides belong to a slice"
+
+
+def test_a_piece_that_cannot_be_scored_keeps_and_counts_what_was_scored_before(house: TruthHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(missed_truth, "SLICE_ROWS", 1)
+    for minute in range(3):
+        house.predict(a_prediction_event(f"p{minute}", received_ns=CLOCK_NS + minute * 60 * S, observed_at_s=CLOCK_S + minute * 60))
+    files = BulkWriter(house.folder / "lake", house.database.engine, house.clock)
+    missed, end_ns = MissedTruth(house.lake, files, TruthRules(), house.clock), CLOCK_NS + 180 * S
+    read = house.lake.read
+
+    def refuse_the_third(tables: Any, work: Any, **options: Any) -> Any:
+        if tables == ("outcomes",) and options["since_ns"] > CLOCK_NS + 60 * S:
+            raise Unavailable("no memory")
+        return read(tables, work, **options)
+
+    monkeypatch.setattr(house.lake, "read", refuse_the_third)
+    done = missed.score(CLOCK_NS, end_ns, 10**6)
+    assert done.candidates == 2
+    assert CLOCK_NS + 60 * S < done.until_ns <= CLOCK_NS + 120 * S
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            missed.score(done.until_ns, end_ns, 10**6)
+    assert missed.take_ends() == {(1, "champion", "none"): 2}
 
 
 def test_two_modes_and_other_horizons_are_scored_side_by_side(house: TruthHouse) -> None:

@@ -222,9 +222,16 @@ def _rows_by_hour(files: Iterable[LakeFile]) -> dict[int, dict[str, int]]:
 
 
 def _is_fresh(rollup: Rollup, rows: dict[int, dict[str, int]]) -> bool:
-    """Whether it holds all rows that the manifest's files hold of its hour; they are merged, but never exchanged."""
+    """Whether it holds all rows that the manifest's files hold of its hour; they are merged, but never exchanged.
+
+    Retention deletes predictions and outcomes of an hour together: if outcomes alone are there, they came too late for its sums.
+    """
     there = rows.get(rollup.hour)
-    return rollup.definition == DEFINITION and (there is None or there == {"predictions": rollup.predictions, "outcomes": rollup.outcomes})
+    if rollup.definition != DEFINITION:
+        return False
+    if there is None or (rollup.predictions and not there["predictions"]):
+        return True
+    return there == {"predictions": rollup.predictions, "outcomes": rollup.outcomes}
 
 
 def _day(hour: int) -> str:

@@ -149,6 +149,24 @@ def test_figures_outlive_their_rows(house: House) -> None:
     assert house.rollups.run() == {"rolled": 0, "days": 0}
 
 
+def test_truth_that_comes_after_its_rows_were_deleted_leaves_their_sums(house: House) -> None:
+    """Predictions may be deleted while somebody scores them, so that their outcomes are the only rows of an hour."""
+    write(house, 300, MIDNIGHT_NS, MIDNIGHT_NS + HOUR_NS)
+    house.clock.ns += 2 * HOUR_NS
+    house.rollups.run()
+    before = asked(house, MIDNIGHT_NS, MIDNIGHT_NS + 6 * HOUR_NS)
+    house.clock.ns = MIDNIGHT_NS + 10 * 24 * HOUR_NS
+    house.keep_days = 9.5
+    assert house.compactor.run()["retired"] == 2
+    house.write(an_outcome_event(received_ns=MIDNIGHT_NS + MINUTE_NS), table="outcomes")
+    house.keep_days = None
+    house.compact()
+    assert house.rollups.run() == {"rolled": 0, "days": 0}
+    same(asked(house, MIDNIGHT_NS, MIDNIGHT_NS + 6 * HOUR_NS), before)
+    house.keep_days = 9.5
+    assert house.compactor.run()["retired"] == 1
+
+
 def test_an_hour_is_retired_as_a_whole(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     """A busy hour has several files; one that is older than the rest must not take its part of the sums with it."""
     monkeypatch.setattr(compactor, "MERGE_ROWS", 10)

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from trajops.clock import now
+from workers.runner import MOST_APART
 from workers.schedules import JobName
 
 if TYPE_CHECKING:
@@ -53,7 +55,8 @@ class Work:
         from workers.jobs.join_truth import join_truth  # noqa: PLC0415
 
         with self._parts.unit_of_work(read_only=True) as work:
-            last = work.jobs.last_success("join_truth")
+            # One that began before the clock was put back says nothing of how far the present one got.
+            last = work.jobs.last_success("join_truth", until=now(self._parts.clock) + MOST_APART)
         try:
             return join_truth(self._parts.truth_join, self._parts.missed_truth, last, self._parts.truth_rules.wait_ns, self._parts.clock)
         finally:

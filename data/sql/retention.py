@@ -21,6 +21,7 @@ from trajops.objectives import minute_of
 def prune(
     connection: Connection,
     *,
+    at: datetime,
     runs_per_job: int,
     drift_checks_before: datetime,
     performance_checks_before: datetime,
@@ -32,7 +33,8 @@ def prune(
 
     Args:
         connection: of a transaction that may write.
-        runs_per_job: newest runs of each job that stay; runs in progress stay in any case.
+        at: now.
+        runs_per_job: newest runs of each job that stay; runs in progress stay in any case, and the last success, where jobs go on.
         drift_checks_before: checks made earlier than this go, but never the newest.
         performance_checks_before: the same, but never the newest of a version.
         keys_before: idempotency keys made earlier than this go.
@@ -45,6 +47,15 @@ def prune(
     rank = func.row_number().over(partition_by=job_runs.c.job, order_by=job_runs.c.started_at.desc())
     ranked = select(job_runs.c.run_id, rank.label("rank")).subquery()
     surplus = select(ranked.c.run_id).where(ranked.c.rank > runs_per_job)
+    successes = (
+        select(job_runs.c.job, func.max(job_runs.c.started_at).label("started_at"))
+        .where(job_runs.c.state == "succeeded", job_runs.c.started_at <= at)
+        .group_by(job_runs.c.job)
+        .subquery()
+    )
+    is_last_success = (
+        select(successes.c.job).where(successes.c.job == job_runs.c.job, successes.c.started_at == job_runs.c.started_at).exists()
+    )
     newest = select(func.max(drift_checks.c.at)).scalar_subquery()
     is_sent = notifications.c.state != "pending"
     kept = select(notifications.c.notification_id)
@@ -63,7 +74,7 @@ def prune(
         .exists()
     )
     statements = {
-        "job_runs": delete(job_runs).where(job_runs.c.run_id.in_(surplus), job_runs.c.state != "running"),
+        "job_runs": delete(job_runs).where(job_runs.c.run_id.in_(surplus), job_runs.c.state != "running", ~is_last_success),
         "drift_checks": delete(drift_checks).where(drift_checks.c.at < drift_checks_before, drift_checks.c.at < newest),
         "performance_checks": delete(performance_checks).where(performance_checks.c.at < performance_checks_before, ~is_latest),
         "idempotency_keys": delete(idempotency_keys).where(idempotency_keys.c.created_at < keys_before),

@@ -106,9 +106,10 @@ class MemoryJobs(Repository):
         found = [run for run in self._tables.runs.rows() if run.job == job and (until is None or run.started_at <= until)]
         return sorted(found, key=lambda run: run.started_at, reverse=True)[:limit]
 
-    def last_success(self, job: str) -> JobRunOut | None:
-        """The newest run of one job that succeeded and is still on record."""
-        return next((run for run in self.runs(job, len(self._tables.runs.rows())) if run.state == "succeeded"), None)
+    def last_success(self, job: str, *, until: datetime | None = None) -> JobRunOut | None:
+        """The newest run of one job that succeeded and is still on record; of those that began by `until`, where it is given."""
+        runs = self.runs(job, len(self._tables.runs.rows()), until=until)
+        return next((run for run in runs if run.state == "succeeded"), None)
 
     def overview(self, now: datetime) -> list[JobOut]:
         """All jobs with their last run; late after three intervals without a success."""

@@ -102,9 +102,11 @@ def test_the_last_success_outlives_failures_and_runs_in_progress(database: Any) 
         uow.jobs.record_start("compact", "w", later(30))
         uow.jobs.record_finish(uow.jobs.record_start("other", "w", later(40)).run_id, later(41))
     with database.unit_of_work(read_only=True) as uow:
-        found = uow.jobs.last_success("compact")
+        found, earlier = uow.jobs.last_success("compact"), uow.jobs.last_success("compact", until=later(9))
+        assert uow.jobs.last_success("compact", until=later(-1)) is None
     assert found is not None
-    assert found.result == {"files": 10}
+    assert earlier is not None
+    assert (found.result, earlier.result) == ({"files": 10}, {"files": 0})
 
 
 @pytest.mark.parametrize(

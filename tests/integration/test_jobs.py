@@ -156,6 +156,45 @@ def test_what_happened_while_the_workers_were_away_is_scored_when_they_are_back(
         assert parts.metrics.registry.get_sample_value("trajops_truth_predictions_total", labels) == count, truth
 
 
+def test_a_clock_that_was_put_back_hides_neither_an_outage_nor_what_is_left_of_one(parts: Parts) -> None:
+    clock = parts.clock
+    assert isinstance(clock, SetClock)
+
+    def run() -> dict[str, Any]:
+        done = parts.runner.run("join_truth")
+        assert done is not None
+        clock.advance(10)
+        return done.result
+
+    parts.runner.describe()
+    run()
+    clock.advance(3600)
+    run()
+    clock.advance(-3500)
+    assert "made_up" in run(), "nothing was looked at for a hundred seconds"
+    assert "made_up" not in run()
+    clock.advance(600)
+    assert "made_up" in run()
+
+
+def test_a_job_that_fails_for_long_still_knows_where_it_got_to(parts: Parts) -> None:
+    clock, kept = parts.clock, parts.schedules.retention.runs_per_job
+    assert isinstance(clock, SetClock)
+    parts.runner.describe()
+    with parts.unit_of_work() as work:
+        for number in range(kept + 5):
+            at = now(clock) + timedelta(seconds=2 * number)
+            failed = {"error": "no space"} if number > 2 else {"result": {"number": number}}
+            work.jobs.record_finish(work.jobs.record_start("join_truth", "w", at).run_id, at, **failed)
+    clock.advance(2 * kept + 20)
+    assert parts.work["prune"]()["deleted"]["job_runs"] == 4
+    with parts.unit_of_work(read_only=True) as work:
+        last = work.jobs.last_success("join_truth")
+        assert len(work.jobs.runs("join_truth", kept + 5)) == kept + 1
+    assert last is not None
+    assert last.result == {"number": 2}
+
+
 # --- drift --------------------------------------------------------------------------------------------------------------------------
 
 

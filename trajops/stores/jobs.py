@@ -79,8 +79,8 @@ class JobStore(Protocol):
         """Runs of one job, newest first; only those that began by `until`, where it is given."""
         ...
 
-    def last_success(self, job: str) -> JobRunOut | None:
-        """The newest run of one job that succeeded and is still on record."""
+    def last_success(self, job: str, *, until: datetime | None = None) -> JobRunOut | None:
+        """The newest run of one job that succeeded and is still on record; of those that began by `until`, where it is given."""
         ...
 
     def overview(self, now: datetime) -> list[JobOut]:

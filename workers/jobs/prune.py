@@ -17,6 +17,7 @@ def prune(database: Database, retention: Retention, clock: Clock) -> dict[str, A
         return {
             "deleted": prune_tables(
                 work.connection,
+                at=present,
                 runs_per_job=retention.runs_per_job,
                 drift_checks_before=present - timedelta(days=retention.drift_checks_days),
                 performance_checks_before=present - timedelta(days=retention.performance_checks_days),

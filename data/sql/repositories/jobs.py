@@ -105,12 +105,12 @@ class SqlJobs:
             newest = newest.where(job_runs.c.started_at <= until)
         return [JobRunOut(**row) for row in self._connection.execute(newest).mappings()]
 
-    def last_success(self, job: str) -> JobRunOut | None:
-        """The newest run of one job that succeeded and is still on record."""
-        found = (
-            select(job_runs).where(job_runs.c.job == job, job_runs.c.state == "succeeded").order_by(job_runs.c.started_at.desc()).limit(1)
-        )
-        row = self._connection.execute(found).mappings().first()
+    def last_success(self, job: str, *, until: datetime | None = None) -> JobRunOut | None:
+        """The newest run of one job that succeeded and is still on record; of those that began by `until`, where it is given."""
+        found = select(job_runs).where(job_runs.c.job == job, job_runs.c.state == "succeeded")
+        if until is not None:
+            found = found.where(job_runs.c.started_at <= until)
+        row = self._connection.execute(found.order_by(job_runs.c.started_at.desc()).limit(1)).mappings().first()
         return None if row is None else JobRunOut(**row)
 
     def overview(self, now: datetime) -> list[JobOut]:

@@ -339,12 +339,15 @@ class DirectProtocol(HttpToolsProtocol):
         uvicorn would also close it on a request that has come in, in whole or in part, and on a client that has just connected to ask.
         """
         is_answering = self.cycle is not None and not self.cycle.response_complete
-        has_begun = self.headers is not None and self._idle_since_s is None
-        is_owed = has_begun or self._is_new() or self._has_unread()
-        if not self.transport.is_closing() and not is_answering and is_owed:
+        if not self.transport.is_closing() and not is_answering and self._is_owed():
             self.loop.call_later(_AGAIN_S, self.shutdown)
             return
         super().shutdown()
+
+    def _is_owed(self) -> bool:
+        """Whether a request is on its way, or may be; only an open connection can tell."""
+        has_begun = self.headers is not None and self._idle_since_s is None
+        return has_begun or self._is_new() or self._has_unread()
 
     def _is_new(self) -> bool:
         return self._heads == 0 and self._idle_since_s is not None and self.loop.time() - self._idle_since_s < _NEW_S

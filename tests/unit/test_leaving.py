@@ -85,3 +85,25 @@ def test_a_client_that_connects_and_asks_nothing_is_not_waited_for(monkeypatch: 
 
 def test_an_idle_connection_is_closed_at_once() -> None:
     assert asyncio.run(told_to_leave(DirectProtocol, [REQUEST], NOTHING)) == NOTHING
+
+
+def test_a_client_that_hangs_up_while_it_is_waited_for_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def hang_up() -> list[Any]:
+        loop, faults, gone = asyncio.get_running_loop(), [], asyncio.Event()
+        loop.set_exception_handler(lambda _, context: faults.append(context))
+        config = uvicorn.Config(app, http=DirectProtocol, lifespan="off", log_config=None)
+        config.load()
+        ours, theirs = socket.socketpair()
+        _, server = await loop.connect_accepted_socket(lambda: DirectProtocol(config, ServerState(), {}), ours)
+        lost = server.connection_lost
+        looked = asyncio.Event()
+        monkeypatch.setattr(server, "connection_lost", lambda error: lost(error) or loop.call_soon(gone.set))
+        server.shutdown()
+        theirs.close()
+        await gone.wait()
+        monkeypatch.setattr(direct, "_NEW_S", 0.0)
+        loop.call_later(2 * direct._AGAIN_S, looked.set)
+        await looked.wait()
+        return faults
+
+    assert asyncio.run(hang_up()) == []

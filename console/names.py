@@ -30,6 +30,7 @@ _COUNTS: dict[str, dict[str, str]] = {
         "scored": "predictions scored",
         "completed": "scored to the end",
         "candidates": "waited for truth",
+        "made_up": "scored late, after an outage",
     },
     "compact_lake": {
         "segments": "segments moved",

@@ -429,6 +429,7 @@ def test_column_title_is_words_with_the_unit_of_the_suffix(name: str, title: str
         ("prune", {"deleted": {"job_runs": 5, "drift_checks": 0}}, "old job runs forgotten: 5"),
         ("reconcile_aliases", {"epoch": 3, "set": {"champion": 2}, "adopted": [4, 5]}, "aliases set: 1, versions adopted: 2"),
         ("evaluate_alerts", {"steps": {"fired": 1, "refreshed": 3}, "signals": 9}, "alerts fired: 1, figures looked at: 9"),
+        ("join_truth", {"scored": 4, "made_up": 700, "left_ns": [1, 2]}, "predictions scored: 4, scored late, after an outage: 700"),
         ("roll_up", {"rolled": 2, "days": 1}, "hours summed up: 2, files written: 1"),
         ("compact_lake", {"segments": 0, "rows": 0}, "nothing to do"),
         ("somebody_elses", {"raw_count": 3}, "nothing to do"),

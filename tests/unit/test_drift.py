@@ -263,6 +263,19 @@ def test_a_unit_is_told_scene_by_scene(counts: dict[str, int], gain: float, expe
         assert found.score == pytest.approx(1.0, abs=0.2)
 
 
+@pytest.mark.parametrize(
+    ("gain", "expected"),
+    [pytest.param(1.0, False, id="as ever"), pytest.param(0.2, True, id="a fifth"), pytest.param(FEET**2, True, id="ten times")],
+)
+def test_a_scene_of_which_the_reference_has_few_agents_is_no_other_unit(gain: float, expected: bool) -> None:
+    """Its bounds reach from the level of all agents to its own."""
+    bounds = unit_bounds(UnitRule(), "speed_mps", in_scenes({"pitch": 200, "street": 14}, seed=0))
+    assert (bounds["pitch"].low, bounds["pitch"].high) == (0.5, 2.0)
+    found = unit_column(UnitRule(), "speed_mps", bounds, in_scenes({"street": 45}, gain=gain, seed=100))
+    assert found is not None
+    assert found.is_drifted is expected
+
+
 def test_a_scene_that_varies_has_wider_bounds_and_the_others_keep_theirs() -> None:
     """A minute of the pitch in which all walk at a third of their speed is no other unit; on the street it would be."""
     usual, calm = in_scenes({"pitch": 60, "street": 240}, seed=0), in_scenes({"pitch": 40}, gain=1 / 3, seed=50)

@@ -37,7 +37,7 @@ def unit_bounds(rule: UnitRule, column: str, reference: Rows) -> Mapping[str, Un
     """By scene of the reference, ratios of medians that are still no unit error; without scenes whose median agent has no positive value.
 
     The rule's own bounds, widened where minutes of the reference itself vary more: a match has minutes in which everybody walks. A scene
-    with few agents is held against all of them.
+    with few agents is held against all of them, with bounds that reach to its own median.
     """
     rows = reference.select(reference.present(column))
     minutes = np.floor((rows.times_s - rows.times_s.min(initial=np.inf)) / rule.window_s).astype(np.int64)
@@ -45,11 +45,14 @@ def unit_bounds(rule: UnitRule, column: str, reference: Rows) -> Mapping[str, Un
     found = {}
     for code, name in enumerate(rows.scene_names):
         is_here = scenes == code
-        usual = float(np.median(values[is_here] if is_here.sum() >= rule.min_agents else values)) if len(values) else 0.0
+        is_few = is_here.sum() < rule.min_agents
+        usual = float(np.median(values if is_few else values[is_here])) if len(values) else 0.0
         if usual > 0:
             by_minute = np.split(values[is_here] / usual, np.flatnonzero(np.diff(minutes[is_here])) + 1)
             # Fewer agents of a scene are not half of what the rule asks for, and move no median by themselves.
             widest = [float(np.median(minute)) for minute in by_minute if len(minute) >= rule.min_agents / 2]
+            if is_few and is_here.any():
+                widest.append(float(np.median(values[is_here])) / usual)
             low, high = min(widest, default=1.0) / _MARGIN, max(widest, default=1.0) * _MARGIN
             found[name] = UnitBounds(usual, min(rule.low, low), max(rule.high, high))
     return found

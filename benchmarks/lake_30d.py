@@ -41,7 +41,7 @@ _ROW = """
     SELECT md5((i + {first})::VARCHAR) AS prediction_id, {begin} + i * {step} AS received_ns, received_ns / 1e9 AS observed_at_s,
         'scene-' || (i % 7) AS scene_id, 'agent-' || ((i + {first}) % {agents}) AS agent_id, 'client-' || (i % 5) AS client_id,
         'request' AS request_id, 'trajectory' AS model_name, (1 + (i // 11) % 3)::INTEGER AS model_version,
-        CASE WHEN i % 4 = 0 THEN 'challenger' ELSE 'champion' END AS variant, 7::BIGINT AS epoch, 0.4 AS dt_s,
+        CASE WHEN i % 4 = 0 THEN 'treatment' ELSE 'control' END AS variant, 7::BIGINT AS epoch, 0.4 AS dt_s,
         list_transform(range(16), lambda x: x::DOUBLE) AS history_m, [1.0::FLOAT] AS weights,
         list_transform(range(24), lambda x: x::DOUBLE) AS mean_m, list_transform(range(36), lambda x: 0.5::FLOAT) AS cov_m2,
         (exp(random()) * 0.3)::FLOAT AS latency_ms, 'live' AS source, NULL::VARCHAR AS experiment_id, NULL::INTEGER AS calibration

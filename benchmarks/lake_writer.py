@@ -6,7 +6,6 @@ import duckdb
 
 from data.lake import duck
 from data.lake.manifest import LakeFile, Manifest
-from data.lake.parquet import HOUR_NS
 from data.lake.schema import COLUMNS
 from data.sql.tables import new_id
 from trajops.clock import utc
@@ -31,6 +30,7 @@ def write_hour(
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = f"SELECT {', '.join(COLUMNS[table])} FROM ({select}) ORDER BY received_ns"
     [(count,)] = connection.execute(f"COPY ({rows}) TO {duck.literal(str(path))} (FORMAT parquet, COMPRESSION zstd)").fetchall()
-    file = LakeFile(file_id, table, str(relative), f"{at:%Y-%m-%d}", count, path.stat().st_size, hour_ns, hour_ns + HOUR_NS - 1)
+    [(first_ns, last_ns)] = connection.execute(f"SELECT min(received_ns), max(received_ns) FROM {duck.read_parquet([path])}").fetchall()
+    file = LakeFile(file_id, table, str(relative), f"{at:%Y-%m-%d}", count, path.stat().st_size, first_ns, last_ns)
     manifest.publish(table, [file], {f"{table}-{file_id}": count}, at)
     return file

@@ -107,12 +107,13 @@ def distinct_agents(by: str) -> str:
     hashes that lie below it, is the number of agents.
     """
     return f"""
-        SELECT {by}, CASE WHEN bool_or(is_full) THEN round((count(DISTINCT hash) FILTER (hash <= theta)) / (any_value(theta) / 2.0^64))
-            ELSE count(DISTINCT hash) END::BIGINT AS distinct_agents
+        SELECT {by}, CASE WHEN any_value(theta) IS NULL THEN count(DISTINCT hash)
+            ELSE round(count(DISTINCT hash) / (any_value(theta) / 2.0^64)) END::BIGINT AS distinct_agents
         FROM (
-            SELECT {by}, unnest(agents) AS hash, len(agents) = {KEPT_AGENTS} AND is_rolled AS is_full,
-                min(agents[{KEPT_AGENTS}]) FILTER (len(agents) = {KEPT_AGENTS} AND is_rolled) OVER (PARTITION BY {by}) AS theta
-            FROM sums
+            SELECT {by}, theta, unnest(CASE WHEN theta IS NULL THEN agents ELSE list_filter(agents, lambda hash: hash <= theta) END) AS hash
+            FROM sums JOIN (
+                SELECT {by}, min(agents[{KEPT_AGENTS}]) FILTER (len(agents) = {KEPT_AGENTS} AND is_rolled) AS theta FROM sums GROUP BY {by}
+            ) USING ({by})
         ) GROUP BY {by}
     """  # noqa: S608 - names of our own schema
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from trajops.contracts.calibrations import CalibrationOut
 from trajops.deployments.routing import ModelRef, RouteTable
 from trajops.records import ModelVersion, User
 
@@ -23,3 +24,24 @@ def version(number: int, **changes: Any) -> ModelVersion:
 
 def user(name: str) -> User:
     return User(f"id-{name}", name, "hash", "viewer", AT)
+
+
+def calibration(number: int = 0, version_number: int = 1, state: Any = "proposed") -> CalibrationOut:
+    return CalibrationOut(
+        number=number,
+        model_name="trajectory",
+        model_version=version_number,
+        state=state,
+        factors=[1.25] * 12,
+        made_at=AT,
+        since=later(-60),
+        until=AT,
+        fitted_agents=80,
+        holdout_agents=30,
+        nominal_coverage=0.9,
+        coverage_before=0.86,
+        coverage_after=0.9,
+        sentence="v1: narrow.",
+        changed_at=AT,
+        changed_by="worker",
+    )

@@ -99,7 +99,7 @@ class MemoryCalibrations(Repository):
         found = [one for one in self._tables.calibrations.rows() if ref is None or ModelRef(one.model_name, one.model_version) == ref]
         return sorted(found, key=lambda one: -one.number)[:limit]
 
-    def standing(self, ref: ModelRef) -> list[CalibrationOut]:
+    def standing(self, ref: ModelRef, *, for_change: bool = False) -> list[CalibrationOut]:
         """Those of one version that nothing has superseded, the last changed first."""
         mine = [one for one in self._tables.calibrations.rows() if ModelRef(one.model_name, one.model_version) == ref]
         found = [one for one in mine if one.state != "superseded"]

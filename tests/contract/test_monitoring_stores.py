@@ -8,8 +8,7 @@ import pytest
 
 from data.sql.route_source import SqlRouteSource
 from data.stubs import MemoryDatabase, MemoryRouteSource
-from tests.record_builders import AT, REF, later
-from trajops.contracts.calibrations import CalibrationOut
+from tests.record_builders import AT, REF, calibration, later
 from trajops.contracts.drift import (
     DriftCheckOut,
     DriftColumn,
@@ -149,27 +148,6 @@ def test_performance_checks_come_back_newest_first_and_the_newest_of_each_versio
 
 
 # Calibrations
-
-
-def calibration(number: int = 0, version_number: int = 1, state: Any = "proposed") -> CalibrationOut:
-    return CalibrationOut(
-        number=number,
-        model_name="trajectory",
-        model_version=version_number,
-        state=state,
-        factors=[1.25] * 12,
-        made_at=AT,
-        since=later(-60),
-        until=AT,
-        fitted_agents=80,
-        holdout_agents=30,
-        nominal_coverage=0.9,
-        coverage_before=0.86,
-        coverage_after=0.9,
-        sentence="v1: narrow.",
-        changed_at=AT,
-        changed_by="worker",
-    )
 
 
 def test_calibrations_are_numbered_in_order(database: Any) -> None:

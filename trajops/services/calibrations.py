@@ -3,8 +3,6 @@
 A calibration is in force for one version. The API processes read those in force every second; predictions carry the number.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -17,7 +15,7 @@ from trajops.errors import Conflict, NotFound
 from trajops.performance.recalibration import Recalibration, recalibrate
 from trajops.performance.rules import RecalibrationRule
 from trajops.ports import Clock, PerformanceSource
-from trajops.records import Remembered
+from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 from trajops.trajectories import FloatArray
 
@@ -92,29 +90,21 @@ class Calibrations:
         idempotency_key: str | None,
     ) -> CalibrationChangeOut:
         """Do a change; or answer as before, where the same request was answered under its key."""
-        asked = hashlib.sha256(json.dumps(["calibration", action, number, expected, reason]).encode()).hexdigest()
-        with self._unit_of_work() as work:
-            known = None if idempotency_key is None else work.idempotency.find(actor, idempotency_key)
-            if known is not None:
-                if known.fingerprint != asked:
-                    raise Conflict(f"the idempotency key {idempotency_key!r} was used for a different request; send a fresh key")
-                return CalibrationChangeOut.model_validate(known.response)
-            done = change(work)
-            if idempotency_key is not None:
-                work.idempotency.remember(actor, idempotency_key, Remembered(asked, done.model_dump(mode="json")), now(self._clock))
-            return done
+        asked = Asked(actor, f"calibration.{action}", {"number": number, "expected": expected, "reason": reason}, idempotency_key)
+        return once(self._unit_of_work, self._clock, asked, CalibrationChangeOut, change)
 
 
 def put_into_force(
     work: UnitOfWork, calibration: CalibrationOut, expected: CalibrationState, at: datetime, actor: str, reason: str
 ) -> CalibrationChangeOut:
-    """Move one to `applied`, and the version's present one, if there is one, out of its way."""
-    whose = calibration.model_name, calibration.model_version
-    present = [one for one in work.calibrations.in_force() if (one.model_name, one.model_version) == whose]
-    # The wanted one first: where it is in force itself, it is told as it is.
+    """Move one to `applied`, and before that the version's present one, if it is another, out of its way."""
+    ref = ModelRef(calibration.model_name, calibration.model_version)
+    # Two that are applied at once queue here, and the second finds the first in force.
+    work.calibrations.standing(ref, for_change=True)
+    for one in work.calibrations.in_force():
+        if ModelRef(one.model_name, one.model_version) == ref and one.number != calibration.number:
+            work.calibrations.move(one.number, "applied", "superseded", at, actor)
     moved = work.calibrations.move(calibration.number, expected, "applied", at, actor)
-    for one in present:
-        work.calibrations.move(one.number, "applied", "superseded", at, actor)
     return _audited(work, "calibration.apply", moved, expected, at, actor, reason)
 
 
@@ -211,7 +201,7 @@ class Recalibrator:
     def _written(self, ref: ModelRef, found: Recalibration, since: datetime, at: datetime) -> CalibrationOut:
         assert found.factors is not None
         with self._unit_of_work() as work:
-            standing = work.calibrations.standing(ref)
+            standing = work.calibrations.standing(ref, for_change=True)
             is_paused = _is_paused(standing)
             for earlier in standing:
                 if earlier.state == "proposed":

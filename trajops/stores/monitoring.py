@@ -85,8 +85,11 @@ class CalibrationStore(Protocol):
         """Newest first; of one version, where it is given."""
         ...
 
-    def standing(self, ref: ModelRef) -> list[CalibrationOut]:
-        """Those of one version that nothing has superseded: proposed, applied, reverted; the last changed first."""
+    def standing(self, ref: ModelRef, *, for_change: bool = False) -> list[CalibrationOut]:
+        """Those of one version that nothing has superseded: proposed, applied, reverted; the last changed first.
+
+        With `for_change`, nobody else changes them until the transaction is over.
+        """
         ...
 
     def in_force(self) -> list[CalibrationOut]:

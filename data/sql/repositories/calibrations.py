@@ -36,11 +36,13 @@ class SqlCalibrations:
             found = found.where(calibrations.c.model_name == ref.name, calibrations.c.model_version == ref.version)
         return [CalibrationOut(**row) for row in self._connection.execute(found).mappings()]
 
-    def standing(self, ref: ModelRef) -> list[CalibrationOut]:
+    def standing(self, ref: ModelRef, *, for_change: bool = False) -> list[CalibrationOut]:
         """Those of one version that nothing has superseded, the last changed first."""
         is_mine = (calibrations.c.model_name == ref.name, calibrations.c.model_version == ref.version)
         found = select(calibrations).where(*is_mine, calibrations.c.state != "superseded")
         newest = found.order_by(calibrations.c.changed_at.desc(), calibrations.c.number.desc())
+        if for_change:
+            newest = newest.with_for_update()
         return [CalibrationOut(**row) for row in self._connection.execute(newest).mappings()]
 
     def in_force(self) -> list[CalibrationOut]:

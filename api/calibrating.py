@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import TrajOpsError
 from trajops.forecasters.stretched import stretched
 from trajops.ports import Calibrated, CalibrationSource, Forecaster

@@ -6,7 +6,7 @@
 from bisect import bisect_left
 
 from api.metrics_merge import Counts, alone
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.histogram import LATENCIES_S, Histogram
 from trajops.telemetry import PredictionEvent
 

@@ -16,7 +16,7 @@ from api.track_sync import TrackSync
 from api.turn import Turn
 from data.lake.backlog import backlog
 from data.lake.spool import Spool
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.forecasters.cached import CacheMeter
 from trajops.services.predict import PredictService
 from trajops.track_buffer import TrackBuffer

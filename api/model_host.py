@@ -18,7 +18,8 @@ from api.calibrating import Calibrating
 from api.model_loads import Loader, ModelLoads, Work, on_a_thread
 from api.warm_bounds import WarmBounds
 from trajops.contracts.status import Readiness
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.errors import TrajOpsError, Unavailable
 from trajops.ports import CalibrationSource, Forecaster, RouteSource
 from trajops.services.predict import BASELINE, PredictService
@@ -288,4 +289,4 @@ def _detail(snapshot: Snapshot, wanted: _Wanted) -> str:
 
 def _answering(table: RouteTable) -> tuple[ModelRef, ...]:
     """The versions that may be drawn; `previous` is kept warm beside them for a rollback."""
-    return tuple(ref for ref in (table.champion, table.challenger) if ref is not None)
+    return table.drawn()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import NamedTuple, Protocol
 
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.histogram import Histogram
 from trajops.ports import Forecaster
 

@@ -18,7 +18,7 @@ from api.metrics import Meters
 from api.model_host import ModelHost
 from api.track_sync import TrackSync
 from data.lake.spool import Spool
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput, NoModelReady, TrajOpsError, Unavailable
 from trajops.services.bulk import LARGEST_M, bad_rows
 from trajops.services.predict import Answer, PredictService

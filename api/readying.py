@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from api.model_host import ModelHost
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import ModelNotLoadable, TrajOpsError, Unavailable
 
 # How long a promotion or canary waits for its version, seconds; loading goes on after that. With the wait for a locked database

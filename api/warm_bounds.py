@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 
 
 @dataclass(frozen=True, slots=True)

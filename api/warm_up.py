@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from api.model_host import ModelHost
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import NoModelReady
 from trajops.services.predict import PredictService
 

@@ -41,7 +41,7 @@ from trajops import configs
 from trajops.alerts.rules import AlertRules
 from trajops.clients import Client
 from trajops.clock import SystemClock
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import EnvironmentProblem, InvalidInput
 from trajops.forecasters.cached import CacheMeter
 from trajops.forecasters.constant_velocity import ConstantVelocity

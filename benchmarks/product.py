@@ -23,7 +23,7 @@ from data.models.mlflow_store import save_model
 from data.models.package import Package
 from data.models.signature import OUR_FLAVOUR
 from data.sql.engine import Database
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.forecasters import artifact
 from trajops.ports import Forecaster
 from trajops.rate_limits import Limit

@@ -17,7 +17,8 @@ from data.models.package import Package
 from tests.builders import a_history
 from tests.conftest import free_port
 from tests.running_api import REASON, a_body
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.settings import Settings
 from trajops.trajectories import DEFAULT_WINDOW

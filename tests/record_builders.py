@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trajops.contracts.calibrations import CalibrationOut
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.records import ModelVersion, User
 
 AT = datetime(2026, 1, 1, 12, 0, 0, 123456, tzinfo=UTC)

@@ -13,7 +13,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from api.main import create_app
 from api.wiring import Parts
 from tests.builders import CLOCK_S, a_history
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import NotFound
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Forecaster

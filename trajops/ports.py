@@ -10,7 +10,8 @@ from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.predictions import PredictionOut
 from trajops.contracts.session import Role
 from trajops.contracts.status import TrafficPoint
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.records import TokenClaims
 from trajops.telemetry import Event
 from trajops.trajectories import FloatArray, Forecast, WindowSpec

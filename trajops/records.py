@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from trajops.contracts.session import Role, Scope
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.rate_limits import Limit
 
 

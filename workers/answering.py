@@ -11,7 +11,8 @@ from trajops.clock import now
 from trajops.contracts.deployments import ChangeOut
 from trajops.contracts.drift import UNIT_RULE
 from trajops.deployments.lifecycle import State
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.errors import StaleVersion
 from trajops.head_to_head import MIN_AGENTS, compare
 from trajops.policy.answers import Action, Answer, Outcome, StepState

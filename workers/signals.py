@@ -25,7 +25,7 @@ from trajops.alerts.signals import Signal
 from trajops.contracts.drift import UNIT_RULE, QualityFinding
 from trajops.contracts.jobs import job_title
 from trajops.contracts.performance import Metric
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.objectives import Objectives
 from trajops.services.availability import burning
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
@@ -156,7 +156,7 @@ def _performance(view: View) -> Iterator[Signal]:
     They are told apart because what mends the one, another version, does nothing for the other, which recalibration mends.
     """
     route = view.work.routes.table()
-    answering = {route.champion} | ({route.challenger} if route.coverage else set())
+    answering = set(route.answering())
     for check in view.work.performance_checks.latest():
         is_served = ModelRef(check.model_name, check.model_version) in answering
         if check.verdict not in JUDGED or not is_served or view.at - check.at > CHECKED_WITHIN:

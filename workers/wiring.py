@@ -10,7 +10,7 @@ from uuid import uuid4
 from data.sql.engine import Database
 from trajops import configs
 from trajops.clock import SystemClock
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import EnvironmentProblem
 from trajops.ports import Clock
 from trajops.settings import Settings

@@ -34,7 +34,7 @@ from trajops.contracts.inference import (
     ServerMetadata,
     TensorMetadata,
 )
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput, NotFound, TrajOpsError
 from trajops.services.bulk import BulkForecast, Choice
 from trajops.trajectories import FloatArray

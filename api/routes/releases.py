@@ -20,7 +20,8 @@ from trajops.contracts.deployments import (
 from trajops.contracts.jobs import JobRunOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.deployments.lifecycle import State
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.records import ModelVersion
 
 RECONCILE = "reconcile_aliases"  # the job that looks into the registry

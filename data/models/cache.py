@@ -16,7 +16,7 @@ from typing import Any, Self
 from urllib.parse import quote
 from uuid import uuid4
 
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput
 
 VERSION_FILE = "version.json"

@@ -14,7 +14,7 @@ from data.models.cache import MODEL_FOLDER, CachedVersion, find, version_dir
 from data.models.package import GOLDEN_TAG
 from data.models.pyfunc_model import PyfuncModel, Run
 from data.models.signature import MEAN, OUR_FLAVOUR, ModelFile, check_declared, read_model_file
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import EnvironmentProblem, RegistryUnavailable, SignatureMismatch, TrajOpsError, UnsafeModel
 from trajops.forecasters import artifact, checks, golden
 from trajops.forecasters.cached import CacheMeter, where_it_pays

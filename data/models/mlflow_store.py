@@ -18,7 +18,7 @@ import onnx
 from data.models.cache import DIGEST_TAG, file_digests, folder_digest
 from data.models.package import FAMILY_TAG, GOLDEN_TAG, LoggedVersion, Package, RunRecord
 from data.models.signature import HISTORY, OUR_FLAVOUR, Tensor, wanted_inputs, wanted_outputs
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import RegistryUnavailable
 from trajops.trajectories import WindowSpec
 

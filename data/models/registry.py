@@ -8,7 +8,7 @@ from urllib.parse import quote, urlsplit
 
 from data.models.cache import DIGEST_TAG, VersionInfo, file_digests, find, folder_digest, publish
 from data.models.rest import MlflowRest
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput, NotFound, RegistryUnavailable
 
 API = "/api/2.0/mlflow"

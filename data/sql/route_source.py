@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from data.sql.engine import Database
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.ports import Calibrated
 
 

@@ -11,7 +11,8 @@ from data.stubs.monitoring import MemoryCalibrations, MemoryDriftChecks, MemoryD
 from data.stubs.releases import MemoryAuditLog, MemoryDeployments, MemoryModelVersions, MemoryRoutes
 from data.stubs.serving import MemoryQuota, MemoryRegistry, MemorySink, MemoryTracks, SetClock
 from data.stubs.tables import Tables
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.ports import Calibrated
 
 __all__ = [

@@ -9,7 +9,7 @@ from trajops.clock import utc
 from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut, DriftSettings, without_histograms
 from trajops.contracts.performance import PerformanceCheckOut
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import NotFound, StaleVersion
 from trajops.objectives import Minutes, minute_of
 

@@ -8,7 +8,8 @@ from data.stubs.tables import Repository
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.deployments.lifecycle import State
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.errors import Conflict, NotFound, StaleVersion
 from trajops.records import ModelVersion
 

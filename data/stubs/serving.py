@@ -7,7 +7,7 @@ from threading import Lock
 from typing import Any
 
 from data.models.cache import VersionInfo, publish
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import NotFound, RegistryUnavailable, Unavailable
 from trajops.rate_limits import Report, Settled, booked
 from trajops.shared_tracks import AgentKey, News, Rules, SharedTrack, followed, in_runs

@@ -13,7 +13,8 @@ from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftSettings
 from trajops.contracts.jobs import JobRunOut
 from trajops.contracts.performance import PerformanceCheckOut
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.policy.answers import Answer
 from trajops.records import ApiKey, JobSchedule, ModelVersion, Remembered, User
 

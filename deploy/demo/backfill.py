@@ -15,7 +15,7 @@ import numpy as np
 
 from data.datasets import skillcorner
 from data.lake.spool import Spool
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.experiments.assignment import unit_interval
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Forecaster

@@ -9,7 +9,7 @@ from data.models.loader import ModelLoader
 from data.models.package import LoggedVersion, Package, RunRecord
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import RegistryUnavailable
 from trajops.ports import Forecaster
 from trajops.settings import Settings

@@ -10,7 +10,7 @@ from data.models.cache import CachedVersion, find
 from data.models.registry import MlflowRegistry
 from data.stubs import MemoryRegistry
 from tests.mlflow_models import our_model
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import NotFound
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import ModelRegistry

@@ -20,7 +20,7 @@ from trajops.contracts.drift import (
     ReferenceChoice,
 )
 from trajops.contracts.performance import FigureOut, PerformanceCheckOut
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import NotFound, StaleVersion
 from trajops.objectives import Minutes, minute_of
 

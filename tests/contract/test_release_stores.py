@@ -10,8 +10,10 @@ from data.sql.route_source import SqlRouteSource
 from data.stubs import MemoryDatabase, MemoryRouteSource
 from tests.record_builders import AT, CHAMPION, REF, later, version
 from trajops.deployments.lifecycle import State
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.errors import Conflict, NotFound, StaleVersion
+from trajops.experiments.routed import canary
 
 # Deployments
 
@@ -101,7 +103,7 @@ def test_before_the_first_route_the_table_is_empty(database: Any) -> None:
 
 
 def test_a_route_comes_back_as_it_was_written(database: Any) -> None:
-    second = CHAMPION.next(challenger=ModelRef("trajectory", 2), coverage=0.25, seed="s", previous=ModelRef("other", 7))
+    second = CHAMPION.next(experiments=(canary("e", REF, ModelRef("trajectory", 2), 0.25, "s"),), previous=ModelRef("other", 7))
     with database.unit_of_work() as uow:
         uow.routes.append(CHAMPION, at=AT, actor="ada", reason="first")
         shown = uow.routes.append(second, at=later(1), actor="ben", reason="second")

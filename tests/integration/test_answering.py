@@ -14,7 +14,7 @@ from tests.lake_house import House, a_house
 from trajops.clock import utc
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding
 from trajops.deployments.lifecycle import State
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.policy.answers import Answer, AnswerState, Outcome, Step, StepState
 from trajops.policy.rules import PolicyRules

@@ -21,7 +21,8 @@ from api.wiring import Parts
 from data.lake.compactor import Compactor
 from data.lake.queries import Lake
 from tests.running_api import REASON, a_body
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.settings import Settings
 
 CONNECTIONS = 12

@@ -18,7 +18,8 @@ from api.request_body import Departure
 from tests.integration.test_api_predict import recorded
 from tests.integration.test_oip import FailsOnSome, some_histories
 from tests.served_api import Served, served_api
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
+from trajops.experiments.routed import canary
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.services.bulk import BLOCK
 from trajops.trajectories import FloatArray, Forecast
@@ -244,7 +245,8 @@ def mixed(served: Served, monkeypatch: pytest.MonkeyPatch, coverage: float = 1.0
     service = served.api.parts.service
     before = service.snapshot
     challenger = ModelRef("trajectory", TWO_MODES)
-    table = replace(before.table, challenger=challenger, coverage=coverage, seed="s")
+    assert before.table.champion is not None
+    table = replace(before.table, experiments=(canary("e", before.table.champion, challenger, coverage, "s"),))
     monkeypatch.setattr(service, "snapshot", replace(before, table=table, models={**before.models, challenger: FailsOnSome()}))
 
 

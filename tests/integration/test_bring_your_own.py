@@ -14,7 +14,7 @@ from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from tests.builders import a_crowd, a_history
 from tests.mlflow_models import staying_graph
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, SignatureMismatch, UnsafeModel
 from trajops.settings import Settings
 from workers.training.adopt import adopt

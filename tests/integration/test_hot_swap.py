@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from tests.running_api import Api, a_body, running_api
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
+from trajops.experiments.routed import canary
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast
 
 VERSIONS = 6
@@ -38,9 +40,8 @@ class Rotating:
         return self.number
 
     def table(self) -> RouteTable:
-        version = self.number % VERSIONS + 1
-        other = (self.number + 1) % VERSIONS + 1
-        return RouteTable(self.number, ModelRef("trajectory", version), ModelRef("trajectory", other), None, 0.5, "seed")
+        version, other = (ModelRef("trajectory", number % VERSIONS + 1) for number in (self.number, self.number + 1))
+        return RouteTable(self.number, version, experiments=(canary("e", version, other, 0.5, "seed"),))
 
 
 def wait_for_epoch(api: Api, epoch: int) -> None:

@@ -19,7 +19,8 @@ from trajops.alerts.outbox import NotificationState
 from trajops.alerts.silences import Matcher, Silence
 from trajops.clock import now
 from trajops.contracts.drift import DriftCheckOut
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.errors import InvalidInput, RegistryUnavailable, SignatureMismatch
 from trajops.records import ModelVersion, Remembered
 from trajops.settings import Settings

@@ -16,7 +16,7 @@ from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from tests.builders import a_crowd, a_history
 from tests.mlflow_server import MlflowServer
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import RegistryUnavailable
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.settings import Settings

@@ -13,7 +13,8 @@ from data.stubs import SetClock
 from tests.performance_traffic import events, second_half, trained
 from trajops.clock import now
 from trajops.contracts.performance import FigureOut, SliceOut
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.errors import InvalidInput
 from trajops.ports import Forecaster
 from trajops.records import ModelVersion

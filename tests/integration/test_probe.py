@@ -14,7 +14,8 @@ from tests.conftest import free_port
 from tests.running_api import REASON, running_api
 from tests.served_api import Served, served_api
 from trajops.clock import now
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.objectives import Minutes, ProbeRules, minute_of
 from trajops.settings import Settings
 from workers.jobs.probe import Prober

@@ -16,7 +16,8 @@ from api.wiring import Parts
 from tests.conftest import RedisServer, free_port
 from tests.integration.test_api_kill import SERVE, served, wait_for
 from tests.running_api import REASON, a_body
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.rate_limits import Limit
 from trajops.settings import Settings
 

@@ -16,7 +16,7 @@ from tests.mlflow_models import our_model
 from tests.running_api import REASON, Api, MemoryLoader, a_body, running_api
 from trajops.contracts.predictions import PredictOut
 from trajops.contracts.status import Readiness, StatusOut
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import UnsafeModel
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Forecaster

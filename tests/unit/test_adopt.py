@@ -8,7 +8,7 @@ import pytest
 
 from data.sql.engine import Database
 from tests.builders import a_crowd
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict
 from trajops.records import ModelVersion
 from trajops.settings import Settings

@@ -1,7 +1,6 @@
 """What each source makes of the control state, and a source that fails."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,7 +11,9 @@ from trajops.alerts.signals import Signal
 from trajops.configs import load
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, QualityKind, QualityVerdict, Verdict
 from trajops.contracts.performance import CheckVerdict, Metric, PerformanceCheckOut
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
+from trajops.experiments.routed import canary
 from trajops.objectives import Objectives
 from workers import signals
 from workers.signals import SignalReader, View, signal_names
@@ -90,7 +91,8 @@ def a_performance_check(number: int, version: int, at: datetime, flagged: list[M
 
 def test_performance_of_each_version_that_answers_and_was_checked_of_late(database: MemoryDatabase) -> None:
     with database.unit_of_work() as uow:
-        table = RouteTable(1, ModelRef("trajectory", 2), ModelRef("trajectory", 3), ModelRef("trajectory", 1), coverage=0.5, seed="s")
+        previous, champion, challenger = (ModelRef("trajectory", number) for number in (1, 2, 3))
+        table = RouteTable(1, champion, previous, (canary("e", champion, challenger, 0.5, "s"),))
         uow.routes.append(table, at=AT, actor="ada", reason="a test")
         late = later(930)
         for number, (version, at, flagged, confirmed) in enumerate(
@@ -108,7 +110,7 @@ def test_performance_of_each_version_that_answers_and_was_checked_of_late(databa
     assert {one.detail for one in found["accuracy_verdict"]} == {"v2 is degraded.", "v3 is degraded."}
     assert "accuracy_verdict" not in read(database, later(1200)), "too long ago"
     with database.unit_of_work() as uow:
-        uow.routes.append(replace(table, epoch=2, coverage=0.0), at=AT, actor="ada", reason="paused")
+        uow.routes.append(table.next(experiments=(canary("e", champion, challenger, 0.0, "s"),)), at=AT, actor="ada", reason="paused")
     assert [one.labels["model_version"] for one in read(database, later(940))["accuracy_verdict"]] == ["2"]
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from api.calibrating import Calibrating
 from tests.builders import a_history
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput, ShapeError, Unavailable
 from trajops.forecasters.cached import CachedForecaster
 from trajops.forecasters.constant_velocity import ConstantVelocity

@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from data.stubs import MemoryDatabase, SetClock
 from trajops.contracts.deployments import ChangeOut
 from trajops.deployments.lifecycle import State
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import Units
 from trajops.errors import Conflict, IllegalTransition, InvalidInput, ModelNotLoadable, NotFound, StaleVersion, TrajOpsError
 from trajops.records import ModelVersion
 from trajops.services.deployments import Deployments
@@ -64,7 +65,7 @@ def route(database: MemoryDatabase) -> tuple[int | None, int | None, int | None,
 
 def seed(database: MemoryDatabase) -> str:
     with database.unit_of_work(read_only=True) as uow:
-        return uow.routes.table().seed
+        return next((one.seed for one in uow.routes.table().experiments), "")
 
 
 # Readiness of what may take traffic
@@ -401,7 +402,7 @@ def test_a_paused_canary_answers_nobody_and_goes_on_with_the_same_arms(database:
     assert paused.state == State.PAUSED
     assert route(database) == (1, 2, None, 0.0)
     with database.unit_of_work(read_only=True) as uow:
-        assert {uow.routes.table().assign(f"agent-{number}").variant for number in range(200)} == {"champion"}
+        assert {uow.routes.table().assign(Units("s", f"agent-{number}", "c")).variant for number in range(200)} == {"champion"}
     with pytest.raises(IllegalTransition):
         service.pause_canary(paused.deployment_id, paused.version, **WHO)
     with pytest.raises(IllegalTransition):
@@ -431,7 +432,7 @@ class AnySequence(RuleBasedStateMachine):
         self.clock = SetClock()
         self.service = Deployments(self.database.unit_of_work, clock=self.clock)
         self.epochs = [0]
-        self.seeds: dict[str, tuple[Any, Any]] = {}
+        self.seeds: dict[str, Any] = {}
 
     def seen(self, number: int) -> tuple[str, int]:
         with self.database.unit_of_work(read_only=True) as uow:
@@ -487,14 +488,13 @@ class AnySequence(RuleBasedStateMachine):
         assert State.REGISTERED not in refs
         assert table.champion not in {table.challenger, table.previous} or table.champion is None
         assert table.previous is None or table.previous not in refs.get(State.LIVE, [])
-        assert (table.seed != "") is (table.challenger is not None)
         assert table.challenger is not None or not table.coverage
         assert [entry.epoch for entry in history] == list(range(table.epoch, 0, -1))
         assert table.epoch in {self.epochs[-1], self.epochs[-1] + 1}
         assert set(audited) >= set(range(1, table.epoch + 1))
-        if table.seed:
-            arms = (table.champion, table.challenger)
-            assert self.seeds.setdefault(table.seed, arms) == arms
+        for experiment in table.experiments:
+            assert [arm.model for arm in experiment.arms] == [table.champion, table.challenger]
+            assert self.seeds.setdefault(experiment.seed, experiment.arms) == experiment.arms
         self.epochs.append(table.epoch)
 
 

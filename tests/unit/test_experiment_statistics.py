@@ -56,7 +56,8 @@ def test_sums_of_parts_are_the_sums_of_the_whole(first: list[tuple[float, float]
 @given(values, values, st.floats(0.1, 10.0))
 def test_the_effect_does_not_depend_on_the_unit_of_length(a: list[tuple[float, float]], b: list[tuple[float, float]], per_m: float) -> None:
     scaled = [compare(*(ArmSums.of(per_m * y, per_m * x) for y, x in (np.array(arm).T for arm in (a, b)))) for per_m in (1.0, per_m)]
-    assert_allclose(*(np.nan_to_num(one.interval(tuning()), posinf=9e9) for one in scaled), rtol=1e-6, atol=1e-6)
+    # Where all values are alike, the width is the square root of what rounding leaves of the sums.
+    assert_allclose(*(np.nan_to_num(one.interval(tuning()), posinf=9e9) for one in scaled), rtol=1e-6, atol=1e-5)
 
 
 @given(values, values)

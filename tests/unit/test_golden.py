@@ -9,7 +9,7 @@ from data.models.loader import ModelLoader
 from data.models.package import GOLDEN_TAG
 from data.stubs import MemoryRegistry
 from tests.mlflow_models import our_model
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import SignatureMismatch
 from trajops.forecasters import cached, golden
 from trajops.forecasters.constant_velocity import ConstantVelocity

@@ -13,7 +13,7 @@ from data.models.loader import RESIDUAL_TAG, ModelLoader
 from data.stubs import MemoryRegistry
 from tests.builders import a_history
 from tests.mlflow_models import HISTORY_IN, crowd_following_graph, mean_out, model_file, onnx_model, our_model, pyfunc_model, staying_graph
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput, NotFound, RegistryUnavailable, SignatureMismatch, UnsafeModel
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.trajectories import WindowSpec

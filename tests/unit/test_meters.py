@@ -17,7 +17,7 @@ from api.wiring import Parts
 from data.lake.backlog import Backlog, backlog
 from data.lake.spool import Spool
 from docs.generate import DOCS, metrics_reference
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.histogram import Histogram
 from trajops.settings import Settings
 

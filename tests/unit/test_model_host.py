@@ -11,8 +11,10 @@ import pytest
 from api.model_host import MAX_ASKED_AT_ONCE, MAX_WAITING, ModelHost
 from api.warm_bounds import WarmBounds
 from trajops.clock import SystemClock
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable, Units
 from trajops.errors import NoModelReady, NotFound, RegistryUnavailable, Unavailable, UnsafeModel
+from trajops.experiments.routed import canary
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Forecaster
 from trajops.services.predict import PredictService
@@ -32,9 +34,9 @@ class Routes:
         self.newest = RouteTable(0)
         self.is_away = False
 
-    def route(self, champion: int, **versions: int) -> None:
-        names = {name: ref(version) for name, version in versions.items()}
-        self.newest = RouteTable(self.newest.epoch + 1, ref(champion), **names)
+    def route(self, champion: int, *, challenger: int | None = None, previous: int | None = None) -> None:
+        experiments = () if challenger is None else (canary("e", ref(champion), ref(challenger), 0.0, "s"),)
+        self.newest = RouteTable(self.newest.epoch + 1, ref(champion), previous and ref(previous), experiments)
 
     def epoch(self) -> int:
         if self.is_away:
@@ -240,7 +242,7 @@ def test_a_champion_that_is_being_loaded_is_waited_for_and_said_so(threaded: Mod
     snapshot = threaded._service.snapshot
     assert snapshot.leader is None
     with pytest.raises(NoModelReady, match=r"trajectory/1 is champion and cannot answer yet: trajectory/1 is being loaded"):
-        snapshot.assign("s/a")
+        snapshot.assign(Units("s", "a", "c"))
     assert threaded.readiness().detail == "epoch 1 is known and its models are being loaded; nothing answers meanwhile"
     slow.go_on()
     wait_until(lambda: threaded.epoch == 1)

@@ -11,8 +11,10 @@ from tests.builders import CLOCK_S, a_history
 from trajops.clients import Client
 from trajops.clock import SystemClock
 from trajops.contracts.predictions import PredictIn, PredictOut
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable, Units
 from trajops.errors import NoModelReady, NotFound, TrajOpsError, WindowTooShort
+from trajops.experiments.routed import canary
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import Forecaster
 from trajops.services.bulk import Bulk
@@ -146,12 +148,12 @@ def test_ids_are_unique_and_sort_by_time() -> None:
 
 
 def test_variants_follow_the_hash_of_scene_and_agent() -> None:
-    service = a_service({CHAMPION: ConstantVelocity(), CHALLENGER: Stands()}, challenger=CHALLENGER, coverage=0.5, seed="seed")
+    service = a_service({CHAMPION: ConstantVelocity(), CHALLENGER: Stands()}, experiments=(canary("e", CHAMPION, CHALLENGER, 0.5, "seed"),))
     table = service.snapshot.table
     seen = Counter()
     for number in range(200):
         body = service.predict(a_query(f"a{number}"), CALLER).body
-        wanted = table.assign(f"s/a{number}")
+        wanted = table.assign(Units("s", f"a{number}", "c"))
         assert wanted is not None
         assert (body["model_name"], body["model_version"], body["variant"]) == (*wanted.model, wanted.variant)
         seen[body["variant"]] += 1
@@ -164,7 +166,7 @@ def test_variants_follow_the_hash_of_scene_and_agent() -> None:
 def test_a_version_or_an_alias_can_be_asked_for(asked: int | str, version: int) -> None:
     previous = ModelRef("trajectory", 3)
     models = {ref: Stands() for ref in (CHAMPION, CHALLENGER, previous)}
-    service = a_service(models, challenger=CHALLENGER, previous=previous)
+    service = a_service(models, experiments=(canary("e", CHAMPION, CHALLENGER, 0.0, "s"),), previous=previous)
     body = service.predict(a_query(model_version=asked), CALLER).body
     assert (body["model_version"], body["variant"]) == (version, "direct")
     assert service.asked_ns.keys() == {ModelRef("trajectory", version)}
@@ -192,8 +194,9 @@ def test_without_a_champion_nobody_answers() -> None:
     ids=["raises", "not-finite", "indefinite", "too-large", "wrong-shape"],
 )
 def test_a_failing_model_is_replaced_by_the_baseline_and_charged(model: Forecaster, caplog: pytest.LogCaptureFixture) -> None:
-    service = a_service({CHAMPION: ConstantVelocity(), CHALLENGER: model}, challenger=CHALLENGER, coverage=1.0, seed="x")
-    treated = next(f"a{n}" for n in range(50) if (found := service.snapshot.table.assign(f"s/a{n}")) and found.variant == "treatment")
+    service = a_service({CHAMPION: ConstantVelocity(), CHALLENGER: model}, experiments=(canary("e", CHAMPION, CHALLENGER, 1.0, "x"),))
+    [experiment] = service.snapshot.table.experiments
+    treated = next(f"a{n}" for n in range(50) if (arm := experiment.arm_of(f"s/a{n}")) and arm.variant == "treatment")
     query = a_query(treated, start_m=200.0)
     with caplog.at_level(logging.ERROR):
         answers = [service.predict(query, CALLER) for _ in range(5)]
@@ -238,7 +241,7 @@ def without_ids(answer: Answer | TrajOpsError) -> dict[str, Any]:
 
 def test_a_batch_equals_its_items_one_by_one_and_forecasts_each_model_once() -> None:
     champion, challenger = Stands(), Stands(modes=2)
-    service = a_service({CHAMPION: champion, CHALLENGER: challenger}, challenger=CHALLENGER, coverage=1.0, seed="x")
+    service = a_service({CHAMPION: champion, CHALLENGER: challenger}, experiments=(canary("e", CHAMPION, CHALLENGER, 1.0, "x"),))
     queries = [a_query(f"a{n}", start_m=n) for n in range(30)]
     together = service.predict_many(queries, CALLER, "r")
     assert sorted([*champion.calls, *challenger.calls]) == sorted(Counter(without_ids(one)["variant"] for one in together).values())
@@ -268,7 +271,7 @@ def test_many_covariances_that_cannot_be_recorded_are_replaced_too() -> None:
 @pytest.mark.parametrize("stand_in", [CHAMPION, BASELINE], ids=str)
 def test_a_stand_in_answers_under_its_own_name_and_in_no_epoch(stand_in: ModelRef) -> None:
     service = a_service()
-    awaited = RouteTable(9, CHALLENGER, challenger=ModelRef("trajectory", 3), previous=CHAMPION, coverage=1.0, seed="x")
+    awaited = RouteTable(9, CHALLENGER, CHAMPION, (canary("e", CHALLENGER, ModelRef("trajectory", 3), 1.0, "x"),))
     service.snapshot = Snapshot(models={CHAMPION: Stands()}, awaited=awaited, stand_in=stand_in)
     for n in range(8):
         answer = service.predict(a_query(f"a{n}"), CALLER)

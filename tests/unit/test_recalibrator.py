@@ -10,7 +10,8 @@ from data.stubs import MemoryDatabase, SetClock
 from tests.unit.test_recalibration import LEVEL, RULE, walked
 from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationOut
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.errors import StaleVersion
 from trajops.performance.recalibration import Distances
 from trajops.performance.rules import RecalibrationRule

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.warm_bounds import WarmBounds
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 
 NOW_NS = 10**15
 

@@ -7,7 +7,8 @@ from pydantic import AwareDatetime, Field
 
 from trajops.contracts.wire import Reason, Wire
 from trajops.deployments.lifecycle import State
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 
 
 class ModelRefOut(Wire):

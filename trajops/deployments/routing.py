@@ -1,29 +1,38 @@
 """The immutable table by which a request finds its model: no lookup, no lock, one pointer to swap."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput
-from trajops.experiments.assignment import unit_interval
-
-Variant = Literal["control", "treatment", "champion", "direct"]
-
-
-class ModelRef(NamedTuple):
-    """One version of one registered model."""
-
-    name: str
-    version: int
-
-    def __str__(self) -> str:
-        return f"{self.name}/{self.version}"
+from trajops.experiments.routed import Holdout, RoutedExperiment, UnitKind, canary
 
 
 class Assignment(NamedTuple):
-    """Which model answers, and in which role."""
+    """Which model answers, in which role, and in which experiment.
+
+    The variant is the name of an arm, or `champion` (not enrolled), `holdout` (never enrolled), `override` (put into an arm by hand),
+    `direct` (a version was asked for).
+    """
 
     model: ModelRef
-    variant: Variant
+    variant: str
+    experiment_id: str | None = None
+
+
+class Units(NamedTuple):
+    """What of a request experiments may be assigned by."""
+
+    scene_id: str
+    agent_id: str
+    client_id: str
+
+    def of(self, kind: UnitKind) -> str:
+        """The id of the unit of that kind."""
+        if kind == "agent":
+            return f"{self.scene_id}/{self.agent_id}"
+        return self.client_id if kind == "client" else self.scene_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,43 +42,76 @@ class RouteTable:
     Attributes:
         epoch: grows with each change; every process follows the newest.
         champion: answers everybody who is not enrolled.
-        challenger: the other arm; None when nothing is being compared.
         previous: the champion before this one, kept warm for an instant rollback.
-        coverage: share of units enrolled in the comparison; half of them get the challenger.
-        seed: of the assignment hash; constant for the life of one comparison.
+        experiments: what is being compared; a unit takes part in the first that enrols it.
+        holdout: who takes part in none.
+        is_stopped: the kill switch: the champion answers everybody, whatever is being compared.
     """
 
     epoch: int
     champion: ModelRef | None = None
-    challenger: ModelRef | None = None
     previous: ModelRef | None = None
-    coverage: float = 0.0
-    seed: str = ""
+    experiments: tuple[RoutedExperiment, ...] = ()
+    holdout: Holdout | None = None
+    is_stopped: bool = False
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.coverage <= 1.0:
-            raise InvalidInput(f"coverage must be between 0 and 1, not {self.coverage}")
+        ids = [one.experiment_id for one in self.experiments]
+        if len(set(ids)) < len(ids):
+            raise InvalidInput("an experiment is routed once")
 
-    def assign(self, unit_id: str) -> Assignment | None:
-        """Model and variant for a unit; None when there is no champion yet.
+    def assign(self, units: Units) -> Assignment | None:
+        """Model and variant for a request; None when there is no champion yet.
 
-        A unit that was in one arm stays there while coverage grows or shrinks: control owns [0, coverage/2),
-        treatment owns [1/2, 1/2 + coverage/2).
+        In this order: kill switch, override, holdout, namespace, experiment, champion.
         """
-        if self.champion is None:
+        champion = self.champion
+        if champion is None:
             return None
-        if self.challenger is None or not self.coverage:
-            return Assignment(self.champion, "champion")
-        n = unit_interval(self.seed, unit_id)
-        if n < self.coverage / 2:
-            return Assignment(self.champion, "control")
-        if 0.5 <= n < 0.5 + self.coverage / 2:
-            return Assignment(self.challenger, "treatment")
-        return Assignment(self.champion, "champion")
+        if not self.experiments or self.is_stopped:
+            return Assignment(champion, "champion")
+        is_held_out = False
+        for experiment in self.experiments:
+            unit_id = units.of(experiment.unit)
+            if experiment.overrides and (by_hand := experiment.arm(experiment.overrides.get(unit_id, ""))) is not None:
+                return Assignment(by_hand.model, "override", experiment.experiment_id)
+        for experiment in self.experiments:
+            unit_id = units.of(experiment.unit)
+            if self.holdout is not None and self.holdout.holds(unit_id):
+                is_held_out = True
+                continue
+            arm = experiment.arm_of(unit_id)
+            if arm is not None:
+                return Assignment(arm.model, arm.variant, experiment.experiment_id)
+        return Assignment(champion, "holdout" if is_held_out else "champion")
+
+    @property
+    def challenger(self) -> ModelRef | None:
+        """Who is compared with the champion: the other arm of the first experiment."""
+        return self.experiments[0].arms[-1].model if self.experiments else None
+
+    @property
+    def coverage(self) -> float:
+        """Share of units that are enrolled in the first experiment."""
+        return self.experiments[0].coverage if self.experiments else 0.0
+
+    def experiment(self, experiment_id: str) -> RoutedExperiment | None:
+        """The routed experiment of that id."""
+        return next((one for one in self.experiments if one.experiment_id == experiment_id), None)
+
+    def drawn(self) -> tuple[ModelRef, ...]:
+        """The versions that a request may draw now or when an experiment goes on: the champion, and every arm."""
+        arms = [arm.model for experiment in self.experiments for arm in experiment.arms]
+        return tuple(dict.fromkeys(ref for ref in (self.champion, *arms) if ref is not None))
+
+    def answering(self) -> tuple[ModelRef, ...]:
+        """The versions that requests draw in this epoch: of the experiments, those that go on."""
+        going_on = () if self.is_stopped else tuple(one for one in self.experiments if one.coverage)
+        return replace(self, experiments=going_on).drawn()
 
     def models(self) -> tuple[ModelRef, ...]:
-        """The versions that must be warm: champion, challenger, previous."""
-        return tuple(dict.fromkeys(ref for ref in (self.champion, self.challenger, self.previous) if ref is not None))
+        """The versions that must be warm: what may be drawn, and the previous champion."""
+        return tuple(dict.fromkeys(ref for ref in (*self.drawn(), self.previous) if ref is not None))
 
     def alias(self, name: str) -> ModelRef | None:
         """The version behind `champion`, `challenger` or `previous_champion`."""
@@ -84,14 +126,20 @@ class RouteTable:
         return {
             "epoch": self.epoch,
             "champion": self.champion and list(self.champion),
-            "challenger": self.challenger and list(self.challenger),
             "previous": self.previous and list(self.previous),
-            "coverage": self.coverage,
-            "seed": self.seed,
+            "experiments": [one.to_json() for one in self.experiments],
+            "holdout": self.holdout and list(self.holdout),
+            "is_stopped": self.is_stopped,
         }
 
     @classmethod
-    def from_json(cls, row: dict[str, Any]) -> Self:
-        """The table that `to_json` wrote."""
-        refs = {key: ModelRef(row[key][0], int(row[key][1])) if row.get(key) else None for key in ("champion", "challenger", "previous")}
-        return cls(epoch=row["epoch"], coverage=row["coverage"], seed=row["seed"], **refs)
+    def from_json(cls, row: Mapping[str, Any]) -> Self:
+        """The table that `to_json` wrote, or the release before it, which knew one comparison and gave it no id."""
+        champion, previous, challenger = (
+            ModelRef(row[key][0], int(row[key][1])) if row.get(key) else None for key in ("champion", "previous", "challenger")
+        )
+        experiments = tuple(RoutedExperiment.from_json(one) for one in row.get("experiments", ()))
+        if challenger is not None and champion is not None:
+            experiments = (canary(row["seed"], champion, challenger, row["coverage"], row["seed"]),)
+        holdout = row.get("holdout")
+        return cls(row["epoch"], champion, previous, experiments, holdout and Holdout(*holdout), row.get("is_stopped", False))

@@ -11,7 +11,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trajops.deployments.routing import Assignment, ModelRef
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import Assignment
 from trajops.errors import NoModelReady, NotFound, ShapeError
 from trajops.ports import Clock, Forecaster
 from trajops.services.predict import BASELINE, LARGEST_M2, UNUSABLE, PredictService
@@ -116,7 +117,7 @@ class Bulk:
         snapshot = self._service.snapshot
         if asked is None:
             table = snapshot.table
-            refs = {snapshot.leader, table.challenger if table.coverage else None}
+            refs: set[ModelRef | None] = {snapshot.leader, *table.drawn()}
         else:
             try:
                 refs = {snapshot.direct(self.model_name, asked).model}

@@ -10,7 +10,7 @@ import numpy as np
 
 from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut, CalibrationState
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, NotFound
 from trajops.performance.recalibration import Recalibration, recalibrate
 from trajops.performance.rules import RecalibrationRule
@@ -167,7 +167,7 @@ class Recalibrator:
         self._factors = Factors(unit_of_work)
 
     def run(self) -> dict[ModelRef, tuple[Recalibration, CalibrationOut | None]]:
-        """Recalibrate champion and challenger; what was found of each, and the calibration that was written, if any.
+        """Recalibrate the champion and what is compared with it; what was found of each, and the calibration that was written, if any.
 
         Raises:
             Unavailable: if lake or database do not answer.
@@ -175,7 +175,7 @@ class Recalibrator:
         at = now(self._clock)
         with self._unit_of_work(read_only=True) as work:
             table = work.routes.table()
-        refs = [ref for ref in (table.champion, table.challenger) if ref is not None]
+        refs = table.drawn()
         return {ref: self._one(ref, at) for ref in refs}
 
     def _one(self, ref: ModelRef, at: datetime) -> tuple[Recalibration, CalibrationOut | None]:

@@ -7,13 +7,15 @@ from uuid import uuid4
 from trajops.clock import SystemClock, now
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, RouteHistoryOut, RouteOut
 from trajops.deployments.lifecycle import State, check_transition
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.errors import Conflict, InvalidInput, StaleVersion
+from trajops.experiments.routed import canary
 from trajops.ports import Clock
 from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
-NO_CHALLENGER: dict[str, Any] = {"challenger": None, "coverage": 0.0, "seed": ""}
+NO_EXPERIMENTS: dict[str, Any] = {"experiments": ()}
 
 
 class Deployments:
@@ -99,10 +101,11 @@ class Deployments:
             if step.route.challenger not in {None, ref}:
                 raise Conflict(f"{step.route.challenger} is being compared already; stop its canary first")
             if step.route.challenger == ref:
-                step.reroute(coverage=coverage)
+                step.reroute(experiments=(step.route.experiments[0].with_coverage(coverage),))
                 return step.finish(step.move(deployment, State.CANARY, is_repeat=deployment.state == State.CANARY))
             check_transition(deployment.state, State.CANARY)
-            step.reroute(challenger=ref, coverage=coverage, seed=uuid4().hex)
+            compared = canary(uuid4().hex, step.route.champion, ref, coverage, uuid4().hex)
+            step.reroute(experiments=(compared,))
             return step.finish(step.move(deployment, State.CANARY))
 
         return self._once(
@@ -134,7 +137,7 @@ class Deployments:
             if step.route.challenger != ref:
                 raise Conflict(f"{ref} is not being compared with the champion, so there is nothing to pause")
             check_transition(deployment.state, State.PAUSED)
-            step.reroute(coverage=0.0)
+            step.reroute(experiments=(step.route.experiments[0].with_coverage(0.0),))
             return step.finish(step.move(deployment, State.PAUSED))
 
         return self._once(
@@ -162,7 +165,7 @@ class Deployments:
             deployment, ref = step.expect(deployment_id, expected_version)
             if step.route.challenger != ref:
                 raise Conflict(f"{ref} is not being compared with the champion, so there is nothing to stop")
-            step.reroute(**NO_CHALLENGER)
+            step.reroute(**NO_EXPERIMENTS)
             return step.finish(step.move(deployment, State.STAGED))
 
         return self._once(
@@ -193,7 +196,7 @@ class Deployments:
             deployment, ref = step.expect(deployment_id, expected_version)
             check_transition(deployment.state, State.LIVE)
             champion, challenger = step.route.champion, step.route.challenger
-            step.reroute(champion=ref, previous=champion, **NO_CHALLENGER)
+            step.reroute(champion=ref, previous=champion, **NO_EXPERIMENTS)
             if champion is not None:
                 step.move_model(champion, State.RETIRED)
             if challenger not in {None, ref}:
@@ -229,7 +232,7 @@ class Deployments:
                 )
             if route.previous is None or route.champion is None:
                 raise Conflict("there is no previous champion to return to; promote the version that shall be live instead")
-            step.reroute(champion=route.previous, previous=None, **NO_CHALLENGER)
+            step.reroute(champion=route.previous, previous=None, **NO_EXPERIMENTS)
             step.move_model(route.champion, State.ROLLED_BACK)
             if route.challenger not in {None, route.previous}:
                 step.move_model(route.challenger, State.STAGED)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from trajops.contracts.drift import DriftMute, DriftOut, DriftSettings, ReferenceChoice, of_scene
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 

@@ -20,7 +20,7 @@ from trajops.contracts.performance import (
     metric_text,
     metric_words,
 )
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput
 from trajops.performance.estimation import Errors, Part, estimate, retrace
 from trajops.performance.intervals import SHARES, VALIDATED, AgentSums, Interval, Reference, gravest, interval, judge, validated

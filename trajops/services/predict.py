@@ -17,7 +17,8 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 
-from trajops.deployments.routing import Assignment, ModelRef
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import Assignment, Units
 from trajops.errors import NoModelReady, ShapeError, TrajOpsError
 from trajops.ports import Clock, Forecaster
 from trajops.services.snapshot import NOT_READ, Snapshot
@@ -264,7 +265,7 @@ class PredictService:
 
     def _prepare(self, snapshot: Snapshot, ask: Ask, index: int) -> _Item:
         query = ask.query
-        assignment = self._assign(snapshot, query)
+        assignment = self._assign(snapshot, ask)
         forecaster = snapshot.models.get(assignment.model)
         if forecaster is None:
             forecaster = self._unlisted(assignment.model)
@@ -281,10 +282,11 @@ class PredictService:
             self._buffer.extend(query.scene_id, query.agent_id, observed_at_s, flat_m)
         return _Item(ask, index, assignment, forecaster, observed_at_s, flat_m)
 
-    def _assign(self, snapshot: Snapshot, query: PredictQuery) -> Assignment:
+    def _assign(self, snapshot: Snapshot, ask: Ask) -> Assignment:
+        query = ask.query
         asked = query.model_version
         if asked is None:
-            return snapshot.assign(f"{query.scene_id}/{query.agent_id}")
+            return snapshot.assign(Units(query.scene_id, query.agent_id, ask.client_id))
         return snapshot.direct(self._model_name, asked)
 
     def _unlisted(self, model: ModelRef) -> Forecaster:
@@ -364,7 +366,7 @@ class PredictService:
             cov_m2,
             round((time.perf_counter_ns() - started_ns) / 1e6, 4),
             query.source,
-            None,
+            assignment.experiment_id,
             calibration,
         )
         return Answer(body, event)

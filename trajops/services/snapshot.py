@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from trajops.deployments.routing import Assignment, ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import Assignment, RouteTable, Units
 from trajops.errors import NoModelReady, NotFound
 from trajops.ports import Forecaster
 
@@ -47,13 +48,13 @@ class Snapshot:
             raise NoModelReady(self.absence)
         return Assignment(self.leader, "champion")
 
-    def assign(self, unit_id: str) -> Assignment:
-        """Model and variant for a unit. A stand-in takes part in no comparison: it answers as `champion`, in epoch 0.
+    def assign(self, units: Units) -> Assignment:
+        """Model and variant for a request. A stand-in takes part in no comparison: it answers as `champion`, in epoch 0.
 
         Raises:
             NoModelReady: if nobody answers, saying why.
         """
-        return self.table.assign(unit_id) or self.lead()
+        return self.table.assign(units) or self.lead()
 
     def direct(self, model_name: str, asked: int | Literal["champion", "challenger", "previous_champion"]) -> Assignment:
         """The version that is asked for by number or alias.

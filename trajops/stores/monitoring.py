@@ -6,7 +6,7 @@ from typing import Protocol
 from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut, DriftSettings
 from trajops.contracts.performance import PerformanceCheckOut
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.objectives import Minutes
 
 

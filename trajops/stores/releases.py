@@ -6,7 +6,8 @@ from typing import Any, Protocol
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.deployments.lifecycle import State
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.records import ModelVersion
 
 

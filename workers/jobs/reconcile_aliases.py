@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from trajops.clock import now, utc
 from trajops.contracts.models import AdoptionOut
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput, NotFound, TrajOpsError, Unavailable
 from trajops.ports import Clock, ModelRegistry
 from trajops.stores import UnitOfWorkFactory

@@ -13,7 +13,7 @@ from data.models.loader import RESIDUAL_TAG, ModelLoader
 from data.models.package import FAMILY_TAG, GOLDEN_TAG
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import NotFound
 from trajops.forecasters import golden
 from trajops.forecasters.calibration import conformal_factors, residual_covariance

@@ -16,7 +16,7 @@ from data.models.package import LoggedVersion, Package, RunRecord
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from trajops import configs
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, InvalidInput, NotFound
 from trajops.performance.rules import PerformanceRules, SpeedBand
 from trajops.ports import Compute

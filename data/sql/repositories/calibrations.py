@@ -6,7 +6,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from data.sql.tables import calibrations
 from trajops.contracts.calibrations import CalibrationOut, CalibrationState
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import NotFound, StaleVersion
 
 

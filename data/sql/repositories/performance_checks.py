@@ -4,7 +4,7 @@ from sqlalchemy import Connection, and_, func, insert, select
 
 from data.sql.tables import performance_checks
 from trajops.contracts.performance import PerformanceCheckOut
-from trajops.deployments.routing import ModelRef
+from trajops.deployments.model_ref import ModelRef
 
 
 class SqlPerformanceChecks:

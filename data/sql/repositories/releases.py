@@ -10,7 +10,8 @@ from data.sql.repositories.statements import insert_or
 from data.sql.tables import deployments, model_versions, new_id, routes
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.deployments.lifecycle import State
-from trajops.deployments.routing import ModelRef, RouteTable
+from trajops.deployments.model_ref import ModelRef
+from trajops.deployments.routing import RouteTable
 from trajops.errors import Conflict, NotFound, StaleVersion
 from trajops.records import ModelVersion
 

@@ -1,0 +1,49 @@
+"""Plans and figures of experiments with readable defaults."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from trajops.contracts.experiments import ExperimentPlan
+from trajops.experiments.figures import ArmFigures, Figures
+from trajops.experiments.sums import ArmSums, PairSums
+
+STARTED = datetime(2026, 1, 1, 12, tzinfo=UTC)
+STOP: dict[str, Any] = {"min_units": 50, "min_s": 600, "horizon_s": 86_400}
+
+
+def a_plan(**changes: Any) -> ExperimentPlan:
+    arms = [{"variant": "control", "model_version": 1, "weight": 0.5}, {"variant": "treatment", "model_version": 2, "weight": 0.5}]
+    values = {"name": "wider net", "hypothesis": "Version 2 is nearer to the truth.", "arms": arms, "stop": STOP}
+    return ExperimentPlan.model_validate(values | changes)
+
+
+def three_arms(**changes: Any) -> ExperimentPlan:
+    weights = {"control": 0.5, "wide": 0.25, "deep": 0.25}
+    arms = [{"variant": name, "model_version": number, "weight": weight} for number, (name, weight) in enumerate(weights.items(), 1)]
+    return a_plan(arms=arms, **changes)
+
+
+def an_arm(variant: str, units: int, *, mean_m: float = 0.5, seed: int = 1, **changes: Any) -> ArmFigures:
+    """Units whose errors follow those of constant velocity, with a coefficient of variation of about 0.5."""
+    rng = np.random.default_rng([seed, units, len(variant)])
+    cv_ade_m = rng.lognormal(-0.6, 0.45, units)
+    error_m = mean_m * cv_ade_m / np.exp(-0.6 + 0.45**2 / 2) * rng.lognormal(-0.02, 0.2, units)
+    values: dict[str, Any] = {"units": units, "sums": ArmSums.of(error_m, cv_ade_m), "predictions": 11 * units, "due": 10 * units}
+    return ArmFigures(variant, **(values | {"joined": 9 * units} | changes))
+
+
+def figures(*arms: ArmFigures, passed_s: float = 3600.0, **changes: Any) -> Figures:
+    at = STARTED + timedelta(seconds=passed_s)
+    return Figures(at, arms, **({"last_outcome_at": at - timedelta(seconds=2)} | changes))
+
+
+def two(control: int, treatment: int, mean_m: float = 0.5, **changes: Any) -> tuple[ArmFigures, ArmFigures]:
+    return an_arm("control", control), an_arm("treatment", treatment, mean_m=mean_m, **changes)
+
+
+def a_shadow(units: int, ratio: float) -> ArmFigures:
+    rng = np.random.default_rng([5, units])
+    a = rng.lognormal(-0.6, 0.7, units)
+    return an_arm("treatment", units, pairs=PairSums.of(a, ratio * a * rng.lognormal(-0.02, 0.2, units)))

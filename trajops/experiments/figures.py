@@ -1,0 +1,59 @@
+"""What is counted and summed of an experiment: the input of its verdict."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from trajops.experiments.sums import ArmSums, PairSums
+
+
+@dataclass(frozen=True, slots=True)
+class ArmFigures:
+    """Of the units that one arm has answered. Units that were answered in several arms are not among them.
+
+    Attributes:
+        variant: name of the arm.
+        units: that were answered.
+        sums: of the metric and its covariate, over units with an outcome.
+        predictions: answered.
+        due: of these, old enough to have truth.
+        joined: of these, with truth.
+        failed_units: units that the baseline had to answer at least once.
+        slow_units: units with a slow answer.
+        means: of ADE, FDE, miss rate and coverage over units, where known.
+        latency_ms: median, 95th and 99th percentile.
+        pairs: of a shadow, of the metric over units that both the control and this arm have predicted.
+    """
+
+    variant: str
+    units: int = 0
+    sums: ArmSums = field(default_factory=lambda: ArmSums(0, 0, 0, 0, 0, 0))
+    predictions: int = 0
+    due: int = 0
+    joined: int = 0
+    failed_units: int = 0
+    slow_units: int = 0
+    means: tuple[float | None, float | None, float | None, float | None] = (None, None, None, None)
+    latency_ms: tuple[float | None, float | None, float | None] = (None, None, None)
+    pairs: PairSums | None = None
+
+    @property
+    def join_rate(self) -> float | None:
+        """Share of the predictions that got truth."""
+        return self.joined / self.due if self.due else None
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Of one experiment at one moment.
+
+    Attributes:
+        at: the moment.
+        arms: in the order of the plan.
+        jumpers: units that were answered in several arms.
+        last_outcome_at: when the newest outcome was scored.
+    """
+
+    at: datetime
+    arms: tuple[ArmFigures, ...]
+    jumpers: int = 0
+    last_outcome_at: datetime | None = None

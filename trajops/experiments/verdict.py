@@ -1,0 +1,248 @@
+"""What the figures of an experiment say, by its plan: pure, so that the same figures always say the same.
+
+Health comes first: where the split, the truth or its age are not right, no effect is shown and nothing but harm is acted on. Then
+guardrails and harm, which are acted on early; then the effect, once there are units and time enough; then the horizon.
+"""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from math import isfinite, log
+from typing import NamedTuple
+
+from trajops.contracts.experiments import (
+    ArmOut,
+    EffectOut,
+    ExperimentPlan,
+    GuardrailIn,
+    GuardrailOut,
+    HealthOut,
+    Metric,
+    VerdictKind,
+    VerdictOut,
+)
+from trajops.experiments.evidence import log_harm, log_mismatch
+from trajops.experiments.figures import ArmFigures, Figures
+from trajops.experiments.statistics import Estimate, compare, compare_pairs, detectable, tuning, units_needed
+
+SRM_ALPHA = 0.01
+# Units in several arms spoil both; a few come from a change of the routes that they stood in.
+MOST_JUMPERS = 0.01
+METRICS: dict[Metric, str] = {"ade_m": "ADE", "fde_m": "FDE", "miss_rate": "miss rate"}
+_WORST_FIRST: tuple[VerdictKind, ...] = ("guardrail", "worse", "better", "no_worse", "inconclusive", "collecting")
+
+
+class Decision(NamedTuple):
+    """What a verdict asks for: roll an arm back, let one win, pause the experiment, or end it without a decision."""
+
+    kind: VerdictKind
+    variant: str | None = None
+
+
+def judge(plan: ExperimentPlan, figures: Figures, started_at: datetime, closed: Sequence[str] = ()) -> VerdictOut:
+    """The verdict on an experiment.
+
+    Args:
+        plan: fixed before the start.
+        figures: of now.
+        started_at: when it was launched.
+        closed: arms that were rolled back already; they are not judged again.
+    """
+    control = figures.arms[0]
+    treatments = [arm for arm in figures.arms[1:] if arm.variant not in closed]
+    health = list(_health(plan, figures, closed))
+    is_valid = all(one.is_ok for one in health)
+    passed_s = (figures.at - started_at).total_seconds()
+    rho, alpha = tuning(plan.tuned_units, plan.alpha), plan.alpha / max(1, len(plan.arms) - 1)
+    guardrails = [_guardrail(plan, rule, control, arm) for arm in treatments for rule in plan.guardrails]
+    effects, estimates = [], []
+    for arm in treatments:
+        estimate = _estimate(control, arm)
+        is_tripped = any(one.is_tripped for one in guardrails if one.variant == arm.variant)
+        units = _least_units(control, arm)
+        has_time = units >= plan.stop.min_units and passed_s >= plan.stop.min_s
+        kind = _kind(plan, estimate, rho, alpha, has_time=has_time, may_harm=units >= plan.stop.min_harmed_units)
+        effects.append(_effect(arm, estimate, rho, alpha, "guardrail" if is_tripped else kind, is_shown=is_valid))
+        estimates.append(estimate)
+    total = sum(arm.units for arm in figures.arms)
+    kinds = {one.verdict for one in effects}
+    kind = next((one for one in _WORST_FIRST if one in kinds), "collecting")
+    is_harmed = kind in {"guardrail", "worse"}
+    if not is_harmed and not is_valid:
+        # With a handful of units, a lack of truth is only a beginning.
+        kind = "invalid" if min(arm.units for arm in figures.arms) >= plan.stop.min_units else "collecting"
+    elif kind == "collecting" and _is_over(plan, passed_s, total):
+        kind = "inconclusive"
+    spread = max((float(one.variance) for one in estimates if isfinite(float(one.variance))), default=None)
+    scored = min((float(one.units) for one in estimates), default=0.0)
+    return VerdictOut(
+        at=figures.at,
+        kind=kind,
+        sentence=_sentence(plan, kind, effects, guardrails, health, total),
+        units=total,
+        effects=effects,
+        arms=[_arm(plan, arm) for arm in figures.arms],
+        guardrails=guardrails,
+        health=health,
+        detectable_change=None if spread is None or not is_valid else round(detectable(scored, spread, rho, alpha=alpha), 6),
+        expected_units=None if spread is None else _whole(units_needed(plan.expected_change, spread, rho, alpha=alpha)),
+    )
+
+
+def decision(plan: ExperimentPlan, verdict: VerdictOut) -> Decision | None:
+    """What follows from a verdict; None: it goes on as it is."""
+    for kind in ("guardrail", "worse"):
+        for effect in verdict.effects:
+            if effect.verdict == kind:
+                return Decision(effect.verdict, effect.variant)
+    if verdict.kind in {"invalid", "inconclusive"}:
+        return Decision(verdict.kind)
+    wins = {"better"} if plan.stop.aim == "better" else {"better", "no_worse"}
+    winners = [effect for effect in verdict.effects if effect.verdict in wins and effect.high is not None]
+    if verdict.kind not in {"better", "no_worse"} or not winners:
+        return None
+    best = min(winners, key=lambda effect: effect.high or 0.0)
+    return Decision(best.verdict, best.variant)
+
+
+def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> Iterator[HealthOut]:
+    counts, weights = [arm.units for arm in figures.arms], [arm.weight for arm in plan.arms]
+    evidence = float(log_mismatch(counts, weights)) if plan.mode == "live" else 0.0
+    shares = " / ".join(f"{100 * count / max(1, sum(counts)):.1f} %" for count in counts)
+    wanted = " / ".join(f"{100 * weight:.1f} %" for weight in weights)
+    is_split = evidence < -log(SRM_ALPHA)
+    yield HealthOut(
+        name="split",
+        is_ok=is_split,
+        detail=f"{shares} of the units, planned {wanted}" + ("" if is_split else ": more than chance; find out what drops units of an arm"),
+    )
+    rates = [arm.join_rate for arm in figures.arms if arm.variant not in closed]
+    known = [rate for rate in rates if rate is not None]
+    is_joined = len(known) == len(rates) and min(known) >= plan.min_join_rate and max(known) - min(known) <= plan.max_join_gap
+    said = " / ".join("–" if rate is None else f"{100 * rate:.1f} %" for rate in rates)
+    need = f"at least {100 * plan.min_join_rate:.0f} % each, and at most {100 * plan.max_join_gap:.0f} points apart"
+    yield HealthOut(name="join_rate", is_ok=is_joined, detail=f"{said} of the predictions get truth" + ("" if is_joined else f"; {need}"))
+    age_s = None if figures.last_outcome_at is None else (figures.at - figures.last_outcome_at).total_seconds()
+    is_fresh = age_s is not None and age_s <= plan.max_stale_s
+    detail = "no outcome yet" if age_s is None else f"the newest outcome is {age_s:.0f} s old"
+    yield HealthOut(name="freshness", is_ok=is_fresh, detail=detail + ("" if is_fresh else f"; at most {plan.max_stale_s:.0f} s"))
+    most = MOST_JUMPERS * (sum(counts) + figures.jumpers)
+    yield HealthOut(
+        name="jumpers", is_ok=figures.jumpers <= most, detail=f"{figures.jumpers} units were answered in several arms, and left out"
+    )
+
+
+def _guardrail(plan: ExperimentPlan, rule: GuardrailIn, control: ArmFigures, arm: ArmFigures) -> GuardrailOut:
+    """α is split over guardrails and treatments."""
+    name = "failed_units" if rule.kind == "errors" else "slow_units"
+    weights = {one.variant: one.weight for one in plan.arms}
+    harmed, treated = getattr(control, name), getattr(arm, name)
+    level = -log(plan.alpha / (len(plan.guardrails) * (len(plan.arms) - 1)))
+    split = (weights[control.variant], weights[arm.variant]) if plan.mode == "live" else (0.5, 0.5)
+    evidence = float(log_harm(harmed, treated, split, rule.tolerance)) / level
+    return GuardrailOut(
+        variant=arm.variant,
+        kind=rule.kind,
+        control_units=harmed,
+        treatment_units=treated,
+        evidence=round(max(0.0, evidence), 4),
+        is_tripped=evidence >= 1,
+    )
+
+
+def _estimate(control: ArmFigures, arm: ArmFigures) -> Estimate:
+    return compare(control.sums, arm.sums) if arm.pairs is None else compare_pairs(arm.pairs)
+
+
+def _least_units(control: ArmFigures, arm: ArmFigures) -> float:
+    return float(min(control.sums.units, arm.sums.units) if arm.pairs is None else arm.pairs.units)
+
+
+def _kind(plan: ExperimentPlan, estimate: Estimate, rho: float, alpha: float, *, has_time: bool, may_harm: bool) -> VerdictKind:
+    low, high = map(float, estimate.interval(rho, alpha))
+    if (may_harm and float(estimate.at_least(rho, alpha)) > 0) or (has_time and low > 0):
+        return "worse"
+    if has_time and high < 0:
+        return "better"
+    return "no_worse" if has_time and high < plan.margin else "collecting"
+
+
+def _effect(arm: ArmFigures, estimate: Estimate, rho: float, alpha: float, kind: VerdictKind, *, is_shown: bool) -> EffectOut:
+    low, high = estimate.interval(rho, alpha)
+    ends = (estimate.change, low, high, estimate.at_least(rho, alpha)) if is_shown or kind == "worse" else (None,) * 4
+    change, low, high, harm_low = (None if end is None or not isfinite(float(end)) else round(float(end), 6) for end in ends)
+    return EffectOut(variant=arm.variant, change=change, low=low, high=high, harm_low=harm_low, verdict=kind)
+
+
+def _arm(plan: ExperimentPlan, arm: ArmFigures) -> ArmOut:
+    ade_m, fde_m, miss_rate, coverage = arm.means
+    p50, p95, p99 = arm.latency_ms
+    return ArmOut(
+        variant=arm.variant,
+        model_version=next(one.model_version for one in plan.arms if one.variant == arm.variant),
+        units=arm.units,
+        scored_units=int(arm.sums.units),
+        predictions=arm.predictions,
+        ade_m=ade_m,
+        fde_m=fde_m,
+        miss_rate=miss_rate,
+        coverage=coverage,
+        failed_units=arm.failed_units,
+        slow_units=arm.slow_units,
+        join_rate=arm.join_rate,
+        latency_p50_ms=p50,
+        latency_p95_ms=p95,
+        latency_p99_ms=p99,
+    )
+
+
+def _is_over(plan: ExperimentPlan, passed_s: float, units: int) -> bool:
+    return passed_s >= plan.stop.horizon_s or (plan.stop.horizon_units is not None and units >= plan.stop.horizon_units)
+
+
+def _whole(units: float) -> int | None:
+    return round(units) if isfinite(units) and units < 1e9 else None
+
+
+# Words
+
+
+def _sentence(
+    plan: ExperimentPlan,
+    kind: VerdictKind,
+    effects: Sequence[EffectOut],
+    guardrails: Sequence[GuardrailOut],
+    health: Sequence[HealthOut],
+    units: int,
+) -> str:
+    metric = METRICS[plan.metric]
+    if kind == "guardrail":
+        tripped = next(one for one in guardrails if one.is_tripped)
+        what = "had to be answered by the baseline" if tripped.kind == "errors" else "were answered slowly"
+        return (
+            f"More units of {tripped.variant} {what} than of {plan.arms[0].variant}: {tripped.treatment_units} against "
+            f"{tripped.control_units}, more than chance."
+        )
+    if kind == "invalid":
+        return "Data invalid: " + "; ".join(one.detail for one in health if not one.is_ok) + "."
+    said = next((effect for effect in effects if effect.verdict == kind and effect.change is not None), None)
+    if said is not None and kind in {"better", "worse"}:
+        way = "lower" if said.change is not None and said.change < 0 else "higher"
+        return f"{metric} of {said.variant} is {_percent(said.change)} {way} ({_sequence(plan, said)}). Valid however often you look."
+    if said is not None and kind == "no_worse":
+        return f"{said.variant} is no worse than {plan.arms[0].variant} by more than {_percent(plan.margin)} ({_sequence(plan, said)})."
+    if kind == "inconclusive":
+        return "The horizon is reached without a decision: the control stays. This does not mean that the models are equal."
+    bad = [one.detail for one in health if not one.is_ok]
+    more = f" Not right yet: {'; '.join(bad)}." if bad and units else ""
+    return f"Not enough evidence yet, with {units} units. This does not mean that the models are equal.{more}"
+
+
+def _sequence(plan: ExperimentPlan, effect: EffectOut) -> str:
+    level = 100 * (1 - plan.alpha / max(1, len(plan.arms) - 1))
+    return (
+        f"{level:.3g} % sequence {' to '.join('no bound' if end is None else f'{100 * end:+.1f} %' for end in (effect.low, effect.high))}"
+    )
+
+
+def _percent(change: float | None) -> str:
+    return f"{100 * abs(change or 0.0):.1f} %"

@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from trajops.contracts.experiments import ExperimentPlan
+from trajops.contracts.experiments import ExperimentOut, ExperimentPlan, VerdictOut
 from trajops.experiments.figures import ArmFigures, Figures
+from trajops.experiments.lifecycle import ExperimentState
 from trajops.experiments.sums import ArmSums, PairSums
+from trajops.experiments.verdict import judge
 
 STARTED = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STOP: dict[str, Any] = {"min_units": 50, "min_s": 600, "horizon_s": 86_400}
@@ -47,3 +49,28 @@ def a_shadow(units: int, ratio: float) -> ArmFigures:
     rng = np.random.default_rng([5, units])
     a = rng.lognormal(-0.6, 0.7, units)
     return an_arm("treatment", units, pairs=PairSums.of(a, ratio * a * rng.lognormal(-0.02, 0.2, units)))
+
+
+def an_experiment(experiment_id: str = "e1", **changes: Any) -> ExperimentOut:
+    values: dict[str, Any] = {
+        "experiment_id": experiment_id,
+        "plan": a_plan(),
+        "state": ExperimentState.RUNNING,
+        "version": 1,
+        "coverage": 1.0,
+        "closed_arms": [],
+        "seed": "s",
+        "created_at": STARTED,
+        "created_by": "ada",
+        "updated_at": STARTED,
+        "started_at": STARTED,
+        "ended_at": None,
+        "winner": None,
+        "sentence": "",
+        "verdict": None,
+    }
+    return ExperimentOut(**(values | changes))
+
+
+def a_verdict(passed_s: float = 3600.0, mean_m: float = 0.42) -> VerdictOut:
+    return judge(a_plan(), figures(*two(600, 620, mean_m), passed_s=passed_s), STARTED)

@@ -352,6 +352,35 @@ answers = Table(
     Column("decided_by", String(128)),
 )
 
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("experiment_id", String(32), primary_key=True),
+    Column("name", String(128), nullable=False),
+    Column("plan", JSON, nullable=False),
+    Column("state", String(16), nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("coverage", Float, nullable=False),
+    Column("closed_arms", JSON, nullable=False),
+    Column("seed", String(64), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("created_by", String(128), nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("started_at", UtcDateTime),
+    Column("ended_at", UtcDateTime),
+    Column("winner", String(32)),
+    Column("sentence", Text, nullable=False),
+    Column("verdict", JSON),
+)
+
+experiment_verdicts = Table(
+    "experiment_verdicts",
+    metadata,
+    Column("experiment_id", String(32), primary_key=True),
+    Column("at", UtcDateTime, primary_key=True),
+    Column("verdict", JSON, nullable=False),
+)
+
 lake_files = Table(
     "lake_files",
     metadata,

@@ -8,6 +8,7 @@ from data.sql.repositories.answers import SqlAnswers
 from data.sql.repositories.calibrations import SqlCalibrations
 from data.sql.repositories.drift_checks import SqlDriftChecks
 from data.sql.repositories.drift_settings import SqlDriftSettings
+from data.sql.repositories.experiments import SqlExperiments
 from data.sql.repositories.jobs import SqlJobs
 from data.sql.repositories.leases import SqlLeases
 from data.sql.repositories.notifications import SqlNotifications
@@ -24,6 +25,7 @@ class SqlUnitOfWork:
         self.connection = connection
         self.deployments = SqlDeployments(connection)
         self.routes = SqlRoutes(connection)
+        self.experiments = SqlExperiments(connection)
         self.audit = SqlAuditLog(connection)
         self.model_versions = SqlModelVersions(connection)
         self.users = SqlUsers(connection)

@@ -6,6 +6,7 @@ from threading import Lock
 
 from data.stubs.accounts import MemoryApiKeys, MemoryIdempotency, MemoryUsers
 from data.stubs.alerts import MemoryAlerts, MemoryAnswers, MemoryNotifications, MemorySilences
+from data.stubs.experiments import MemoryExperiments
 from data.stubs.jobs import MemoryJobs, MemoryLeases
 from data.stubs.monitoring import MemoryCalibrations, MemoryDriftChecks, MemoryDriftSettings, MemoryPerformanceChecks, MemoryProbes
 from data.stubs.releases import MemoryAuditLog, MemoryDeployments, MemoryModelVersions, MemoryRoutes
@@ -52,6 +53,7 @@ class MemoryUnitOfWork:
     def __init__(self, tables: Tables) -> None:
         self.deployments = MemoryDeployments(tables)
         self.routes = MemoryRoutes(tables)
+        self.experiments = MemoryExperiments(tables)
         self.audit = MemoryAuditLog(tables)
         self.model_versions = MemoryModelVersions(tables)
         self.users = MemoryUsers(tables)

@@ -11,6 +11,7 @@ from trajops.contracts.audit import AuditOut
 from trajops.contracts.calibrations import CalibrationOut
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.contracts.drift import DriftCheckOut, DriftSettings
+from trajops.contracts.experiments import ExperimentOut, VerdictOut
 from trajops.contracts.jobs import JobRunOut
 from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.model_ref import ModelRef
@@ -64,6 +65,8 @@ class Tables:
 
     deployments: Table[str, DeploymentOut] = field(default_factory=Table)
     routes: Table[int, tuple[RouteTable, RouteOut]] = field(default_factory=Table)
+    experiments: Table[str, ExperimentOut] = field(default_factory=Table)
+    experiment_verdicts: Table[str, list[VerdictOut]] = field(default_factory=Table)
     audit: Table[str, AuditOut] = field(default_factory=Table)
     answers: Table[str, Answer] = field(default_factory=Table)
     model_versions: Table[ModelRef, ModelVersion] = field(default_factory=Table)

@@ -9,6 +9,9 @@ from trajops.errors import InvalidInput
 from trajops.experiments.routed import Holdout, RoutedExperiment, UnitKind, canary
 
 
+_NO_COMPARISON: dict[str, Any] = {"challenger": None, "coverage": 0.0, "seed": ""}
+
+
 class Assignment(NamedTuple):
     """Which model answers, in which role, and in which experiment.
 
@@ -130,6 +133,8 @@ class RouteTable:
             "experiments": [one.to_json() for one in self.experiments],
             "holdout": self.holdout and list(self.holdout),
             "is_stopped": self.is_stopped,
+            # For processes of the release before while they are replaced: they know one comparison, and answer as if there was none.
+            **_NO_COMPARISON,
         }
 
     @classmethod

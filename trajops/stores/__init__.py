@@ -5,6 +5,7 @@ from typing import Protocol
 
 from trajops.stores.accounts import ApiKeyStore, IdempotencyStore, UserStore
 from trajops.stores.alerts import AlertStore, AnswerStore, NotificationStore, SilenceStore
+from trajops.stores.experiments import ExperimentStore
 from trajops.stores.jobs import JobStore, LeaseStore
 from trajops.stores.monitoring import CalibrationStore, DriftCheckStore, DriftSettingsStore, PerformanceCheckStore, ProbeStore
 from trajops.stores.releases import AuditLog, DeploymentStore, ModelVersionStore, RouteStore
@@ -21,6 +22,11 @@ class UnitOfWork(Protocol):
     @property
     def routes(self) -> RouteStore:
         """Route tables."""
+        ...
+
+    @property
+    def experiments(self) -> ExperimentStore:
+        """Experiments and their verdicts."""
         ...
 
     @property

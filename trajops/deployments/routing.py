@@ -6,8 +6,7 @@ from typing import Any, NamedTuple, Self
 
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput
-from trajops.experiments.routed import Holdout, RoutedExperiment, UnitKind, canary
-
+from trajops.experiments.routed import Arm, Holdout, RoutedExperiment, UnitKind, canary
 
 _NO_COMPARISON: dict[str, Any] = {"challenger": None, "coverage": 0.0, "seed": ""}
 
@@ -79,6 +78,8 @@ class RouteTable:
             if experiment.overrides and (by_hand := experiment.arm(experiment.overrides.get(unit_id, ""))) is not None:
                 return Assignment(by_hand.model, "override", experiment.experiment_id)
         for experiment in self.experiments:
+            if experiment.is_shadow:
+                continue
             unit_id = units.of(experiment.unit)
             if self.holdout is not None and self.holdout.holds(unit_id):
                 is_held_out = True
@@ -87,6 +88,13 @@ class RouteTable:
             if arm is not None:
                 return Assignment(arm.model, arm.variant, experiment.experiment_id)
         return Assignment(champion, "holdout" if is_held_out else "champion")
+
+    def shadows(self, units: Units) -> list[tuple[RoutedExperiment, Arm]]:
+        """The treatments that predict beside the answer to a request, each with its experiment."""
+        if self.is_stopped:
+            return []
+        shadows = [one for one in self.experiments if one.is_shadow and one.is_enrolled(units.of(one.unit))]
+        return [(one, arm) for one in shadows for arm in one.arms[1:] if arm.model != one.arms[0].model]
 
     @property
     def challenger(self) -> ModelRef | None:

@@ -52,6 +52,7 @@ class RoutedExperiment:
         unit: what is assigned.
         namespace: whose units only may be enrolled.
         overrides: units that somebody has put into an arm by hand; they are answered from there and left out of every figure.
+        is_shadow: the treatments answer nobody; they predict beside the champion's answers to those who are enrolled.
     """
 
     experiment_id: str
@@ -61,6 +62,7 @@ class RoutedExperiment:
     unit: UnitKind = "agent"
     namespace: Namespace | None = None
     overrides: Mapping[str, str] = field(default_factory=dict)
+    is_shadow: bool = False
     _ranges: tuple[Range, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -75,9 +77,7 @@ class RoutedExperiment:
 
     def arm_of(self, unit_id: str) -> Arm | None:
         """The arm of a unit; None for one that is not enrolled. Overrides are not asked."""
-        if not self.coverage or (
-            self.namespace is not None and not self.namespace.part.holds(namespace_point(self.namespace.name, unit_id))
-        ):
+        if not self._may_enrol(unit_id):
             return None
         n = unit_interval(self.seed, unit_id)
         for owned, arm in zip(self._ranges, self.arms, strict=True):
@@ -85,9 +85,22 @@ class RoutedExperiment:
                 return arm
         return None
 
+    def _may_enrol(self, unit_id: str) -> bool:
+        space = self.namespace
+        return self.coverage > 0 and (space is None or space.part.holds(namespace_point(space.name, unit_id)))
+
     def arm(self, variant: str) -> Arm | None:
         """The arm of that name."""
         return next((arm for arm in self.arms if arm.variant == variant), None)
+
+    def is_enrolled(self, unit_id: str) -> bool:
+        """Whether a unit takes part, whatever its arm: of a shadow, whose units have no arm, the first ones of the whole."""
+        return self._may_enrol(unit_id) and unit_interval(self.seed, unit_id) < self.coverage
+
+    def without_arm(self, variant: str) -> Self:
+        """The same experiment with the control's version in one arm: nobody else is moved."""
+        control = self.arms[0].model
+        return replace(self, arms=tuple(arm._replace(model=control) if arm.variant == variant else arm for arm in self.arms))
 
     def with_coverage(self, coverage: float) -> Self:
         """The same experiment with another share of units enrolled; nobody who stays enrolled changes arms."""
@@ -103,6 +116,7 @@ class RoutedExperiment:
             "unit": self.unit,
             "namespace": None if self.namespace is None else [self.namespace.name, *self.namespace.part],
             "overrides": dict(self.overrides),
+            "is_shadow": self.is_shadow,
         }
 
     @classmethod
@@ -117,6 +131,7 @@ class RoutedExperiment:
             row["unit"],
             None if namespace is None else Namespace(namespace[0], Range(*namespace[1:])),
             row["overrides"],
+            row["is_shadow"],
         )
 
 

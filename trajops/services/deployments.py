@@ -2,20 +2,18 @@
 
 from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
-from trajops.clock import SystemClock, now
-from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, RouteHistoryOut, RouteOut
+from trajops.clock import SystemClock
+from trajops.contracts.deployments import ChangeOut, DeploymentsOut, RouteHistoryOut
 from trajops.deployments.lifecycle import State, check_transition
 from trajops.deployments.model_ref import ModelRef
-from trajops.deployments.routing import RouteTable
 from trajops.errors import Conflict, InvalidInput, StaleVersion
-from trajops.experiments.routed import canary
+from trajops.experiments.lifecycle import ExperimentState
 from trajops.ports import Clock
+from trajops.services import comparisons
 from trajops.services.once import Asked, once
+from trajops.services.step import Step, expected_deployment
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
-
-NO_EXPERIMENTS: dict[str, Any] = {"experiments": ()}
 
 
 class Deployments:
@@ -65,7 +63,7 @@ class Deployments:
         """
 
         def change(uow: UnitOfWork) -> ChangeOut:
-            step = _Step(uow, self._clock, "deployment.stage", actor, reason)
+            step = Step(uow, self._clock, "deployment.stage", actor, reason)
             ref = uow.model_versions.get(ModelRef(self._model_name, model_version)).ref
             found = uow.deployments.of_model(ref)
             if found is not None and ref == step.route.challenger:
@@ -94,19 +92,19 @@ class Deployments:
             raise InvalidInput(f"coverage must be above 0 and at most 1, not {coverage}")
 
         def change(uow: UnitOfWork) -> ChangeOut:
-            step = _Step(uow, self._clock, "deployment.canary", actor, reason)
+            step = Step(uow, self._clock, "deployment.canary", actor, reason)
             deployment, ref = step.expect(deployment_id, expected_version)
+            known = comparisons.of_treatment(step, ref)
+            if known is not None:
+                comparisons.cover(step, known, coverage)
+                # Whoever has seen the deployment before this is told so, also where its state stays.
+                present = uow.deployments.get(deployment_id)
+                return step.finish(present if present.version > expected_version else step.move(present, present.state, is_repeat=True))
             if step.route.champion is None:
                 raise Conflict("there is no champion to compare with; promote a version first")
-            if step.route.challenger not in {None, ref}:
-                raise Conflict(f"{step.route.challenger} is being compared already; stop its canary first")
-            if step.route.challenger == ref:
-                step.reroute(experiments=(step.route.experiments[0].with_coverage(coverage),))
-                return step.finish(step.move(deployment, State.CANARY, is_repeat=deployment.state == State.CANARY))
             check_transition(deployment.state, State.CANARY)
-            compared = canary(uuid4().hex, step.route.champion, ref, coverage, uuid4().hex)
-            step.reroute(experiments=(compared,))
-            return step.finish(step.move(deployment, State.CANARY))
+            comparisons.begin(step, comparisons.drafted(step, comparisons.canary_plan(step.route.champion, ref, coverage)))
+            return step.finish(uow.deployments.get(deployment_id))
 
         return self._once(
             change,
@@ -132,13 +130,14 @@ class Deployments:
         """
 
         def change(uow: UnitOfWork) -> ChangeOut:
-            step = _Step(uow, self._clock, "deployment.canary_pause", actor, reason)
+            step = Step(uow, self._clock, "deployment.canary_pause", actor, reason)
             deployment, ref = step.expect(deployment_id, expected_version)
-            if step.route.challenger != ref:
+            known = comparisons.of_treatment(step, ref)
+            if known is None:
                 raise Conflict(f"{ref} is not being compared with the champion, so there is nothing to pause")
             check_transition(deployment.state, State.PAUSED)
-            step.reroute(experiments=(step.route.experiments[0].with_coverage(0.0),))
-            return step.finish(step.move(deployment, State.PAUSED))
+            comparisons.pause(step, known, f"Paused: {reason}")
+            return step.finish(uow.deployments.get(deployment_id))
 
         return self._once(
             change,
@@ -161,12 +160,13 @@ class Deployments:
         """
 
         def change(uow: UnitOfWork) -> ChangeOut:
-            step = _Step(uow, self._clock, "deployment.canary_stop", actor, reason)
-            deployment, ref = step.expect(deployment_id, expected_version)
-            if step.route.challenger != ref:
+            step = Step(uow, self._clock, "deployment.canary_stop", actor, reason)
+            _, ref = step.expect(deployment_id, expected_version)
+            known = comparisons.of_treatment(step, ref)
+            if known is None:
                 raise Conflict(f"{ref} is not being compared with the champion, so there is nothing to stop")
-            step.reroute(**NO_EXPERIMENTS)
-            return step.finish(step.move(deployment, State.STAGED))
+            comparisons.end(step, known, ExperimentState.STOPPED, f"Stopped: {reason}")
+            return step.finish(uow.deployments.get(deployment_id))
 
         return self._once(
             change,
@@ -192,16 +192,10 @@ class Deployments:
         """
 
         def change(uow: UnitOfWork) -> ChangeOut:
-            step = _Step(uow, self._clock, "deployment.promote", actor, reason)
-            deployment, ref = step.expect(deployment_id, expected_version)
+            step = Step(uow, self._clock, "deployment.promote", actor, reason)
+            deployment, _ = step.expect(deployment_id, expected_version)
             check_transition(deployment.state, State.LIVE)
-            champion, challenger = step.route.champion, step.route.challenger
-            step.reroute(champion=ref, previous=champion, **NO_EXPERIMENTS)
-            if champion is not None:
-                step.move_model(champion, State.RETIRED)
-            if challenger not in {None, ref}:
-                step.move_model(challenger, State.STAGED)
-            return step.finish(step.move(deployment, State.LIVE))
+            return step.finish(comparisons.promote(step, deployment))
 
         return self._once(
             change,
@@ -223,7 +217,7 @@ class Deployments:
         """
 
         def change(uow: UnitOfWork) -> ChangeOut:
-            step = _Step(uow, self._clock, "deployment.rollback", actor, reason)
+            step = Step(uow, self._clock, "deployment.rollback", actor, reason)
             route = step.route
             if route.epoch != expected_epoch:
                 raise StaleVersion(
@@ -232,10 +226,10 @@ class Deployments:
                 )
             if route.previous is None or route.champion is None:
                 raise Conflict("there is no previous champion to return to; promote the version that shall be live instead")
-            step.reroute(champion=route.previous, previous=None, **NO_EXPERIMENTS)
+            step.reroute(champion=route.previous, previous=None, experiments=())
+            sentence = f"v{route.champion.version} was rolled back to v{route.previous.version}."
+            comparisons.end_all(step, sentence, spared={route.previous})
             step.move_model(route.champion, State.ROLLED_BACK)
-            if route.challenger not in {None, route.previous}:
-                step.move_model(route.challenger, State.STAGED)
             return step.finish(step.move_model(route.previous, State.LIVE))
 
         return self._once(change, actor, idempotency_key, "rollback", expected_epoch=expected_epoch, reason=reason)
@@ -249,7 +243,7 @@ class Deployments:
         if self._make_ready is None:
             return
         with self._unit_of_work(read_only=True) as uow:
-            deployment = _expected(uow, deployment_id, expected_version)
+            deployment = expected_deployment(uow, deployment_id, expected_version)
         if deployment.state != state:
             check_transition(deployment.state, state)
             self._make_ready(ModelRef(deployment.model_name, deployment.model_version))
@@ -267,66 +261,3 @@ class Deployments:
         """Do a change, after `prepare`; or answer as before, where the same request was answered under its key."""
         asked = Asked(actor, action, payload, idempotency_key)
         return once(self._unit_of_work, self._clock, asked, ChangeOut, change, prepare=prepare)
-
-
-class _Step:
-    """One change in the making: what was before, what is written, and the audit entry over both."""
-
-    def __init__(self, uow: UnitOfWork, clock: Clock, action: str, actor: str, reason: str) -> None:
-        self._uow = uow
-        self.action, self.actor, self.reason = action, actor, reason
-        self.at = now(clock)
-        self.route: RouteTable = uow.routes.table()
-        self._new_route: RouteTable = self.route
-        self._shown: RouteOut = uow.routes.current()
-        self._before: dict[str, str] = {}
-        self._after: dict[str, str] = {}
-
-    def expect(self, deployment_id: str, version: int) -> tuple[DeploymentOut, ModelRef]:
-        """The deployment that the caller has seen, or StaleVersion."""
-        deployment = _expected(self._uow, deployment_id, version)
-        return deployment, ModelRef(deployment.model_name, deployment.model_version)
-
-    def reroute(self, **changes: Any) -> None:
-        """Append the next epoch. Done before any state, so that two changes at once queue here and never deadlock."""
-        self._new_route = self.route.next(**changes)
-        self._shown = self._uow.routes.append(self._new_route, at=self.at, actor=self.actor, reason=self.reason)
-
-    def move(self, deployment: DeploymentOut, state: State, *, is_repeat: bool = False) -> DeploymentOut:
-        """Write the next state by compare-and-set; `is_repeat` keeps the state and only counts the version up."""
-        if not is_repeat:
-            check_transition(deployment.state, state)
-        name = str(ModelRef(deployment.model_name, deployment.model_version))
-        self._before[name], self._after[name] = deployment.state, state
-        return self._uow.deployments.move(deployment.deployment_id, deployment.version, state, self.at)
-
-    def move_model(self, ref: ModelRef, state: State) -> DeploymentOut:
-        """Write the next state of a version that the routes name."""
-        deployment = self._uow.deployments.of_model(ref)
-        if deployment is None:
-            raise Conflict(f"the routes name {ref}, which has no deployment; stage and promote a version to repair them")
-        return self.move(deployment, state)
-
-    def finish(self, deployment: DeploymentOut) -> ChangeOut:
-        """Write the audit entry; answer with the state after the change."""
-        entry = self._uow.audit.append(
-            at=self.at,
-            actor=self.actor,
-            action=self.action,
-            subject=f"{deployment.model_name}/{deployment.model_version}",
-            reason=self.reason,
-            before={"route": self.route.to_json(), "states": self._before},
-            after={"route": self._new_route.to_json(), "states": self._after},
-        )
-        return ChangeOut(deployment=deployment, route=self._shown, audit_id=entry.audit_id)
-
-
-def _expected(uow: UnitOfWork, deployment_id: str, version: int) -> DeploymentOut:
-    """The deployment that the caller has seen, or StaleVersion."""
-    deployment = uow.deployments.get(deployment_id)
-    if deployment.version != version:
-        raise StaleVersion(
-            f"deployment {deployment_id} has version {deployment.version}, not {version}: somebody changed it; read it again and repeat",
-            present_version=deployment.version,
-        )
-    return deployment

@@ -99,9 +99,19 @@ def test_invalid_data_are_never_a_win_and_their_effect_is_hidden(name: str, arms
     said = verdict(*arms, **changes)
     assert said.kind == "invalid"
     assert [one for one, is_ok in health(said).items() if not is_ok] == [name]
-    assert decision(a_plan(), said) == ("invalid", None)
+    assert decision(a_plan(), said) is None, "one look may be a hiccup of a worker"
+    later = said.model_copy(update={"at": said.at + timedelta(seconds=60)})
+    assert decision(a_plan(), later) == ("invalid", None)
     assert [(effect.change, effect.low, effect.high) for effect in said.effects] == [(None, None, None)]
     assert said.sentence.startswith("Data invalid: ")
+
+
+def test_a_verdict_knows_since_when_it_is_of_its_kind() -> None:
+    plan = a_plan()
+    first = judge(plan, figures(*two(600, 620, 0.42)), STARTED)
+    second = judge(plan, figures(*two(600, 620, 0.42), passed_s=3610), STARTED, before=first)
+    other = judge(plan, figures(*two(600, 620, 0.6), passed_s=3620), STARTED, before=second)
+    assert [one.since for one in (first, second, other)] == [first.at, first.at, other.at]
 
 
 def test_harm_is_acted_on_although_the_data_are_invalid() -> None:

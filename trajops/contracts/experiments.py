@@ -1,6 +1,6 @@
 """Experiments: what is planned, how it stands, and what was decided."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -80,6 +80,7 @@ class ExperimentPlan(Wire):
     min_join_rate: float = Field(default=0.2, ge=0, le=1, description="Share of predictions that get truth, in each arm.")
     max_join_gap: float = Field(default=0.05, gt=0, le=1, description="Largest difference of that share between arms.")
     max_stale_s: float = Field(default=180.0, ge=30, description="Older truth than this is no ground for a decision.")
+    invalid_for_s: float = Field(default=60.0, ge=0, description="Data that are invalid for so long pause it.")
     stop: StopRules = StopRules()
 
     @model_validator(mode="after")
@@ -154,6 +155,7 @@ class VerdictOut(Wire):
     """How an experiment stood at one moment."""
 
     at: AwareDatetime
+    since: AwareDatetime = Field(description="Since when it has been of this kind, look after look.")
     kind: VerdictKind
     sentence: str
     units: int
@@ -243,10 +245,23 @@ class KillSwitchIn(Wire):
     reason: Reason
 
 
+class KillSwitchOut(Wire):
+    """Whether experiments are stopped, after a change of that."""
+
+    is_stopped: bool
+    epoch: int
+    audit_id: str
+
+
+class VerdictsOut(Wire):
+    """How the verdict on one experiment went over time, oldest first."""
+
+    verdicts: list[VerdictOut]
+
+
 class ExperimentChangeOut(Wire):
     """The state after a change."""
 
     experiment: ExperimentOut
     epoch: int
     audit_id: str
-    details: dict[str, Any] = Field(default_factory=dict)

@@ -30,7 +30,7 @@ TRANSITIONS: dict[State, frozenset[State]] = {
     S.PROMOTING: frozenset({S.BAKING, S.ROLLED_BACK}),
     S.BAKING: frozenset({S.LIVE, S.ROLLED_BACK}),
     S.LIVE: frozenset({S.RETIRED, S.ROLLED_BACK}),
-    S.PAUSED: frozenset({S.SHADOW, S.CANARY, S.STAGED, S.ROLLED_BACK}),
+    S.PAUSED: frozenset({S.SHADOW, S.CANARY, S.STAGED, S.ROLLED_BACK, S.INCONCLUSIVE}),
     S.INCONCLUSIVE: frozenset({S.STAGED, S.RETIRED}),
     S.ROLLED_BACK: frozenset({S.STAGED, S.LIVE, S.RETIRED}),
     S.RETIRED: frozenset({S.STAGED, S.LIVE}),

@@ -24,7 +24,7 @@ S = ExperimentState
 TRANSITIONS: dict[ExperimentState, frozenset[ExperimentState]] = {
     S.DRAFT: frozenset({S.RUNNING, S.DISCARDED}),
     S.RUNNING: frozenset({S.PAUSED, S.RECOMMENDED, S.PROMOTED, S.ROLLED_BACK, S.INCONCLUSIVE, S.STOPPED}),
-    S.PAUSED: frozenset({S.RUNNING, S.PROMOTED, S.ROLLED_BACK, S.INCONCLUSIVE, S.STOPPED}),
+    S.PAUSED: frozenset({S.RUNNING, S.ROLLED_BACK, S.INCONCLUSIVE, S.STOPPED}),
     S.RECOMMENDED: frozenset({S.PROMOTED, S.ROLLED_BACK, S.STOPPED}),
     S.PROMOTED: frozenset(),
     S.ROLLED_BACK: frozenset(),

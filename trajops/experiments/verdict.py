@@ -38,7 +38,9 @@ class Decision(NamedTuple):
     variant: str | None = None
 
 
-def judge(plan: ExperimentPlan, figures: Figures, started_at: datetime, closed: Sequence[str] = ()) -> VerdictOut:
+def judge(
+    plan: ExperimentPlan, figures: Figures, started_at: datetime, closed: Sequence[str] = (), before: VerdictOut | None = None
+) -> VerdictOut:
     """The verdict on an experiment.
 
     Args:
@@ -46,6 +48,7 @@ def judge(plan: ExperimentPlan, figures: Figures, started_at: datetime, closed: 
         figures: of now.
         started_at: when it was launched.
         closed: arms that were rolled back already; they are not judged again.
+        before: the verdict at the last look.
     """
     control = figures.arms[0]
     treatments = [arm for arm in figures.arms[1:] if arm.variant not in closed]
@@ -76,6 +79,7 @@ def judge(plan: ExperimentPlan, figures: Figures, started_at: datetime, closed: 
     scored = min((float(one.units) for one in estimates), default=0.0)
     return VerdictOut(
         at=figures.at,
+        since=before.since if before is not None and before.kind == kind else figures.at,
         kind=kind,
         sentence=_sentence(plan, kind, effects, guardrails, health, total),
         units=total,
@@ -94,8 +98,10 @@ def decision(plan: ExperimentPlan, verdict: VerdictOut) -> Decision | None:
         for effect in verdict.effects:
             if effect.verdict == kind:
                 return Decision(effect.verdict, effect.variant)
-    if verdict.kind in {"invalid", "inconclusive"}:
-        return Decision(verdict.kind)
+    if verdict.kind == "invalid":
+        return Decision("invalid") if (verdict.at - verdict.since).total_seconds() >= plan.invalid_for_s else None
+    if verdict.kind == "inconclusive":
+        return Decision("inconclusive")
     wins = {"better"} if plan.stop.aim == "better" else {"better", "no_worse"}
     winners = [effect for effect in verdict.effects if effect.verdict in wins and effect.high is not None]
     if verdict.kind not in {"better", "no_worse"} or not winners:

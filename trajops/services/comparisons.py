@@ -5,6 +5,7 @@ makes another version the champion ends them all: what they compare with is gone
 """
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from uuid import uuid4
 
 from trajops.contracts.deployments import DeploymentOut
@@ -12,7 +13,7 @@ from trajops.contracts.experiments import ArmIn, ExperimentOut, ExperimentPlan
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
-from trajops.errors import Conflict
+from trajops.errors import Conflict, InvalidInput
 from trajops.experiments.assignment import Range
 from trajops.experiments.lifecycle import ROUTED, ExperimentState
 from trajops.experiments.routed import CONTROL, TREATMENT, Arm, Namespace, RoutedExperiment
@@ -118,13 +119,29 @@ def close_arm(step: Step, experiment: ExperimentOut, variant: str, sentence: str
     return step.move_experiment(experiment, experiment.state, closed_arms=closed, sentence=sentence)
 
 
+def override(step: Step, experiment: ExperimentOut, unit_id: str, variant: str | None) -> ExperimentOut:
+    """Put a unit into an arm by hand, or take that back."""
+    routed = _routed(step, experiment)
+    if variant is not None and routed.arm(variant) is None:
+        raise InvalidInput(f"there is no arm {variant!r}; there are {', '.join(arm.variant for arm in routed.arms)}")
+    overrides = {unit: arm for unit, arm in routed.overrides.items() if unit != unit_id} | ({unit_id: variant} if variant else {})
+    step.reroute(experiments=_with(step.route, replace(routed, overrides=overrides)))
+    return step.move_experiment(experiment, experiment.state)
+
+
 def end(
-    step: Step, experiment: ExperimentOut, state: ExperimentState, sentence: str, *, closed_arms: list[str] | None = None
+    step: Step,
+    experiment: ExperimentOut,
+    state: ExperimentState,
+    sentence: str,
+    *,
+    winner: str | None = None,
+    closed_arms: list[str] | None = None,
 ) -> ExperimentOut:
     """End an experiment: the champion answers everybody."""
     routed = _routed(step, experiment)
     step.reroute(experiments=tuple(one for one in step.route.experiments if one.experiment_id != routed.experiment_id))
-    return _over(step, experiment, routed, state, sentence, closed_arms=closed_arms)
+    return _over(step, experiment, routed, state, sentence, winner=winner, closed_arms=closed_arms)
 
 
 def promote(step: Step, deployment: DeploymentOut) -> DeploymentOut:

@@ -66,8 +66,8 @@ class Deployments:
             step = Step(uow, self._clock, "deployment.stage", actor, reason)
             ref = uow.model_versions.get(ModelRef(self._model_name, model_version)).ref
             found = uow.deployments.of_model(ref)
-            if found is not None and ref == step.route.challenger:
-                raise Conflict(f"{ref} is the challenger; stop the canary to stage it again")
+            if found is not None and any(ref in comparisons.treatments(one) for one in step.route.experiments):
+                raise Conflict(f"{ref} is being compared with the champion; stop the canary or the experiment to stage it again")
             staged = step.move(found or uow.deployments.add(ref, State.REGISTERED, step.at), State.STAGED)
             return step.finish(staged)
 

@@ -90,6 +90,10 @@ class Step:
         entry = self._audited(f"experiment/{experiment.experiment_id}", **about, **figures)
         return ExperimentChangeOut(experiment=experiment, epoch=self._new_route.epoch, audit_id=entry.audit_id)
 
+    def finish_switch(self) -> tuple[str, int]:
+        """The same where only the routes have changed: id of the audit entry, and the epoch."""
+        return self._audited("routes").audit_id, self._new_route.epoch
+
     def _audited(self, subject: str, **more: Any) -> AuditOut:
         before, after = ({name: pair[place] for name, pair in self._experiments.items()} for place in (0, 1))
         return self.uow.audit.append(

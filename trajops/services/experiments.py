@@ -1,0 +1,306 @@
+"""Experiments: drafted, checked, launched, watched and ended; each change is one transaction of state, routes and audit."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from trajops.clock import SystemClock
+from trajops.contracts.experiments import (
+    ExperimentChangeOut,
+    ExperimentOut,
+    ExperimentPlan,
+    ExperimentsOut,
+    KillSwitchOut,
+    VerdictOut,
+    VerdictsOut,
+)
+from trajops.deployments.model_ref import ModelRef
+from trajops.errors import Conflict, InvalidInput, StaleVersion
+from trajops.experiments.lifecycle import ROUTED, ExperimentState
+from trajops.experiments.verdict import Decision
+from trajops.ports import Clock
+from trajops.services import comparisons
+from trajops.services.once import Asked, once
+from trajops.services.step import Step, expected_experiment
+from trajops.stores import UnitOfWork, UnitOfWorkFactory
+
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class Experiments:
+    """The use cases of experiments, for one registered model.
+
+    Every change names its actor and reason. With an idempotency key, the same request of the same actor is answered as it was the first
+    time.
+
+    Args:
+        unit_of_work: opens transactions of the control state.
+        model_name: the registered model.
+        make_ready: called with a version before it may take traffic, outside of any transaction; what it raises refuses the change.
+        clock: stamps the changes.
+    """
+
+    def __init__(
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        *,
+        model_name: str = "trajectory",
+        make_ready: Callable[[ModelRef], None] | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        self._unit_of_work = unit_of_work
+        self._model_name = model_name
+        self._make_ready = make_ready
+        self._clock: Clock = clock or SystemClock()
+
+    def newest(self, limit: int = 100) -> ExperimentsOut:
+        """Newest first."""
+        with self._unit_of_work(read_only=True) as uow:
+            return ExperimentsOut(experiments=uow.experiments.newest(limit=limit))
+
+    def get(self, experiment_id: str) -> ExperimentOut:
+        """One experiment.
+
+        Raises:
+            NotFound: if there is none with that id.
+        """
+        with self._unit_of_work(read_only=True) as uow:
+            return uow.experiments.get(experiment_id)
+
+    def verdicts(self, experiment_id: str) -> VerdictsOut:
+        """How its verdict went over time.
+
+        Raises:
+            NotFound: if there is none with that id.
+        """
+        with self._unit_of_work(read_only=True) as uow:
+            uow.experiments.get(experiment_id)
+            return VerdictsOut(verdicts=uow.experiments.verdicts(experiment_id))
+
+    def create(self, plan: ExperimentPlan, *, actor: str, reason: str, idempotency_key: str | None = None) -> ExperimentChangeOut:
+        """Write a draft, which changes no traffic.
+
+        Raises:
+            NotFound: if a version of its arms was never registered.
+        """
+
+        def change(uow: UnitOfWork) -> ExperimentChangeOut:
+            step = Step(uow, self._clock, "experiment.create", actor, reason)
+            for arm in plan.arms:
+                uow.model_versions.get(ModelRef(self._model_name, arm.model_version))
+            return step.finish_experiment(comparisons.drafted(step, plan))
+
+        payload = {"plan": plan.model_dump(mode="json"), "reason": reason}
+        return self._once(change, ExperimentChangeOut, actor, "experiment.create", payload, idempotency_key)
+
+    def launch(
+        self, experiment_id: str, expected_version: int, *, actor: str, reason: str, idempotency_key: str | None = None
+    ) -> ExperimentChangeOut:
+        """Route the units of a draft; its versions, which must be staged, are made warm first.
+
+        Raises:
+            NotFound, StaleVersion: as the experiment is gone or has changed.
+            Conflict: if its control is not the champion, or another experiment enrols the same units or versions.
+            IllegalTransition: if it is no draft, or a version is not staged.
+            TrajOpsError: as `make_ready` raises.
+        """
+
+        def prepare() -> None:
+            with self._unit_of_work(read_only=True) as uow:
+                experiment = expected_experiment(uow, experiment_id, expected_version)
+            for arm in experiment.plan.arms:
+                if self._make_ready is not None:
+                    self._make_ready(ModelRef(self._model_name, arm.model_version))
+
+        change = comparisons.begin
+        return self._changed("launch", experiment_id, expected_version, change, actor, reason, idempotency_key, prepare=prepare)
+
+    def cover(
+        self,
+        experiment_id: str,
+        expected_version: int,
+        coverage: float,
+        *,
+        actor: str,
+        reason: str,
+        idempotency_key: str | None = None,
+    ) -> ExperimentChangeOut:
+        """Enrol another share of the units, or go on after a pause; nobody changes arms.
+
+        Raises:
+            InvalidInput: if coverage is not in (0, 1].
+            NotFound, StaleVersion, Conflict: as the experiment is gone, has changed, or is not routed.
+        """
+        if not 0 < coverage <= 1:
+            raise InvalidInput(f"coverage must be above 0 and at most 1, not {coverage}")
+
+        def change(step: Step, experiment: ExperimentOut) -> ExperimentOut:
+            return comparisons.cover(step, experiment, coverage)
+
+        return self._changed("cover", experiment_id, expected_version, change, actor, reason, idempotency_key, coverage=coverage)
+
+    def pause(
+        self, experiment_id: str, expected_version: int, *, actor: str, reason: str, idempotency_key: str | None = None
+    ) -> ExperimentChangeOut:
+        """Take the traffic from the treatments; everybody's arm is kept.
+
+        Raises:
+            NotFound, StaleVersion, Conflict, IllegalTransition: as the experiment is gone, has changed, or cannot be paused.
+        """
+
+        def change(step: Step, experiment: ExperimentOut) -> ExperimentOut:
+            return comparisons.pause(step, experiment, f"Paused: {reason}")
+
+        return self._changed("pause", experiment_id, expected_version, change, actor, reason, idempotency_key)
+
+    def stop(
+        self,
+        experiment_id: str,
+        expected_version: int,
+        winner: str | None = None,
+        *,
+        actor: str,
+        reason: str,
+        idempotency_key: str | None = None,
+    ) -> ExperimentChangeOut:
+        """End it: without a winner, or with the control, the champion stays; a treatment that wins is promoted. A draft is discarded.
+
+        Raises:
+            NotFound, StaleVersion, Conflict, IllegalTransition: as the experiment is gone, has changed, or is over.
+        """
+
+        def change(step: Step, experiment: ExperimentOut) -> ExperimentOut:
+            if experiment.state == ExperimentState.DRAFT:
+                return step.move_experiment(experiment, ExperimentState.DISCARDED, ended_at=step.at, sentence=f"Discarded: {reason}")
+            control = experiment.plan.arms[0].variant
+            if winner in {None, control}:
+                return comparisons.end(step, experiment, ExperimentState.STOPPED, f"Stopped: {reason}", winner=winner)
+            return self._promoted(step, experiment, str(winner))
+
+        return self._changed("stop", experiment_id, expected_version, change, actor, reason, idempotency_key, winner=winner)
+
+    def override(
+        self,
+        experiment_id: str,
+        expected_version: int,
+        unit_id: str,
+        variant: str | None,
+        *,
+        actor: str,
+        reason: str,
+        idempotency_key: str | None = None,
+    ) -> ExperimentChangeOut:
+        """Put a unit into an arm by hand, out of every figure; without a variant, back to where it belongs.
+
+        Raises:
+            InvalidInput: if there is no such arm.
+            NotFound, StaleVersion, Conflict: as the experiment is gone, has changed, or is not routed.
+        """
+
+        def change(step: Step, experiment: ExperimentOut) -> ExperimentOut:
+            return comparisons.override(step, experiment, unit_id, variant)
+
+        return self._changed(
+            "override", experiment_id, expected_version, change, actor, reason, idempotency_key, unit_id=unit_id, variant=variant
+        )
+
+    def switch(
+        self, expected_epoch: int, *, is_stopped: bool, actor: str, reason: str, idempotency_key: str | None = None
+    ) -> KillSwitchOut:
+        """The kill switch: the champion answers everybody, whatever is being compared; or that is over.
+
+        Raises:
+            StaleVersion: if the routes have changed since that epoch.
+            Conflict: if it is so already.
+        """
+
+        def change(uow: UnitOfWork) -> KillSwitchOut:
+            step = Step(uow, self._clock, "experiments.stop_all" if is_stopped else "experiments.go_on", actor, reason)
+            if step.route.epoch != expected_epoch:
+                raise StaleVersion(
+                    f"the routes are in epoch {step.route.epoch}, not {expected_epoch}: somebody changed them; read them again and repeat",
+                    present_epoch=step.route.epoch,
+                )
+            if step.route.is_stopped == is_stopped:
+                raise Conflict("experiments are stopped already" if is_stopped else "experiments are not stopped")
+            step.reroute(is_stopped=is_stopped)
+            audit_id, epoch = step.finish_switch()
+            return KillSwitchOut(is_stopped=is_stopped, epoch=epoch, audit_id=audit_id)
+
+        payload = {"expected_epoch": expected_epoch, "is_stopped": is_stopped, "reason": reason}
+        return self._once(change, KillSwitchOut, actor, "experiments.switch", payload, idempotency_key)
+
+    def decide(
+        self, experiment_id: str, expected_version: int, decision: Decision, verdict: VerdictOut, *, actor: str
+    ) -> ExperimentChangeOut:
+        """Do what follows from a verdict, which is kept with it. What was decided before stays decided.
+
+        Raises:
+            NotFound, StaleVersion, Conflict, IllegalTransition: as the experiment is gone, has changed, or is not routed.
+        """
+
+        def change(step: Step, experiment: ExperimentOut) -> ExperimentOut:
+            said = experiment.model_copy(update={"verdict": verdict})
+            if decision.kind in {"guardrail", "worse"}:
+                return comparisons.close_arm(step, said, str(decision.variant), verdict.sentence)
+            if decision.kind == "invalid":
+                return comparisons.pause(step, said, verdict.sentence)
+            if decision.kind == "inconclusive":
+                return comparisons.end(step, said, ExperimentState.INCONCLUSIVE, verdict.sentence)
+            if experiment.plan.stop.on_win == "promote":
+                return self._promoted(step, said, str(decision.variant))
+            return step.move_experiment(said, ExperimentState.RECOMMENDED, winner=decision.variant, sentence=verdict.sentence)
+
+        action = f"decide_{decision.kind}"
+        return self._changed(action, experiment_id, expected_version, change, actor, verdict.sentence[:500], None, cause=verdict)
+
+    def _promoted(self, step: Step, experiment: ExperimentOut, winner: str) -> ExperimentOut:
+        arm = next((one for one in experiment.plan.arms if one.variant == winner), None)
+        if arm is None or winner in experiment.closed_arms:
+            names = ", ".join(one.variant for one in experiment.plan.arms if one.variant not in experiment.closed_arms)
+            raise Conflict(f"{winner!r} cannot win; what is being compared is {names}")
+        if experiment.state not in ROUTED:
+            raise Conflict(f"the experiment is {experiment.state}; promote the version under Models instead")
+        ref = ModelRef(self._model_name, arm.model_version)
+        deployment = step.uow.deployments.of_model(ref)
+        if deployment is None or ref == step.route.champion:
+            raise Conflict(f"{ref} is champion already; stop the experiment without a winner")
+        if experiment.verdict is not None:
+            step.uow.experiments.note(experiment.experiment_id, experiment.verdict, keep=False)
+        comparisons.promote(step, deployment)
+        return step.uow.experiments.get(experiment.experiment_id)
+
+    def _changed(
+        self,
+        action: str,
+        experiment_id: str,
+        expected_version: int,
+        change: Callable[[Step, ExperimentOut], ExperimentOut],
+        actor: str,
+        reason: str,
+        idempotency_key: str | None,
+        *,
+        prepare: Callable[[], None] | None = None,
+        cause: VerdictOut | None = None,
+        **payload: Any,
+    ) -> ExperimentChangeOut:
+        def changed(uow: UnitOfWork) -> ExperimentChangeOut:
+            step = Step(uow, self._clock, f"experiment.{action}", actor, reason)
+            return step.finish_experiment(change(step, expected_experiment(uow, experiment_id, expected_version)), cause)
+
+        asked = {"experiment_id": experiment_id, "expected_version": expected_version, "reason": reason, **payload}
+        return self._once(changed, ExperimentChangeOut, actor, f"experiment.{action}", asked, idempotency_key, prepare=prepare)
+
+    def _once(
+        self,
+        change: Callable[[UnitOfWork], Answer],
+        gives: type[Answer],
+        actor: str,
+        action: str,
+        payload: dict[str, Any],
+        idempotency_key: str | None,
+        *,
+        prepare: Callable[[], None] | None = None,
+    ) -> Answer:
+        return once(self._unit_of_work, self._clock, Asked(actor, action, payload, idempotency_key), gives, change, prepare=prepare)

@@ -19,6 +19,7 @@ from api.routes import (
     batch,
     documentation,
     drift,
+    experiments,
     health,
     jobs,
     keys,
@@ -47,6 +48,7 @@ Errors are RFC 9457 problems with a stable `code`.
 ROUTES = (
     session,
     releases,
+    experiments,
     predictions,
     drift,
     performance,

@@ -53,6 +53,7 @@ from trajops.services.alerts import Alerts
 from trajops.services.bulk import Bulk
 from trajops.services.calibrations import Calibrations
 from trajops.services.deployments import Deployments
+from trajops.services.experiments import Experiments
 from trajops.services.identity import Identity
 from trajops.services.predict import PredictService
 from trajops.settings import Settings
@@ -62,6 +63,8 @@ from trajops.track_buffer import TrackBuffer
 if TYPE_CHECKING:
     from api.tracing import Tracing
     from data.lake.reader import LakeReader
+    from trajops.contracts.experiments import ChecklistOut, ExperimentPlan
+    from trajops.services.experiment_checks import ExperimentChecks
     from trajops.services.performance import Performance
 
 # A process takes connections when its models are warm, or after this, seconds: who asks then is told what is missing.
@@ -272,6 +275,30 @@ class Parts:
     def deployments(self) -> Deployments:
         """Changes of what is live."""
         return Deployments(self.unit_of_work, model_name=self.settings.model_name, make_ready=Readying(lambda: self.host))
+
+    @cached_property
+    def experiment_checks(self) -> "ExperimentChecks":
+        """Holds planned experiments against the recent traffic."""
+        from data.lake.experiment_source import LakeExperiments  # noqa: PLC0415 - as the lake; it brings scipy too
+
+        from trajops.services.experiment_checks import ExperimentChecks  # noqa: PLC0415
+
+        source = LakeExperiments(cast("LakeReader", self.lake))
+        return ExperimentChecks(source, self.unit_of_work, lambda: self.host.warm, model_name=self.settings.model_name, clock=self.clock)
+
+    @cached_property
+    def experiments(self) -> Experiments:
+        """Changes of what is compared."""
+
+        def check(plan: "ExperimentPlan") -> "ChecklistOut":
+            return self.experiment_checks.of(plan)  # opens the lake when somebody launches, not before
+
+        return Experiments(
+            self.unit_of_work,
+            model_name=self.settings.model_name,
+            make_ready=Readying(lambda: self.host),
+            check=check,
+        )
 
     @cached_property
     def alert_rules(self) -> AlertRules:

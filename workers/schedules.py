@@ -22,6 +22,7 @@ JobName = Literal[
     "deliver_alerts",
     "check_performance",
     "recalibrate",
+    "judge_experiments",
 ]
 
 # A time counts as missed when no worker has begun so long after it, seconds.

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from trajops.services.answers import Answers
     from trajops.services.calibrations import Factors, Recalibrator
     from trajops.services.drift import DriftMonitor
+    from trajops.services.judging import Judge
     from trajops.services.performance import Performance
     from trajops.stores import UnitOfWorkFactory
     from trajops.trajectories import Scene
@@ -236,6 +237,17 @@ class Parts:
             self.settings.coverage_level,
             self.clock,
         )
+
+    @cached_property
+    def judge(self) -> "Judge":
+        """Judges experiments."""
+        from data.lake.experiment_source import LakeExperiments  # noqa: PLC0415
+
+        from trajops.services.experiments import Experiments  # noqa: PLC0415
+        from trajops.services.judging import Judge  # noqa: PLC0415
+
+        experiments = Experiments(self.unit_of_work, model_name=self.settings.model_name, clock=self.clock)
+        return Judge(LakeExperiments(self.lake), self.unit_of_work, experiments, self.clock)
 
     @cached_property
     def registry(self) -> "MlflowRegistry":

@@ -33,6 +33,7 @@ class Work:
             "retrain": self._retrain,
             "check_performance": self._check_performance,
             "recalibrate": self._recalibrate,
+            "judge_experiments": self._judge_experiments,
             "reconcile_aliases": self._reconcile_aliases,
             "evaluate_alerts": self._evaluate_alerts,
             "deliver_alerts": self._deliver_alerts,
@@ -76,6 +77,11 @@ class Work:
         from workers.jobs.recalibrate import recalibrate  # noqa: PLC0415
 
         return recalibrate(self._parts.recalibrator)
+
+    def _judge_experiments(self) -> Mapping[str, Any]:
+        from workers.jobs.judge_experiments import judge_experiments  # noqa: PLC0415
+
+        return judge_experiments(self._parts.judge)
 
     def _answer_alerts(self) -> Mapping[str, Any]:
         from workers.jobs.answer_alerts import answer_alerts  # noqa: PLC0415

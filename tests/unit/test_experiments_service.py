@@ -18,8 +18,9 @@ from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import Units
 from trajops.errors import Conflict, IllegalTransition, InvalidInput, ModelNotLoadable, NotFound, StaleVersion
+from trajops.experiments.decisions import Decision, decision
 from trajops.experiments.lifecycle import OVER, ROUTED, ExperimentState
-from trajops.experiments.verdict import Decision, decision, judge
+from trajops.experiments.verdict import judge
 from trajops.services.deployments import Deployments
 from trajops.services.experiments import Experiments
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.experiment_builders import STARTED, STOP, a_plan, a_shadow, an_arm, figures, three_arms, two
 from trajops.contracts.experiments import VerdictOut
-from trajops.experiments.verdict import decision, judge
+from trajops.experiments.decisions import decision
+from trajops.experiments.verdict import judge
 
 
 def verdict(*arms: Any, plan: Any = None, closed: tuple[str, ...] = (), **changes: Any) -> VerdictOut:

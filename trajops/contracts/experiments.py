@@ -211,6 +211,14 @@ class ChecklistOut(Wire):
     expected_s: float | None
 
 
+class ExperimentIn(Wire):
+    """A new experiment."""
+
+    plan: ExperimentPlan
+    reason: Reason
+    is_launched: bool = Field(default=False, description="Launch it at once, if nothing blocks it.")
+
+
 class ExperimentChangeIn(Wire):
     """A change of one experiment, refused when somebody else was faster."""
 

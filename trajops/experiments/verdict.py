@@ -7,7 +7,6 @@ guardrails and harm, which are acted on early; then the effect, once there are u
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from math import isfinite, log
-from typing import NamedTuple
 
 from trajops.contracts.experiments import (
     ArmOut,
@@ -29,13 +28,6 @@ SRM_ALPHA = 0.01
 MOST_JUMPERS = 0.01
 METRICS: dict[Metric, str] = {"ade_m": "ADE", "fde_m": "FDE", "miss_rate": "miss rate"}
 _WORST_FIRST: tuple[VerdictKind, ...] = ("guardrail", "worse", "better", "no_worse", "inconclusive", "collecting")
-
-
-class Decision(NamedTuple):
-    """What a verdict asks for: roll an arm back, let one win, pause the experiment, or end it without a decision."""
-
-    kind: VerdictKind
-    variant: str | None = None
 
 
 def judge(
@@ -90,24 +82,6 @@ def judge(
         detectable_change=None if spread is None or not is_valid else round(detectable(scored, spread, rho, alpha=alpha), 6),
         expected_units=None if spread is None else _whole(units_needed(plan.expected_change, spread, rho, alpha=alpha)),
     )
-
-
-def decision(plan: ExperimentPlan, verdict: VerdictOut) -> Decision | None:
-    """What follows from a verdict; None: it goes on as it is."""
-    for kind in ("guardrail", "worse"):
-        for effect in verdict.effects:
-            if effect.verdict == kind:
-                return Decision(effect.verdict, effect.variant)
-    if verdict.kind == "invalid":
-        return Decision("invalid") if (verdict.at - verdict.since).total_seconds() >= plan.invalid_for_s else None
-    if verdict.kind == "inconclusive":
-        return Decision("inconclusive")
-    wins = {"better"} if plan.stop.aim == "better" else {"better", "no_worse"}
-    winners = [effect for effect in verdict.effects if effect.verdict in wins and effect.high is not None]
-    if verdict.kind not in {"better", "no_worse"} or not winners:
-        return None
-    best = min(winners, key=lambda effect: effect.high or 0.0)
-    return Decision(best.verdict, best.variant)
 
 
 def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> Iterator[HealthOut]:

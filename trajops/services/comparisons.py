@@ -53,7 +53,8 @@ def begin(step: Step, experiment: ExperimentOut) -> ExperimentOut:
         Conflict: if its control is not the champion, or another experiment enrols the same units or versions.
         IllegalTransition: if the experiment is no draft, or a version of its is not staged.
     """
-    routed = routed_as(step, experiment)
+    champion = step.route.champion
+    routed = routed_as(experiment.experiment_id, experiment.seed, experiment.plan, "" if champion is None else champion.name)
     others = step.route.experiments
     if (obstacle := obstacle_of(step.route, routed)) is not None:
         raise Conflict(obstacle)
@@ -183,16 +184,14 @@ def of_treatment(step: Step, ref: ModelRef) -> ExperimentOut | None:
     return None if found is None else _known(step, found)
 
 
-def routed_as(step: Step, experiment: ExperimentOut) -> RoutedExperiment:
+def routed_as(experiment_id: str, seed: str, plan: ExperimentPlan, model_name: str) -> RoutedExperiment:
     """A plan as the routes carry it."""
-    plan = experiment.plan
-    name = step.route.champion.name if step.route.champion is not None else ""
     space = plan.namespace
     return RoutedExperiment(
-        experiment.experiment_id,
-        tuple(Arm(arm.variant, ModelRef(name, arm.model_version), arm.weight) for arm in plan.arms),
-        experiment.coverage,
-        experiment.seed,
+        experiment_id,
+        tuple(Arm(arm.variant, ModelRef(model_name, arm.model_version), arm.weight) for arm in plan.arms),
+        plan.coverage,
+        seed,
         plan.unit,
         None if space is None else Namespace(space.name, Range(space.begin, space.end)),
         is_shadow=plan.mode == "shadow",

@@ -7,6 +7,7 @@ from pydantic import BaseModel
 
 from trajops.clock import SystemClock
 from trajops.contracts.experiments import (
+    ChecklistOut,
     ExperimentChangeOut,
     ExperimentOut,
     ExperimentPlan,
@@ -17,8 +18,8 @@ from trajops.contracts.experiments import (
 )
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, InvalidInput, StaleVersion
-from trajops.experiments.lifecycle import ROUTED, ExperimentState
-from trajops.experiments.verdict import Decision
+from trajops.experiments.decisions import HARM, Decision
+from trajops.experiments.lifecycle import ROUTED, ExperimentState, check_transition
 from trajops.ports import Clock
 from trajops.services import comparisons
 from trajops.services.once import Asked, once
@@ -38,6 +39,7 @@ class Experiments:
         unit_of_work: opens transactions of the control state.
         model_name: the registered model.
         make_ready: called with a version before it may take traffic, outside of any transaction; what it raises refuses the change.
+        check: the checklist before a launch; None: nothing but the state of routes and deployments can block it.
         clock: stamps the changes.
     """
 
@@ -47,11 +49,13 @@ class Experiments:
         *,
         model_name: str = "trajectory",
         make_ready: Callable[[ModelRef], None] | None = None,
+        check: Callable[[ExperimentPlan], ChecklistOut] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._model_name = model_name
         self._make_ready = make_ready
+        self._check = check
         self._clock: Clock = clock or SystemClock()
 
     def newest(self, limit: int = 100) -> ExperimentsOut:
@@ -78,21 +82,29 @@ class Experiments:
             uow.experiments.get(experiment_id)
             return VerdictsOut(verdicts=uow.experiments.verdicts(experiment_id))
 
-    def create(self, plan: ExperimentPlan, *, actor: str, reason: str, idempotency_key: str | None = None) -> ExperimentChangeOut:
-        """Write a draft, which changes no traffic.
+    def create(
+        self, plan: ExperimentPlan, *, actor: str, reason: str, is_launched: bool = False, idempotency_key: str | None = None
+    ) -> ExperimentChangeOut:
+        """Write a draft, which changes no traffic; or, in the same transaction, launch it.
 
         Raises:
             NotFound: if a version of its arms was never registered.
+            TrajOpsError: as `launch` raises; nothing is written then.
         """
 
+        def prepare() -> None:
+            if is_launched:
+                self._may_launch(plan)
+
         def change(uow: UnitOfWork) -> ExperimentChangeOut:
-            step = Step(uow, self._clock, "experiment.create", actor, reason)
+            step = Step(uow, self._clock, "experiment.launch" if is_launched else "experiment.create", actor, reason)
             for arm in plan.arms:
                 uow.model_versions.get(ModelRef(self._model_name, arm.model_version))
-            return step.finish_experiment(comparisons.drafted(step, plan))
+            draft = comparisons.drafted(step, plan)
+            return step.finish_experiment(comparisons.begin(step, draft) if is_launched else draft)
 
-        payload = {"plan": plan.model_dump(mode="json"), "reason": reason}
-        return self._once(change, ExperimentChangeOut, actor, "experiment.create", payload, idempotency_key)
+        payload = {"plan": plan.model_dump(mode="json"), "reason": reason, "is_launched": is_launched}
+        return self._once(change, ExperimentChangeOut, actor, "experiment.create", payload, idempotency_key, prepare=prepare)
 
     def launch(
         self, experiment_id: str, expected_version: int, *, actor: str, reason: str, idempotency_key: str | None = None
@@ -101,7 +113,7 @@ class Experiments:
 
         Raises:
             NotFound, StaleVersion: as the experiment is gone or has changed.
-            Conflict: if its control is not the champion, or another experiment enrols the same units or versions.
+            Conflict: if its control is not the champion, another experiment enrols the same units or versions, or the checklist blocks it.
             IllegalTransition: if it is no draft, or a version is not staged.
             TrajOpsError: as `make_ready` raises.
         """
@@ -109,9 +121,8 @@ class Experiments:
         def prepare() -> None:
             with self._unit_of_work(read_only=True) as uow:
                 experiment = expected_experiment(uow, experiment_id, expected_version)
-            for arm in experiment.plan.arms:
-                if self._make_ready is not None:
-                    self._make_ready(ModelRef(self._model_name, arm.model_version))
+            check_transition(experiment.state, ExperimentState.RUNNING)
+            self._may_launch(experiment.plan)
 
         change = comparisons.begin
         return self._changed("launch", experiment_id, expected_version, change, actor, reason, idempotency_key, prepare=prepare)
@@ -242,7 +253,7 @@ class Experiments:
 
         def change(step: Step, experiment: ExperimentOut) -> ExperimentOut:
             said = experiment.model_copy(update={"verdict": verdict})
-            if decision.kind in {"guardrail", "worse"}:
+            if decision.kind in HARM:
                 return comparisons.close_arm(step, said, str(decision.variant), verdict.sentence)
             if decision.kind == "invalid":
                 return comparisons.pause(step, said, verdict.sentence)
@@ -254,6 +265,16 @@ class Experiments:
 
         action = f"decide_{decision.kind}"
         return self._changed(action, experiment_id, expected_version, change, actor, verdict.sentence[:500], None, cause=verdict)
+
+    def _may_launch(self, plan: ExperimentPlan) -> None:
+        """Make the versions of a plan ready, and refuse what the checklist blocks."""
+        if self._make_ready is not None:
+            for arm in plan.arms:
+                self._make_ready(ModelRef(self._model_name, arm.model_version))
+        if self._check is not None:
+            blocked = [one for one in self._check(plan).checks if one.state == "blocked"]
+            if blocked:
+                raise Conflict("; ".join(f"{one.name}: {one.detail}" for one in blocked), checks=[one.model_dump() for one in blocked])
 
     def _promoted(self, step: Step, experiment: ExperimentOut, winner: str) -> ExperimentOut:
         arm = next((one for one in experiment.plan.arms if one.variant == winner), None)

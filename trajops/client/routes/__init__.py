@@ -14,6 +14,7 @@ from trajops.client.exchange import Options
 from trajops.client.retries import Policy, RetryPredictions
 from trajops.client.routes.accounts import AccountRoutes
 from trajops.client.routes.alerts import AlertRoutes
+from trajops.client.routes.experiments import ExperimentRoutes
 from trajops.client.routes.monitoring import MonitoringRoutes
 from trajops.client.routes.predictions import PredictionRoutes
 from trajops.client.routes.releases import ReleaseRoutes
@@ -24,7 +25,7 @@ READ_S = 15.0
 DEADLINE_S = 30.0
 
 
-class Routes(PredictionRoutes, AccountRoutes, ReleaseRoutes, MonitoringRoutes, ServiceRoutes, AlertRoutes, ABC):
+class Routes(PredictionRoutes, AccountRoutes, ReleaseRoutes, ExperimentRoutes, MonitoringRoutes, ServiceRoutes, AlertRoutes, ABC):
     """One method for every public route, and the options that both clients have.
 
     Args:

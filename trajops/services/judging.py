@@ -1,0 +1,89 @@
+"""Looks at every routed experiment: its figures, the verdict on them, and what follows."""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+
+from trajops.clock import now
+from trajops.contracts.experiments import ExperimentOut, VerdictOut
+from trajops.errors import Conflict, NotFound
+from trajops.experiments.decisions import HARM, decision
+from trajops.experiments.lifecycle import ROUTED, ExperimentState
+from trajops.experiments.verdict import judge
+from trajops.ports import Clock, ExperimentSource
+from trajops.services.experiments import Experiments
+from trajops.stores import UnitOfWorkFactory
+
+ACTOR = "worker:judge_experiments"
+# A verdict is kept for the chart this often, or, of an experiment that has run for long, after a hundredth of its age.
+KEPT_EVERY = timedelta(seconds=10)
+KEPT_SHARE = 0.01
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One look at one experiment.
+
+    Attributes:
+        experiment: before it.
+        verdict: on it.
+        decided: what followed, if anything did.
+    """
+
+    experiment: ExperimentOut
+    verdict: VerdictOut
+    decided: str | None
+
+
+class Judge:
+    """Judges experiments.
+
+    Args:
+        source: where figures are read.
+        unit_of_work: opens transactions.
+        experiments: does what follows.
+        clock: what time it is.
+    """
+
+    def __init__(self, source: ExperimentSource, unit_of_work: UnitOfWorkFactory, experiments: Experiments, clock: Clock) -> None:
+        self._source = source
+        self._unit_of_work = unit_of_work
+        self._experiments = experiments
+        self._clock = clock
+
+    def run(self) -> list[Judged]:
+        """Look at each once. One that changes meanwhile is left for the next look.
+
+        Raises:
+            Unavailable: if lake or database do not answer.
+        """
+        with self._unit_of_work(read_only=True) as uow:
+            routed = uow.experiments.newest(states=ROUTED)
+        return [self._judged(one) for one in routed]
+
+    def _judged(self, experiment: ExperimentOut) -> Judged:
+        at = now(self._clock)
+        plan = experiment.plan
+        since = experiment.started_at or experiment.created_at
+        slow_ms = next((one.slow_ms for one in plan.guardrails if one.kind == "slow_answers"), float("inf"))
+        figures = self._source.figures(experiment.experiment_id, plan, since, at, slow_ms)
+        verdict = judge(plan, figures, since, experiment.closed_arms, experiment.verdict)
+        found = decision(plan, verdict)
+        with self._unit_of_work() as uow:
+            last = uow.experiments.last_kept_at(experiment.experiment_id)
+            keep = found is not None or last is None or at - last >= max(KEPT_EVERY, KEPT_SHARE * (at - since))
+            uow.experiments.note(experiment.experiment_id, verdict, keep=keep)
+        # A decision latches: what is recommended, or paused by somebody, is only ever taken back for harm.
+        if found is None or (experiment.state != ExperimentState.RUNNING and found.kind not in HARM):
+            return Judged(experiment, verdict, None)
+        try:
+            self._experiments.decide(experiment.experiment_id, experiment.version, found, verdict, actor=ACTOR)
+        except (Conflict, NotFound) as error:
+            logger.warning("experiment %s was changed while it was judged: %s", experiment.experiment_id, error)
+            return Judged(experiment, verdict, None)
+        logger.warning(
+            "experiment %s (%s): %s %s: %s", experiment.experiment_id, plan.name, found.kind, found.variant or "", verdict.sentence
+        )
+        return Judged(experiment, verdict, found.kind)

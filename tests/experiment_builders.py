@@ -36,8 +36,8 @@ def an_arm(variant: str, units: int, *, mean_m: float = 0.5, seed: int = 1, **ch
     return ArmFigures(variant, **(values | {"joined": 9 * units} | changes))
 
 
-def figures(*arms: ArmFigures, passed_s: float = 3600.0, **changes: Any) -> Figures:
-    at = STARTED + timedelta(seconds=passed_s)
+def figures(*arms: ArmFigures, passed_s: float = 3600.0, at: datetime | None = None, **changes: Any) -> Figures:
+    at = at or STARTED + timedelta(seconds=passed_s)
     return Figures(at, arms, **({"last_outcome_at": at - timedelta(seconds=2)} | changes))
 
 

@@ -1,0 +1,154 @@
+"""Looks at routed experiments: what is written down, what follows, and what is left alone."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from data.stubs import MemoryDatabase, SetClock
+from tests.experiment_builders import STOP, a_plan, an_arm, figures, two
+from tests.unit.test_deployments_service import WHO, a_database, live, states
+from trajops.clock import now
+from trajops.contracts.experiments import ExperimentOut, ExperimentPlan
+from trajops.deployments.lifecycle import State
+from trajops.experiments.figures import Figures
+from trajops.experiments.lifecycle import ExperimentState
+from trajops.services.deployments import Deployments
+from trajops.services.experiments import Experiments
+from trajops.services.judging import ACTOR, Judge
+
+S = ExperimentState
+Arms = Callable[[], Any]
+
+
+class Desk:
+    """A judge over figures that the test sets."""
+
+    def __init__(self, plan: ExperimentPlan | None = None) -> None:
+        self.clock = SetClock()
+        self.database: MemoryDatabase = a_database()
+        self.releases = Deployments(self.database.unit_of_work, clock=self.clock)
+        live(self.releases, 1)
+        self.releases.stage(2, **WHO)
+        self.service = Experiments(self.database.unit_of_work, clock=self.clock)
+        draft = self.service.create(plan or a_plan(), **WHO).experiment
+        self.id = self.service.launch(draft.experiment_id, draft.version, **WHO).experiment.experiment_id
+        self.arms: Any = two(0, 0)
+        self.asked: list[tuple[str, datetime, datetime, float]] = []
+        self.judge = Judge(self, self.database.unit_of_work, self.service, self.clock)  # type: ignore[arg-type] - one half of the port
+
+    def figures(self, experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float) -> Figures:
+        self.asked.append((experiment_id, since, at, slow_ms))
+        return figures(*self.arms, at=at, last_outcome_at=at)
+
+    def look(self, arms: Any, *, after_s: float = 1000.0) -> str | None:
+        self.clock.advance(after_s)
+        self.arms = arms
+        [judged] = self.judge.run()
+        return judged.decided
+
+    @property
+    def experiment(self) -> ExperimentOut:
+        return self.service.get(self.id)
+
+
+def test_a_look_is_written_down_and_decides_nothing_without_evidence() -> None:
+    desk = Desk()
+    before = desk.experiment
+    assert desk.look(two(100, 100)) is None
+    assert desk.experiment == before.model_copy(update={"verdict": desk.experiment.verdict})
+    assert desk.experiment.verdict is not None
+    assert desk.experiment.verdict.units == 200
+    [(experiment_id, since, at, slow_ms)] = desk.asked
+    assert (experiment_id, since, at, slow_ms) == (desk.id, before.started_at, now(desk.clock), 100.0)
+
+
+def test_better_is_recommended_once_and_stays_so_whatever_comes() -> None:
+    desk = Desk()
+    assert desk.look(two(600, 620, 0.42)) == "better"
+    assert (desk.experiment.state, desk.experiment.winner) == (S.RECOMMENDED, "treatment")
+    sentence = desk.experiment.sentence
+    assert [desk.look(arms) for arms in (two(600, 620, 0.42), two(700, 720, 0.5))] == [None, None]
+    assert (desk.experiment.state, desk.experiment.sentence) == (S.RECOMMENDED, sentence)
+    # But harm is still acted on.
+    assert desk.look(two(900, 900, 0.7)) == "worse"
+    assert desk.experiment.state == S.ROLLED_BACK
+
+
+def test_better_is_promoted_without_a_hand_where_the_plan_says_so() -> None:
+    desk = Desk(a_plan(stop=STOP | {"on_win": "promote"}))
+    assert desk.look(two(600, 620, 0.42)) == "better"
+    assert (desk.experiment.state, states(desk.releases)) == (S.PROMOTED, {1: State.RETIRED, 2: State.LIVE})
+
+
+def test_harm_is_rolled_back_and_the_audit_has_the_figures() -> None:
+    desk = Desk()
+    assert desk.look(two(60, 60, 0.95), after_s=5) == "worse"
+    assert (desk.experiment.state, states(desk.releases)[2]) == (S.ROLLED_BACK, State.ROLLED_BACK)
+    with desk.database.unit_of_work(read_only=True) as uow:
+        entry = next(one for one in uow.audit.newest() if one.action == "experiment.decide_worse")
+    assert (entry.actor, entry.reason) == (ACTOR, desk.experiment.sentence)
+    assert entry.after["cause"]["arms"][1]["units"] == 60
+    assert desk.judge.run() == []
+
+
+def test_invalid_data_pause_it_after_a_while_and_a_hiccup_does_not() -> None:
+    desk = Desk()
+    lost = two(700, 400, 0.3)
+    assert desk.look(lost) is None
+    assert desk.look(two(600, 600), after_s=30) is None
+    assert desk.look(lost, after_s=30) is None
+    assert desk.look(lost, after_s=30) is None
+    assert desk.experiment.state == S.RUNNING
+    assert desk.look(lost, after_s=30) == "invalid"
+    assert (desk.experiment.state, states(desk.releases)[2]) == (S.PAUSED, State.PAUSED)
+    assert desk.experiment.sentence.startswith("Data invalid: ")
+
+
+def test_what_somebody_paused_is_judged_and_left_alone_but_for_harm() -> None:
+    desk = Desk()
+    desk.service.pause(desk.id, desk.experiment.version, **WHO)
+    assert desk.look(two(600, 620, 0.42)) is None
+    assert desk.experiment.state == S.PAUSED
+    assert desk.look(two(600, 620, 0.8)) == "worse"
+
+
+def test_at_the_horizon_it_ends_without_a_decision() -> None:
+    desk = Desk(a_plan(margin=0.001))
+    assert desk.look(two(600, 620), after_s=86_400) == "inconclusive"
+    assert states(desk.releases) == {1: State.LIVE, 2: State.INCONCLUSIVE}
+
+
+def test_verdicts_are_kept_the_more_seldom_the_longer_it_runs() -> None:
+    desk = Desk(a_plan(margin=0.001, stop=STOP | {"horizon_s": 1e6}))
+    for _ in range(200):
+        desk.look(two(100, 100), after_s=2)
+    kept = desk.service.verdicts(desk.id).verdicts
+    assert len(kept) == 40
+    for _ in range(300):
+        desk.look(two(100, 100), after_s=1000)
+    kept = desk.service.verdicts(desk.id).verdicts
+    assert len(kept) < 300
+    assert kept[-1].at - kept[-2].at >= timedelta(seconds=2000)
+
+
+def test_one_that_was_changed_meanwhile_is_left_for_the_next_look(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk()
+
+    def changed(experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float) -> Figures:
+        desk.service.cover(desk.id, desk.experiment.version, 0.5, **WHO)
+        return figures(*two(600, 620, 0.9), at=at, last_outcome_at=at)
+
+    desk.judge._source.figures = changed  # type: ignore[method-assign]
+    desk.clock.advance(1000)
+    assert [one.decided for one in desk.judge.run()] == [None]
+    assert desk.experiment.state == S.RUNNING
+    assert "was changed while it was judged" in caplog.text
+
+
+def test_an_arm_that_fails_is_rolled_back_by_its_guardrail() -> None:
+    desk = Desk()
+    arms = an_arm("control", 300, failed_units=1), an_arm("treatment", 300, failed_units=30)
+    assert desk.look(arms) == "guardrail"
+    assert desk.experiment.state == S.ROLLED_BACK

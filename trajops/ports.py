@@ -17,9 +17,12 @@ from trajops.telemetry import Event
 from trajops.trajectories import FloatArray, Forecast, WindowSpec
 
 if TYPE_CHECKING:
+    from trajops.contracts.experiments import ExperimentPlan, Metric
     from trajops.contracts.performance import SliceBy
     from trajops.drift.columns import Rows
     from trajops.drift.quality import Counts
+    from trajops.experiments.figures import Figures, TrafficFigures
+    from trajops.experiments.routed import UnitKind
     from trajops.performance.estimation import Errors
     from trajops.performance.intervals import AgentSums
     from trajops.performance.recalibration import Distances
@@ -245,6 +248,33 @@ class PerformanceSource(Protocol):
         self, model_name: str, model_version: int, since: datetime, until: datetime, sources: Sequence[str], max_rows: int
     ) -> "Distances":
         """Distances of the truth of one version's newest predictions."""
+        ...
+
+
+class ExperimentSource(Protocol):
+    """Where an experiment reads how it stands, and what the traffic is like that one may be launched on."""
+
+    def figures(self, experiment_id: str, plan: "ExperimentPlan", since: datetime, at: datetime, slow_ms: float) -> "Figures":
+        """Figures of all arms of the plan, in its order, of what was received in [since, at).
+
+        Args:
+            experiment_id: that predictions carry.
+            plan: its arms, its mode, whose units count, and the metric that is summed.
+            since: when it was launched.
+            at: now; what is younger than a horizon is not due to have truth.
+            slow_ms: an answer that took longer is slow.
+
+        Raises:
+            Unavailable: if they cannot be read.
+        """
+        ...
+
+    def traffic(self, since: datetime, until: datetime, unit: "UnitKind", metric: "Metric") -> "TrafficFigures":
+        """Figures of the served traffic received in [since, until), or of the newest part of it, which they tell.
+
+        Raises:
+            Unavailable: if they cannot be read.
+        """
         ...
 
 

@@ -1,7 +1,7 @@
-"""What is counted and summed of an experiment: the input of its verdict."""
+"""What is counted and summed of an experiment, the input of its verdict, and of the traffic that one may be launched on."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from trajops.experiments.sums import ArmSums, PairSums
 
@@ -57,3 +57,37 @@ class Figures:
     arms: tuple[ArmFigures, ...]
     jumpers: int = 0
     last_outcome_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficFigures:
+    """Of all units of a range of served traffic: what an experiment on them can count on.
+
+    Attributes:
+        since: begin of what was looked at.
+        until: its end.
+        units: that were answered.
+        predictions: answered.
+        due: of these, old enough to have truth.
+        joined: of these, with truth.
+        sums: of the metric and its covariate, over units with an outcome; of all units, as if they were one arm.
+    """
+
+    since: datetime
+    until: datetime
+    units: int
+    predictions: int
+    due: int
+    joined: int
+    sums: ArmSums
+
+    @property
+    def join_rate(self) -> float | None:
+        """Share of the predictions that got truth."""
+        return self.joined / self.due if self.due else None
+
+    @property
+    def units_per_day(self) -> float | None:
+        """Units that come in a day, if each comes once: where they come back, look at a day or more. None for an empty range."""
+        days = (self.until - self.since) / timedelta(days=1)
+        return self.units / days if days > 0 else None

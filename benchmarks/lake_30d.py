@@ -44,7 +44,8 @@ _ROW = """
         CASE WHEN i % 4 = 0 THEN 'treatment' ELSE 'control' END AS variant, 7::BIGINT AS epoch, 0.4 AS dt_s,
         list_transform(range(16), lambda x: x::DOUBLE) AS history_m, [1.0::FLOAT] AS weights,
         list_transform(range(24), lambda x: x::DOUBLE) AS mean_m, list_transform(range(36), lambda x: 0.5::FLOAT) AS cov_m2,
-        (exp(random()) * 0.3)::FLOAT AS latency_ms, 'live' AS source, NULL::VARCHAR AS experiment_id, NULL::INTEGER AS calibration
+        (exp(random()) * 0.3)::FLOAT AS latency_ms, 'live' AS source, NULL::VARCHAR AS experiment_id, NULL::INTEGER AS calibration,
+        NULL::VARCHAR AS shadow_of
     FROM range({rows}) r(i)
 """
 _OUTCOME = """
@@ -54,7 +55,8 @@ _OUTCOME = """
         list_transform(range(12), lambda x: (error_m * x / 6)::FLOAT) AS step_error_m,
         list_transform(range(12), lambda x: 1::FLOAT) AS step_nll, list_transform(range(12), lambda x: true) AS step_inside,
         0.0 AS interpolated_s, NULL::INTEGER AS calibration, (exp(random() * 3) / 4)::FLOAT AS speed_mps, 0.7::FLOAT AS expected_ade_m,
-        1.2::FLOAT AS radius_m, list_transform(range(12), lambda x: random()::FLOAT) AS step_distance2
+        1.2::FLOAT AS radius_m, list_transform(range(12), lambda x: random()::FLOAT) AS step_distance2,
+        NULL::VARCHAR AS experiment_id, NULL::VARCHAR AS shadow_of
     FROM (SELECT *, 0.2 + random() AS error_m FROM hour) WHERE random() < 0.95
 """
 

@@ -40,7 +40,8 @@ _ROWS = f"""
         flatten(list_transform(range(1, 13), lambda k: [{_X.format(a="a", t=f"(s + k) * {DT_S}")} + k * 0.05,
             {_Y.format(a="a", t=f"(s + k) * {DT_S}")} - k * 0.03])) AS mean_m,
         flatten(list_transform(range(1, 13), lambda k: [k * 0.1::FLOAT, 0.0::FLOAT, k * 0.1::FLOAT])) AS cov_m2,
-        0.2::FLOAT AS latency_ms, 'live' AS source, NULL::VARCHAR AS experiment_id, NULL::INTEGER AS calibration
+        0.2::FLOAT AS latency_ms, 'live' AS source, NULL::VARCHAR AS experiment_id, NULL::INTEGER AS calibration,
+        NULL::VARCHAR AS shadow_of
     FROM range({{first}}, {{last}}) steps(s), range({AGENTS}) agents(a)
 """
 

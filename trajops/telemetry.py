@@ -11,14 +11,19 @@ from typing import Literal
 Served = Literal["live", "replay"]
 # What a client may say of a prediction that it asks for. Probes are answered and recorded like all others, and left out of every figure.
 Declared = Literal["live", "replay", "probe"]
-Source = Literal["live", "replay", "backfill", "probe"]
+# What traffic may be compared with: that which was, also as it was made from recorded tracks.
+Recorded = Literal["live", "replay", "backfill"]
+# A shadow's prediction was made beside an answer, and given to nobody: it is scored, and counts in its experiment only.
+Source = Literal["live", "replay", "backfill", "probe", "shadow"]
 
 
 @dataclass(slots=True)
 class PredictionEvent:
-    """One answered prediction. Arrays are flat in C order; `cov_m2` holds xx, xy, yy for each mode and step.
+    """One answered prediction, or what a shadow predicted beside one.
 
+    Arrays are flat in C order; `cov_m2` holds xx, xy, yy for each mode and step.
     `calibration` is the number of the calibration that the covariances were stretched with; None: they are as they were trained.
+    `shadow_of` is the `prediction_id` of the answer to the request that a shadow has predicted too; None: this is an answer.
     """
 
     prediction_id: str
@@ -41,6 +46,7 @@ class PredictionEvent:
     source: Source = "live"
     experiment_id: str | None = None
     calibration: int | None = None
+    shadow_of: str | None = None
 
 
 @dataclass(slots=True)
@@ -67,7 +73,8 @@ class OutcomeEvent:
 
     What figures are taken apart by, and intervals calibrated with, is carried along, so that nobody has to look up the prediction: its
     `calibration`, the mean speed of its history, the ADE that its covariances expect (`trajops.performance.expected`), the mean radius
-    of its ellipses, and the squared Mahalanobis distance of the truth at each step. Rows of before these were written have None.
+    of its ellipses, the squared Mahalanobis distance of the truth at each step, its experiment, and the answer that it is a shadow of.
+    Rows of before these were written have None.
     """
 
     prediction_id: str
@@ -98,6 +105,8 @@ class OutcomeEvent:
     expected_ade_m: float | None = None
     radius_m: float | None = None
     step_distance2: list[float | None] = field(default_factory=list)
+    experiment_id: str | None = None
+    shadow_of: str | None = None
 
 
 Event = PredictionEvent | ObservationEvent | OutcomeEvent

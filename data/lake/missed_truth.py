@@ -16,7 +16,7 @@ from data.lake.bulk import BulkWriter
 from data.lake.reader import LakeReader
 from data.lake.scoring import (
     BEFORE_NS,
-    IS_ANSWER,
+    IS_AWAITED,
     PREDICTIONS,
     PREDICTIONS_WITH_STEPS,
     End,
@@ -37,8 +37,8 @@ SLICE_SAMPLES = 1_000_000
 _MINUTE_NS = 60 * 10**9
 _ANY_OUTCOME = "SELECT 1 FROM outcomes LIMIT 1"
 _MINUTES = f"""
-    SELECT received_ns // {_MINUTE_NS} AS minute, sum(answers)::BIGINT, count(*) FROM (
-        SELECT received_ns, ({IS_ANSWER})::INTEGER AS answers FROM predictions UNION ALL SELECT received_ns, 0 FROM observations
+    SELECT received_ns // {_MINUTE_NS} AS minute, sum(awaited)::BIGINT, count(*) FROM (
+        SELECT received_ns, ({IS_AWAITED})::INTEGER AS awaited FROM predictions UNION ALL SELECT received_ns, 0 FROM observations
     ) GROUP BY minute ORDER BY minute
 """  # noqa: S608 - names and numbers of our own
 

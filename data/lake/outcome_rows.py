@@ -23,6 +23,8 @@ IDENTITY = (
     "variant",
     "source",
     "calibration",
+    "experiment_id",
+    "shadow_of",
 )
 
 

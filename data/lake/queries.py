@@ -18,7 +18,7 @@ from trajops.contracts.performance import PerformanceOut, PerformancePoint, Perf
 from trajops.contracts.predictions import PredictionOut
 from trajops.contracts.status import TrafficPoint
 from trajops.errors import InvalidInput, NotFound
-from trajops.telemetry import TABLES, Served, Source
+from trajops.telemetry import TABLES, Recorded, Served
 from trajops.trajectories import DEFAULT_WINDOW
 
 # Truth for the last step is there this long after its time; then a prediction counts in the join rate.
@@ -220,7 +220,7 @@ class Lake(LakeReader):
         self,
         since: datetime,
         until: datetime,
-        sources: Sequence[str] = get_args(Source),
+        sources: Sequence[str] = get_args(Recorded),
         agent_share: float = 1.0,
         *,
         window_ns: int = 1,

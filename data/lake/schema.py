@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 VERSION_KEY = b"trajops.schema_version"
 
 COLUMNS: dict[str, dict[str, str]] = {
@@ -36,6 +36,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "source": "VARCHAR",
         "experiment_id": "VARCHAR",
         "calibration": "INTEGER",
+        "shadow_of": "VARCHAR",
     },
     "observations": {
         "received_ns": "BIGINT",
@@ -75,13 +76,26 @@ COLUMNS: dict[str, dict[str, str]] = {
         "expected_ade_m": "FLOAT",
         "radius_m": "FLOAT",
         "step_distance2": "FLOAT[]",
+        "experiment_id": "VARCHAR",
+        "shadow_of": "VARCHAR",
     },
 }
 NULLABLE: dict[str, frozenset[str]] = {
-    "predictions": frozenset({"experiment_id", "calibration"}),
+    "predictions": frozenset({"experiment_id", "calibration", "shadow_of"}),
     "observations": frozenset(),
     "outcomes": frozenset(
-        {"fde_m", "is_miss", "interpolated_s", "calibration", "speed_mps", "expected_ade_m", "radius_m", "step_distance2"}
+        {
+            "fde_m",
+            "is_miss",
+            "interpolated_s",
+            "calibration",
+            "speed_mps",
+            "expected_ade_m",
+            "radius_m",
+            "step_distance2",
+            "experiment_id",
+            "shadow_of",
+        }
     ),
 }
 

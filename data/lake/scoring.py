@@ -25,18 +25,19 @@ CHUNK_ROWS = 25_000
 UNSCORABLE = np.iinfo(np.int64).max
 # Positions received this long before a prediction can be truth for it, if the prediction arrived late.
 BEFORE_NS = 30 * 10**9
-IS_ANSWER = "source NOT IN ('backfill', 'probe')"  # Nobody moves where a probe asks.
+# Nobody moves where a probe asks, and a backfill brings its outcomes. What a shadow predicted is scored as any answer.
+IS_AWAITED = "source NOT IN ('backfill', 'probe')"
 
 _NUMBERS = ("dt_s", "history_m", "weights", "mean_m", "cov_m2")
 PREDICTIONS = f"""
     SELECT {", ".join((*IDENTITY, *_NUMBERS))}, {AGENT}, 0::BIGINT AS steps, 0.0::DOUBLE AS interpolated_s
-    FROM predictions WHERE {IS_HISTORY} AND {IS_ANSWER}
+    FROM predictions WHERE {IS_HISTORY} AND {IS_AWAITED}
 """  # noqa: S608 - names of our own schema
 PREDICTIONS_WITH_STEPS = f"""
     , known AS (SELECT prediction_id, steps_scored, interpolated_s FROM outcomes {BEST_OUTCOME})
     SELECT {", ".join(f"p.{name}" for name in (*IDENTITY, *_NUMBERS))}, {AGENT.replace("(", "(p.").replace(", ", ", p.")},
         coalesce(k.steps_scored, 0)::BIGINT AS steps, coalesce(k.interpolated_s, 0.0) AS interpolated_s
-    FROM predictions p LEFT JOIN known k ON k.prediction_id = p.prediction_id WHERE {IS_HISTORY} AND {IS_ANSWER}
+    FROM predictions p LEFT JOIN known k ON k.prediction_id = p.prediction_id WHERE {IS_HISTORY} AND {IS_AWAITED}
 """  # noqa: S608 - names of our own schema
 
 

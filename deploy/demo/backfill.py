@@ -176,4 +176,6 @@ def _outcome(prediction: PredictionEvent, scores: Scores, row: int) -> OutcomeEv
         expected_ade_m=float(scores.expected_ade_m[row]),
         radius_m=float(scores.radius_m[row]),
         step_distance2=steps(scores.step_distance2[row]),
+        experiment_id=prediction.experiment_id,
+        shadow_of=prediction.shadow_of,
     )

@@ -9,13 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -113,7 +114,7 @@ def test_files_hold_one_hour_each_sorted_with_a_schema_version(house: House) -> 
     assert (files[1].min_received_ns, files[1].max_received_ns) == (PLAIN_HOUR_NS + 3, PLAIN_HOUR_NS + 5)
     stored = pq.ParquetFile(house.folder / "lake" / files[1].path)
     assert stored.read()["received_ns"].to_pylist() == [PLAIN_HOUR_NS + 3, PLAIN_HOUR_NS + 5]
-    assert stored.schema_arrow.metadata[schema.VERSION_KEY] == b"3"
+    assert stored.schema_arrow.metadata[schema.VERSION_KEY] == b"4"
     assert (house.folder / "lake" / files[1].path).stat().st_size == files[1].size_bytes
 
 
@@ -435,19 +436,42 @@ def test_files_of_an_older_schema_are_read_and_merged(house: House) -> None:
     house.write(*some(2))
     house.compact()
     path = house.folder / "lake" / house.files()[0].path
-    pq.write_table(pq.ParquetFile(path).read().drop_columns(["experiment_id", "source"]), path)
-    house.write(*some(2, 2, experiment_id="e1"))
+    pq.write_table(pq.ParquetFile(path).read().drop_columns(["experiment_id", "source", "shadow_of"]), path)
+    house.write(*some(2, 2, experiment_id="e1", shadow_of="p0000"))
     house.compact()
-    query = "SELECT prediction_id, experiment_id FROM predictions ORDER BY prediction_id"
+    query = "SELECT prediction_id, experiment_id, shadow_of FROM predictions ORDER BY prediction_id"
 
     def experiments() -> list[Any]:
         return house.lake.read(("predictions",), lambda cursor, prefix: cursor.execute(prefix + query).fetchall())
 
-    expected = [("p0000", None), ("p0001", None), ("p0002", "e1"), ("p0003", "e1")]
+    expected = [("p0000", None, None), ("p0001", None, None), ("p0002", "e1", "p0000"), ("p0003", "e1", "p0000")]
     assert experiments() == expected
     house.clock.ns += 2 * HOUR_NS
     assert house.compactor.run()["merged"] == 2
     assert experiments() == expected
+
+
+def test_outcomes_of_an_older_schema_are_read_and_merged(house: House) -> None:
+    """Those of before they carried their experiment, in a file and in a segment, beside those that do."""
+    house.write(an_outcome_event("old"), table="outcomes")
+    house.compact()
+    path = house.folder / "lake" / house.files()[0].path
+    pq.write_table(pq.ParquetFile(path).read().drop_columns(["experiment_id", "shadow_of"]), path)
+    older = {name: value for name, value in asdict(an_outcome_event("spooled")).items() if name not in {"experiment_id", "shadow_of"}}
+    house.spool.write_lines("outcomes", orjson.dumps(older, option=orjson.OPT_APPEND_NEWLINE))
+    house.write(an_outcome_event("new", experiment_id="e1", shadow_of="answer"), table="outcomes")
+    query = "SELECT prediction_id, experiment_id, shadow_of, ade_m FROM outcomes ORDER BY prediction_id"
+
+    def outcomes() -> list[Any]:
+        return house.lake.read(("outcomes",), lambda cursor, prefix: cursor.execute(prefix + query).fetchall())
+
+    expected = [("new", "e1", "answer", 0.5), ("old", None, None, 0.5), ("spooled", None, None, 0.5)]
+    assert outcomes() == expected
+    assert house.compact()["quarantined"] == 0
+    assert outcomes() == expected
+    house.clock.ns += 2 * HOUR_NS
+    assert house.compactor.run()["merged"] == 2
+    assert outcomes() == expected
 
 
 def test_a_compaction_between_listing_and_manifest_is_not_counted_twice(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

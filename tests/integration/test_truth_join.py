@@ -339,6 +339,27 @@ def test_agents_of_the_same_name_in_other_scenes_are_others(house: TruthHouse) -
     assert house.outcome("p3") is None
 
 
+@pytest.mark.parametrize("is_made_up", [False, True], ids=["in time", "made up for"])
+def test_a_shadow_is_scored_as_the_answer_it_stands_beside(house: TruthHouse, is_made_up: bool) -> None:
+    beside = {"source": "shadow", "shadow_of": "p1", "variant": "treatment", "model_version": 2, "experiment_id": "e1"}
+    worse_m = [m + 0.25 * (place % 2) for place, m in enumerate(a_prediction_event().mean_m)]
+    house.predict(
+        a_prediction_event("p1", experiment_id="e1", variant="control"),
+        a_prediction_event("p1-treatment", mean_m=worse_m, **beside),
+        a_prediction_event("asked", source="probe"),
+    )
+    house.observe(*range(1, 13))
+    done = house.make_up(CLOCK_NS, CLOCK_NS + S)._asdict() if is_made_up else house.join().run(CLOCK_NS + 6 * S)
+    assert (done["candidates"], done["scored"], done["completed"]) == (2, 2, 2)
+    query = "SELECT prediction_id, source, variant, experiment_id, shadow_of, round(ade_m, 6) FROM outcomes ORDER BY prediction_id"
+    for _ in range(2):
+        assert house.lake.read(("outcomes",), lambda cursor, prefix: cursor.execute(prefix + query).fetchall()) == [
+            ("p1", "live", "control", "e1", None, 0.0),
+            ("p1-treatment", "shadow", "treatment", "e1", "p1", 0.25),
+        ]
+        house.compact()
+
+
 def test_predictions_wait_for_their_time_and_then_are_left(house: TruthHouse) -> None:
     join = house.join(wait_s=20)
     house.predict(a_prediction_event())

@@ -124,6 +124,14 @@ def test_a_backfill_is_never_the_window_that_is_judged(tmp_path: Path) -> None:
         load(path, DriftRules)
 
 
+@pytest.mark.parametrize("source", ["probe", "shadow"])
+def test_what_nobody_was_answered_is_no_reference(tmp_path: Path, source: str) -> None:
+    path = tmp_path / "drift.yaml"
+    path.write_text(f"reference:\n  sources: [{source}]\ncolumns:\n  - {{column: speed_mps, kind: input}}\n")
+    with pytest.raises(InvalidInput, match="'live', 'replay' or 'backfill'"):
+        load(path, DriftRules)
+
+
 def test_more_confirmations_than_checks_are_impossible(tmp_path: Path) -> None:
     path = tmp_path / "drift.yaml"
     path.write_text("columns: [{column: speed_mps, kind: input}]\nconfirm:\n  needed: 4\n  of: 3\n")

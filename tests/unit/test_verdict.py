@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from tests.experiment_builders import STARTED, STOP, a_plan, a_shadow, an_arm, figures, three_arms, two
 from trajops.contracts.experiments import VerdictOut
 from trajops.experiments.decisions import decision
+from trajops.experiments.sums import PairSums
 from trajops.experiments.verdict import judge
 
 
@@ -148,6 +149,12 @@ def test_of_several_treatments_the_best_wins_and_the_worst_goes_first() -> None:
     said = verdict(*arms, plan=plan, closed=("wide",))
     assert [effect.variant for effect in said.effects] == ["deep"]
     assert decision(plan, said) == ("better", "deep")
+
+
+def test_a_shadow_without_pairs_is_waited_for() -> None:
+    plan = a_plan(mode="shadow")
+    said = verdict(an_arm("control", 0), an_arm("treatment", 0, pairs=PairSums(0.0, 0.0, 0.0, 0.0, 0.0, 0.0)), plan=plan)
+    assert (said.kind, said.effects[0].change, said.effects[0].low) == ("collecting", None, None)
 
 
 def test_a_shadow_decides_by_pairs() -> None:

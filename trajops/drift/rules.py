@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from trajops.configs import Config
-from trajops.telemetry import Served, Source
+from trajops.telemetry import Recorded, Served
 
 Kind = Literal["input", "prediction", "performance"]
 
@@ -29,7 +29,7 @@ class CurrentRule(Config):
 class ReferenceRule(Config):
     """What the current window is compared with."""
 
-    sources: tuple[Source, ...] = ("backfill",)
+    sources: tuple[Recorded, ...] = ("backfill",)
     window_s: float = Field(default=3600.0, gt=0, description="Without such rows, the oldest traffic of this length.")
     min_agents: int = Field(default=120, ge=2)
     refresh_s: float = Field(default=600.0, gt=0, description="How long a reference that has stopped growing is kept in memory.")

@@ -102,7 +102,7 @@ def compare(control: ArmSums, treatment: ArmSums, *, scale: Scale = "log") -> Es
 
 def compare_pairs(pairs: PairSums, *, scale: Scale = "log") -> Estimate:
     """The treatment's change where both models answered for each unit."""
-    n = pairs.units
+    n = np.asarray(pairs.units, float)[()]  # no pairs yet: nothing is known, and nothing raised
     with np.errstate(divide="ignore", invalid="ignore"):
         freedom = np.where(n > 1, (n - 1) * n, np.nan)
         variance_a, variance_b, covariance = (

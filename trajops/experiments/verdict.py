@@ -58,7 +58,8 @@ def judge(
         kind = _kind(plan, estimate, rho, alpha, has_time=has_time, may_harm=units >= plan.stop.min_harmed_units)
         effects.append(_effect(arm, estimate, rho, alpha, "guardrail" if is_tripped else kind, is_shown=is_valid))
         estimates.append(estimate)
-    total = sum(arm.units for arm in figures.arms)
+    # In a shadow each unit is in every arm.
+    total = figures.arms[0].units if plan.mode == "shadow" else sum(arm.units for arm in figures.arms)
     kinds = {one.verdict for one in effects}
     kind = next((one for one in _WORST_FIRST if one in kinds), "collecting")
     is_harmed = kind in {"guardrail", "worse"}

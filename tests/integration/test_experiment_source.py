@@ -1,0 +1,477 @@
+"""Figures of experiments out of the lake, against the same made by hand from the events."""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from data.lake.experiment_source import LakeExperiments
+from tests.builders import CLOCK_NS, a_prediction_event, an_outcome_event
+from tests.experiment_builders import a_plan, three_arms
+from tests.lake_house import House, a_house
+from trajops.clock import utc
+from trajops.contracts.experiments import ExperimentPlan
+from trajops.experiments.figures import ArmFigures, Figures
+from trajops.experiments.sums import ArmSums, PairSums
+from trajops.experiments.verdict import judge
+from trajops.ports import ExperimentSource
+from trajops.telemetry import OutcomeEvent, PredictionEvent
+
+S = 10**9
+SINCE, AT = utc(CLOCK_NS), utc(CLOCK_NS + 600 * S)
+SLOW_MS = 0.8
+DUE_NS = CLOCK_NS + 600 * S - 6_800_000_000
+EXPERIMENT = "e1"
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    with a_house(tmp_path) as made:
+        yield made
+
+
+def asked(house: House, plan: ExperimentPlan, **options: Any) -> Figures:
+    source: ExperimentSource = LakeExperiments(house.lake)
+    return source.figures(EXPERIMENT, plan, **({"since": SINCE, "at": AT, "slow_ms": SLOW_MS} | options))
+
+
+# What is asked, by hand
+
+
+def unit_of(plan: ExperimentPlan, event: PredictionEvent) -> Any:
+    return {"agent": (event.scene_id, event.agent_id), "client": event.client_id, "scene": event.scene_id}[plan.unit]
+
+
+def best_complete(outcomes: Sequence[OutcomeEvent]) -> dict[str, OutcomeEvent]:
+    """Of each prediction the best outcome, if it has a whole one."""
+
+    def better(one: OutcomeEvent) -> Any:
+        interpolated_s = np.inf if one.interpolated_s is None else one.interpolated_s
+        return -one.steps_scored, interpolated_s, -one.scored_ns, one.ade_m
+
+    found: dict[str, OutcomeEvent] = {}
+    for one in sorted(outcomes, key=better, reverse=True):
+        found[one.prediction_id] = one
+    return {name: one for name, one in found.items() if one.is_complete}
+
+
+def value_of(plan: ExperimentPlan, outcome: OutcomeEvent) -> float:
+    return float({"ade_m": outcome.ade_m, "fde_m": outcome.fde_m, "miss_rate": outcome.is_miss}[plan.metric])  # type: ignore[arg-type]
+
+
+def by_unit(pairs: Sequence[tuple[Any, float]]) -> dict[Any, float]:
+    values = defaultdict(list)
+    for unit, value in pairs:
+        values[unit].append(value)
+    return {unit: float(np.mean(of_unit)) for unit, of_unit in values.items()}
+
+
+def an_arm_by_hand(plan: ExperimentPlan, variant: str, mine: Sequence[PredictionEvent], outcomes: Sequence[OutcomeEvent]) -> ArmFigures:
+    best, scored = best_complete(outcomes), {one.prediction_id for one in outcomes}
+    whole = [(unit_of(plan, one), best[one.prediction_id]) for one in mine if one.prediction_id in best]
+    figures = {
+        name: by_unit([(unit, float(getattr(one, name))) for unit, one in whole])
+        for name in ("ade_m", "fde_m", "is_miss", "inside_share", "cv_ade_m")
+    }
+    y = by_unit([(unit, value_of(plan, one)) for unit, one in whole])
+    due = [one for one in mine if one.received_ns <= DUE_NS]
+    latency_ms = np.array([one.latency_ms for one in mine])
+    return ArmFigures(
+        variant,
+        units=len({unit_of(plan, one) for one in mine}),
+        sums=ArmSums.of(np.array([*y.values()]), np.array([figures["cv_ade_m"][unit] for unit in y])),
+        predictions=len(mine),
+        due=len(due),
+        joined=sum(one.prediction_id in scored for one in due),
+        failed_units=len({unit_of(plan, one) for one in mine if one.model_name == "baseline"}),
+        slow_units=len({unit_of(plan, one) for one in mine if np.float32(one.latency_ms) > np.float32(SLOW_MS)}),
+        means=tuple(  # type: ignore[arg-type]
+            float(np.mean([*figures[name].values()])) if whole else None for name in ("ade_m", "fde_m", "is_miss", "inside_share")
+        ),
+        latency_ms=tuple(np.quantile(latency_ms, [0.5, 0.95, 0.99])) if mine else (None, None, None),  # type: ignore[arg-type]
+    )
+
+
+def in_range(event: Any) -> bool:
+    return CLOCK_NS <= event.received_ns < CLOCK_NS + 600 * S
+
+
+def live_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent], outcomes: Sequence[OutcomeEvent]) -> Figures:
+    names = [arm.variant for arm in plan.arms]
+    shown = [
+        one
+        for one in predictions
+        if in_range(one) and one.experiment_id == EXPERIMENT and one.source in {"live", "replay"} and one.variant in names
+    ]
+    met = defaultdict(set)
+    for one in shown:
+        met[unit_of(plan, one)].add(one.variant)
+    jumpers = {unit for unit, variants in met.items() if len(variants) > 1}
+    kept = [one for one in shown if unit_of(plan, one) not in jumpers]
+    arms = tuple(an_arm_by_hand(plan, name, [one for one in kept if one.variant == name], outcomes) for name in names)
+    newest_ns = max((one.scored_ns for one in outcomes if in_range(one) and one.experiment_id == EXPERIMENT), default=None)
+    return Figures(AT, arms, len(jumpers), None if newest_ns is None else utc(newest_ns))
+
+
+def shadow_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent], outcomes: Sequence[OutcomeEvent]) -> Figures:
+    control, *treatments = plan.arms
+    answers = {
+        one.prediction_id: one
+        for one in predictions
+        if in_range(one)
+        and one.source in {"live", "replay"}
+        and one.variant != "override"
+        and (one.model_name == "baseline" or one.model_version == control.model_version)
+    }
+    shadows = [
+        one
+        for one in predictions
+        if in_range(one)
+        and one.source == "shadow"
+        and one.experiment_id == EXPERIMENT
+        and one.variant in {arm.variant for arm in treatments}
+        and one.shadow_of in answers
+    ]
+    paired = {one.shadow_of for one in shadows}
+    best = best_complete(outcomes)
+    arms = [an_arm_by_hand(plan, control.variant, [answers[name] for name in sorted(paired)], outcomes)]  # type: ignore[type-var, index]
+    for arm in treatments:
+        mine = [one for one in shadows if one.variant == arm.variant]
+        both = [(unit_of(plan, one), one.shadow_of, one.prediction_id) for one in mine if {one.shadow_of, one.prediction_id} <= best.keys()]
+        a = by_unit([(unit, value_of(plan, best[answer])) for unit, answer, _ in both])
+        b = by_unit([(unit, value_of(plan, best[own])) for unit, _, own in both])
+        pairs = PairSums.of(np.array([*a.values()]), np.array([b[unit] for unit in a]))
+        arms.append(dataclasses.replace(an_arm_by_hand(plan, arm.variant, mine, outcomes), pairs=pairs))
+    newest_ns = max(
+        (one.scored_ns for one in outcomes if in_range(one) and (one.experiment_id == EXPERIMENT or one.prediction_id in paired)),
+        default=None,
+    )
+    return Figures(AT, tuple(arms), 0, None if newest_ns is None else utc(newest_ns))
+
+
+def same(found: Figures, expected: Figures) -> None:
+    """Equal, but for the order of additions and for latencies in single precision."""
+    assert (found.at, found.jumpers, found.last_outcome_at) == (expected.at, expected.jumpers, expected.last_outcome_at)
+    assert [arm.variant for arm in found.arms] == [arm.variant for arm in expected.arms]
+    for one, other in zip(found.arms, expected.arms, strict=True):
+        for field in dataclasses.fields(ArmFigures):
+            left, right = getattr(one, field.name), getattr(other, field.name)
+            if dataclasses.is_dataclass(left):
+                left, right = dataclasses.astuple(left), dataclasses.astuple(right)  # type: ignore[arg-type]
+            if isinstance(right, tuple):
+                assert len(left) == len(right)
+                for a, b in zip(left, right, strict=True):
+                    assert a == (None if b is None else pytest.approx(b, rel=1e-5 if field.name == "latency_ms" else 1e-9)), field.name
+            else:
+                assert left == right, field.name
+
+
+# Traffic at random
+
+
+def some_outcomes(rng: np.random.Generator, prediction: PredictionEvent) -> list[OutcomeEvent]:
+    """None, a partial one, a whole one, several, in any order."""
+    kinds: list[tuple[int, float | None]] = [
+        [],
+        [(5, 0.0)],
+        [(12, 0.0)],
+        [(4, 0.0), (12, 0.8)],
+        [(12, 0.8), (7, 0.0), (12, 0.2)],
+        [(12, None), (12, 1.5)],
+        [(12, 0.3), (12, 0.3)],
+    ][rng.integers(7)]
+    shared = {
+        name: getattr(prediction, name)
+        for name in (
+            "received_ns",
+            "observed_at_s",
+            "scene_id",
+            "agent_id",
+            "model_name",
+            "model_version",
+            "variant",
+            "source",
+            "experiment_id",
+            "shadow_of",
+        )
+    }
+    return [
+        an_outcome_event(
+            prediction.prediction_id,
+            **shared,
+            scored_ns=prediction.received_ns + int(rng.integers(S, 60 * S)),
+            steps_scored=steps,
+            is_complete=steps == 12,
+            ade_m=float(rng.lognormal(-0.6, 0.5)),
+            fde_m=float(rng.lognormal(0.1, 0.5)) if steps == 12 else None,
+            is_miss=bool(rng.random() < 0.3) if steps == 12 else None,
+            inside_share=float(rng.random()),
+            cv_ade_m=float(rng.lognormal(-0.4, 0.5)),
+            interpolated_s=interpolated_s,
+        )
+        for steps, interpolated_s in kinds
+    ]
+
+
+def an_answer(rng: np.random.Generator, number: int, plan: ExperimentPlan, units: int) -> PredictionEvent:
+    """Somebody is answered, mostly in the arm of the unit."""
+    names, unit = [arm.variant for arm in plan.arms], int(rng.integers(units))
+    arm = int(rng.integers(len(names))) if rng.random() < 0.01 else unit % len(names)
+    variant = rng.choice([names[arm], "override", "champion"], p=[0.9, 0.05, 0.05])
+    # Whichever kind the unit is of, it has an arm; of a finer kind it then has one too.
+    return a_prediction_event(
+        f"p{number}",
+        received_ns=CLOCK_NS + int(rng.integers(-20 * S, 620 * S)),
+        scene_id=f"s{unit % 12}" if plan.unit == "scene" else f"s{unit % 3}",
+        agent_id=f"a{unit // 3}",
+        client_id=f"c{unit % 18}" if plan.unit == "client" else f"c{unit % 7}",
+        model_name="baseline" if (is_failed := rng.random() < 0.05) else "trajectory",
+        model_version=0 if is_failed else plan.arms[arm].model_version,
+        variant=str(variant),
+        latency_ms=float(rng.lognormal(-1.5, 0.8)),
+        source=str(rng.choice(["live", "replay", "backfill", "probe", "shadow"], p=[0.7, 0.2, 0.04, 0.03, 0.03])),
+        experiment_id=[EXPERIMENT, "e2", None][rng.choice(3, p=[0.9, 0.05, 0.05])],
+    )
+
+
+def shadows_of(rng: np.random.Generator, plan: ExperimentPlan, answer: PredictionEvent) -> list[PredictionEvent]:
+    return [
+        dataclasses.replace(
+            answer,
+            prediction_id=f"{answer.prediction_id}-{arm.variant}",
+            model_name="baseline" if rng.random() < 0.05 else "trajectory",
+            model_version=arm.model_version,
+            variant=arm.variant,
+            latency_ms=float(rng.lognormal(-1.2, 0.8)),
+            source="shadow",
+            experiment_id=EXPERIMENT if rng.random() < 0.95 else "e2",
+            shadow_of=answer.prediction_id if rng.random() < 0.97 else "nobody",
+        )
+        for arm in plan.arms[1:]
+        if rng.random() < 0.9
+    ]
+
+
+def write_mixed(house: House, seed: int, predictions: Sequence[PredictionEvent], outcomes: Sequence[OutcomeEvent], where: str) -> None:
+    """Into Parquet, into the spool, or some into each."""
+    rng = np.random.default_rng(seed + 100)
+    for events, table in ((predictions, "predictions"), (outcomes, "outcomes")):
+        order = rng.permutation(len(events))
+        first = [events[n] for n in order[: len(order) // 2]]
+        rest = [events[n] for n in order[len(order) // 2 :]]
+        house.write(*first, table=table)
+        if where != "spool":
+            house.compact()
+        house.write(*rest, table=table, close=where == "parquet")
+    if where == "parquet":
+        house.compact()
+
+
+@pytest.mark.parametrize("where", ["spool", "parquet", "mixed"])
+@pytest.mark.parametrize("unit", ["agent", "client", "scene"])
+@pytest.mark.parametrize("arms", [2, 3])
+def test_live_figures_are_those_of_the_rows(house: House, where: str, unit: str, arms: int) -> None:
+    seed = arms + 10 * len(unit)
+    rng = np.random.default_rng(seed)
+    metric = str(rng.choice(["ade_m", "fde_m", "miss_rate"]))
+    plan = (a_plan if arms == 2 else three_arms)(unit=unit, metric=metric)
+    predictions = [an_answer(rng, number, plan, 60) for number in range(900)]
+    outcomes = [one for prediction in predictions for one in some_outcomes(rng, prediction)]
+    write_mixed(house, seed, predictions, outcomes, where)
+    expected = live_by_hand(plan, predictions, outcomes)
+    assert min(arm.sums.units for arm in expected.arms) > 1
+    assert unit != "agent" or expected.jumpers > 0
+    same(asked(house, plan), expected)
+
+
+@pytest.mark.parametrize("where", ["spool", "parquet", "mixed"])
+@pytest.mark.parametrize("unit", ["agent", "client", "scene"])
+@pytest.mark.parametrize("arms", [2, 3])
+def test_shadow_figures_are_those_of_the_rows(house: House, where: str, unit: str, arms: int) -> None:
+    seed = arms + 20 * len(unit)
+    rng = np.random.default_rng(seed)
+    metric = str(rng.choice(["ade_m", "fde_m", "miss_rate"]))
+    plan = (a_plan if arms == 2 else three_arms)(unit=unit, metric=metric, mode="shadow")
+    alone = a_plan()
+    answers = [
+        dataclasses.replace(
+            one, variant="champion" if one.variant != "override" else "override", model_version=int(rng.integers(1, 3)) // 2 + 1
+        )
+        for number in range(600)
+        if (one := an_answer(rng, number, alone, 60)).source != "shadow"
+    ]
+    predictions = [one for answer in answers for one in (answer, *shadows_of(rng, plan, answer))]
+    outcomes = [one for prediction in predictions for one in some_outcomes(rng, prediction)]
+    write_mixed(house, seed, predictions, outcomes, where)
+    expected = shadow_by_hand(plan, predictions, outcomes)
+    assert min(arm.sums.units for arm in expected.arms) > 1
+    same(asked(house, plan), expected)
+
+
+@pytest.mark.parametrize("where", ["spool", "parquet", "mixed"])
+@pytest.mark.parametrize("unit", ["agent", "client", "scene"])
+def test_traffic_is_that_of_the_rows(house: House, where: str, unit: str) -> None:
+    rng = np.random.default_rng(len(unit))
+    plan = a_plan(unit=unit, metric="fde_m")
+    predictions = [an_answer(rng, number, plan, 40) for number in range(300)]
+    outcomes = [one for prediction in predictions for one in some_outcomes(rng, prediction)]
+    write_mixed(house, 7, predictions, outcomes, where)
+    served = [one for one in predictions if in_range(one) and one.source in {"live", "replay"}]
+    expected = an_arm_by_hand(plan, "", served, outcomes)
+    found = LakeExperiments(house.lake).traffic(SINCE, AT, plan.unit, plan.metric)
+    assert (found.since, found.until, found.units, found.predictions) == (SINCE, AT, expected.units, expected.predictions)
+    assert (found.due, found.joined, found.join_rate) == (expected.due, expected.joined, expected.join_rate)
+    assert dataclasses.astuple(found.sums) == pytest.approx(dataclasses.astuple(expected.sums), rel=1e-9)
+    assert found.units_per_day == pytest.approx(expected.units * 144)
+
+
+def test_of_much_traffic_the_newest_is_looked_at(house: House) -> None:
+    house.write(*(a_prediction_event(f"p{n}", received_ns=CLOCK_NS + n * S, agent_id=f"a{n}") for n in range(600)))
+    house.compact()
+    found = LakeExperiments(house.lake).traffic(SINCE, AT, "agent", "ade_m", max_rows=100)
+    assert found.until == AT
+    assert found.since == pytest.approx(AT - timedelta(seconds=100), abs=timedelta(seconds=3))
+    assert found.units == found.predictions == pytest.approx(100, abs=3)
+    assert found.units_per_day == pytest.approx(86_400, rel=0.05)
+
+
+# By hand
+
+
+def exposed(number: int, variant: str = "control", **changes: Any) -> PredictionEvent:
+    values = {"agent_id": f"a{number}", "variant": variant, "experiment_id": EXPERIMENT, "received_ns": CLOCK_NS + number * S}
+    return a_prediction_event(f"p{number}", **(values | changes))
+
+
+def scored(prediction: PredictionEvent, **changes: Any) -> OutcomeEvent:
+    taken = ("received_ns", "scene_id", "agent_id", "variant", "source", "experiment_id", "shadow_of")
+    return an_outcome_event(prediction.prediction_id, **({name: getattr(prediction, name) for name in taken} | changes))
+
+
+@pytest.mark.parametrize("mode", ["live", "shadow"])
+def test_an_experiment_that_nobody_has_met_has_arms_of_nothing(house: House, mode: str) -> None:
+    plan = three_arms(mode=mode)
+    for _ in range(2):
+        found = asked(house, plan)
+        assert (found.jumpers, found.last_outcome_at) == (0, None)
+        assert [arm.variant for arm in found.arms] == ["control", "wide", "deep"]
+        for arm in found.arms:
+            assert dataclasses.replace(arm, pairs=None) == ArmFigures(arm.variant)
+        assert [arm.pairs for arm in found.arms] == [None, *[None if mode == "live" else PairSums(0, 0, 0, 0, 0, 0)] * 2]
+        assert judge(plan, found, SINCE).kind == "collecting"
+        house.write(a_prediction_event("somebody"), exposed(1, "override"), exposed(2, experiment_id="e2"))
+        house.write(an_outcome_event("somebody"), table="outcomes")
+    assert asked(house, plan, at=SINCE).arms[0].units == 0, "and no time has passed"
+
+
+def test_a_jumper_is_counted_and_left_out_of_everything(house: House) -> None:
+    stays, goes, comes = exposed(1), exposed(2, model_name="baseline", latency_ms=50.0), exposed(3, "treatment", agent_id="a2")
+    house.write(stays, goes, comes, exposed(4, "treatment"))
+    house.write(scored(stays, ade_m=0.25), scored(goes, ade_m=9.0), scored(comes, ade_m=9.0), table="outcomes")
+    found = asked(house, a_plan())
+    control, treatment = found.arms
+    assert found.jumpers == 1
+    assert (control.units, control.predictions, control.due, control.joined) == (1, 1, 1, 1)
+    assert (control.failed_units, control.slow_units, control.latency_ms[2]) == (0, 0, pytest.approx(0.2))
+    assert control.sums == ArmSums(1, 0.25, 0.0625, 0.6, 0.36, 0.15)
+    assert (treatment.units, treatment.predictions, treatment.joined, treatment.sums.units) == (1, 1, 0, 0)
+
+
+def test_who_was_put_into_an_arm_by_hand_is_in_none(house: House) -> None:
+    by_hand = exposed(2, "override", agent_id="a1")
+    house.write(exposed(1), by_hand)
+    house.write(scored(by_hand), table="outcomes")
+    found = asked(house, a_plan())
+    assert (found.jumpers, found.arms[0].units, found.arms[0].predictions, found.arms[0].joined) == (0, 1, 1, 0)
+
+
+def test_late_truth_counts_as_soon_as_it_is_there(house: House) -> None:
+    young = exposed(594, received_ns=DUE_NS + 1)
+    old = exposed(1, received_ns=DUE_NS)
+    house.write(young, old)
+    house.compact()
+    [control, _] = asked(house, a_plan()).arms
+    assert (control.predictions, control.due, control.joined, control.sums.units) == (2, 1, 0, 0)
+    house.write(scored(old, is_complete=False, steps_scored=5), scored(young), table="outcomes")
+    [control, _] = asked(house, a_plan()).arms
+    assert (control.due, control.joined, control.sums.units) == (1, 1, 1), "a part of truth is truth, but no value"
+    house.write(scored(old, scored_ns=CLOCK_NS + 900 * S), table="outcomes")
+    house.compact()
+    found = asked(house, a_plan())
+    assert (found.arms[0].joined, found.arms[0].sums.units) == (1, 2)
+    assert found.last_outcome_at == utc(CLOCK_NS + 900 * S)
+
+
+def test_an_answer_is_paired_with_what_the_shadow_of_its_arm_said(house: House) -> None:
+    plan = a_plan(mode="shadow")
+    answers = [exposed(n, "champion", experiment_id=None) for n in range(3)]
+    beside = [
+        exposed(10 + n, "treatment", agent_id=f"a{n}", source="shadow", shadow_of=f"p{n}", model_version=2, latency_ms=9.0)
+        for n in range(2)
+    ]
+    house.write(*answers, *beside)
+    house.write(scored(answers[0], ade_m=0.5), scored(answers[1], ade_m=0.5), scored(beside[0], ade_m=0.25), table="outcomes")
+    house.compact()
+    control, treatment = asked(house, plan).arms
+    assert (control.units, control.predictions, control.joined, control.slow_units) == (2, 2, 2, 0), "the third has no shadow"
+    assert (treatment.units, treatment.predictions, treatment.joined, treatment.slow_units) == (2, 2, 1, 2)
+    assert (control.pairs, treatment.pairs) == (None, PairSums(1, 0.5, 0.25, 0.25, 0.0625, 0.125))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"source": "probe"}, {"model_version": 7}, {"variant": "override"}, {"received_ns": CLOCK_NS - 1}],
+    ids=["of a probe", "of another version", "of one put into an arm by hand", "of before it began"],
+)
+def test_a_shadow_counts_where_its_answer_does(house: House, changes: dict[str, Any]) -> None:
+    answer = exposed(1, **({"variant": "champion"} | changes))
+    beside = exposed(2, "treatment", agent_id="a1", source="shadow", shadow_of="p1")
+    house.write(answer, beside)
+    house.write(scored(answer), scored(beside), table="outcomes")
+    assert [(arm.units, arm.predictions, arm.sums.units) for arm in asked(house, a_plan(mode="shadow")).arms] == [(0, 0, 0)] * 2
+
+
+def test_where_the_baseline_answered_for_the_control_it_is_charged(house: House) -> None:
+    answer = exposed(1, "champion", model_name="baseline", model_version=0)
+    house.write(answer, exposed(2, "treatment", agent_id="a1", source="shadow", shadow_of="p1"))
+    control, treatment = asked(house, a_plan(mode="shadow")).arms
+    assert (control.units, control.failed_units, treatment.failed_units) == (1, 1, 0)
+
+
+def test_files_of_before_experiments_were_noted_with_outcomes_are_read(house: House) -> None:
+    """They hold traffic of before: none of it is of the experiment, and all of it is traffic."""
+    before = [exposed(n, "champion", experiment_id=None) for n in range(4)]
+    house.write(*before)
+    house.write(*(scored(one, ade_m=0.5) for one in before), table="outcomes")
+    house.compact()
+    for file in house.files():
+        path = house.folder / "lake" / file.path
+        new = {"predictions": ["shadow_of"], "outcomes": ["experiment_id", "shadow_of"]}[file.table]
+        pq.write_table(pq.ParquetFile(path).read().drop_columns(new), path)
+    answer, beside = exposed(10), exposed(11, "treatment", agent_id="a10", source="shadow", shadow_of="p10", model_version=2)
+    house.write(answer, beside)
+    house.write(scored(answer, ade_m=1.0), scored(beside, ade_m=0.5), table="outcomes")
+    for is_merged in (False, True):
+        live, shadow = asked(house, a_plan()).arms[0], asked(house, a_plan(mode="shadow")).arms[1]
+        assert (live.units, live.joined, live.sums.y) == (1, 1, 1.0)
+        assert shadow.pairs == PairSums(1, 1.0, 0.5, 1.0, 0.25, 0.5)
+        traffic = LakeExperiments(house.lake).traffic(SINCE, AT, "agent", "ade_m")
+        assert (traffic.units, traffic.joined, traffic.sums.y) == (5, 5, 3.0)
+        if not is_merged:
+            house.clock.ns += 3 * 3600 * S
+            assert house.compact()["merged"] == 4
+
+
+def test_nothing_is_left_on_a_cursor(house: House) -> None:
+    house.write(exposed(1))
+    asked(house, a_plan())
+    LakeExperiments(house.lake).traffic(SINCE, AT, "agent", "ade_m")
+    query = "SELECT count(*) FROM duckdb_tables()"
+    for _ in range(4):
+        assert house.lake.read(("predictions",), lambda cursor, _prefix: cursor.execute(query).fetchall()) == [(0,)]

@@ -130,7 +130,8 @@ class Budget(NamedTuple):
     """What may still go wrong.
 
     Attributes:
-        allowed_min: minutes that may be bad in the window; unknown minutes are left out of it and allow nothing.
+        allowed_min: minutes that may be bad in the window; unknown ones are left out of it and allow nothing, those before the first
+            probe are in it.
         bad_min: minutes that were.
         left: share of the allowance that is left; negative where the objective is missed. None where nothing is known.
         availability: share of the known minutes that was good; None where nothing is known.
@@ -205,7 +206,7 @@ def alarm_states(alarms: Sequence[BurnAlarm], burns: Mapping[int, Burn]) -> list
 
 
 def budget(minutes: Minutes, objective: Availability, first_minute: int | None, at: datetime) -> Budget:
-    """What is left of the error budget.
+    """What is left of the error budget: of the minutes that may be bad in the whole window, however much of it was lived.
 
     Args:
         minutes: what the probes in `whole_bounds` of the objective's window add up to.

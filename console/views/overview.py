@@ -21,7 +21,7 @@ from console.viewmodels import (
     merged_row,
     performance_rows,
 )
-from console.wording import ago, count, drift_mark, health_mark, metres, milliseconds, moment, severity_mark, share
+from console.wording import ago, count, drift_mark, metres, milliseconds, moment, severity_mark, share, standing_mark
 from trajops.contracts.alerts import AlertOut, AlertsOut
 from trajops.contracts.answers import AnswersOut
 from trajops.contracts.performance import PerformanceOut
@@ -72,7 +72,7 @@ def _performance(client: session.TrajOpsClient, chosen: str) -> PerformanceOut:
 def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
     """The state of the product in one sentence, then its accuracy in another."""
     with st.container(key="verdict", gap="xsmall"):
-        st.markdown(f"{frame.badge(health_mark(status.verdict))} &nbsp;**{frame.plain(status.sentence)}**")
+        st.markdown(f"{frame.badge(standing_mark(status))} &nbsp;**{frame.plain(status.sentence)}**")
         if performance is not None:
             st.markdown(frame.plain(accuracy_sentence(performance, status.route)))
         route = status.route

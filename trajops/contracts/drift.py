@@ -92,6 +92,11 @@ class DriftColumn(Wire):
     muted_until: AwareDatetime | None = Field(None, description="Until then the column raises no alarm.")
 
 
+def ratio_words(column: DriftColumn) -> str:
+    """What the unit check of a column has found; the column must have a score."""
+    return f"{column_words(column.column.removesuffix(_RATIO))} is {column.score:.2g} × the reference"
+
+
 class DriftScene(Wire):
     """The verdict on one scene."""
 

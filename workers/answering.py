@@ -82,16 +82,23 @@ class AnswerSteps:
 
     def pause_rollout(self, answer: Answer) -> Outcome:
         """Take the traffic from the challenger, whoever is worse: a comparison on changed traffic says nothing."""
+        key = f"{answer.answer_id}:pause_rollout"
         with self._unit_of_work(read_only=True) as work:
+            done = work.idempotency.find(answer.actor, key)
             route = work.routes.table()
             deployment = None if route.challenger is None else work.deployments.of_model(route.challenger)
+        if done is not None:  # by this answer, before it was killed
+            version = ChangeOut.model_validate(done.response).deployment.model_version
+            return Outcome(StepState.DONE, f"the canary of v{version} is paused", {"model_version": version})
         if deployment is None:
             return Outcome(StepState.SKIPPED, "no rollout is in progress")
         name = f"v{deployment.model_version}"
         if deployment.state == State.PAUSED:
-            return Outcome(StepState.DONE, f"the canary of {name} is paused", {"model_version": deployment.model_version})
+            return Outcome(StepState.SKIPPED, f"the canary of {name} was paused before", {"model_version": deployment.model_version})
         try:
-            self._deployments.pause_canary(deployment.deployment_id, deployment.version, actor=answer.actor, reason=_reason(answer))
+            self._deployments.pause_canary(
+                deployment.deployment_id, deployment.version, actor=answer.actor, reason=_reason(answer), idempotency_key=key
+            )
         except StaleVersion:
             return Outcome(StepState.WAITING, "the deployment was changed at the same time; it is looked at again")
         return Outcome(StepState.DONE, f"the canary of {name} is paused", {"model_version": deployment.model_version})

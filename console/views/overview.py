@@ -19,6 +19,7 @@ from console.viewmodels import (
     gain_over_constant_velocity,
     job_rows,
     merged_row,
+    paused_words,
     performance_rows,
 )
 from console.wording import ago, count, drift_mark, metres, milliseconds, moment, severity_mark, share, standing_mark
@@ -77,7 +78,9 @@ def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
             st.markdown(frame.plain(accuracy_sentence(performance, status.route)))
         route = status.route
         parts = [f"Champion **v{route.champion.model_version}**" if route.champion else "No champion"]
-        if route.challenger is not None:
+        if route.challenger is not None and not route.coverage:
+            parts.append(f"challenger **v{route.challenger.model_version}** paused")
+        elif route.challenger is not None:
             parts.append(f"challenger **v{route.challenger.model_version}** on {share(route.coverage / 2, 0)} of agents")
         else:
             parts.append("no challenger")
@@ -86,6 +89,10 @@ def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
         if status.budget_left is not None:
             parts.append(f"error budget **{share(status.budget_left, 0)}** left")
         st.markdown(" · ".join(parts))
+        paused = paused_words(route, status.drift_verdict)
+        if paused:
+            st.markdown(f":orange[:material/pause_circle:] {frame.plain(paused)}")
+            st.page_link("views/models.py", label="Resume or stop it", icon=":material/arrow_forward:", help="")
 
 
 def open_alerts(alerts: AlertsOut | None, answers: AnswersOut | None, now: datetime) -> None:

@@ -1,6 +1,7 @@
 """The steps of an answer over a real lake: what they do, what they refuse, and that a crash in between does nothing twice."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,15 @@ def test_a_running_canary_is_paused_once(shop: Shop) -> None:
         assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canary of v3 is paused")
         assert shop.route == (GOOD, 3, None, 0.0)
     assert shop.state(3) == State.PAUSED
+
+
+def test_a_canary_that_was_paused_before_is_no_work_of_this_answer(shop: Shop) -> None:
+    shop.live(GOOD)
+    shop.canary(3)
+    shop.steps().pause_rollout(an_answer())
+    later = replace(an_answer(), answer_id="another")
+    for _ in range(2):
+        assert told(shop.steps().pause_rollout(later)) == (StepState.SKIPPED, "the canary of v3 was paused before")
 
 
 def test_without_a_rollout_there_is_nothing_to_pause(shop: Shop) -> None:

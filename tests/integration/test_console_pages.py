@@ -544,6 +544,20 @@ def test_too_little_data_is_explained_and_never_called_stable(api: StubApi, serv
     assert "Stable" not in text(app)
 
 
+@pytest.mark.parametrize("has_report", [True, False])
+def test_a_check_without_histograms_names_a_report_only_where_there_is_one(
+    api: StubApi, server: StubServer, monkeypatch: pytest.MonkeyPatch, *, has_report: bool
+) -> None:
+    told = api.drift.drift()
+    assert told.latest is not None
+    latest = told.latest.model_copy(update={"columns": [one.model_copy(update={"bins": []}) for one in told.latest.columns]})
+    report = told.last_report if has_report else None
+    monkeypatch.setattr(api.drift, "drift", lambda **_: told.model_copy(update={"latest": latest, "last_report": report}))
+    shown = text(opened("Drift"))
+    assert "This check kept no histograms" in shown
+    assert ("Open the full report above" in shown) == has_report
+
+
 def test_operator_runs_a_check_and_viewer_cannot(api: StubApi, server: StubServer) -> None:
     app = opened("Drift")
     app.button(key="run-drift").click().run()

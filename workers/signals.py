@@ -41,7 +41,6 @@ VERDICTS_ON: dict[str, set[Metric]] = {
 CHECKED_WITHIN = timedelta(minutes=3)
 # After the last check that saw another unit, its rows stay in the window that is compared, and then for so long in the looks that confirm.
 LINGERS = timedelta(minutes=2)
-LOOK_BACK = 24
 TRUTH_RUNS = 200
 MOST_PATHS = 3
 
@@ -155,8 +154,8 @@ def _wrong_units(check: DriftCheckOut) -> list[DriftColumn]:
 
 def _holds_another_unit(view: View, check: DriftCheckOut) -> bool:
     """Whether an earlier check called another unit what is still in the window of this one."""
-    earlier = view.work.drift_checks.history(LOOK_BACK)
-    return any(one.verdict == "drift" and one.at > check.current_since - LINGERS and _wrong_units(one) for one in earlier)
+    earlier = view.work.drift_checks.suspicious(check.current_since - LINGERS)
+    return any(one.verdict == "drift" and _wrong_units(one) for one in earlier)
 
 
 @source("data_quality")

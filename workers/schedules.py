@@ -40,7 +40,7 @@ class Schedule(Config):
         default="run", description="Times that passed while no worker ran: run once for all of them, or wait for the next."
     )
     overlap: Literal["skip", "queue"] = Field(default="skip", description="Times that come during a run: pass over them, or run again.")
-    jitter_s: float = Field(default=0.0, ge=0, description="Each start is moved by up to this, so that workers do not meet.")
+    jitter_s: float = Field(default=0.0, ge=0, description="Each start is delayed by up to this, so that workers do not meet.")
     retry_s: float | None = Field(default=None, gt=0, description="A failed run is tried again this soon; else at its next turn.")
     lease_s: float = Field(default=30.0, ge=1, description="How long a killed worker blocks the job; a living one renews.")
     timeout_s: float = Field(default=600.0, gt=0, description="A run that takes longer is given up and counts as failed.")
@@ -68,6 +68,25 @@ class Schedule(Config):
         if self.cron is not None:
             return next_time(self.cron, at if last_started_at is None else last_started_at)
         return at if last_started_at is None else last_started_at + timedelta(seconds=self.interval_s)
+
+    def due_after(self, started_at: datetime, ended_at: datetime, *, is_failed: bool) -> datetime:
+        """When the job is due after a run that has ended: soon if it failed and is retried, else at its next time.
+
+        Times that passed during the run are passed over or, with `overlap: queue`, stand for one that is due at once.
+        """
+        due_at = self.next_due(started_at, ended_at)
+        is_retried = is_failed and self.retry_s is not None
+        if due_at <= ended_at and (self.overlap == "skip" or is_retried):
+            due_at = next_time(self.cron, ended_at) if self.cron is not None else due_at + self._whole_intervals(due_at, ended_at)
+        if is_retried:
+            assert self.retry_s is not None
+            due_at = min(due_at, ended_at + timedelta(seconds=self.retry_s))
+        return due_at
+
+    def _whole_intervals(self, due_at: datetime, at: datetime) -> timedelta:
+        """As many intervals as lead from a time that has passed to the first one that has not."""
+        interval = timedelta(seconds=self.interval_s)
+        return ((at - due_at) // interval + 1) * interval
 
     def is_missed(self, due_at: datetime, at: datetime) -> bool:
         """Whether a time has passed without a run, for longer than workers take to begin one."""
@@ -101,7 +120,7 @@ class Schedule(Config):
                 )
             return self
         if self.missed == "skip":
-            raise ValueError("missed: skip is for cron; an interval begins when a worker starts")
+            raise ValueError("missed: skip is for cron; an interval that has passed is over, and the job due")
         assert self.every_s is not None
         if self.jitter_s > self.every_s / 4:
             raise ValueError(f"jitter_s ({self.jitter_s:g}) cannot be more than a quarter of every_s ({self.every_s:g})")

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from trajops.configs import Config
+from trajops.configs import Config, Count, Days, Seconds
 from workers.triggers import cron_trigger, longest_gap_s, next_time, shortest_gap_s
 
 JobName = Literal[
@@ -34,16 +34,16 @@ class Schedule(Config):
     """When one job runs: at an interval, or at times. It runs once at a time, whoever asks, on whichever worker."""
 
     description: str = Field(min_length=10, description="Shown on the console's Services page.")
-    every_s: float | None = Field(default=None, gt=0, le=86_400, description="Interval; either this or `cron`.")
+    every_s: float | None = Field(default=None, ge=0.001, le=86_400, description="Interval; either this or `cron`.")
     cron: str | None = Field(default=None, description="Five fields, UTC, as in a crontab: `0 3 * * 0` is each Sunday at three.")
     missed: Literal["run", "skip"] = Field(
         default="run", description="Times that passed while no worker ran: run once for all of them, or wait for the next."
     )
     overlap: Literal["skip", "queue"] = Field(default="skip", description="Times that come during a run: pass over them, or run again.")
-    jitter_s: float = Field(default=0.0, ge=0, description="Each start is delayed by up to this, so that workers do not meet.")
-    retry_s: float | None = Field(default=None, gt=0, description="A failed run is tried again this soon; else at its next turn.")
-    lease_s: float = Field(default=30.0, ge=1, description="How long a killed worker blocks the job; a living one renews.")
-    timeout_s: float = Field(default=600.0, gt=0, description="A run that takes longer is given up and counts as failed.")
+    jitter_s: Seconds = Field(default=0.0, ge=0, description="Each start is delayed by up to this, so that workers do not meet.")
+    retry_s: Seconds | None = Field(default=None, gt=0, description="A failed run is tried again this soon; else at its next turn.")
+    lease_s: float = Field(default=30.0, ge=1, le=3_600, description="How long a killed worker blocks the job; a living one renews.")
+    timeout_s: Seconds = Field(default=600.0, gt=0, description="A run that takes longer is given up and counts as failed.")
 
     @property
     def interval_s(self) -> float:
@@ -133,16 +133,16 @@ class Retention(Config):
     """What is kept of the lake and of the control state."""
 
     # Rows; what they add up to is kept for good.
-    lake_days: float = Field(default=90.0, gt=1)
+    lake_days: Days = Field(default=90.0, gt=1)
 
-    runs_per_job: int = Field(default=500, ge=10)
-    drift_checks_days: float = Field(default=3.0, gt=0)
-    performance_checks_days: float = Field(default=3.0, gt=0)
-    idempotency_days: float = Field(default=2.0, gt=0)
+    runs_per_job: Count = Field(default=500, ge=10)
+    drift_checks_days: Days = Field(default=3.0, gt=0)
+    performance_checks_days: Days = Field(default=3.0, gt=0)
+    idempotency_days: Days = Field(default=2.0, gt=0)
     # Longer than the window of the objective.
-    probes_days: float = Field(default=35.0, ge=31)
+    probes_days: Days = Field(default=35.0, ge=31)
     # After their end: alerts, silences and what was sent about them.
-    alerts_days: float = Field(default=90.0, gt=0)
+    alerts_days: Days = Field(default=90.0, gt=0)
 
 
 class Schedules(Config):

@@ -133,9 +133,10 @@ class JobRunner:
             return {row.job: row for row in work.jobs.schedules() if row.job in self.jobs}
 
     def due_at(self, name: str) -> datetime | None:
-        """When a job is to be tried next, by the record; None while it runs here or is paused.
+        """When a job is to be tried next, by the record; None while it is paused.
 
-        A run elsewhere is looked after when its lease would be over, so that one that was killed is not waited for until its next time.
+        While it runs here, that is when a time passes during the run. A run elsewhere is looked after when its lease would be over, so
+        that one that was killed is not waited for until its next time.
 
         Raises:
             NotFound: if the job was not described.
@@ -145,13 +146,17 @@ class JobRunner:
         with self.unit_of_work(read_only=True) as work:
             row = work.jobs.schedule(name)
             last = _last_run(work, name, present)
-        with self._changed:
-            if name in self._running or row.paused_at is not None:
-                return None
+        if row.paused_at is not None:
+            return None
         # A record from before the clock was put back lies too far ahead.
         due_at = min(row.next_due_at or present, schedule.next_due(present, present))
-        is_elsewhere = last is not None and last.state == "running"
+        is_elsewhere = last is not None and last.state == "running" and not self.is_running(name)
         return min(due_at, present + timedelta(seconds=schedule.lease_s)) if is_elsewhere else due_at
+
+    def is_running(self, name: str) -> bool:
+        """Whether a run of a job is in progress in this process."""
+        with self._changed:
+            return name in self._running
 
     def renew(self) -> None:
         """Extend the leases of the runs in progress where a third of their life is over; give up runs that take too long."""

@@ -53,6 +53,7 @@ class Scheduler:
         self._known: dict[str, tuple[datetime | None, bool]] = {}
         self._is_stopping = threading.Event()
         self._watch = threading.Thread(target=self._watching, name="watch", daemon=True)
+        self._triggers = {name: _ByRecord(_passing(job.schedule)) for name, job in runner.jobs.items()}
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
             executors={"default": ThreadPoolExecutor(2 * max(1, len(runner.jobs)))},
@@ -72,9 +73,9 @@ class Scheduler:
         """
         self._runner.describe()
         self._known = {name: _said(record) for name, record in self._runner.records().items()}
-        for number, (name, job) in enumerate(self._runner.jobs.items()):
+        for number, (name, trigger) in enumerate(self._triggers.items()):
             first = datetime.now(UTC) + timedelta(seconds=number * STAGGER_S)  # what was missed is made up for; the runner knows
-            self._scheduler.add_job(self._runner.run, _trigger(job.schedule), args=[name], id=name, next_run_time=first)
+            self._scheduler.add_job(self._runner.run, trigger, args=[name], id=name, next_run_time=first)
         self._scheduler.add_listener(self._overlapped, EVENT_JOB_MAX_INSTANCES)
         self._scheduler.add_listener(self._ended, EVENT_JOB_EXECUTED)
         self._scheduler.start()
@@ -92,7 +93,7 @@ class Scheduler:
         self._runner.overlapped(event.job_id.partition(":")[0])
 
     def _ended(self, event: JobExecutionEvent) -> None:
-        """A run has ended, or there was none: the trigger says when times pass during a run, the record says when the next one begins."""
+        """A run has ended, or there was none; the record says when the next one begins."""
         if not self._scheduler.running:
             return
         name = event.job_id.partition(":")[0]
@@ -107,7 +108,9 @@ class Scheduler:
 
     def _plan(self, name: str, at: datetime) -> None:
         """Wake for a job at a time, moved by its jitter: never before, since it would not be due then."""
-        at += timedelta(seconds=random.uniform(0, self._runner.jobs[name].schedule.jitter_s))  # noqa: S311 - no secret
+        jitter_s = random.uniform(0, self._runner.jobs[name].schedule.jitter_s)  # noqa: S311 - no secret
+        at = max(at, datetime.now(UTC)) + timedelta(seconds=jitter_s)
+        self._triggers[name].planned = at
         with suppress(JobLookupError):  # it was stopped meanwhile
             self._scheduler.modify_job(name, next_run_time=at)
 
@@ -131,16 +134,35 @@ class Scheduler:
                 logger.exception("the watch met an unexpected fault", exc_info=error)
 
     def _follow(self, records: Mapping[str, JobSchedule]) -> None:
-        """Plan anew what the record says otherwise than before: another worker has begun it, or somebody has resumed it."""
+        """Plan anew what the record says otherwise than before: it has begun, here or elsewhere, or somebody has resumed it."""
         for name, record in records.items():
             before, said = self._known.get(name), _said(record)
             if said == before:
                 continue
             due_at = self._runner.due_at(name)
             if due_at is not None:
-                is_resumed = before is not None and before[1]
+                is_resumed = before is not None and before[1] and not self._runner.is_running(name)
                 self._plan(name, datetime.now(UTC) if is_resumed else due_at)  # what a pause has passed over may be due at once
             self._known[name] = said
+
+
+class _ByRecord(BaseTrigger):  # type: ignore[misc]
+    """A time that was planned by the record, as long as it lies ahead; else the times that pass during a run.
+
+    A run may end so soon that the next one is planned before APScheduler asks for the time after this one; what it sets then must be that.
+    """
+
+    def __init__(self, passing: BaseTrigger) -> None:
+        self.planned: datetime | None = None
+        self._passing = passing
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime | None:
+        """The first time after another one."""
+        planned = self.planned
+        if planned is not None and previous_fire_time is not None and planned > previous_fire_time:
+            return planned
+        found: datetime | None = self._passing.get_next_fire_time(previous_fire_time, now)
+        return found
 
 
 def _said(record: JobSchedule) -> tuple[datetime | None, bool]:
@@ -152,7 +174,7 @@ def _ahead_s() -> float:
     return time.time() - time.monotonic()
 
 
-def _trigger(schedule: Schedule) -> BaseTrigger:
+def _passing(schedule: Schedule) -> BaseTrigger:
     if schedule.cron is None:
         return IntervalTrigger(seconds=schedule.interval_s, timezone=UTC, jitter=schedule.jitter_s or None)
     trigger = copy(cron_trigger(schedule.cron))

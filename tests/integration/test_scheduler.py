@@ -443,6 +443,9 @@ def test_two_schedulers_run_a_job_once_and_keep_its_pace(database: Database) -> 
 
 # --- by the record --------------------------------------------------------------------------------------------------------------------
 
+# A look that comes so much of an interval after a run, less twice the jitter, finds the job due.
+SOON = 0.8
+
 
 @contextmanager
 def at_work(*runners: JobRunner) -> Iterator[list[Scheduler]]:
@@ -487,7 +490,7 @@ def test_a_worker_that_starts_between_two_times_waits_for_the_next_one_only(data
     time.sleep(2)  # half an interval: the worker's own would begin here
     with at_work(a_runner(database, job, holder="w2")):
         wait_for(lambda: len(runs(database, "j")) == 2, "the next run")
-    assert 3.6 <= gap_s(database) <= 4 + 0.2 + 1
+    assert SOON * 4 <= gap_s(database) <= 4 + 0.2 + 1
 
 
 @pytest.mark.parametrize("after_s", [1.0, 3.0], ids=["soon after a run", "shortly before the next"])
@@ -499,7 +502,7 @@ def test_a_run_by_hand_counts_and_delays_nothing(database: Database, after_s: fl
         ask_for(database)
         ask_for(database)
         wait_for(lambda: len(runs(database, "j")) == 4, "the run after it")
-    assert 3.6 <= gap_s(database) <= 4 + 0.2 + 1
+    assert SOON * 4 <= gap_s(database) <= 4 + 0.2 + 1
 
 
 def test_the_worker_that_is_left_keeps_the_pace(database: Database) -> None:
@@ -513,7 +516,7 @@ def test_the_worker_that_is_left_keeps_the_pace(database: Database) -> None:
             scheduler.stop(WAIT_S)
             wait_for(lambda: len(runs(database, "j")) == 3, "a run of the second worker")
             assert runs(database, "j")[0].holder == "w2"
-            assert 2.7 <= gap_s(database) <= 3 + 1
+            assert SOON * 3 <= gap_s(database) <= 3 + 1
 
 
 def test_a_run_of_a_killed_worker_is_not_waited_for_until_its_next_time(database: Database) -> None:
@@ -584,7 +587,7 @@ def test_a_run_elsewhere_is_looked_after_when_its_lease_could_be_over(database: 
     first, second = (a_runner(database, job, holder=holder, clock=clock) for holder in ("w1", "w2"))
     thread, _ = in_thread(first, "j")
     assert gate.has_begun.wait(WAIT_S)
-    assert first.due_at("j") is None, "it runs here"
+    assert first.due_at("j") == now(clock) + timedelta(hours=1), "it runs here, and then a time passes"
     assert second.due_at("j") == now(clock) + timedelta(seconds=30)
     gate.may_end.set()
     thread.join(WAIT_S)

@@ -236,13 +236,18 @@ class Parts:
             self.performance_rules.recalibration,
             self.settings.coverage_level,
             self.clock,
+            checked_s=self._checked_s,
         )
+
+    @property
+    def _checked_s(self) -> float:
+        """What a drift check tells units and quality by, seconds."""
+        return max(self.drift_rules.units.window_s, self.drift_rules.quality.window_s)
 
     @cached_property
     def judge(self) -> "Judge":
         """Judges experiments."""
         from data.lake.experiment_source import LakeExperiments  # noqa: PLC0415
-
         from trajops.services.experiments import Experiments  # noqa: PLC0415
         from trajops.services.judging import Judge  # noqa: PLC0415
 
@@ -275,6 +280,7 @@ class Parts:
             self._train,
             tuple(FAMILIES),
             self.clock,
+            checked_s=self._checked_s,
         )
         return Answers(unit_of_work, self.policy_rules, steps.by_action, self.clock, recall=steps.recall)
 

@@ -168,6 +168,9 @@ def choose_ending(pending: PendingChange, seen: ExperimentOut) -> Ending:
         found = [one for one in found if one.model_version is not None]
     if not found:
         return Ending(None, "")
+    if len(found) == 1:
+        st.markdown(f"**{frame.plain(found[0].words)}.**")
+        return found[0]
     names = [one.winner for one in found]
     return st.radio(
         "Winner",

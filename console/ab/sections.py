@@ -10,7 +10,7 @@ from console.ab import charts
 from console.ab.actions import actions, enrolled_words
 from console.ab.dialogs import PendingChange, change_button
 from console.ab.reads import own_audit, read_verdicts, recent_audit
-from console.ab.tables import arm_heads, arm_lines, arms_csv, guardrail_rows, overrides, steps
+from console.ab.tables import arm_heads, arm_lines, arms_csv, guardrail_rows, overrides, shown_arms, steps
 from console.ab.words import (
     HIDDEN,
     METRICS,
@@ -113,7 +113,7 @@ def health(experiment: ExperimentOut, status: StatusOut | None) -> None:
         for tile in found:
             with grid.cell(), st.container(gap="xsmall"):
                 st.markdown(f"**{tile.title}** &nbsp;{frame.badge(tile.mark)}", help=tile.explanation)
-                st.caption(frame.plain(tile.detail))
+                st.caption(frame.plain(tile.detail).replace(" %", "\u00a0%"))
 
 
 def effects(experiment: ExperimentOut) -> None:
@@ -142,9 +142,7 @@ def effects(experiment: ExperimentOut) -> None:
             key="ab-effect-chart",
             alt=f"Change of {METRICS[plan.metric]} against the control over time, with its sequence, zero and the margin",
         )
-        st.caption(
-            "The band is the sequence. Wholly below zero: better. Wholly below the dashed margin: no worse. Hidden looks, of invalid data, are gaps."
-        )
+        st.caption("The band is the sequence. Wholly below zero: better. Wholly below the dashed margin: no worse.")
 
 
 def arms(experiment: ExperimentOut) -> None:
@@ -158,7 +156,7 @@ def arms(experiment: ExperimentOut) -> None:
     lines = [
         f"| | {' | '.join(frame.plain(one) for one in heads)} |",
         f"|:--|{'--:|' * len(heads)}",
-        *(frame.unbroken(f"|{label}|{'|'.join(values)}|") for label, values in arm_lines(verdict.arms)),
+        *(frame.unbroken(f"|{label}|{'|'.join(values)}|") for label, values in arm_lines(shown_arms(verdict))),
     ]
     with st.container(key="ab-arms"):
         st.markdown("\n".join(lines))

@@ -31,6 +31,17 @@ _TONES: dict[str, Tone] = {
 # Arms
 
 
+# While the data are invalid, these would tell the effect that is hidden.
+_EFFECTS = ("ade_m", "fde_m", "miss_rate")
+
+
+def shown_arms(verdict: VerdictOut) -> list[ArmOut]:
+    """Figures of the arms; while the data are invalid without those that tell an effect."""
+    if verdict.kind != "invalid":
+        return verdict.arms
+    return [arm.model_copy(update=dict.fromkeys(_EFFECTS)) for arm in verdict.arms]
+
+
 def arm_lines(arms: Sequence[ArmOut]) -> list[tuple[str, list[str]]]:
     """One line a figure, one column an arm."""
     return [
@@ -65,7 +76,7 @@ def arms_csv(plan: ExperimentPlan, verdict: VerdictOut) -> str:
     names = [name for name in ArmOut.model_fields if name != "variant"]
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["at_utc", "arm", "variant", *names])
-    for arm in verdict.arms:
+    for arm in shown_arms(verdict):
         values = arm.model_dump()
         writer.writerow([verdict.at.isoformat(), arm_letter(plan, arm.variant), arm.variant, *(values[name] for name in names)])
     return out.getvalue()

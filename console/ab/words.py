@@ -130,10 +130,11 @@ def _margin(plan: ExperimentPlan) -> str:
 
 
 def banner_sentence(experiment: ExperimentOut) -> str:
-    """The API's own sentence: of the decision where one was made, else of the newest verdict."""
-    if experiment.state == S.RUNNING and experiment.verdict is not None:
-        return experiment.verdict.sentence
-    return experiment.sentence
+    """The API's own sentence: of the decision where one was made, else of the newest verdict; without the word of the mark."""
+    is_running = experiment.state == S.RUNNING and experiment.verdict is not None
+    said = experiment.verdict.sentence if is_running and experiment.verdict is not None else experiment.sentence
+    start, _, rest = said.partition(": ")
+    return rest[:1].upper() + rest[1:] if rest and start in {"Data invalid", "Paused", "Stopped", "Discarded"} else said
 
 
 def notes(experiment: ExperimentOut) -> list[str]:
@@ -235,10 +236,17 @@ def _health_tile(experiment: ExperimentOut, verdict: VerdictOut, health: HealthO
     title, explanation = _HEALTH.get(health.name, (health.name.replace("_", " ").capitalize(), ""))
     bad: Tone = "bad" if verdict.kind == "invalid" else "warn"
     mark = Mark("Fine", "ok", "check_circle") if health.is_ok else Mark("Not right", bad, "error" if bad == "bad" else "warning")
-    left_out = experiment.closed_arms if health.name == "join_rate" else ()
-    letters = " / ".join(arm_letter(experiment.plan, arm.variant) for arm in experiment.plan.arms if arm.variant not in left_out)
-    detail = f"{letters}: {health.detail}" if health.name in {"split", "join_rate"} else health.detail[:1].upper() + health.detail[1:]
-    return HealthTile(title, mark, detail, explanation)
+    detail = health.detail[:1].upper() + health.detail[1:]
+    letters = _letters_of(experiment, health)
+    return HealthTile(title, mark, f"{letters}: {health.detail}" if letters else detail, explanation)
+
+
+def _letters_of(experiment: ExperimentOut, health: HealthOut) -> str:
+    """Whose figures a detail lists: of truth, those of arms that are still compared."""
+    arms = [arm.variant for arm in experiment.plan.arms]
+    if health.name == "join_rate" and health.detail.count(" / ") + 1 < len(arms):
+        arms = [one for one in arms if one not in experiment.closed_arms]
+    return " / ".join(arm_letter(experiment.plan, one) for one in arms) if health.name in {"split", "join_rate"} else ""
 
 
 def _routing_tile(processes: Sequence[ProcessOut], epoch: int | None) -> HealthTile:

@@ -28,7 +28,7 @@ def live_part() -> None:
         read = read_experiments()
         status = session.fetch("status", lambda c: c.status())
         switch = switch_audit()
-    frame.freshness(read, status, key="ab")
+    frame.freshness(read, status, switch, key="ab")
     if read.value is None:
         return
     experiments = read.value.experiments

@@ -198,7 +198,7 @@ def changes_between(seen: ExperimentOut, present: ExperimentOut) -> list[str]:
     found = []
     if seen.state != present.state:
         found.append(f"it went from {experiment_mark(seen.state).word.lower()} to {experiment_mark(present.state).word.lower()}")
-    if seen.coverage != present.coverage and present.state in ROUTED:
+    if seen.coverage != present.coverage and present.state in ROUTED and present.state != S.PAUSED:
         found.append(f"{share(present.coverage, 0)} of the units are enrolled, no longer {share(seen.coverage, 0)}")
     out = [one for one in present.closed_arms if one not in seen.closed_arms]
     if out:

@@ -171,6 +171,8 @@ def _problems(fields: Fields) -> list[str]:
         found.append(f"Weights add up to 100 %, not {sum(fields.weights):g} %.")
     if fields.namespace is not None and not fields.namespace[0].strip():
         found.append("Give the namespace a name.")
+    if fields.namespace is not None and fields.namespace[1] >= fields.namespace[2]:
+        found.append("The part of the namespace is empty; move one of its ends.")
     return found
 
 

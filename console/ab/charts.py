@@ -22,15 +22,16 @@ def effect_over_time(plan: ExperimentPlan, verdicts: Sequence[VerdictOut], palet
     figure = go.Figure()
     ordered = sorted(verdicts, key=lambda one: one.at)
     drawn: list[EffectOut] = []
-    for number, arm in enumerate(plan.arms[1:], 1):
+    for arm in plan.arms[1:]:
         looks = [(one, _of(one, arm.variant)) for one in ordered]
         known = [(one, effect) for one, effect in looks if effect is not None and effect.change is not None]
         if not known:
             continue
-        drawn += [effect for _, effect in known]
+        drawn += [effect for _, effect in known[len(known) // 2 :]]
         keep = thin(np.array([one.at.timestamp() for one, _ in known]), np.array([effect.change for _, effect in known], float))
         kept = [known[k] for k in keep]
-        colour, x = pick(palette.series, number - 1), [naive_utc(one.at) for one, _ in kept]
+        number = arm.model_version - 1  # A version looks the same in all figures.
+        colour, x = pick(palette.series, number), [naive_utc(one.at) for one, _ in kept]
         _add_band(figure, x, [effect for _, effect in kept], colour)
         figure.add_trace(
             go.Scatter(
@@ -39,8 +40,8 @@ def effect_over_time(plan: ExperimentPlan, verdicts: Sequence[VerdictOut], palet
                 customdata=[[_end(effect.low), _end(effect.high), one.units] for one, effect in kept],
                 name=arm_words(plan, arm.variant),
                 mode="lines+markers" if len(kept) <= 30 else "lines",
-                line={"color": colour, "dash": pick(DASHES, number - 1), "width": 2},
-                marker={"symbol": pick(SYMBOLS, number - 1), "size": 6},
+                line={"color": colour, "dash": pick(DASHES, number), "width": 2},
+                marker={"symbol": pick(SYMBOLS, number), "size": 6},
                 hovertemplate=f"{arm_letter(plan, arm.variant)} %{{y:+.1f}} % (%{{customdata[0]}} to %{{customdata[1]}}) · "
                 "%{customdata[2]:,d} units<extra></extra>",
             )
@@ -57,7 +58,7 @@ def effect_over_time(plan: ExperimentPlan, verdicts: Sequence[VerdictOut], palet
     figure.update_yaxes(
         title_text=f"Change of {METRICS[plan.metric]} (%), {level_words(plan)} sequence", zeroline=False, range=_reach(plan, drawn)
     )
-    figure.update_layout(showlegend=True)
+    figure.update_layout(showlegend=True, legend_traceorder="normal")
     return finished(figure, palette, height=320, unified=True)
 
 
@@ -87,9 +88,8 @@ def _end(change: float | None) -> str:
 
 
 def _reach(plan: ExperimentPlan, effects: Sequence[EffectOut]) -> list[float]:
-    """Ends of the axis, per cent: what the newer half shows, because the first sequences are endlessly wide."""
-    newer = effects[len(effects) // 2 :]
-    ends = [end for one in newer for end in (one.low, one.high) if end is not None]
+    """Ends of the axis, per cent, for the newer half of each treatment: the first sequences are endlessly wide."""
+    ends = [end for one in effects for end in (one.low, one.high) if end is not None]
     low, high = min([*ends, -LEAST_REACH]), max([*ends, plan.margin, LEAST_REACH])
     room = 0.15 * (min(high, MOST_REACH) - max(low, -MOST_REACH))
     return [100 * (max(low, -MOST_REACH) - room), 100 * (min(high, MOST_REACH) + room)]

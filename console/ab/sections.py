@@ -112,7 +112,8 @@ def health(experiment: ExperimentOut, status: StatusOut | None) -> None:
     with st.grid(len(found), min_column_width=150, border=True) as grid:
         for tile in found:
             with grid.cell(), st.container(gap="xsmall"):
-                st.markdown(f"**{tile.title}** &nbsp;{frame.badge(tile.mark)}", help=tile.explanation)
+                st.markdown(f"**{tile.title}**", help=tile.explanation)
+                st.markdown(frame.badge(tile.mark))
                 st.caption(frame.plain(tile.detail).replace(" %", "\u00a0%"))
 
 

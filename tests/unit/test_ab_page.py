@@ -223,6 +223,20 @@ def test_the_chart_has_zero_the_margin_a_band_and_no_more_points_than_are_seen(p
     assert high > 2
 
 
+def test_each_treatment_is_within_the_axis() -> None:
+    def effect(name: str, change: float) -> EffectOut:
+        return EffectOut(variant=name, change=change, low=change - 0.1, high=change + 0.1, harm_low=None, verdict="collecting")
+
+    both = judged().model_copy(update={"effects": [effect("wide", 0.4), effect("deep", -0.3)]})
+    looks = [both.model_copy(update={"at": STARTED + timedelta(minutes=k)}) for k in range(40)]
+    looks[20:] = [one.model_copy(update={"effects": one.effects[1:]}) for one in looks[20:]]
+    figure = charts.effect_over_time(three_arms(), looks, LIGHT)
+    low, high = figure.layout.yaxis.range
+    assert low < -40
+    assert high > 50
+    assert [trace.name for trace in figure.data if trace.name] == ["B · wide (v2)", "C · deep (v3)"]
+
+
 def test_a_chart_of_looks_that_know_nothing_is_empty() -> None:
     assert not charts.effect_over_time(a_plan(), [invalid()], LIGHT).data
     endless = EffectOut(variant="treatment", change=0.1, low=None, high=None, harm_low=None, verdict="collecting")

@@ -15,6 +15,7 @@ from trajops.contracts.experiments import (
     VerdictKind,
     VerdictOut,
 )
+from trajops.contracts.jobs import job_title
 from trajops.contracts.status import ProcessOut
 from trajops.experiments.lifecycle import OVER, ROUTED, ExperimentState
 from trajops.experiments.routed import UnitKind
@@ -317,7 +318,7 @@ def stale_verdict(experiment: ExperimentOut, now: datetime) -> str | None:
     if now - last < timedelta(seconds=30):
         return None
     looked = f"last looked at {ago(last, now)}" if verdict is not None else f"launched {ago(last, now)} and not looked at yet"
-    return f"It was {looked}: the job “Judge experiments” does not run. Nothing is decided meanwhile."
+    return f"It was {looked}: the job “{job_title('judge_experiments')}” does not run. Nothing is decided meanwhile."
 
 
 def overview_words(experiments: Sequence[ExperimentOut]) -> str | None:

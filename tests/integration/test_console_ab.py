@@ -14,6 +14,7 @@ from console.ab.dialogs import PENDING, PendingChange
 from tests.experiment_builders import three_arms
 from tests.served_api import served_api
 from trajops.contracts.experiments import ExperimentOut, ExperimentPlan, ExperimentsOut
+from trajops.contracts.jobs import job_title
 from trajops.experiments.lifecycle import ExperimentState as S
 
 APP = Path(__file__).parents[2] / "console" / "app.py"
@@ -130,7 +131,7 @@ def test_effects_are_hidden_while_data_are_invalid_and_that_is_said(server: Stub
 def test_a_decision_stands_in_the_timeline_with_its_figures(server: StubServer) -> None:
     shown = text(opened(experiment="exp-worse"))
     assert "Decided: worse, rolled back" in shown
-    assert "the workers (Judge experiments)" in shown
+    assert f"the workers ({job_title('judge_experiments')})" in shown
     assert "Figures: units: A 140, B 137; B +" in shown
     assert "may be overstated" in shown
 

@@ -56,6 +56,7 @@ from tests.experiment_builders import STARTED, a_plan, a_verdict, an_experiment,
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import ModelRefOut, RouteOut
 from trajops.contracts.experiments import EffectOut, ExperimentOut, GuardrailIn, VerdictOut
+from trajops.contracts.jobs import job_title
 from trajops.contracts.models import ModelsOut, ModelVersionOut
 from trajops.contracts.status import ProcessOut
 from trajops.experiments.lifecycle import ExperimentState as S
@@ -145,7 +146,9 @@ def test_days_and_hours_that_it_ran() -> None:
 
 def test_nobody_who_looks_is_said() -> None:
     assert stale_verdict(an_experiment(verdict=a_verdict()), NOW) is None
-    assert "“Judge experiments” does not run" in (stale_verdict(an_experiment(verdict=a_verdict()), NOW + timedelta(minutes=5)) or "")
+    assert f"“{job_title('judge_experiments')}” does not run" in (
+        stale_verdict(an_experiment(verdict=a_verdict()), NOW + timedelta(minutes=5)) or ""
+    )
     assert "not looked at yet" in (stale_verdict(an_experiment(), NOW) or "")
     assert stale_verdict(in_state(S.STOPPED), NOW) is None
 

@@ -27,6 +27,12 @@ PAGES = [
         help="Champion, challenger and all versions; stage, canary, promote and roll back.",
     ),
     st.Page(
+        VIEWS / "ab_tests.py",
+        title="A/B tests",
+        icon=":material/science:",
+        help="What is being compared, whether the data are well, what they say; launch, ramp, pause, stop.",
+    ),
+    st.Page(
         VIEWS / "live_predict.py",
         title="Live predict",
         icon=":material/route:",

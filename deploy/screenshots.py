@@ -10,7 +10,7 @@ from deploy.demo.memory import Memory
 from trajops.settings import Settings
 
 FOLDER = Path("docs/screenshots")
-PAGES = ("Overview", "Models", "Live predict", "Performance", "Drift", "Alerts", "Services")
+PAGES = ("Overview", "Models", "A/B tests", "Live predict", "Performance", "Drift", "Alerts", "Services")
 IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking"]
 WIDTH, HEIGHT, DRAWN_MS = 1440, 1000, 2500
@@ -35,7 +35,7 @@ def main() -> int:
             page.press("input[name=password]", "Enter")
             page.wait_for_selector(IDLE, timeout=60_000)
             for name in PAGES:
-                take(page, name, FOLDER / f"{name.lower().replace(' ', '-')}-{theme}.png")
+                take(page, name, FOLDER / f"{name.lower().replace(' ', '-').replace('/', '')}-{theme}.png")
         browser.close()
     return 0
 

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from console import charts, frame, session
+from console.ab.reads import read_experiments
+from console.ab.words import of_challenger
 from console.adoptions import adoption_help, adoption_mark
 from console.change_dialog import PENDING, Pending, open_dialog, show_pending
 from console.changes import (
@@ -22,6 +24,7 @@ from console.names import family_words
 from console.viewmodels import RANGES, live_spans, merged_row, version_rows
 from console.wording import ago, count, metres, milliseconds, number, share, state_mark
 from trajops.contracts.deployments import ModelRefOut, RouteHistoryOut, RouteOut
+from trajops.contracts.experiments import ExperimentsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
 
@@ -38,6 +41,7 @@ def strip() -> None:
         models = session.fetch("models", lambda c: c.models())
         routes = session.fetch("routes", lambda c: c.routes())
         performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
+        experiments = read_experiments()
     frame.freshness(models, routes, performance, key="models")
     if models.value is None or routes.value is None:
         return
@@ -61,6 +65,16 @@ def strip() -> None:
                     card(name, title, version, ref, route, merged_row(rows, ref.model_version))
                     if version is not None and not (version is champion or is_comparable(version, champion)):
                         st.caption(f"Validation: on {frame.plain(dataset_words(version, models.value.versions))}, {OTHER_TRACKS}.")
+                    if name == "challenger" and experiments.value is not None:
+                        test_link(experiments.value, ref.model_version)
+
+
+def test_link(experiments: ExperimentsOut, model_version: int) -> None:
+    """The way from a challenger to the experiment that it takes part in."""
+    found = of_challenger(experiments.experiments, model_version)
+    if found is not None:
+        about = {"experiment": found.experiment_id}
+        st.page_link("views/ab_tests.py", label="Its A/B test", icon=":material/arrow_forward:", help="", query_params=about)
 
 
 def champion_of(models: ModelsOut, route: RouteOut) -> ModelVersionOut | None:

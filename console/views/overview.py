@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 import streamlit as st
 
 from console import charts, frame, session
+from console.ab.reads import read_experiments
+from console.ab.words import banner_mark, overview_words, routed
 from console.alerts.answer_words import is_proposed, proposals_sentence
 from console.alerts.answers import read_answers
 from console.alerts.dialogs import NOTICE, about_alert, change_button, is_waiting, show_pending
@@ -25,6 +27,7 @@ from console.viewmodels import (
 from console.wording import ago, count, drift_mark, metres, milliseconds, moment, severity_mark, share, standing_mark
 from trajops.contracts.alerts import AlertOut, AlertsOut
 from trajops.contracts.answers import AnswersOut
+from trajops.contracts.experiments import ExperimentsOut
 from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.status import StatusOut
 
@@ -40,7 +43,7 @@ def live_part() -> None:
     with frame.first_load(420):
         status = session.fetch("status", lambda c: c.status())
         performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
-        alerts, answers = read_alerts(), read_answers()
+        alerts, answers, experiments = read_alerts(), read_answers(), read_experiments()
     frame.freshness(status, performance, alerts, key="overview")
     if status.value is None:
         return
@@ -48,6 +51,7 @@ def live_part() -> None:
     with st.grid(2, min_column_width=340, border=True) as grid:
         with grid.cell():
             verdict(status.value, performance.value)
+            running_test(experiments.value)
         with grid.cell():
             open_alerts(alerts.value, answers.value, now)
     figures(status.value, performance.value)
@@ -93,6 +97,18 @@ def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
         if paused:
             st.markdown(f":orange[:material/pause_circle:] {frame.plain(paused)}")
             st.page_link("views/models.py", label="Resume or stop it", icon=":material/arrow_forward:", help="")
+
+
+def running_test(experiments: ExperimentsOut | None) -> None:
+    """Which experiment decides now who answers whom, how it stands, and the way to it; nothing where none does."""
+    said = overview_words(experiments.experiments) if experiments is not None else None
+    if experiments is None or said is None:
+        return
+    newest = routed(experiments.experiments)[0]
+    with st.container(gap="xxsmall", key="running-test"):
+        st.markdown(f"{frame.badge(banner_mark(newest))} &nbsp;{frame.plain(said)}")
+        about = {"experiment": newest.experiment_id}
+        st.page_link("views/ab_tests.py", label="Look at the A/B test", icon=":material/arrow_forward:", help="", query_params=about)
 
 
 def open_alerts(alerts: AlertsOut | None, answers: AnswersOut | None, now: datetime) -> None:

@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from console_process import running_console
-from console_stub import StubAlerts, StubApi, StubServer
+from console_stub import StubAlerts, StubApi, StubExperiments, StubServer
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.builders import an_adoption
@@ -17,6 +17,7 @@ IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-scri
 PAGES = {
     "Overview": "/",
     "Models": "/models",
+    "A/B tests": "/ab_tests",
     "Live predict": "/live_predict",
     "Performance": "/performance",
     "Drift": "/drift",
@@ -97,6 +98,7 @@ def page(browser: Browser, server: StubServer, console: str) -> Iterator[Page]:
     server.api.delay_s = 0.0
     server.api.ended.clear()
     server.api.alerts = StubAlerts(datetime.now(UTC), is_empty=False)
+    server.api.experiments = StubExperiments(datetime.now(UTC), server.api.releases, is_empty=False)
     server.api.calls.clear()
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     yield context.new_page()
@@ -164,6 +166,7 @@ def test_a_first_load_shows_a_skeleton(page: Page, console: str, server: StubSer
         ("Drift", "range=24h&refresh=2s"),
         ("Alerts", "range=6h&refresh=2s&alert=drift-1"),
         ("Alerts", "refresh=2s&section=Silences"),
+        ("A/B tests", "refresh=2s&experiment=exp-worse"),
     ],
 )
 def test_signing_in_after_the_session_ended_leads_back(page: Page, console: str, server: StubServer, title: str, query: str) -> None:
@@ -427,3 +430,103 @@ def test_run_now_tells_what_came_of_it(page: Page, console: str, server: StubSer
     page.get_by_text("the reference window is empty").first.wait_for(timeout=20_000)
     assert "job=check_drift" in urlsplit(page.url).query
     assert ("POST", "/v1/jobs/check_drift/run") in [call[:2] for call in server.api.calls]
+
+
+# A/B tests
+
+
+def sent_about_experiments(server: StubServer) -> list[tuple[str, Any]]:
+    calls = [(path, body) for method, path, _, body in server.api.calls if method == "POST" and path.startswith("/v1/experiments")]
+    return [call for call in calls if call[0] != "/v1/experiments/check"]
+
+
+def test_an_experiment_is_planned_and_launched(page: Page, console: str, server: StubServer) -> None:
+    """From the button to the running experiment: the calculator follows, and the URL leads to what was launched."""
+    opened(page, console, "A/B tests", "refresh=2s")
+    button(page, "ab-plan").click()
+    page.get_by_role("heading", name="Plan an experiment").wait_for()
+    expect(button(page, "plan-launch")).to_be_disabled()
+    page.get_by_label("Hypothesis").fill("boosted trees are nearer to the truth for fast agents")
+    page.get_by_label("Hypothesis").blur()
+    page.get_by_text("Nobody is enrolled twice").wait_for()
+    page.get_by_role("spinbutton", name="Expected drop (%)").fill("10")
+    page.get_by_role("spinbutton", name="Expected drop (%)").press("Enter")
+    page.get_by_test_id("stMetric").filter(has_text="Agents needed").get_by_text("736").wait_for()
+    page.get_by_label("Reason").fill("they won on the held-out half")
+    page.get_by_label("Reason").blur()
+    page.wait_for_selector(IDLE)
+    expect(button(page, "plan-launch")).to_be_enabled()
+    button(page, "plan-launch").click()
+    page.get_by_text("Launched: v4 against v2").first.wait_for()
+    page.wait_for_url("**experiment=exp-new-*")
+    assert "plan=" not in page.url
+    [(path, body)] = sent_about_experiments(server)
+    assert (path, body["is_launched"], body["plan"]["expected_change"]) == ("/v1/experiments", True, -0.1)
+
+
+def test_an_experiment_is_paused_while_the_page_refreshes(page: Page, console: str, server: StubServer) -> None:
+    opened(page, console, "A/B tests", "refresh=2s&experiment=exp-running")
+    confirmation = dialog(page, "ab-pause")
+    confirmation.get_by_text("B · treatment (v3) beside A").wait_for()
+    reads = len(server.api.reads)
+    confirmation.get_by_label("Reason").fill("the cameras flicker today")
+    while len(server.api.reads) < reads + 2:
+        page.wait_for_timeout(100)
+    expect(confirmation.get_by_label("Reason")).to_have_value("the cameras flicker today")
+    confirmation.get_by_role("button", name="Pause").click()
+    page.get_by_text("Paused: wider net").first.wait_for()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(button(page, "ab-resume")).to_be_visible()
+    expect(button(page, "ab-pause")).to_have_count(0)
+    sent = {"expected_version": 3, "reason": "the cameras flicker today"}
+    assert sent_about_experiments(server) == [("/v1/experiments/exp-running/pause", sent)]
+
+
+def test_an_experiment_is_stopped_with_a_winner(page: Page, console: str, server: StubServer) -> None:
+    """The choice decides what must be typed."""
+    opened(page, console, "A/B tests", "refresh=2s&experiment=exp-running")
+    confirmation = dialog(page, "ab-stop")
+    expect(confirmation.get_by_label("Type 3 to confirm")).to_have_count(0)
+    confirmation.get_by_text("B · treatment (v3) wins and becomes the champion").click()
+    confirmation.get_by_label("Type 3 to confirm").wait_for()
+    page.wait_for_selector(IDLE)
+    confirmation.get_by_label("Reason").fill("it is good enough for us")
+    confirmation.get_by_label("Type 3 to confirm").fill("3")
+    confirmation.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_text("B promoted.").first.wait_for()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert server.api.experiments.known["exp-running"].winner == "treatment"
+
+
+def test_another_experiment_is_shown_from_the_list_and_by_its_link(page: Page, console: str) -> None:
+    opened(page, console, "A/B tests", "refresh=off")
+    page.get_by_text("Collecting data.").first.wait_for()
+    button(page, "ab-show-exp-worse").click()
+    page.get_by_text("B worse, rolled back.").first.wait_for()
+    page.wait_for_url("**experiment=exp-worse**")
+    page.reload()
+    page.get_by_text("B worse, rolled back.").first.wait_for()
+    page.locator(".st-key-ab-choice input").click()
+    page.get_by_role("option", name="deeper net · Promoted").click()
+    page.get_by_text("B promoted.").first.wait_for()
+    page.wait_for_url("**experiment=exp-better**")
+
+
+def test_the_overview_leads_to_the_running_experiment(page: Page, console: str) -> None:
+    opened(page, console, "Overview")
+    page.locator(".st-key-running-test").get_by_text("Look at the A/B test").click()
+    page.get_by_text("Collecting data.").first.wait_for()
+    page.wait_for_url("**/ab_tests?*experiment=exp-running*")
+
+
+def test_no_state_of_an_experiment_is_cut_or_sticks_out(page: Page, console: str) -> None:
+    page.set_viewport_size({"width": 1000, "height": 900})
+    opened(page, console, "A/B tests")
+    found = {}
+    for query in ("experiment=exp-draft", "experiment=exp-worse", "experiment=exp-better", "plan=new"):
+        page.goto(f"{console}/ab_tests?refresh=off&{query}")
+        page.get_by_text("Updated ").first.wait_for()
+        page.wait_for_selector(IDLE, timeout=60_000)
+        page.wait_for_timeout(1500)
+        found[query] = page.evaluate(TROUBLES)
+    assert found == {query: [] for query in found}

@@ -17,6 +17,7 @@ APP = Path(__file__).parents[2] / "console" / "app.py"
 PAGES = {
     "Overview": "views/overview.py",
     "Models": "views/models.py",
+    "A/B tests": "views/ab_tests.py",
     "Live predict": "views/live_predict.py",
     "Performance": "views/performance.py",
     "Drift": "views/drift.py",
@@ -132,6 +133,7 @@ def test_empty_product_names_one_next_action(monkeypatch: pytest.MonkeyPatch, ti
         expected = {
             "Overview": "Start the workers",
             "Models": "Train one with",
+            "A/B tests": "Press “Plan an experiment” above.",
             "Live predict": "Choose “Own points” above",
             "Performance": "Press “Recalibrate now” above",
             "Drift": "Run one now with the button above",

@@ -2,7 +2,8 @@
 
 from console_stub.alerts import StubAlerts
 from console_stub.api import StubApi
+from console_stub.experiments import StubExperiments
 from console_stub.refusal import Refused
 from console_stub.server import StubServer
 
-__all__ = ["Refused", "StubAlerts", "StubApi", "StubServer"]
+__all__ = ["Refused", "StubAlerts", "StubApi", "StubExperiments", "StubServer"]

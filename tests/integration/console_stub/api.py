@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from console_stub.alerts import StubAlerts
 from console_stub.drift import StubDrift
+from console_stub.experiments import StubExperiments
 from console_stub.jobs import StubJobs
 from console_stub.performance import StubPerformance
 from console_stub.predictions import StubPredictions
@@ -16,7 +17,7 @@ from console_stub.releases import StubReleases
 from console_stub.services import StubServices
 from trajops.contracts.alerts import NotificationOut, SilenceOut
 from trajops.contracts.answers import AnswerOut
-from trajops.contracts.audit import AuditOut
+from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.session import Me, TokenOut
 from trajops.contracts.status import Liveness
 
@@ -40,6 +41,7 @@ class StubApi:
         self.started = datetime.now(UTC)
         self.alerts = StubAlerts(self.started, is_empty=is_empty)
         self.releases = StubReleases(self.started, is_empty=is_empty)
+        self.experiments = StubExperiments(self.started, self.releases, is_empty=is_empty)
         self.performance = StubPerformance(self.started, is_empty=is_empty)
         self.drift = StubDrift(is_empty=is_empty)
         self.jobs = StubJobs(is_empty=is_empty)
@@ -79,6 +81,8 @@ class StubApi:
             return self.predictions.forecast(
                 body["history"], body.get("model_version") or 2, "pred-direct", body["agent_id"], body["scene_id"]
             )
+        if path == "/v1/experiments/check":
+            return self.experiments.check(body)
         if USERS[username][0] == "viewer":
             raise Refused(403, "forbidden", "a viewer may not change what is served")
         if path.startswith("/v1/alerts/"):
@@ -89,6 +93,8 @@ class StubApi:
             decided = self.alerts.decide(path, body, username)
             self.note(path, body, username, decided)
             return decided
+        if path.startswith("/v1/experiments"):
+            return self.experiments.post(path, body, username)
         if path.startswith("/v1/calibrations/"):
             return self.performance.recalibrated(path, body)
         if path.startswith("/v1/jobs/"):
@@ -110,20 +116,27 @@ class StubApi:
             0, AuditOut.model_validate({**entry, "audit_id": f"aud-{len(self.releases.audit) + 1:04d}", "action": action})
         )
 
+    def audited(self, subject: str | None = None, limit: str = "50") -> AuditPage:
+        entries = sorted([*self.releases.audit, *self.experiments.audit], key=lambda one: one.at, reverse=True)
+        return AuditPage(entries=[one for one in entries if subject in {None, one.subject}][: int(limit)])
+
     def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
         if path.startswith("/v1/alerts"):
             return self.alerts.read(path, query)
         if path.endswith("/report"):
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
+        if path.startswith("/v1/experiments/"):
+            return self.experiments.read(path)
         if path.startswith("/v1/jobs/"):
             return self.jobs.job_runs(path.split("/")[3])
         if path.startswith("/v1/predictions/"):
             return self.predictions.prediction(path.rsplit("/", 1)[1])
         readers: dict[str, Callable[..., BaseModel]] = {
             "/v1/models": self.releases.models,
+            "/v1/experiments": self.experiments.newest,
             "/v1/routes": self.releases.routes,
             "/v1/deployments": self.releases.deployments,
-            "/v1/audit": self.releases.audited,
+            "/v1/audit": self.audited,
             "/v1/performance": self.performance.performance,
             "/v1/performance/slices": self.performance.slices,
             "/v1/performance/estimate": self.performance.estimate,

@@ -1,0 +1,445 @@
+"""The A/B tests page in Streamlit's own test harness: each state, roles, backend away, deep links, changes, the form."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from console_stub import StubApi, StubServer
+from console_stub.experiments import plan_for
+from streamlit.testing.v1 import AppTest
+
+from console.ab.dialogs import PENDING, PendingChange
+from tests.experiment_builders import three_arms
+from tests.served_api import served_api
+from trajops.contracts.experiments import ExperimentOut, ExperimentPlan, ExperimentsOut
+from trajops.contracts.jobs import job_title
+from trajops.experiments.lifecycle import ExperimentState as S
+
+APP = Path(__file__).parents[2] / "console" / "app.py"
+REASON = "because the operator decided so"
+HOUR = timedelta(hours=1)
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def api() -> StubApi:
+    return StubApi()
+
+
+@pytest.fixture
+def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
+    with StubServer(api) as running:
+        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
+        yield running
+
+
+def opened(user: str = "ada", **query: str) -> AppTest:
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    app.session_state["session_token"] = f"token-{user}"
+    app.run()
+    app.switch_page("views/ab_tests.py")
+    for key, value in query.items():
+        app.query_params[key] = value
+    app.run()
+    assert not app.exception
+    return app
+
+
+def text(app: AppTest) -> str:
+    kinds = ("title", "header", "markdown", "caption", "error", "warning", "info", "success", "html")
+    return "\n".join(str(e.value) for kind in kinds for e in getattr(app, kind)).replace("\\", "").replace("\u00a0", " ")
+
+
+def keys(app: AppTest) -> dict[str, Any]:
+    return {b.key: b for b in app.button if b.key}
+
+
+def posts(api: StubApi) -> list[tuple[str, Any]]:
+    return [(path, body) for method, path, _, body in api.calls if method == "POST" and path != "/v1/experiments/check"]
+
+
+def dialog(api: StubApi, name: Any, experiment_id: str = "exp-running", user: str = "ada", dialog_id: str = "d1", **given: Any) -> AppTest:
+    """A confirmation; AppTest cannot press inside a dialog that a click opened."""
+    app = opened(user, experiment=experiment_id)
+    seen = None if name in {"stop_all", "go_on"} else api.experiments.known[experiment_id]
+    app.session_state[PENDING] = PendingChange(dialog_id, name, seen, **given)
+    return app.run()
+
+
+def confirm(app: AppTest, reason: str = REASON, typed: str | None = None) -> AppTest:
+    next(area for area in app.text_area if area.key.startswith("experiment-reason-")).set_value(reason)
+    if typed is not None:
+        next(field for field in app.text_input if field.key and field.key.startswith("experiment-typed-")).set_value(typed)
+    app.button(key="experiment-submit").click().run()
+    assert not app.exception
+    return app
+
+
+# Each state
+
+
+def test_what_runs_is_shown_first_with_health_effect_arms_guardrails_and_plan(server: StubServer) -> None:
+    app = opened()
+    shown = text(app)
+    assert app.selectbox(key="ab-choice").value == "exp-running"
+    assert "**Collecting data.** Not enough evidence yet" in shown
+    assert [h.value for h in app.header] == ["Health", "Effect", "Arms", "Timeline", "Guardrails", "Plan", "All experiments"]
+    assert "**Split**" in shown
+    assert "A / B: 50.6 % / 49.4 % of the units, planned 50.0 % / 50.0 %" in shown
+    assert "2 of 2 processes on routing epoch 3" in shown
+    assert "This does not mean that the models are equal." in shown
+    assert "|Join rate|90.0 %|90.0 %|" in shown
+    assert len(app.get("plotly_chart")) == 1
+    assert {m.label: m.value for m in app.metric}["Coverage"] == "50 %"
+    guardrails = next(d.value for d in app.dataframe if "To the trigger" in d.value.columns)
+    assert list(guardrails["Guardrail"]) == ["Answers over 100 ms", "Failed answers"]
+    assert "Launched an experiment" in shown
+    assert "compare on live traffic" in shown
+    assert "exp-running" in [c.value for c in app.code]
+
+
+@pytest.mark.parametrize(
+    ("state", "mean_m", "changes", "said"),
+    [
+        (S.RUNNING, 0.42, {}, "**B better.** ADE of treatment is"),
+        (S.RUNNING, 0.7, {}, "**B worse.** ADE of treatment is"),
+        (S.PAUSED, 0.48, {}, "**Paused.**"),
+        (S.RECOMMENDED, 0.42, {}, "**Recommended: B better.** ADE of treatment is"),
+        (S.ROLLED_BACK, 0.7, {}, "**B worse, rolled back.** ADE of treatment is"),
+        (S.INCONCLUSIVE, 0.5, {}, "**Inconclusive.**"),
+        (S.PROMOTED, 0.42, {}, "**B promoted.** ADE of treatment is"),
+        (S.STOPPED, 0.5, {}, "**Stopped.**"),
+        (S.RUNNING, 0.48, {"joined": 30}, "**Data invalid.** 90.0 % / 0.5 % of the predictions get truth"),
+    ],
+)
+def test_each_state_has_its_banner(server: StubServer, api: StubApi, state: S, mean_m: float, changes: dict[str, Any], said: str) -> None:
+    api.experiments.add("exp-x", state, plan_for(3), age=HOUR, mean_m=mean_m, units=600, **changes)
+    assert said in text(opened(experiment="exp-x"))
+
+
+def test_effects_are_hidden_while_data_are_invalid_and_that_is_said(server: StubServer, api: StubApi) -> None:
+    api.experiments.add("exp-x", S.RUNNING, plan_for(3), age=HOUR, mean_m=0.42, units=600, joined=30)
+    app = opened(experiment="exp-x")
+    assert not app.get("plotly_chart")
+    assert any("effect is hidden" in i.value for i in app.info)
+    assert "|ADE|–|–|" in text(app)
+    assert "lower (95" not in text(app)
+
+
+def test_a_decision_stands_in_the_timeline_with_its_figures(server: StubServer) -> None:
+    shown = text(opened(experiment="exp-worse"))
+    assert "Decided: worse, rolled back" in shown
+    assert f"the workers ({job_title('judge_experiments')})" in shown
+    assert "Figures: units: A 140, B 137; B +" in shown
+    assert "may be overstated" in shown
+
+
+def test_several_treatments(server: StubServer, api: StubApi) -> None:
+    api.experiments.add("exp-x", S.RUNNING, three_arms(), age=HOUR)
+    shown = text(opened(experiment="exp-x"))
+    assert "B · wide (v2) 25 %, C · deep (v3) 25 %" in shown
+    assert "Nobody has looked at it yet" in shown
+
+
+def test_a_draft_has_nothing_but_its_plan(server: StubServer) -> None:
+    app = opened(experiment="exp-draft")
+    assert [h.value for h in app.header] == ["Timeline", "Plan", "All experiments"]
+    assert {"ab-launch", "ab-discard"} <= set(keys(app))
+
+
+# Which one
+
+
+def test_another_one_is_chosen_and_stands_in_the_url(server: StubServer) -> None:
+    app = opened()
+    app.button(key="ab-show-exp-worse").click().run()
+    assert app.query_params["experiment"] in ("exp-worse", ["exp-worse"])
+    assert "**B worse, rolled back.**" in text(app)
+    app.selectbox(key="ab-choice").set_value("exp-draft").run()
+    assert app.query_params["experiment"] in ("exp-draft", ["exp-draft"])
+    assert "**Draft.** Not launched yet." in text(app)
+
+
+def test_one_that_does_not_exist_is_said(server: StubServer) -> None:
+    shown = text(opened(experiment="exp-gone"))
+    assert "Experiment exp-gone cannot be shown" in shown
+    assert "All experiments" in shown
+
+
+def test_the_overview_and_the_models_page_lead_there(server: StubServer) -> None:
+    app = AppTest.from_file(str(APP), default_timeout=60)
+    app.session_state["session_token"] = "token-ada"
+    app.run()
+    assert "A/B test “wider net”, v3 against v2" in text(app)
+    assert "Look at the A/B test" in [link.proto.label for link in app.get("page_link")]
+    app.switch_page("views/models.py").run()
+    assert "Its A/B test" in [link.proto.label for link in app.get("page_link")]
+
+
+def test_backend_away_keeps_the_last_values_marked_stale(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    with StubServer(api) as running:
+        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
+        app = opened(experiment="exp-running")
+    app.button(key="refresh-now").click().run()
+    assert not app.exception
+    assert any(w.value.startswith("Stale: values of ") for w in app.warning)
+    assert "**Collecting data.**" in text(app)
+    assert len(app.get("plotly_chart")) == 1
+
+
+# Changes
+
+
+def test_viewers_see_every_change_disabled_with_the_reason(server: StubServer) -> None:
+    running = {"ab-cover", "ab-pause", "ab-stop", "ab-override", "ab-switch"}
+    for name, found in (("exp-running", running), ("exp-draft", {"ab-launch", "ab-discard"})):
+        app = opened("vera", experiment=name)
+        offered = {key: one for key, one in keys(app).items() if key in found}
+        assert set(offered) == found
+        assert all(one.disabled and "viewer" in one.help for one in offered.values())
+        assert "You are signed in as a viewer" in text(app)
+
+
+def test_a_button_opens_the_confirmation_with_figures_in_words(server: StubServer, api: StubApi) -> None:
+    app = opened()
+    app.button(key="ab-stop").click().run()
+    shown = text(app)
+    assert "B · treatment (v3) beside A: 4 better, 1 worse." in shown
+    assert "0.010 better (2 %)" in shown
+    assert not posts(api), "opening changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("name", "experiment_id", "path", "sent"),
+    [
+        ("pause", "exp-running", "/v1/experiments/exp-running/pause", {}),
+        ("cover", "exp-running", "/v1/experiments/exp-running/cover", {"coverage": 0.5}),
+        ("stop", "exp-running", "/v1/experiments/exp-running/stop", {"winner": None}),
+        ("launch", "exp-draft", "/v1/experiments/exp-draft/launch", {}),
+        ("discard", "exp-draft", "/v1/experiments/exp-draft/stop", {"winner": None}),
+    ],
+)
+def test_every_change_reaches_its_route(server: StubServer, api: StubApi, name: str, experiment_id: str, path: str, sent: Any) -> None:
+    app = confirm(dialog(api, name, experiment_id))
+    assert posts(api) == [(path, {"expected_version": 3, "reason": REASON, **sent})]
+    headers = next(h for method, p, h, _ in api.calls if method == "POST" and p == path)
+    assert len(headers["idempotency-key"]) == 32
+    assert any("audit aud-e" in t.value for t in app.toast)
+    assert PENDING not in app.session_state
+
+
+def test_a_paused_one_goes_on_with_the_coverage_of_its_plan(server: StubServer, api: StubApi) -> None:
+    api.experiments.add("exp-x", S.PAUSED, plan_for(3, coverage=0.4), age=HOUR, mean_m=0.5, units=100)
+    confirm(dialog(api, "resume", "exp-x"))
+    assert posts(api) == [("/v1/experiments/exp-x/cover", {"expected_version": 3, "reason": REASON, "coverage": 0.4})]
+
+
+def test_a_winner_is_promoted_once_its_version_is_typed(server: StubServer, api: StubApi) -> None:
+    api.experiments.add("exp-x", S.RECOMMENDED, plan_for(3), age=HOUR, mean_m=0.42, units=900)
+    app = confirm(dialog(api, "promote", "exp-x"), typed="2")
+    assert [e.value for e in app.error] == ["Type 3 to confirm."]
+    assert not posts(api)
+    app = confirm(app, typed="v3")
+    assert posts(api) == [("/v1/experiments/exp-x/stop", {"expected_version": 3, "reason": REASON, "winner": "treatment"})]
+    assert "**B promoted.**" in text(app)
+
+
+def test_stopping_with_a_winner_asks_for_its_version(server: StubServer, api: StubApi) -> None:
+    app = dialog(api, "stop")
+    assert not [field for field in app.text_input if field.key and field.key.startswith("experiment-typed-")]
+    winner = app.radio(key="experiment-winner-d1")
+    winner.set_value(winner.options[2]).run()
+    confirm(app, typed="3")
+    assert posts(api)[0][1]["winner"] == "treatment"
+
+
+def test_a_unit_is_put_into_an_arm_by_hand(server: StubServer, api: StubApi) -> None:
+    app = confirm(dialog(api, "override"))
+    assert any("Name the unit" in e.value for e in app.error)
+    app.text_input(key="experiment-unit-d1").set_value("plaza/agent-7")
+    app.selectbox(key="experiment-arm-d1").set_value("treatment")
+    confirm(app)
+    sent = {"expected_version": 3, "reason": REASON, "unit_id": "plaza/agent-7", "variant": "treatment"}
+    assert posts(api) == [("/v1/experiments/exp-running/override", sent)]
+
+
+def test_the_kill_switch_is_typed_and_taken_back(server: StubServer, api: StubApi) -> None:
+    app = dialog(api, "stop_all", expected_epoch=3)
+    confirm(app, typed="no")
+    assert not posts(api)
+    app = confirm(app, typed="STOP")
+    assert posts(api) == [("/v1/experiments/switch", {"expected_epoch": 3, "is_stopped": True, "reason": REASON})]
+    assert "All experiments are stopped by hand" in text(app)
+    assert app.button(key="ab-switch").label == "Let experiments go on"
+    app = confirm(dialog(api, "go_on", dialog_id="d2", expected_epoch=3))
+    assert "All experiments are stopped by hand" not in text(app)
+
+
+@pytest.mark.parametrize("reason", ["", "too short"])
+def test_a_reason_is_needed_before_the_api_is_asked(server: StubServer, api: StubApi, reason: str) -> None:
+    app = confirm(dialog(api, "pause"), reason)
+    assert any("at least 10 characters" in e.value for e in app.error)
+    assert not posts(api)
+
+
+def test_a_conflict_is_explained_and_the_page_is_read_again(server: StubServer, api: StubApi) -> None:
+    app = dialog(api, "cover")
+    api.experiments.conflict_next = True
+    confirm(app)
+    [told] = [w.value.replace("\\", "") for w in app.warning if "Nothing was done" in w.value]
+    assert "because the experiment changed while you were deciding: it went from running to paused (ben, " in told
+    assert "“the cameras flicker”" in told
+    assert not [word for word in ("stale_version", "409", "version 4") if word in told]
+    assert "**Paused.**" in text(app)
+
+
+def test_a_draft_that_is_blocked_cannot_be_launched(server: StubServer, api: StubApi) -> None:
+    api.experiments.blocked = "v3 is being compared already; stop that first"
+    app = dialog(api, "launch", "exp-draft")
+    assert "v3 is being compared already" in text(app)
+    assert app.button(key="experiment-submit").disabled
+
+
+def test_a_viewer_who_forces_the_dialog_is_refused_by_the_api(server: StubServer, api: StubApi) -> None:
+    app = confirm(dialog(api, "pause", user="vera"))
+    assert any("a viewer may not change what is served" in e.value for e in app.error)
+
+
+def test_the_same_confirmation_sent_twice_carries_the_same_key(server: StubServer, api: StubApi) -> None:
+    for dialog_id in ("d1", "d1", "d2"):
+        api.experiments.add("exp-x", S.RUNNING, plan_for(3), age=HOUR)
+        confirm(dialog(api, "pause", "exp-x", dialog_id=dialog_id))
+    sent = [headers["idempotency-key"] for method, path, headers, _ in api.calls if method == "POST" and path.endswith("/pause")]
+    assert sent[0] == sent[1] != sent[2]
+
+
+# The form
+
+
+def fill(app: AppTest, hypothesis: str = "boosted trees are nearer to the truth") -> AppTest:
+    next(area for area in app.text_area if area.key.startswith("plan-hypothesis-")).set_value(hypothesis)
+    return app.run()
+
+
+def give_reason(app: AppTest) -> AppTest:
+    next(area for area in app.text_area if area.key.startswith("plan-reason-")).set_value(REASON)
+    return app.run()
+
+
+def test_a_plan_is_made_with_the_usual_rules_and_launched(server: StubServer, api: StubApi) -> None:
+    app = opened()
+    app.button(key="ab-plan").click().run()
+    assert "Plan an experiment" in [h.value for h in app.header]
+    assert app.button(key="plan-launch").disabled
+    assert "Say in at least 10 characters" in app.button(key="plan-launch").help
+    app = fill(app)
+    assert {m.label: m.value for m in app.metric}["Takes about"] == "1.2 d"
+    assert "**Versions are staged**" in text(app)
+    app.button(key="plan-launch").click().run()
+    assert any("at least 10 characters" in e.value for e in app.error)
+    app = give_reason(app)
+    app.button(key="plan-launch").click().run()
+    assert not app.exception
+    [(path, body)] = posts(api)
+    assert (path, body["is_launched"], body["reason"]) == ("/v1/experiments", True, REASON)
+    usual = plan_for(4, name="v4 against v2", hypothesis="boosted trees are nearer to the truth")
+    assert ExperimentPlan.model_validate(body["plan"]) == usual
+    assert app.query_params["experiment"] in ("exp-new-4", ["exp-new-4"])
+    assert "plan" not in app.query_params
+    assert any("Launched: v4 against v2" in t.value for t in app.toast)
+
+
+def test_a_plan_is_kept_as_a_draft_although_something_blocks_it(server: StubServer, api: StubApi) -> None:
+    api.experiments.blocked = "v3 is compared on the same units; stop that first"
+    app = give_reason(fill(opened(plan="new")))
+    assert app.button(key="plan-launch").disabled
+    assert "Launch is disabled: something on the checklist blocks it" in text(app)
+    assert "v3 is compared on the same units" in text(app)
+    app.button(key="plan-save").click().run()
+    assert posts(api)[0][1]["is_launched"] is False
+    assert "**Draft.**" in text(app)
+
+
+def test_the_calculator_follows_what_is_filled_in(server: StubServer, api: StubApi) -> None:
+    app = fill(opened(plan="new"))
+    next(box for box in app.number_input if box.key.startswith("plan-expected-")).set_value(10.0).run()
+    assert {m.label: m.value for m in app.metric}["Agents needed"] == "736"
+    asked = [body["expected_change"] for _, path, _, body in api.calls if path == "/v1/experiments/check"]
+    assert asked == [-0.05, -0.1], "each plan is asked for once"
+
+
+def test_a_viewer_can_count_but_not_launch(server: StubServer, api: StubApi) -> None:
+    app = give_reason(fill(opened("vera", plan="new")))
+    assert {m.label: m.value for m in app.metric}["Agents needed"] == "2\u202f944"
+    assert app.button(key="plan-launch").disabled
+    assert app.button(key="plan-save").disabled
+    assert "viewer" in app.button(key="plan-save").help
+
+
+def test_nothing_can_be_planned_before_a_version_is_staged(monkeypatch: pytest.MonkeyPatch) -> None:
+    with StubServer(StubApi(is_empty=True)) as running:
+        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
+        assert "There is no champion to compare with" in text(opened(plan="new"))
+
+
+def test_the_form_is_left_again(server: StubServer) -> None:
+    app = opened(plan="new")
+    app.button(key="plan-close").click().run()
+    assert "**Collecting data.**" in text(app)
+
+
+# Over the real API
+
+
+def test_from_the_form_to_a_promotion_over_the_real_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planned, launched, paused, resumed and stopped with a winner; the kill switch is pressed and taken back in between."""
+    with served_api(tmp_path) as served:
+        real = served.api
+        real.promote(1)
+        real.register(2)
+        assert real.post("/v1/deployments", {"model_version": 2, "reason": REASON}, "operator").status_code == 200
+        monkeypatch.setenv("TRAJOPS_API_URL", f"http://127.0.0.1:{served.port}")
+        app = AppTest.from_file(str(APP), default_timeout=60)
+        app.session_state["session_token"] = real.headers["operator"]["Authorization"].removeprefix("Bearer ")
+        app.run()
+        app.switch_page("views/ab_tests.py").run()
+        assert "No experiment has been planned yet." in text(app)
+        app.button(key="ab-plan").click().run()
+        app = give_reason(fill(app))
+        assert "**It ends in time**" in text(app)
+        app.button(key="plan-launch").click().run()
+        assert not app.exception
+        assert [e.value for e in app.error] == []
+        assert "Launched: v2 against v1" in app.toast[0].value
+
+        def present() -> ExperimentOut:
+            return ExperimentsOut.model_validate_json(real.get("/v1/experiments").content).experiments[0]
+
+        def change(name: Any, number: int, typed: str | None = None, winner: str | None = None) -> None:
+            seen = None if name in {"stop_all", "go_on"} else present()
+            epoch = real.get("/v1/routes").json()["current"]["epoch"]
+            app.session_state[PENDING] = PendingChange(f"d{number}", name, seen, epoch)
+            app.run()
+            if winner is not None:
+                radio = app.radio(key=f"experiment-winner-d{number}")
+                radio.set_value(next(one for one in radio.options if winner in one)).run()
+            confirm(app, typed=typed)
+            assert [e.value for e in app.error if "by hand" not in e.value] == []
+
+        assert present().state == S.RUNNING
+        change("pause", 1)
+        assert "**Paused.** Because the operator decided so" in text(app)
+        change("resume", 2)
+        assert (present().state, present().coverage) == (S.RUNNING, 1.0)
+        change("stop_all", 3, typed="STOP")
+        assert "All experiments are stopped by hand" in text(app)
+        change("go_on", 4)
+        assert "All experiments are stopped by hand" not in text(app)
+        change("stop", 5, typed="2", winner="becomes the champion")
+        assert (present().state, present().winner) == (S.PROMOTED, "treatment")
+        shown = text(app)
+        assert "**B promoted.**" in shown
+        for step in ("Launched an experiment", "Paused an experiment", "Stopped all experiments", "Stopped an experiment"):
+            assert step in shown

@@ -1,0 +1,490 @@
+"""What the A/B tests page says and offers: banner, health, effects, arms, guardrails, timeline, actions, plans."""
+
+import csv
+import io
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from console.ab import charts
+from console.ab.actions import (
+    actions,
+    arm_differences,
+    changes_between,
+    conflict_sentence,
+    endings,
+    enrolled_words,
+    switch_action,
+    typed_problem,
+)
+from console.ab.planning import (
+    Fields,
+    candidates,
+    check_mark,
+    check_title,
+    duration_words,
+    even_weights,
+    launch_refusal,
+    no_plan_reason,
+    plan_of,
+    variants,
+)
+from console.ab.tables import about, arm_lines, arms_csv, cause_words, guardrail_rows, is_stopped, overrides, shown_arms, steps
+from console.ab.words import (
+    EARLY_STOP,
+    arm_letter,
+    arm_words,
+    banner_mark,
+    banner_sentence,
+    effect_sentence,
+    effect_tone,
+    first_shown,
+    health_badge,
+    health_tiles,
+    notes,
+    of_challenger,
+    overview_words,
+    running_words,
+    stale_verdict,
+    versions_words,
+)
+from console.drawing import MAX_POINTS
+from console.names import action_words, result_words
+from console.palette import DARK, LIGHT
+from tests.experiment_builders import STARTED, a_plan, a_verdict, an_experiment, figures, three_arms, two
+from trajops.contracts.audit import AuditOut
+from trajops.contracts.deployments import ModelRefOut, RouteOut
+from trajops.contracts.experiments import EffectOut, ExperimentOut, GuardrailIn, VerdictOut
+from trajops.contracts.jobs import job_title
+from trajops.contracts.models import ModelsOut, ModelVersionOut
+from trajops.contracts.status import ProcessOut
+from trajops.experiments.lifecycle import ExperimentState as S
+from trajops.experiments.verdict import judge
+
+NOW = STARTED + timedelta(hours=1)
+
+
+def judged(mean_m: float = 0.42, units: int = 600, **changes: Any) -> VerdictOut:
+    return judge(a_plan(), figures(*two(units, units, mean_m), **changes), STARTED)
+
+
+def invalid() -> VerdictOut:
+    return judged(last_outcome_at=STARTED)
+
+
+def in_state(state: S, verdict: VerdictOut | None = None, **changes: Any) -> ExperimentOut:
+    return an_experiment(state=state, verdict=verdict, **changes)
+
+
+def entry(action: str, *, audit_id: str = "a1", subject: str = "experiment/e1", after: Any = None, minutes: float = 0.0) -> AuditOut:
+    at = STARTED + timedelta(minutes=minutes)
+    return AuditOut(audit_id=audit_id, at=at, actor="ben", action=action, subject=subject, reason="it wins", before={}, after=after or {})
+
+
+# The banner
+
+
+@pytest.mark.parametrize(
+    ("experiment", "word", "tone"),
+    [
+        (in_state(S.DRAFT), "Draft", "unknown"),
+        (in_state(S.RUNNING), "Collecting data", "info"),
+        (in_state(S.RUNNING, judged(0.5, 60)), "Collecting data", "info"),
+        (in_state(S.RUNNING, judged()), "B better", "ok"),
+        (in_state(S.RUNNING, judged(0.7)), "B worse", "bad"),
+        (in_state(S.RUNNING, invalid()), "Data invalid", "bad"),
+        (in_state(S.PAUSED, judged()), "Paused", "warn"),
+        (in_state(S.PAUSED, invalid()), "Data invalid, paused", "bad"),
+        (in_state(S.RECOMMENDED, judged(), winner="treatment"), "Recommended: B better", "ok"),
+        (in_state(S.PROMOTED, judged(), winner="treatment"), "B promoted", "ok"),
+        (in_state(S.ROLLED_BACK, judged(0.7), closed_arms=["treatment"]), "B worse, rolled back", "bad"),
+        (in_state(S.INCONCLUSIVE, judged(0.5, 60)), "Inconclusive", "warn"),
+        (in_state(S.STOPPED), "Stopped", "unknown"),
+        (in_state(S.DISCARDED), "Discarded", "unknown"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_one_verdict_in_icon_word_and_colour(experiment: ExperimentOut, word: str, tone: str) -> None:
+    mark = banner_mark(experiment)
+    assert (mark.word, mark.tone) == (word, tone)
+    assert mark.icon
+
+
+def test_no_worse_names_the_margin_and_never_says_equal() -> None:
+    effect = EffectOut(variant="treatment", change=-0.001, low=-0.015, high=0.012, harm_low=-0.01, verdict="no_worse")
+    verdict = judged().model_copy(update={"kind": "no_worse", "effects": [effect]})
+    assert banner_mark(in_state(S.RUNNING, verdict)).word == "No worse than A (margin 2 %)"
+    assert banner_mark(in_state(S.RECOMMENDED, verdict, winner="treatment")).word == "Recommended: B no worse than A (margin 2 %)"
+    assert effect_sentence(a_plan(), effect).endswith("(95 % sequence −1.5 % to +1.2 %). No worse than A by more than 2 %.")
+    assert effect_tone(effect) == "ok"
+
+
+def test_the_sentence_is_the_apis_of_the_decision_or_of_the_newest_look() -> None:
+    verdict = judged()
+    assert banner_sentence(in_state(S.RUNNING, verdict, sentence="Launched.")) == verdict.sentence
+    assert banner_sentence(in_state(S.RECOMMENDED, verdict, sentence="ADE was lower.")) == "ADE was lower."
+    assert banner_sentence(in_state(S.PAUSED, sentence="Paused: the cameras flicker")) == "The cameras flicker"
+    assert not banner_sentence(in_state(S.RUNNING, invalid())).startswith("Data invalid")
+
+
+def test_what_must_be_known_beside_the_verdict() -> None:
+    early = in_state(S.ROLLED_BACK, judged(0.9, 60), closed_arms=["treatment"])
+    assert notes(early) == [EARLY_STOP]
+    plan = three_arms()
+    closed = an_experiment(plan=plan, closed_arms=["wide"])
+    assert notes(closed) == ["B was rolled back; its agents are answered by v1 since."]
+    assert "answer nobody" in notes(an_experiment(plan=a_plan(mode="shadow")))[0]
+
+
+def test_days_and_hours_that_it_ran() -> None:
+    assert running_words(in_state(S.DRAFT, started_at=None), NOW) == "–"
+    assert running_words(an_experiment(), NOW) == "60 min"
+    assert running_words(an_experiment(), STARTED + timedelta(hours=60)) == "2.5 d"
+    assert running_words(in_state(S.STOPPED, ended_at=STARTED + timedelta(minutes=5)), NOW) == "5 min"
+
+
+def test_nobody_who_looks_is_said() -> None:
+    assert stale_verdict(an_experiment(verdict=a_verdict()), NOW) is None
+    assert f"“{job_title('judge_experiments')}” does not run" in (
+        stale_verdict(an_experiment(verdict=a_verdict()), NOW + timedelta(minutes=5)) or ""
+    )
+    assert "not looked at yet" in (stale_verdict(an_experiment(), NOW) or "")
+    assert stale_verdict(in_state(S.STOPPED), NOW) is None
+
+
+# Health
+
+
+def test_health_is_one_badge_and_a_tile_each() -> None:
+    experiment = an_experiment(verdict=judged())
+    processes = [ProcessOut(epoch=epoch, newest_epoch=8, is_ready=True, has_stand_in=False) for epoch in (8, 7)]
+    tiles = health_tiles(experiment, processes, 8)
+    assert [tile.title for tile in tiles] == ["Split", "Truth", "Freshness", "Jumpers", "Routing"]
+    assert tiles[0].detail.startswith("A / B: 50.0 % / 50.0 %")
+    assert (tiles[-1].mark.word, tiles[-1].detail) == ("Catching up", "1 of 2 processes on routing epoch 8")
+    assert all(tile.explanation for tile in tiles)
+    assert health_badge(experiment.verdict).word == "Healthy"
+    assert health_badge(None).word == "No data yet"
+
+
+def test_what_is_not_right_is_a_warning_with_few_units_and_bad_with_many() -> None:
+    few, many = judged(units=20, last_outcome_at=STARTED), invalid()
+    assert (health_badge(few).tone, health_badge(many).tone) == ("warn", "bad")
+    assert health_badge(many).word == "1 of 4 not right"
+    freshness = health_tiles(an_experiment(verdict=many), [], 3)[2]
+    assert (freshness.mark.tone, freshness.detail) == ("bad", "The newest outcome is 3600 s old; at most 180 s")
+    assert health_tiles(an_experiment(), [], None)[0].mark.word == "Unknown"
+
+
+def test_truth_of_a_rolled_back_arm_is_not_listed_under_its_letter() -> None:
+    plan = three_arms()
+    arms = [figures(*two(60, 60)).arms[0]]
+    arms = [type(arms[0])(name, units=60, predictions=600, due=500, joined=450) for name in ("control", "wide", "deep")]
+    verdict = judge(plan, figures(*arms), STARTED, ["wide"])
+    truth = health_tiles(an_experiment(plan=plan, closed_arms=["wide"], verdict=verdict), [], 1)[1]
+    assert truth.detail.startswith("A / C: 90.0 % / 90.0 %")
+
+
+# Effects
+
+
+def test_effects_in_words() -> None:
+    better = judged().effects[0]
+    assert effect_sentence(a_plan(), better).startswith("B's ADE is ")
+    assert effect_sentence(a_plan(), better).endswith("Valid however often you look.")
+    assert "lower (95 % sequence −" in effect_sentence(a_plan(), better)
+    open_ = judged(0.5, 60).effects[0]
+    assert effect_sentence(a_plan(metric="miss_rate"), open_).endswith(
+        "Not enough evidence yet. This does not mean that the models are equal."
+    )
+    assert "B's miss rate is" in effect_sentence(a_plan(metric="miss_rate"), open_)
+    assert (effect_tone(better), effect_tone(open_), effect_tone(judged(0.7).effects[0])) == ("ok", "unknown", "bad")
+    unknown = EffectOut(variant="treatment", change=None, low=None, high=None, harm_low=None, verdict="collecting")
+    assert effect_sentence(a_plan(), unknown).startswith("B: Not enough evidence yet.")
+
+
+def test_several_treatments_share_alpha_and_have_letters() -> None:
+    plan = three_arms()
+    effect = EffectOut(variant="deep", change=-0.1, low=-0.2, high=None, harm_low=-0.2, verdict="collecting")
+    assert "C's ADE is 10.0 % lower (97.5 % sequence −20.0 % to no bound)" in effect_sentence(plan, effect)
+    assert (arm_letter(plan, "control"), arm_words(plan, "deep"), versions_words(plan)) == ("A", "C · deep (v3)", "v2, v3 against v1")
+
+
+@pytest.mark.parametrize("palette", [LIGHT, DARK])
+def test_the_chart_has_zero_the_margin_a_band_and_no_more_points_than_are_seen(palette: Any) -> None:
+    base = judged()
+    looks = [base.model_copy(update={"at": STARTED + timedelta(seconds=10 * k)}) for k in range(5000)]
+    looks[7] = invalid()
+    figure = charts.effect_over_time(a_plan(), looks, palette)
+    assert {len(trace.x) for trace in figure.data} == {MAX_POINTS}
+    assert [trace.name for trace in figure.data if trace.name] == ["B · treatment (v2)"]
+    assert sorted(shape.y0 for shape in figure.layout.shapes) == [0, 2]
+    assert "UTC" in figure.layout.xaxis.title.text
+    low, high = figure.layout.yaxis.range
+    assert low < 100 * (base.effects[0].low or 0) < 0
+    assert high > 2
+
+
+def test_each_treatment_is_within_the_axis() -> None:
+    def effect(name: str, change: float) -> EffectOut:
+        return EffectOut(variant=name, change=change, low=change - 0.1, high=change + 0.1, harm_low=None, verdict="collecting")
+
+    both = judged().model_copy(update={"effects": [effect("wide", 0.4), effect("deep", -0.3)]})
+    looks = [both.model_copy(update={"at": STARTED + timedelta(minutes=k)}) for k in range(40)]
+    looks[20:] = [one.model_copy(update={"effects": one.effects[1:]}) for one in looks[20:]]
+    figure = charts.effect_over_time(three_arms(), looks, LIGHT)
+    low, high = figure.layout.yaxis.range
+    assert low < -40
+    assert high > 50
+    assert [trace.name for trace in figure.data if trace.name] == ["B · wide (v2)", "C · deep (v3)"]
+
+
+def test_a_chart_of_looks_that_know_nothing_is_empty() -> None:
+    assert not charts.effect_over_time(a_plan(), [invalid()], LIGHT).data
+    endless = EffectOut(variant="treatment", change=0.1, low=None, high=None, harm_low=None, verdict="collecting")
+    figure = charts.effect_over_time(a_plan(), [judged().model_copy(update={"effects": [endless]})], LIGHT)
+    assert len(figure.data) == 3
+
+
+# Arms and guardrails
+
+
+def test_arms_side_by_side_and_as_csv() -> None:
+    verdict = judged()
+    lines = dict(arm_lines(verdict.arms))
+    assert lines["Units"] == ["600", "600"]
+    assert lines["Failed units"] == ["0 (0.0 %)"] * 2
+    assert {"ADE", "FDE", "Miss rate", "Coverage", "Join rate", "p95", "p99"} <= set(lines)
+    rows = list(csv.DictReader(io.StringIO(arms_csv(a_plan(), verdict))))
+    assert [(row["arm"], row["variant"], row["units"]) for row in rows] == [("A", "control", "600"), ("B", "treatment", "600")]
+
+
+def test_figures_that_tell_the_effect_are_hidden_while_data_are_invalid() -> None:
+    verdict = invalid()
+    told = [arm.model_copy(update={"ade_m": 0.5, "fde_m": 1.0, "miss_rate": 0.1}) for arm in verdict.arms]
+    lines = dict(arm_lines(shown_arms(verdict.model_copy(update={"arms": told}))))
+    assert (lines["ADE"], lines["FDE"], lines["Miss rate"]) == (["–", "–"],) * 3
+    assert lines["Units"] == ["600", "600"]
+    assert not arm_differences(verdict, "control", "treatment")
+
+
+def test_guardrails_say_how_far_they_are() -> None:
+    plan = a_plan(guardrails=(GuardrailIn(kind="errors", tolerance=1.5), GuardrailIn(kind="slow_answers", slow_ms=50)))
+    verdict = judge(plan, figures(*two(600, 600, failed_units=19)), STARTED)
+    first, second = guardrail_rows(plan, verdict)
+    assert first["Guardrail"] == "Failed answers, up to × 1.5"
+    assert (first["Limit"], first["Units hit"]) == ("40 to 1", "19, in A 0")
+    assert first["State"] == "✕ Tripped"
+    assert first["To the trigger"] == 100.0
+    assert (second["Guardrail"], second["State"], second["To the trigger"]) == ("Answers over 50 ms", "● Fine", 0.0)
+
+
+# Timeline
+
+
+def test_the_timeline_has_causes_and_what_others_did_to_it() -> None:
+    verdict = judged()
+    own = [
+        entry("experiment.launch", audit_id="a1"),
+        entry("experiment.decide_better", audit_id="a2", after={"cause": verdict.model_dump(mode="json")}, minutes=5),
+    ]
+    recent = [
+        *own,
+        entry("deployment.promote", audit_id="a3", subject="trajectory/7", after={"experiments": {"e1": "stopped"}}, minutes=9),
+        entry("deployment.promote", audit_id="a4", subject="trajectory/8", minutes=10),
+        entry(
+            "experiments.stop_all", audit_id="a5", subject="routes", after={"route": {"experiments": [{"experiment_id": "e1"}]}}, minutes=8
+        ),
+        entry("experiments.stop_all", audit_id="a6", subject="routes", after={"route": {"experiments": []}}, minutes=7),
+    ]
+    found = steps(a_plan(), own, recent, "e1")
+    assert [step.audit_id for step in found] == ["a3", "a5", "a2", "a1"]
+    assert found[2].word == "Decided: better"
+    assert found[2].figures.startswith("units: A 600, B 600; B −")
+    assert [one.audit_id for one in about(recent, "e1")] == ["a1", "a2", "a3", "a5"]
+
+
+def test_a_tripped_guardrail_is_told_with_its_units() -> None:
+    verdict = judge(a_plan(), figures(*two(600, 600, failed_units=19)), STARTED)
+    said = cause_words(a_plan(), entry("experiment.decide_guardrail", after={"cause": verdict.model_dump(mode="json")}))
+    assert said.endswith("failed answers: 19 in B, 0 in A")
+    assert cause_words(a_plan(), entry("experiment.pause")) == ""
+    assert cause_words(a_plan(), entry("experiment.pause", after={"cause": {"kind": "odd"}})) == ""
+
+
+def test_the_kill_switch_and_overrides_are_read_from_the_audit() -> None:
+    assert not is_stopped([])
+    stopped, back = entry("experiments.stop_all"), entry("experiments.go_on", minutes=1)
+    assert is_stopped([stopped])
+    assert not is_stopped([back, stopped])
+    route = {"experiments": [{"experiment_id": "e1", "overrides": {"plaza/7": "treatment"}}]}
+    assert overrides([entry("experiment.override", after={"route": route})], an_experiment()) == {"plaza/7": "treatment"}
+    assert overrides([entry("experiment.override", after={"route": None})], an_experiment()) == {}
+    assert overrides([], an_experiment()) == {}
+
+
+@pytest.mark.parametrize("action", ["experiment.create", "experiment.launch", "experiment.decide_worse", "experiments.stop_all"])
+def test_changes_have_words_without_an_id(action: str) -> None:
+    assert "e1" not in action_words(entry(action))
+    assert "." not in action_words(entry(action))
+
+
+def test_the_judges_run_is_told_in_words() -> None:
+    result = {"experiments": 2, "verdicts": {"e1": "better", "e2": "collecting"}, "decided": {"e1": "better"}}
+    assert result_words("judge_experiments", result) == "experiments looked at: 2, decisions: 1"
+
+
+# Actions
+
+
+@pytest.mark.parametrize(
+    ("state", "names"),
+    [
+        (S.DRAFT, ["launch", "discard"]),
+        (S.RUNNING, ["cover", "pause", "stop", "override"]),
+        (S.PAUSED, ["resume", "stop", "override"]),
+        (S.RECOMMENDED, ["promote", "cover", "stop", "override"]),
+        (S.PROMOTED, []),
+        (S.DISCARDED, []),
+    ],
+)
+def test_what_each_state_allows(state: S, names: list[str]) -> None:
+    assert [one.name for one in actions(in_state(state), "operator")] == names
+    assert all("viewer" in (one.refusal or "") for one in actions(in_state(state), "viewer"))
+
+
+def test_the_kill_switch_needs_a_role_and_an_epoch() -> None:
+    assert switch_action("operator", is_stopped=False, epoch=4).refusal is None
+    assert switch_action("operator", is_stopped=True, epoch=4).name == "go_on"
+    assert "viewer" in (switch_action("viewer", is_stopped=False, epoch=4).refusal or "")
+    assert "cannot be read" in (switch_action("operator", is_stopped=False, epoch=None).refusal or "")
+
+
+def test_who_may_win() -> None:
+    found = endings(an_experiment(plan=three_arms(), closed_arms=["wide"]))
+    assert [(one.winner, one.model_version) for one in found] == [(None, None), ("control", None), ("deep", 3)]
+    arms = [{"variant": name, "model_version": 1, "weight": 0.5} for name in ("control", "treatment")]
+    assert [one.winner for one in endings(an_experiment(plan=a_plan(arms=arms)))] == [None, "control"], "A/A has nothing to promote"
+
+
+@pytest.mark.parametrize(
+    ("typed", "wanted", "is_right"), [("v3", "3", True), (" 3 ", "3", True), ("4", "3", False), ("stop", "STOP", True), ("", "STOP", False)]
+)
+def test_what_is_typed_to_confirm(typed: str, wanted: str, *, is_right: bool) -> None:
+    assert (typed_problem(typed, wanted) is None) == is_right
+
+
+def test_coverage_is_told_for_each_arm() -> None:
+    assert enrolled_words(an_experiment(), 0.5) == "Of all agents: A 25 %, B 25 %."
+    part = a_plan(namespace={"name": "main", "begin": 0.0, "end": 0.1})
+    assert enrolled_words(an_experiment(plan=part), 0.5) == "Of all agents: A 2.5 %, B 2.5 %."
+
+
+def test_a_change_that_came_too_late_says_what_changed_and_who_did_it() -> None:
+    seen = in_state(S.RUNNING)
+    present = in_state(S.PAUSED, version=2, coverage=0.0)
+    said = conflict_sentence(
+        "pause", seen, present, [entry("experiment.pause")], detail="has version 2", now=STARTED + timedelta(seconds=5)
+    )
+    assert "it went from running to paused (ben, 5 s ago: “it wins”)" in said
+    assert "once more" not in said, "a paused experiment cannot be paused again"
+    assert "once more" in conflict_sentence("stop", seen, present, [], detail="", now=NOW)
+    kept = conflict_sentence("launch", seen, seen, [], detail="units: v2 is being compared already.", now=NOW)
+    assert kept.startswith("Nothing was done: units: v2 is being compared already. ")
+    assert changes_between(seen, in_state(S.RUNNING, version=2, coverage=0.5)) == ["50 % of the units are enrolled, no longer 100 %"]
+    assert changes_between(seen, in_state(S.RUNNING, version=2, closed_arms=["treatment"])) == ["B was rolled back"]
+    assert changes_between(seen, in_state(S.RUNNING, version=2)) == ["somebody changed it, for example an override"]
+    assert changes_between(seen, seen) == []
+
+
+# Which one is shown
+
+
+def test_what_runs_comes_first_and_other_pages_find_it() -> None:
+    over, running = in_state(S.STOPPED, experiment_id="new"), an_experiment("old")
+    assert first_shown([over, running]) is running
+    assert first_shown([over]) is over
+    assert first_shown([]) is None
+    assert of_challenger([over, running], 2) is running
+    assert of_challenger([over], 2) is None
+    assert overview_words([over]) is None
+    assert overview_words([running, over]) == "A/B test “wider net”, v2 against v1"
+    assert (overview_words([running, running]) or "").startswith("2 A/B tests; the newest is")
+
+
+# Plans
+
+
+def fields(**changes: Any) -> Fields:
+    values = {"name": "wider net", "hypothesis": "it is nearer to the truth", "control": 1, "treatments": [2], "weights": [50.0, 50.0]}
+    return Fields(**(values | changes))
+
+
+def test_what_is_filled_in_becomes_a_plan_with_the_usual_rules() -> None:
+    plan, problems = plan_of(fields())
+    assert not problems
+    assert plan is not None
+    usual = a_plan(name="wider net", hypothesis="it is nearer to the truth", stop={})
+    assert plan == usual
+
+
+def test_four_treatments_in_thirds_of_a_per_cent_add_up() -> None:
+    weights = even_weights(3)
+    assert sum(weights) == pytest.approx(100)
+    plan, problems = plan_of(fields(treatments=[2, 3], weights=weights, namespace=("main", 0, 50), horizon_days=1, errors=None))
+    assert not problems
+    assert plan is not None
+    assert [arm.variant for arm in plan.arms] == ["control", "v2", "v3"]
+    assert (plan.stop.horizon_s, plan.namespace and plan.namespace.end) == (86_400, 0.5)
+    assert [one.kind for one in plan.guardrails] == ["slow_answers"]
+    assert variants([7]) == ["control", "treatment"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": " "}, "Give it a name."),
+        ({"hypothesis": "short"}, "at least 10 characters"),
+        ({"treatments": [], "weights": [100.0]}, "Choose a staged version"),
+        ({"weights": [50.0, 60.0]}, "add up to 100 %, not 110 %"),
+        ({"namespace": (" ", 0, 50)}, "Give the namespace a name."),
+        ({"namespace": ("main", 50, 50)}, "is empty; move one of its ends."),
+        ({"min_units": 5}, "greater than or equal to 20"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_sentence(changes: dict[str, Any], said: str) -> None:
+    plan, problems = plan_of(fields(**changes))
+    assert plan is None
+    assert any(said in one for one in problems), problems
+    assert all(one[0].isupper() and one.endswith(".") for one in problems)
+
+
+def test_launch_says_why_it_is_disabled() -> None:
+    assert launch_refusal("a viewer", [], True) == "a viewer"
+    assert launch_refusal(None, ["Give it a name."], None) == "Give it a name."
+    assert "cannot be checked" in (launch_refusal(None, [], None) or "")
+    assert "checklist blocks it" in (launch_refusal(None, [], False) or "")
+    assert launch_refusal(None, [], True) is None
+
+
+def test_lines_of_the_checklist_have_words() -> None:
+    assert (check_mark("blocked").word, check_title("join rate"), check_title("new_rule")) == ("Blocked", "Truth arrives", "New rule")
+    assert (duration_words(None), duration_words(7200), duration_words(129_600)) == ("–", "2 h", "1.5 d")
+
+
+def test_nothing_can_be_planned_without_a_champion_or_a_staged_version() -> None:
+    def version(number: int, state: str) -> ModelVersionOut:
+        return ModelVersionOut(
+            model_name="trajectory", model_version=number, family="kalman", run_id="r", run_url=None, created_at=STARTED, aliases=[],
+            metrics={}, params={}, deployment_id="d", state=state, version=1, is_warm=True,
+        )  # fmt: skip
+
+    route = RouteOut(epoch=1, champion=None, challenger=None, previous=None, coverage=0, changed_at=None, actor=None, reason=None)
+    models = ModelsOut(model_name="trajectory", versions=[version(1, "live"), version(2, "retired")], adoptions=[])
+    assert "no champion" in (no_plan_reason(models, route) or "")
+    route = route.model_copy(update={"champion": ModelRefOut(model_name="trajectory", model_version=1)})
+    assert "Stage one" in (no_plan_reason(models, route) or "")
+    staged = models.model_copy(update={"versions": [*models.versions, version(3, "staged")]})
+    assert no_plan_reason(staged, route) is None
+    assert [one.model_version for one in candidates(staged)] == [3]

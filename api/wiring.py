@@ -280,7 +280,6 @@ class Parts:
     def experiment_checks(self) -> "ExperimentChecks":
         """Holds planned experiments against the recent traffic."""
         from data.lake.experiment_source import LakeExperiments  # noqa: PLC0415 - as the lake; it brings scipy too
-
         from trajops.services.experiment_checks import ExperimentChecks  # noqa: PLC0415
 
         source = LakeExperiments(cast("LakeReader", self.lake))

@@ -1,6 +1,8 @@
 """The control state's database: connections, transactions and the upgrade of its schema."""
 
+import errno
 import fcntl
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -109,8 +111,13 @@ class Database:
         file = Path(self.url.database)
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            with file.open("ab"):  # the plainest question whether this process may write here
-                return file
+            # A file that is there is not opened to find out: closing it would drop every lock that this process holds on it by POSIX, also
+            # those of another `Database`, and then the next process to end takes the log away from under it.
+            if not file.exists():
+                file.touch()
+            elif not os.access(file, os.R_OK | os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            return file
         except OSError as error:
             raise EnvironmentProblem(
                 f"the database {file} cannot be written ({error.strerror}); give this user the right to write to {file.parent}, "

@@ -152,6 +152,19 @@ def test_a_writing_transaction_has_the_write_lock_from_its_start(tmp_path: Path)
     database.close()
 
 
+def test_a_second_one_in_a_process_leaves_the_locks_of_the_first(tmp_path: Path) -> None:
+    """Else the next process to end believes that it was the last, and deletes the log that is still written to."""
+    url = f"sqlite:///{tmp_path / 'control.db'}"
+    first = Database(url)
+    first.migrate()
+    second = Database(url)
+    code = "import sys; from data.sql.engine import Database as D; d = D(sys.argv[1]); d.migrate(); d.close()"
+    subprocess.run([sys.executable, "-c", code, url], cwd=ROOT, check=True)
+    assert (tmp_path / "control.db-wal").exists()
+    for database in (first, second):
+        database.close()
+
+
 # Databases that cannot be used
 
 

@@ -159,10 +159,11 @@ class Shadow:
             started_at = work.experiments.get(experiment_id).started_at
         except NotFound:
             started_at = None
-        recent_ns = (now_ns if last is None else to_ns(last.started_at)) - self._bounds.slack_ns
+        # The last run found it not routed.
+        routed_ns = now_ns - self._bounds.slack_ns if last is None else to_ns(last.started_at)
         if started_at is None:
-            return recent_ns
-        return to_ns(started_at) if last is None else max(to_ns(started_at), recent_ns)
+            return routed_ns
+        return to_ns(started_at) if last is None else max(to_ns(started_at), routed_ns)
 
     def _too_old(self, wanted: Sequence[Wanted], floor_ns: int) -> int:
         """How many answers have become too old while nobody predicted beside them."""

@@ -17,7 +17,7 @@ _TITLES = {
     "deliver_alerts": "Deliver notifications",
     "check_performance": "Compare with validation",
     "recalibrate": "Recalibrate intervals",
-    "judge_experiments": "Judge experiments",
+    "judge_experiments": "Judge what is compared",
     "shadow": "Predict in shadow",
     "reconcile_aliases": "Match the registry",
     "prune": "Forget old records",

@@ -165,7 +165,7 @@ def _ask(parts: Parts) -> tuple[AlertmanagerOut | None, list[AlertOut]]:
     at = now(parts.clock)
     foreign = [external_alert(one, at) for one in found if OURS not in one.labels]
     mine = len(found) - len(foreign)
-    detail = f"{len(foreign)} alerts of its own" + (f", and {mine} of ours." if mine else ".")
+    detail = ("1 alert" if len(foreign) == 1 else f"{len(foreign)} alerts") + " of its own" + (f", and {mine} of ours." if mine else ".")
     return AlertmanagerOut(url=client.url, is_reachable=True, detail=detail, alerts=len(foreign)), [_as_read(one) for one in foreign]
 
 

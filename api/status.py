@@ -11,7 +11,7 @@ from trajops.contracts.deployments import RouteOut
 from trajops.contracts.figures import grouped
 from trajops.contracts.jobs import JobOut, job_title
 from trajops.contracts.performance import PerformanceRow
-from trajops.contracts.status import Health, ProcessOut, ServiceOut, StatusOut, TrafficPoint, service_title
+from trajops.contracts.status import Health, ProcessOut, ServiceOut, Standing, StatusOut, TrafficPoint, service_title
 from trajops.errors import TrajOpsError
 from trajops.services.availability import read_availability
 
@@ -42,25 +42,59 @@ def read_status(parts: Parts) -> StatusOut:
         telemetry.service,
         *_redis(parts),
     ]
+    budget_left = parts.cached_longer.get("budget", lambda: _budget_left(parts, at))
+    processes = [_process(gauges) for gauges in parts.exposition.processes()]
+    is_answering = parts.host.readiness().status == "ready" or any(process.is_ready for process in processes)
     healths = (*(service.health for service in services), _of_drift(control.drift_verdict), _of_alert(control.worst_alert))
     return StatusOut(
         at=at,
         verdict=min(healths, key=WORST_FIRST.index),
+        standing=standing(
+            services,
+            control.drift_verdict,
+            control.worst_alert,
+            budget_left,
+            is_answering=is_answering or control.route.champion is None,  # before the first deployment nothing is promised
+        ),
         sentence=sentence(
             services, control.route, telemetry.rows, control.drift_verdict, telemetry.traffic, control.open_alerts, control.worst_alert
         ),
         environment=parts.settings.environment,
         route=control.route,
         services=services,
-        processes=[_process(gauges) for gauges in parts.exposition.processes()],
+        processes=processes,
         traffic=telemetry.traffic,
         performance=telemetry.rows,
         changes=control.changes,
         jobs=control.jobs,
         drift_verdict=control.drift_verdict,
         open_alerts=control.open_alerts,
-        budget_left=parts.cached_longer.get("budget", lambda: _budget_left(parts, at)),
+        budget_left=budget_left,
     )
+
+
+def standing(
+    services: Sequence[ServiceOut], drift_verdict: str | None, worst_alert: Alert | None, budget_left: float | None, *, is_answering: bool
+) -> Standing:
+    """What the verdict means to who asks for predictions: an alert, however bad, is not an API that is away.
+
+    Args:
+        services: each part.
+        drift_verdict: of the newest check.
+        worst_alert: of the open ones.
+        budget_left: share of the error budget; below 0 the objective is missed.
+        is_answering: whether a process of the API answers predictions.
+    """
+    healths = {service.health for service in services}
+    if not is_answering:
+        return "down"
+    if "bad" in {*healths, _of_alert(worst_alert)}:
+        return "needs_attention"
+    if "warn" in healths:
+        return "degraded"
+    if "warn" in {_of_alert(worst_alert), _of_drift(drift_verdict)} or (budget_left is not None and budget_left < 0):
+        return "worth_a_look"
+    return "unknown" if "unknown" in healths else "healthy"
 
 
 def sentence(

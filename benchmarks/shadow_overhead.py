@@ -1,7 +1,7 @@
 """What a shadow costs those who are answered: the median latency with a routed shadow experiment over that without, in one run.
 
-An API process on one core answers an open loop (Poisson, over 32 connections), a worker on the other core runs the job `shadow` every second
-and `compact_lake`, without which the spool would only grow. Champion is the network, treatment a Kalman filter. Blocks alternate: the
+An API process on one core answers an open loop (Poisson, over 32 connections), a worker on the other core runs `shadow` every second and
+`compact_lake`, without which the spool would only grow. Champion is the network, treatment a Kalman filter. Blocks alternate: the
 experiment goes on and enrols everybody, or it is paused, and the job finds nothing to do. Each is held against its neighbour, because
 machines are shared; the value is the median of these ratios. The generator shares the worker's core and comes first there: its own lateness
 would count as the server's. Where that is allowed (real-time scheduling), the API and the generator also come before whatever else runs on

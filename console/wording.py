@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 from trajops.contracts.figures import grouped
+from trajops.contracts.status import StatusOut
 
 Tone = Literal["ok", "warn", "bad", "info", "unknown"]
 DASH = "–"
@@ -29,9 +30,19 @@ _ICONS: dict[Tone, str] = {"ok": "check_circle", "warn": "warning", "bad": "erro
 _HEALTH: dict[str, Mark] = {
     "ok": Mark("Healthy", "ok", "check_circle"),
     "warn": Mark("Degraded", "warn", "warning"),
-    "bad": Mark("Down", "bad", "error"),
+    "bad": Mark("Failing", "bad", "error"),
     "unknown": Mark("Unknown", "unknown", "help"),
 }
+_STANDINGS: dict[str, Mark] = {
+    "healthy": _HEALTH["ok"],
+    "worth_a_look": Mark("Worth a look", "info", "visibility"),
+    "degraded": _HEALTH["warn"],
+    "needs_attention": Mark("Needs attention", "warn", "notification_important"),
+    "down": Mark("Down", "bad", "error"),
+    "unknown": _HEALTH["unknown"],
+}
+# What an API says that tells no standing.
+_STANDING_OF: dict[str, str] = {"ok": "healthy", "warn": "degraded", "bad": "needs_attention"}
 _STATES: dict[str, Mark] = {
     "registered": Mark("Registered", "unknown", "inventory_2"),
     "staged": Mark("Staged", "info", "package_2"),
@@ -88,8 +99,13 @@ _CALIBRATIONS: dict[str, Mark] = {
 
 
 def health_mark(health: str) -> Mark:
-    """Mark of a service or of the whole product."""
+    """Mark of a part of the product."""
     return _HEALTH.get(health, _HEALTH["unknown"])
+
+
+def standing_mark(status: StatusOut) -> Mark:
+    """Mark of the whole product, the same on every page; down is only what does not answer."""
+    return _STANDINGS.get(status.standing or _STANDING_OF.get(status.verdict, ""), _STANDINGS["unknown"])
 
 
 def state_mark(state: str) -> Mark:

@@ -2,14 +2,20 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from trajops.errors import InvalidInput
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+# Whatever is longer or more is a slip of the pen that would only come to light when a job reckons with it.
+Seconds = Annotated[float, Field(le=366 * 86_400)]
+Days = Annotated[float, Field(le=3_660)]
+Count = Annotated[int, Field(le=1_000_000_000)]
+Factor = Annotated[float, Field(le=1_000)]
 
 
 class Config(BaseModel):

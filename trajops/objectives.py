@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from trajops.configs import Config
+from trajops.configs import Config, Factor, Seconds
 
 MINUTE = timedelta(minutes=1)
 Severity = Literal["critical", "warning"]
@@ -22,9 +22,11 @@ class BurnAlarm(Config):
     """Speak up when the budget burns faster than `factor` over two windows: by the long one it matters, by the short one it goes on."""
 
     severity: Severity
-    factor: float = Field(gt=0, description="Burn rate; 1 uses up the budget exactly by the end of the objective's window.")
+    factor: Factor = Field(gt=0, description="Burn rate; 1 uses up the budget exactly by the end of the objective's window.")
     long_s: int = Field(ge=300, le=30 * 86_400, multiple_of=60, description="Seconds.")
-    short_s: int = Field(ge=60, multiple_of=60, description="Seconds; when the trouble is over, the alarm ends after as long.")
+    short_s: int = Field(
+        ge=60, lt=30 * 86_400, multiple_of=60, description="Seconds; when the trouble is over, the alarm ends after as long."
+    )
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -37,7 +39,7 @@ class ProbeRules(Config):
     """When a probe was answered well."""
 
     timeout_s: float = Field(default=2.0, gt=0, le=30, description="An answer that takes longer is none.")
-    good_within_s: float = Field(default=1.0, gt=0, description="An answer that takes longer does not count as good.")
+    good_within_s: Seconds = Field(default=1.0, gt=0, description="An answer that takes longer does not count as good.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -130,7 +132,8 @@ class Budget(NamedTuple):
     """What may still go wrong.
 
     Attributes:
-        allowed_min: minutes that may be bad in the window; unknown minutes are left out of it and allow nothing.
+        allowed_min: minutes that may be bad in the window; unknown ones are left out of it and allow nothing, those before the first
+            probe are in it.
         bad_min: minutes that were.
         left: share of the allowance that is left; negative where the objective is missed. None where nothing is known.
         availability: share of the known minutes that was good; None where nothing is known.
@@ -205,7 +208,7 @@ def alarm_states(alarms: Sequence[BurnAlarm], burns: Mapping[int, Burn]) -> list
 
 
 def budget(minutes: Minutes, objective: Availability, first_minute: int | None, at: datetime) -> Budget:
-    """What is left of the error budget.
+    """What is left of the error budget: of the minutes that may be bad in the whole window, however much of it was lived.
 
     Args:
         minutes: what the probes in `whole_bounds` of the objective's window add up to.

@@ -86,7 +86,7 @@ class JobSchedule:
     """How often a job runs (at the times of `cron`, then `every_s` is their longest gap), and when somebody asked for it by hand.
 
     Attributes:
-        next_due_at: when it is due next, as the worker that ran it last worked it out.
+        next_due_at: when it is due next, as its last run left it for all workers.
         paused_at: since when it runs by hand only, with `paused_by` and `pause_reason`; None: it is not paused.
     """
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from trajops.clock import now
 from trajops.contracts.deployments import ChangeOut
-from trajops.contracts.drift import UNIT_RULE
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
+from trajops.drift.doubt import doubtful, trouble
 from trajops.errors import StaleVersion
 from trajops.head_to_head import MIN_AGENTS, compare
 from trajops.policy.answers import Action, Answer, Outcome, StepState
@@ -50,6 +50,7 @@ class AnswerSteps:
         train: see `Train`.
         families: that can be trained here.
         clock: what time it is.
+        checked_s: newest part of the traffic that a drift check tells units and quality by, seconds.
     """
 
     def __init__(
@@ -62,8 +63,11 @@ class AnswerSteps:
         train: Train,
         families: Sequence[str],
         clock: Clock,
+        *,
+        checked_s: float = 60.0,
     ) -> None:
         self._rules = rules
+        self._checked_s = checked_s
         self._unit_of_work = unit_of_work
         self._deployments = deployments
         self._lake = lake
@@ -79,16 +83,23 @@ class AnswerSteps:
 
     def pause_rollout(self, answer: Answer) -> Outcome:
         """Take the traffic from the challenger, whoever is worse: a comparison on changed traffic says nothing."""
+        key = f"{answer.answer_id}:pause_rollout"
         with self._unit_of_work(read_only=True) as work:
+            done = work.idempotency.find(answer.actor, key)
             route = work.routes.table()
             deployment = None if route.challenger is None else work.deployments.of_model(route.challenger)
+        if done is not None:  # by this answer, before it was killed
+            version = ChangeOut.model_validate(done.response).deployment.model_version
+            return Outcome(StepState.DONE, f"the canary of v{version} is paused", {"model_version": version})
         if deployment is None:
             return Outcome(StepState.SKIPPED, "no rollout is in progress")
         name = f"v{deployment.model_version}"
         if deployment.state == State.PAUSED:
-            return Outcome(StepState.DONE, f"the canary of {name} is paused", {"model_version": deployment.model_version})
+            return Outcome(StepState.SKIPPED, f"the canary of {name} was paused before", {"model_version": deployment.model_version})
         try:
-            self._deployments.pause_canary(deployment.deployment_id, deployment.version, actor=answer.actor, reason=_reason(answer))
+            self._deployments.pause_canary(
+                deployment.deployment_id, deployment.version, actor=answer.actor, reason=_reason(answer), idempotency_key=key
+            )
         except StaleVersion:
             return Outcome(StepState.WAITING, "the deployment was changed at the same time; it is looked at again")
         return Outcome(StepState.DONE, f"the canary of {name} is paused", {"model_version": deployment.model_version})
@@ -139,7 +150,7 @@ class AnswerSteps:
         if family not in self._families:
             return Outcome(StepState.REFUSED, f"v{champion.version} is a {family}, which is not trained here; train it where it was made")
         made = next((row for row in known if row.params.get("dataset") == dataset), None)
-        scenes, windows = self._recent(answer, rule, None if made is None else made.created_at)
+        scenes, windows = self._recent(answer, rule, None if made is None else made.created_at, is_vouched=True)
         if made is None:
             if (agents := _agents(windows)) < rule.min_agents:
                 return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to train on")
@@ -194,20 +205,29 @@ class AnswerSteps:
         """Why nothing can be learnt from the traffic of now; None where nothing speaks against it."""
         with self._unit_of_work(read_only=True) as work:
             check = work.drift_checks.latest()
-        if check is None or now(self._clock) - check.at > CHECKED_WITHIN:
-            return None
-        if any(column.method == UNIT_RULE and column.is_drifted for column in check.columns):
-            return f"the data seem to come in another unit, so nothing can be learnt from them: {check.sentence}"
-        bad = next((finding for finding in check.quality if finding.verdict == "bad" and finding.kind != "new_scene"), None)
-        return None if bad is None else f"the data are bad, so nothing can be learnt from them: {bad.sentence}"
+        return None if check is None or now(self._clock) - check.at > CHECKED_WITHIN else trouble(check)
 
-    def _recent(self, answer: Answer, rule: RecentRule, after: datetime | None = None) -> tuple[list[Scene], Windows]:
-        """Tracks since the trouble began, or since a later time, and the windows in them."""
+    def _recent(
+        self, answer: Answer, rule: RecentRule, after: datetime | None = None, *, is_vouched: bool = False
+    ) -> tuple[list[Scene], Windows]:
+        """Tracks since the trouble began, or since a later time, and the windows in them; none of when the data were bad.
+
+        Args:
+            answer: to what.
+            rule: how far back, and of how many agents.
+            after: nothing of before that.
+            is_vouched: nothing either that no drift check has wholly seen yet.
+        """
         from data.lake.tracks import recorded_scenes  # noqa: PLC0415
 
-        at = now(self._clock)
-        since = max(filter(None, (self._since(answer, rule, at), after)))
-        scenes = recorded_scenes(self._lake, since, at + timedelta(seconds=1), SOURCES, max_agents=rule.max_agents)
+        at, checked = now(self._clock), timedelta(seconds=self._checked_s)
+        since, until = max(filter(None, (self._since(answer, rule, at), after))), at + timedelta(seconds=1)
+        with self._unit_of_work(read_only=True) as work:
+            latest, suspicious = work.drift_checks.latest(), work.drift_checks.suspicious(since - checked)
+        if is_vouched and latest is not None and at - latest.at < CHECKED_WITHIN:
+            until = latest.at - checked
+        without = doubtful(suspicious, self._checked_s)
+        scenes = recorded_scenes(self._lake, since, until, SOURCES, max_agents=rule.max_agents, without=without) if since < until else []
         return scenes, Windows.concatenate([cut(resample_scene(scene, max_gap_s=MAX_GAP_S)) for scene in scenes])
 
     @staticmethod

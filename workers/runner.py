@@ -80,12 +80,15 @@ class JobRunner:
         """Write the schedules, so that API and console know every job before its first run."""
         present = now(self.clock)
         with self.unit_of_work() as work:
+            before = {row.job: row for row in work.jobs.schedules()}
             for job in self.jobs.values():
                 work.jobs.describe(job.name, job.schedule.description, job.schedule.interval_s, job.schedule.cron)
             known = {row.job: row for row in work.jobs.schedules()}
             for name, job in self.jobs.items():
-                if known[name].next_due_at is None:
-                    work.jobs.plan(name, job.schedule.next_due(None, present))
+                is_same = name in before and (before[name].every_s, before[name].cron) == (known[name].every_s, known[name].cron)
+                if known[name].next_due_at is None or not is_same:
+                    last = _last_run(work, name, present)
+                    work.jobs.plan(name, job.schedule.next_due(None if last is None else last.started_at, present))
         for name, job in self.jobs.items():
             self.metrics.scheduled(name, job.schedule.interval_s, known[name].last_success_at)
 
@@ -124,10 +127,36 @@ class JobRunner:
         """Jobs whose run was given up and has not ended nevertheless: this worker cannot run them until it is started anew."""
         return sorted(name for name, running in self._in_progress() if running.is_given_up)
 
-    def requested(self) -> list[str]:
-        """Jobs of this worker that somebody asked to run now."""
+    def records(self) -> dict[str, JobSchedule]:
+        """What is on record about the jobs of this worker: when they are due, whether somebody asked for them or paused them."""
         with self.unit_of_work(read_only=True) as work:
-            return [row.job for row in work.jobs.schedules() if row.requested_at is not None and row.job in self.jobs]
+            return {row.job: row for row in work.jobs.schedules() if row.job in self.jobs}
+
+    def due_at(self, name: str) -> datetime | None:
+        """When a job is to be tried next, by the record; None while it is paused.
+
+        While it runs here, that is when a time passes during the run. A run elsewhere is looked after when its lease would be over, so
+        that one that was killed is not waited for until its next time.
+
+        Raises:
+            NotFound: if the job was not described.
+            Unavailable: if the database is away.
+        """
+        present, schedule = now(self.clock), self.jobs[name].schedule
+        with self.unit_of_work(read_only=True) as work:
+            row = work.jobs.schedule(name)
+            last = _last_run(work, name, present)
+        if row.paused_at is not None:
+            return None
+        # A record from before the clock was put back lies too far ahead.
+        due_at = min(row.next_due_at or present, schedule.next_due(present, present))
+        is_elsewhere = last is not None and last.state == "running" and not self.is_running(name)
+        return min(due_at, present + timedelta(seconds=schedule.lease_s)) if is_elsewhere else due_at
+
+    def is_running(self, name: str) -> bool:
+        """Whether a run of a job is in progress in this process."""
+        with self._changed:
+            return name in self._running
 
     def renew(self) -> None:
         """Extend the leases of the runs in progress where a third of their life is over; give up runs that take too long."""
@@ -173,7 +202,7 @@ class JobRunner:
                 return False
             row = work.jobs.schedule(job.name)
             is_requested = work.jobs.take_request(job.name)
-            last = next(iter(work.jobs.runs(job.name, 1, until=present + MOST_APART)), None)
+            last = _last_run(work, job.name, present)
             self.metrics.paused(job.name, is_paused=row.paused_at is not None)
             if last is not None and last.state == "running":
                 work.jobs.record_finish(last.run_id, present, error=f"worker {last.holder} disappeared during the run")
@@ -182,7 +211,7 @@ class JobRunner:
                 is_due = _is_due(schedule, last, present)
             if not is_requested and (row.paused_at is not None or not is_due):
                 work.leases.release(job.name, self.holder, fence, present)
-                self._pass_over(job, row, present, work)
+                self._pass_over(job, row, last, present, work)
                 return False
             record = work.jobs.record_start(job.name, self.holder, present)
             work.jobs.plan(job.name, schedule.next_due(present, present))
@@ -191,7 +220,7 @@ class JobRunner:
         running.fence, running.renewed_at, running.began_s, running.record = fence, present, self.stopwatch(), record
         return True
 
-    def _pass_over(self, job: Job, row: JobSchedule, present: datetime, work: UnitOfWork) -> None:
+    def _pass_over(self, job: Job, row: JobSchedule, last: JobRunOut | None, present: datetime, work: UnitOfWork) -> None:
         """It is not run now. What the schedule passes over (missed: skip) is counted and planned anew."""
         self.metrics.skipped(job.name, "not_due" if row.paused_at is None else "paused")
         due_at = row.next_due_at
@@ -199,6 +228,8 @@ class JobRunner:
             work.jobs.plan(job.name, job.schedule.next_due(None, present))
             if row.paused_at is None:
                 self.metrics.missed(job.name, 1 + job.schedule.missed_times(due_at, present))
+        elif row.paused_at is None and last is not None and due_at is not None and due_at <= present:
+            work.jobs.plan(job.name, job.schedule.next_due(last.started_at, present))  # the record was wrong
 
     def _measure(self, job: Job, due_at: datetime, present: datetime) -> None:
         """How late a run is, and how many times of the schedule it stands for."""
@@ -240,6 +271,7 @@ class JobRunner:
                 if not work.leases.release(job.name, self.holder, running.fence, present):
                     error = error or "the lease was lost during the run, so another worker may have run the job as well"
                 record = work.jobs.record_finish(record.run_id, present, result=result, error=error)
+                work.jobs.plan(job.name, job.schedule.due_after(record.started_at, present, is_failed=error is not None))
         finally:
             self.metrics.ended(job.name, present.timestamp(), duration_s, is_success=error is None)
         if error is None:
@@ -259,8 +291,13 @@ class JobRunner:
             with self.unit_of_work() as work:
                 work.leases.release(name, self.holder, running.fence, present)
                 work.jobs.record_finish(record.run_id, present, error=error)
+                work.jobs.plan(name, self.jobs[name].schedule.due_after(record.started_at, present, is_failed=True))
         except (Conflict, NotFound, Unavailable) as problem:
             logger.warning("the end of a run could not be recorded", extra={"job": name, "reason": problem.message})
+
+
+def _last_run(work: UnitOfWork, name: str, present: datetime) -> JobRunOut | None:
+    return next(iter(work.jobs.runs(name, 1, until=present + MOST_APART)), None)
 
 
 def _is_due(schedule: Schedule, last: JobRunOut | None, present: datetime) -> bool:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from trajops.configs import Config
+from trajops.configs import Config, Count, Days, Seconds
 from workers.triggers import cron_trigger, longest_gap_s, next_time, shortest_gap_s
 
 JobName = Literal[
@@ -36,16 +36,16 @@ class Schedule(Config):
     """When one job runs: at an interval, or at times. It runs once at a time, whoever asks, on whichever worker."""
 
     description: str = Field(min_length=10, description="Shown on the console's Services page.")
-    every_s: float | None = Field(default=None, gt=0, le=86_400, description="Interval; either this or `cron`.")
+    every_s: float | None = Field(default=None, ge=0.001, le=86_400, description="Interval; either this or `cron`.")
     cron: str | None = Field(default=None, description="Five fields, UTC, as in a crontab: `0 3 * * 0` is each Sunday at three.")
     missed: Literal["run", "skip"] = Field(
         default="run", description="Times that passed while no worker ran: run once for all of them, or wait for the next."
     )
     overlap: Literal["skip", "queue"] = Field(default="skip", description="Times that come during a run: pass over them, or run again.")
-    jitter_s: float = Field(default=0.0, ge=0, description="Each start is moved by up to this, so that workers do not meet.")
-    retry_s: float | None = Field(default=None, gt=0, description="A failed run is tried again this soon; else at its next turn.")
-    lease_s: float = Field(default=30.0, ge=1, description="How long a killed worker blocks the job; a living one renews.")
-    timeout_s: float = Field(default=600.0, gt=0, description="A run that takes longer is given up and counts as failed.")
+    jitter_s: Seconds = Field(default=0.0, ge=0, description="Each start is delayed by up to this, so that workers do not meet.")
+    retry_s: Seconds | None = Field(default=None, gt=0, description="A failed run is tried again this soon; else at its next turn.")
+    lease_s: float = Field(default=30.0, ge=1, le=3_600, description="How long a killed worker blocks the job; a living one renews.")
+    timeout_s: Seconds = Field(default=600.0, gt=0, description="A run that takes longer is given up and counts as failed.")
 
     @property
     def interval_s(self) -> float:
@@ -70,6 +70,25 @@ class Schedule(Config):
         if self.cron is not None:
             return next_time(self.cron, at if last_started_at is None else last_started_at)
         return at if last_started_at is None else last_started_at + timedelta(seconds=self.interval_s)
+
+    def due_after(self, started_at: datetime, ended_at: datetime, *, is_failed: bool) -> datetime:
+        """When the job is due after a run that has ended: soon if it failed and is retried, else at its next time.
+
+        Times that passed during the run are passed over or, with `overlap: queue`, stand for one that is due at once.
+        """
+        due_at = self.next_due(started_at, ended_at)
+        is_retried = is_failed and self.retry_s is not None
+        if due_at <= ended_at and (self.overlap == "skip" or is_retried):
+            due_at = next_time(self.cron, ended_at) if self.cron is not None else due_at + self._whole_intervals(due_at, ended_at)
+        if is_retried:
+            assert self.retry_s is not None
+            due_at = min(due_at, ended_at + timedelta(seconds=self.retry_s))
+        return due_at
+
+    def _whole_intervals(self, due_at: datetime, at: datetime) -> timedelta:
+        """As many intervals as lead from a time that has passed to the first one that has not."""
+        interval = timedelta(seconds=self.interval_s)
+        return ((at - due_at) // interval + 1) * interval
 
     def is_missed(self, due_at: datetime, at: datetime) -> bool:
         """Whether a time has passed without a run, for longer than workers take to begin one."""
@@ -103,7 +122,7 @@ class Schedule(Config):
                 )
             return self
         if self.missed == "skip":
-            raise ValueError("missed: skip is for cron; an interval begins when a worker starts")
+            raise ValueError("missed: skip is for cron; an interval that has passed is over, and the job due")
         assert self.every_s is not None
         if self.jitter_s > self.every_s / 4:
             raise ValueError(f"jitter_s ({self.jitter_s:g}) cannot be more than a quarter of every_s ({self.every_s:g})")
@@ -116,16 +135,16 @@ class Retention(Config):
     """What is kept of the lake and of the control state."""
 
     # Rows; what they add up to is kept for good.
-    lake_days: float = Field(default=90.0, gt=1)
+    lake_days: Days = Field(default=90.0, gt=1)
 
-    runs_per_job: int = Field(default=500, ge=10)
-    drift_checks_days: float = Field(default=3.0, gt=0)
-    performance_checks_days: float = Field(default=3.0, gt=0)
-    idempotency_days: float = Field(default=2.0, gt=0)
+    runs_per_job: Count = Field(default=500, ge=10)
+    drift_checks_days: Days = Field(default=3.0, gt=0)
+    performance_checks_days: Days = Field(default=3.0, gt=0)
+    idempotency_days: Days = Field(default=2.0, gt=0)
     # Longer than the window of the objective.
-    probes_days: float = Field(default=35.0, ge=31)
+    probes_days: Days = Field(default=35.0, ge=31)
     # After their end: alerts, silences and what was sent about them.
-    alerts_days: float = Field(default=90.0, gt=0)
+    alerts_days: Days = Field(default=90.0, gt=0)
 
 
 class Schedules(Config):

@@ -22,7 +22,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from trajops.alerts.signals import Signal
-from trajops.contracts.drift import UNIT_RULE, QualityFinding
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, ratio_words
 from trajops.contracts.jobs import job_title
 from trajops.contracts.performance import Metric
 from trajops.deployments.model_ref import ModelRef
@@ -39,6 +39,8 @@ VERDICTS_ON: dict[str, set[Metric]] = {
 }
 # One that was made longer ago says nothing of now.
 CHECKED_WITHIN = timedelta(minutes=3)
+# After the last check that saw another unit, its rows stay in the window that is compared, and then for so long in the looks that confirm.
+LINGERS = timedelta(minutes=2)
 TRUTH_RUNS = 200
 MOST_PATHS = 3
 
@@ -120,9 +122,13 @@ class SignalReader:
         return found
 
 
-@source("drift_verdict", "drift_age_s")
+@source("drift_verdict", "drift_unit", "drift_age_s")
 def _drift(view: View) -> Iterator[Signal]:
-    """Verdict of the newest check: 0 stable, 1 warning, 2 drift, 3 a wrong unit; too little data is no verdict, only its age counts."""
+    """Verdict of the newest check, and whether the last minute came in another unit; too little data is no verdict, only its age counts.
+
+    The verdict is 0 stable, 1 warning, 2 drift, 3 drift of a window that holds another unit: what else has moved there is told when that
+    has left it.
+    """
     check = view.work.drift_checks.latest()
     if check is None:
         return
@@ -130,8 +136,26 @@ def _drift(view: View) -> Iterator[Signal]:
     yield Signal("drift_age_s", age_s, view.at, detail=f"The last drift check was {age_s:.0f} s ago.")
     if check.verdict == "insufficient_data" or view.at - check.at > CHECKED_WITHIN:
         return
-    is_unit = check.verdict == "drift" and any(column.method == UNIT_RULE and column.is_drifted for column in check.columns)
+    wrong = _wrong_units(check)
+    asked = [column for column in check.columns if column.method == UNIT_RULE and column.score is not None]
+    if wrong:
+        said = f"{' and '.join(map(ratio_words, wrong))}, which points to a unit or a clock."
+        yield Signal("drift_unit", 1.0, check.at, detail=f"{said[0].upper()}{said[1:]}")
+    elif asked or check.verdict == "stable":
+        said = f": {' and '.join(map(ratio_words, asked))}" if asked else ""
+        yield Signal("drift_unit", 0.0, check.at, detail=f"Nothing points to another unit or clock{said}.")
+    is_unit = check.verdict == "drift" and (bool(wrong) or _holds_another_unit(view, check))
     yield Signal("drift_verdict", VERDICTS[UNIT_RULE if is_unit else check.verdict], check.at, detail=check.sentence)
+
+
+def _wrong_units(check: DriftCheckOut) -> list[DriftColumn]:
+    return [column for column in check.columns if column.method == UNIT_RULE and column.is_drifted and column.muted_until is None]
+
+
+def _holds_another_unit(view: View, check: DriftCheckOut) -> bool:
+    """Whether an earlier check called another unit what is still in the window of this one."""
+    earlier = view.work.drift_checks.suspicious(check.current_since - LINGERS)
+    return any(one.verdict == "drift" and _wrong_units(one) for one in earlier)
 
 
 @source("data_quality")

@@ -237,7 +237,13 @@ class Parts:
             self.performance_rules.recalibration,
             self.settings.coverage_level,
             self.clock,
+            checked_s=self._checked_s,
         )
+
+    @property
+    def _checked_s(self) -> float:
+        """What a drift check tells units and quality by, seconds."""
+        return max(self.drift_rules.units.window_s, self.drift_rules.quality.window_s)
 
     @cached_property
     def judge(self) -> "Judge":
@@ -299,6 +305,7 @@ class Parts:
             self._train,
             tuple(FAMILIES),
             self.clock,
+            checked_s=self._checked_s,
         )
         return Answers(unit_of_work, self.policy_rules, steps.by_action, self.clock, recall=steps.recall)
 

@@ -3,7 +3,6 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime
 
 from api import alert_list
 from api.deps import CHANGES, READS, IdempotencyKey, Operator, PartsOf, Reader
@@ -28,6 +27,7 @@ from trajops.contracts.alerts import (
     SilencesOut,
     TestReceiverIn,
 )
+from trajops.contracts.wire import Time
 
 router = APIRouter(prefix="/v1/alerts", tags=["alerts"])
 Limit = Annotated[int, Query(ge=1, le=500)]
@@ -43,7 +43,7 @@ def alerts(
     ] = None,
     severity: Severity | None = None,
     rule: Annotated[str | None, Query(max_length=256)] = None,
-    since: Annotated[AwareDatetime | None, Query(description="Leave out what was resolved before.")] = None,
+    since: Annotated[Time | None, Query(description="Leave out what was resolved before.")] = None,
     limit: Limit = 100,
 ) -> AlertsOut:
     """Alerts that are not over by severity and age, then the others, newest first; and how many there are.

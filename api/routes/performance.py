@@ -3,18 +3,18 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime
 
 from api.deps import CHANGES, READS, IdempotencyKey, Operator, PartsOf, Reader
 from api.ranges import range_of
 from api.wiring import Parts
 from trajops.contracts.calibrations import CalibrationChangeIn, CalibrationChangeOut, CalibrationsOut
 from trajops.contracts.performance import EstimateOut, PerformanceChecksOut, SliceBy, SlicesOut
+from trajops.contracts.wire import Time
 
 router = APIRouter(prefix="/v1", tags=["performance"])
 
-Since = Annotated[AwareDatetime | None, Query(description="Begin of the range, at most a day before its end. Left out: an hour before.")]
-Until = Annotated[AwareDatetime | None, Query(description="End of the range. Left out: now.")]
+Since = Annotated[Time | None, Query(description="Begin of the range, at most a day before its end. Left out: an hour before.")]
+Until = Annotated[Time | None, Query(description="End of the range. Left out: now.")]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
 
 

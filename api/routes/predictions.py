@@ -3,12 +3,12 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import AwareDatetime
 
 from api.deps import READS, PartsOf, Reader
 from api.ranges import range_of
 from trajops.contracts.performance import PerformanceOut
 from trajops.contracts.predictions import AgentOut, AgentsOut, PredictionOut, RecentPredictions
+from trajops.contracts.wire import Time
 
 router = APIRouter(prefix="/v1", tags=["predictions"], responses=READS)
 
@@ -19,8 +19,8 @@ Id = Annotated[str | None, Query(min_length=1, max_length=128)]
 def performance(
     parts: PartsOf,
     _client: Reader,
-    since: Annotated[AwareDatetime | None, Query(description="Begin of the range. Left out: an hour before its end.")] = None,
-    until: Annotated[AwareDatetime | None, Query(description="End of the range. Left out: now.")] = None,
+    since: Annotated[Time | None, Query(description="Begin of the range. Left out: an hour before its end.")] = None,
+    until: Annotated[Time | None, Query(description="End of the range. Left out: now.")] = None,
 ) -> PerformanceOut:
     """Error, calibration and latency of each model version and variant, as truth arrives."""
 

@@ -90,11 +90,26 @@ def done_sentence(answer: AnswerOut) -> str:
         return f"It would {steps_words(answer)}. It waits until somebody approves or dismisses it."
     if state == "dismissed":
         return "Nothing was done, because it was dismissed."
-    shown = {"done": {"done"}, "failed": {"done", "failed"}, "working": {"done", "waiting"}}.get(state, {"refused", "skipped"})
+    if state == "done":
+        # What was refused after the last thing that was done is how it ended.
+        last = max((number for number, step in enumerate(answer.steps) if step.state.value == "done"), default=-1)
+        ends = [step for number, step in enumerate(answer.steps) if number > last and step.state.value in {"refused", "failed"}]
+        told = [step for step in answer.steps if step.state.value == "done"] + ends
+        said = [sentence(step.sentence) for step in told if step.sentence]
+        return " ".join(filter(None, [*dict.fromkeys(said), go_on_words(answer)])) or "Nothing was done."
+    shown = {"failed": {"done", "failed"}, "working": {"done", "waiting"}}.get(state, {"refused", "skipped"})
     found = [sentence(step.sentence) for step in answer.steps if step.state.value in shown and step.sentence]
     if not found and state == "working":
         return f"It is about to {steps_words(answer)}."
     return " ".join(dict.fromkeys(found)) or "Nothing was done."
+
+
+def go_on_words(answer: AnswerOut) -> str:
+    """How to go on with a canary that an answer has paused; empty where it has paused none, or has done more since."""
+    done = [step for step in answer.steps if step.state.value == "done"]
+    if not done or done[-1].action != "pause_rollout" or (version := model_version(done[-1])) is None:
+        return ""
+    return f"v{version} answers nobody until somebody resumes or stops its canary on the Models page, best when the alert is over."
 
 
 # What was compared

@@ -11,6 +11,7 @@ from console.alerts.answer_words import (
     answer_mark,
     begun_words,
     compared,
+    go_on_words,
     is_proposed,
     model_version,
     sentence,
@@ -52,6 +53,8 @@ def answer_step(number: int, step: AnswerStepOut, answer: AnswerOut) -> None:
         st.markdown(f"{frame.badge(step_mark(step, answer))} &nbsp;**{number}. {sentence(action_words(step.action))[:-1]}**{when}")
         if step.sentence:
             st.markdown(frame.plain(sentence(step.sentence)))
+        if step.action == "pause_rollout" and step.state.value == "done" and (more := go_on_words(answer)):
+            st.caption(frame.plain(more))
         found = compared(step)
         if found is not None:
             figure = f"Mean ADE over {found.agents} agents" if found.agents else "Mean ADE"

@@ -8,7 +8,7 @@ from typing import Literal
 from console.changes import Action, role_refusal
 from console.names import actor_words
 from console.wording import DASH, Mark, ago, alert_mark, count, lasting, moment, severity_mark
-from trajops.contracts.alerts import AlertCounts, AlertEvent, AlertOut, AlertsOut
+from trajops.contracts.alerts import AlertCounts, AlertEvent, AlertmanagerOut, AlertOut, AlertsOut
 from trajops.contracts.session import Role
 
 # What the filter offers → whether an alert belongs to it.
@@ -43,6 +43,12 @@ def verdict(alerts: AlertsOut, now: datetime) -> tuple[Mark, str]:
         return Mark("Not watched", "bad", "visibility_off"), f"{_last_look(alerts, now)}; then: {sentence[0].lower()}{sentence[1:]}"
     worst = next((mark for mark, n in by_severity(counts) if n), None)
     return (Mark("Firing", worst.tone, worst.icon) if worst else Mark("All quiet", "ok", "check_circle")), sentence
+
+
+def foreign_words(source: AlertmanagerOut) -> str:
+    """What an Alertmanager has of which nothing is shown."""
+    said = source.detail.removesuffix(".")
+    return f"Nothing of its own passes the filter above; it has {said}." if source.alerts else f"{said}."
 
 
 def firing_sentence(counts: AlertCounts) -> str:

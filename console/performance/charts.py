@@ -170,7 +170,7 @@ def estimated_against_observed(found: VersionEstimateOut, palette: Palette) -> g
             annotation_position="bottom left",
         )
     time_axis(figure)
-    at_least_a_minute(figure, [point.at for point in found.points])
+    at_least_a_minute(figure, [point.at for point in (*known, *seen)])
     figure.update_yaxes(title_text="ADE (m)", rangemode="tozero")
     return finished(figure, palette, height=280, unified=True)
 

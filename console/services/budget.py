@@ -6,27 +6,39 @@ from typing import Any
 
 from console.names import result_words
 from console.viewmodels import job_state
-from console.wording import DASH, Mark, Tone, ago, health_mark, moment, seconds, share
+from console.wording import DASH, Mark, Tone, ago, moment, seconds, share, standing_mark
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint
+from trajops.contracts.figures import grouped, near_one
 from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut, job_title
 from trajops.contracts.status import Health, ProcessOut, StatusOut, service_title
 
+# Of a window of which less is known, no burn rate is told.
+MOSTLY = 0.5
 WORST_FIRST: tuple[Health, ...] = ("bad", "warn", "unknown", "ok")
 
 
 def verdict(status: StatusOut, availability: AvailabilityOut | None) -> tuple[Mark, str]:
-    """How the parts stand, in one sentence: the worst of them, or that all are well and how available the API was."""
+    """How everything stands, as on the Overview; in one sentence the worst part, or what else is wrong, or how available the API was."""
+    mark = standing_mark(status)
     worst = min(status.services, key=lambda service: WORST_FIRST.index(service.health), default=None)
     if worst is None:
-        return health_mark("unknown"), "No service has reported yet."
-    if availability is not None and availability.verdict in {"bad", "warn"} and worst.health != "bad":
-        return Mark("Failing" if availability.verdict == "bad" else "At risk", availability.verdict, "timer"), availability.sentence
-    if worst.health != "ok":
+        return mark, "No service has reported yet."
+    all_work = f"All {len(status.services)} parts work" if worst.health == "ok" else ""
+    if worst.health != "bad" and availability is not None and availability.verdict == "bad":
+        return mark, availability.sentence
+    if worst.health != "bad" and status.standing == "needs_attention":
+        return mark, f"{all_work}. {status.sentence}" if all_work else status.sentence
+    if worst.health != "bad" and availability is not None and availability.verdict == "warn":
+        return mark, availability.sentence
+    if not all_work:
         others = sum(service.health != "ok" for service in status.services) - 1
         more = f" ({others} more {'parts need' if others > 1 else 'part needs'} a look)" if others else ""
-        return health_mark(worst.health), f"{service_title(worst.service)}: {worst.detail}{more}"
+        return mark, f"{service_title(worst.service)}: {worst.detail}{more}"
+    waiting = (
+        f"; {'1 alert is' if status.open_alerts == 1 else f'{grouped(status.open_alerts)} alerts are'} open" if status.open_alerts else ""
+    )
     told = "" if availability is None else f" {availability.sentence}"
-    return health_mark("ok"), f"All {len(status.services)} parts work.{told}"
+    return mark, f"{all_work}{waiting}.{told}"
 
 
 def processes_words(processes: Sequence[ProcessOut], epoch: int) -> str:
@@ -59,26 +71,53 @@ def minutes(value: float) -> str:
 
 
 def burn_rows(availability: AvailabilityOut) -> list[dict[str, Any]]:
-    """Rows of the table of burn rates, shortest window first."""
+    """Rows of the table of burn rates, shortest window first.
+
+    Of a window that is mostly unknown only the least it burns is shown: by the minutes that are known, one failed probe after a start would
+    be many times the pace of a month of which nearly all is left.
+    """
     rows = []
     for burn in availability.burns:
         mine = [alarm for alarm in availability.alarms if burn.window_s in {alarm.long_s, alarm.short_s}]
+        rate = burn.rate if burn.known_share >= MOSTLY else None
         rows.append(
             {
                 "Window": seconds(burn.window_s) if burn.window_s != 86_400 * availability.window_days else f"{availability.window_days} d",
-                "Burn rate": burn.rate,
-                "Known": 100 * burn.known_share,
+                "Burn rate": rate,
+                "At least": burn.certain_rate,
+                "Known": known_words(burn.known_share),
                 "Somebody is told above": ", ".join(f"{alarm.factor:g}" for alarm in mine) or DASH,
                 "State": "✕ Burning"
                 if any(alarm.is_burning for alarm in mine)
                 else "○ Unknown"
                 if burn.rate is None
-                else "● Within budget"
-                if burn.rate <= 1
-                else "▲ Above its pace",
+                else "▲ Above its pace"
+                if (burn.certain_rate if rate is None else rate) > 1
+                else "○ Mostly unknown"
+                if rate is None
+                else "● Within budget",
             }
         )
     return rows
+
+
+def known_words(known_share: float) -> str:
+    """Share of a window in which somebody probed; a little is not nothing, and not quite all is not all."""
+    percent = 100 * known_share
+    if 0 < percent < 1:
+        return "under 1 %"
+    return "over 99 %" if 99 < percent < 100 else f"{percent:.0f} %"
+
+
+def lived_words(availability: AvailabilityOut) -> str:
+    """How much of the window lies after the first probe; empty where all of it does."""
+    lived_min, window_min = availability.known_min + availability.unknown_min, 1440 * availability.window_days
+    if not 0 < lived_min < window_min:
+        return ""
+    return (
+        f"The first probe was {minutes(lived_min)} ago. The budget is that of all {availability.window_days} days: what was before spends "
+        "nothing of it."
+    )
 
 
 def unknown_spans(points: Sequence[AvailabilityPoint], width: timedelta) -> list[tuple[datetime, datetime]]:
@@ -174,4 +213,4 @@ def failure_words(availability: AvailabilityOut) -> str:
 
 def availability_words(value: float | None) -> str:
     """A share near one, with the digits that matter."""
-    return DASH if value is None else f"{100 * value:.3f}".rstrip("0").rstrip(".") + " %"
+    return DASH if value is None else near_one(value)

@@ -21,6 +21,7 @@ from console.alerts.words import (
     by_severity,
     carer_words,
     evaluation_problem,
+    foreign_words,
     is_foreign,
     label_words,
     since_words,
@@ -228,7 +229,7 @@ def from_alertmanager(alerts: AlertsOut, found: list[AlertOut], now: datetime) -
         )
         return
     if not found:
-        st.caption(frame.plain(f"{source.detail.removesuffix('.')}; none that the filter leaves and that is not ours."))
+        st.caption(frame.plain(foreign_words(source)))
         return
     st.caption(frame.plain(f"Read from {source.url} just now. They are acknowledged, silenced and resolved there."))
     for alert in found[:PER_PAGE]:

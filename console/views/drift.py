@@ -58,7 +58,7 @@ def live_part() -> None:
     checks = list(dict.fromkeys([latest.check_id, *(c.check_id for c in read.value.history)]))
     by_id = {c.check_id: c for c in [*read.value.history, latest]}
     past = [by_id[i] for i in checks]
-    columns(latest, [c for c in past if c.at >= since])
+    columns(latest, [c for c in past if c.at >= since], has_report=read.value.last_report is not None)
     scenes_and_quality(latest, scene)
     history(past)
     choices(read.value.settings, latest)
@@ -175,8 +175,8 @@ def _when(at: datetime) -> str:
     return f"{at:%H:%M} UTC" if at.date() == datetime.now(UTC).date() else moment(at)
 
 
-def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
-    """Which column drifted, when and how."""
+def columns(latest: DriftCheckOut, checks: list[DriftCheckOut], *, has_report: bool) -> None:
+    """Which column drifted, when and how; `has_report`: a full report stands above."""
     if not latest.columns:
         return
     grid = st.grid(2, min_column_width=400, gap="medium")
@@ -204,7 +204,8 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut]) -> None:
             )
             st.caption("Dotted line: reference mean. Dashed line: current mean.")
         else:
-            frame.empty("This check kept no histograms.", "Open the full report above, or wait for the next check.")
+            report = "Open the full report above, or wait" if has_report else "Wait"
+            frame.empty("This check kept no histograms.", f"{report} for the next check that has enough data.")
     st.header("Columns of the newest check")
     rows = drift_rows(latest.columns)
     frame.table(

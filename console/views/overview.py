@@ -19,9 +19,10 @@ from console.viewmodels import (
     gain_over_constant_velocity,
     job_rows,
     merged_row,
+    paused_words,
     performance_rows,
 )
-from console.wording import ago, count, drift_mark, health_mark, metres, milliseconds, moment, severity_mark, share
+from console.wording import ago, count, drift_mark, metres, milliseconds, moment, severity_mark, share, standing_mark
 from trajops.contracts.alerts import AlertOut, AlertsOut
 from trajops.contracts.answers import AnswersOut
 from trajops.contracts.performance import PerformanceOut
@@ -72,12 +73,14 @@ def _performance(client: session.TrajOpsClient, chosen: str) -> PerformanceOut:
 def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
     """The state of the product in one sentence, then its accuracy in another."""
     with st.container(key="verdict", gap="xsmall"):
-        st.markdown(f"{frame.badge(health_mark(status.verdict))} &nbsp;**{frame.plain(status.sentence)}**")
+        st.markdown(f"{frame.badge(standing_mark(status))} &nbsp;**{frame.plain(status.sentence)}**")
         if performance is not None:
             st.markdown(frame.plain(accuracy_sentence(performance, status.route)))
         route = status.route
         parts = [f"Champion **v{route.champion.model_version}**" if route.champion else "No champion"]
-        if route.challenger is not None:
+        if route.challenger is not None and not route.coverage:
+            parts.append(f"challenger **v{route.challenger.model_version}** paused")
+        elif route.challenger is not None:
             parts.append(f"challenger **v{route.challenger.model_version}** on {share(route.coverage / 2, 0)} of agents")
         else:
             parts.append("no challenger")
@@ -86,6 +89,10 @@ def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:
         if status.budget_left is not None:
             parts.append(f"error budget **{share(status.budget_left, 0)}** left")
         st.markdown(" · ".join(parts))
+        paused = paused_words(route, status.drift_verdict)
+        if paused:
+            st.markdown(f":orange[:material/pause_circle:] {frame.plain(paused)}")
+            st.page_link("views/models.py", label="Resume or stop it", icon=":material/arrow_forward:", help="")
 
 
 def open_alerts(alerts: AlertsOut | None, answers: AnswersOut | None, now: datetime) -> None:

@@ -74,7 +74,7 @@ def error_budget(availability: AvailabilityOut | None, now: datetime) -> None:
             "Unknown",
             budget.minutes(availability.unknown_min),
             None,
-            "Since the first probe, nobody probed for so long: neither good nor bad, and not part of the budget.",
+            "So long nobody probed since the first probe: neither good nor bad, and no part of the window that the budget is a share of.",
         ),
         ("Last probe", ago(availability.last_probe_at, now), None, "The workers ask for a prediction as a client would."),
     ]
@@ -104,16 +104,20 @@ def error_budget(availability: AvailabilityOut | None, now: datetime) -> None:
             alt="How fast the error budget burns, by window",
             column_config={
                 "Burn rate": st.column_config.NumberColumn(
-                    format="%.2f", help=f"1 uses the budget up in exactly {days} days. By the minutes that are known."
+                    format="%.2f",
+                    help=f"1 uses the budget up in exactly {days} days. By the minutes that are known, where they are half of the window.",
                 ),
-                "Known": st.column_config.NumberColumn(format="%.0f %%", help="Share of the window in which somebody probed"),
+                "At least": st.column_config.NumberColumn(
+                    format="%.2f", help="If every minute was good in which nobody probed. Alarms go by this."
+                ),
+                "Known": st.column_config.TextColumn(help="Share of the window in which somebody probed"),
                 "Somebody is told above": st.column_config.TextColumn(
                     "Alarm above", help="An alarm needs both of its windows to burn faster than its factor."
                 ),
             },
         )
-        words = budget.failure_words(availability)
-        st.caption(frame.plain(words) if words else "No bad answer is on record.")
+        words = budget.failure_words(availability) or "No bad answer is on record."
+        st.caption(frame.plain(f"{words.removesuffix('.')}. {budget.lived_words(availability)}".rstrip()))
 
 
 def latency_and_errors(status: StatusOut, availability: AvailabilityOut | None) -> None:

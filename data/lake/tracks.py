@@ -13,6 +13,7 @@ import numpy as np
 
 from data.lake.samples import AGENT, HISTORIES, OBSERVATIONS, samples_of
 from trajops.clock import to_ns
+from trajops.drift.doubt import Span
 from trajops.trajectories import Scene, Track
 from trajops.truth import Samples
 
@@ -22,15 +23,21 @@ if TYPE_CHECKING:
 _IS_WANTED = "list_contains($sources, source) AND hash(scene_id, agent_id) % 10000 < $kept"
 _AGENTS = f"""
     SELECT DISTINCT {AGENT}, scene_id, agent_id FROM (
-        SELECT scene_id, agent_id FROM predictions WHERE {_IS_WANTED}
-        UNION ALL SELECT scene_id, agent_id FROM observations WHERE {_IS_WANTED}
+        SELECT scene_id, agent_id FROM predictions WHERE {{condition}}
+        UNION ALL SELECT scene_id, agent_id FROM observations WHERE {{condition}}
     )
 """  # noqa: S608 - names of our own schema
 _COUNT = "SELECT count(DISTINCT hash(scene_id, agent_id)) FROM predictions WHERE list_contains($sources, source)"
 
 
 def recorded_scenes(
-    lake: "LakeReader", since: datetime, until: datetime, sources: Sequence[str], *, max_agents: int | None = None
+    lake: "LakeReader",
+    since: datetime,
+    until: datetime,
+    sources: Sequence[str],
+    *,
+    max_agents: int | None = None,
+    without: Sequence[Span] = (),
 ) -> list[Scene]:
     """The tracks of what was received in [since, until), scene by scene.
 
@@ -40,6 +47,7 @@ def recorded_scenes(
         until: aware.
         sources: whose rows count, for example `live` and `replay`.
         max_agents: of more, about so many are taken: always the same ones, and each of them whole.
+        without: what was received then is left out, so that tracks have gaps there.
 
     Returns:
         Scenes by id, with tracks by agent id; times are the agents' own clock, positions metres. A track may have gaps.
@@ -47,14 +55,17 @@ def recorded_scenes(
     Raises:
         Unavailable: if the lake cannot be read.
     """
+    spans = [(to_ns(span.since), to_ns(span.until)) for span in without]
+    condition = _IS_WANTED + "".join(f" AND NOT (received_ns >= {begin} AND received_ns < {end})" for begin, end in spans)
 
     def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[Samples, dict[int, tuple[str, str]]]:
         asked = {"sources": list(sources), "kept": 10_000}
         if max_agents is not None:
             [(agents,)] = cursor.execute(prefix + _COUNT, {"sources": list(sources)}).fetchall()
             asked["kept"] = min(10_000, -(-10_000 * max_agents // max(1, agents)))
-        names = cursor.execute(prefix + _AGENTS, asked).fetchall()
-        samples = samples_of(cursor, prefix, f"{HISTORIES};{OBSERVATIONS}".format(condition=_IS_WANTED), asked)
+        samples = samples_of(cursor, prefix, f"{HISTORIES};{OBSERVATIONS}".format(condition=condition), asked)
+        # Names last: the live spool grows while it is read, and who came meanwhile has a name and no samples yet, not the reverse.
+        names = cursor.execute(prefix + _AGENTS.format(condition=condition), asked).fetchall()
         return samples, {agent: (scene_id, agent_id) for agent, scene_id, agent_id in names}
 
     samples, names = lake.read(("predictions", "observations"), work, since_ns=to_ns(since), until_ns=to_ns(until))

@@ -42,6 +42,15 @@ class MemoryDriftChecks(Repository):
         """Newest first, without histograms; of scenes only the columns that drifted, and all columns of the one that is named."""
         return [without_histograms(check, scene) for check in self._newest()[:limit]]
 
+    def suspicious(self, since: datetime) -> list[DriftCheckOut]:
+        """Those of this time on that said drift, or found bad data; newest first."""
+        found = [check for check in self._newest() if check.at >= since]
+        return [
+            without_histograms(check)
+            for check in found
+            if check.verdict == "drift" or any(finding.verdict == "bad" for finding in check.quality)
+        ]
+
     def last_report(self) -> DriftReportOut | None:
         """Newest check with a full report."""
         reported = (check for check in self._newest() if check.has_report)

@@ -81,6 +81,19 @@ def test_what_is_chosen_for_drift_is_kept(database: Any) -> None:
         assert uow.drift_settings.get() == chosen
 
 
+def test_checks_that_said_drift_or_found_bad_data_are_found_again(database: Any) -> None:
+    bad = QualityFinding(kind="frozen", scene=None, verdict="bad", value=0.9, limit=0.1, sentence="Most stand.")
+    well: dict[str, Any] = {"verdict": "stable", "quality": []}
+    with database.unit_of_work() as uow:
+        for number, changes in enumerate([{}, well, well | {"quality": [bad]}, well | {"verdict": "warning"}, {}]):
+            uow.drift_checks.add(check(f"c{number}", later(number)).model_copy(update=changes))
+    with database.unit_of_work(read_only=True) as uow:
+        assert [one.check_id for one in uow.drift_checks.suspicious(later(0))] == ["c4", "c2", "c0"]
+        assert [one.check_id for one in uow.drift_checks.suspicious(later(2))] == ["c4", "c2"]
+        assert uow.drift_checks.suspicious(later(9)) == []
+        assert uow.drift_checks.suspicious(later(4)) == uow.drift_checks.history(limit=1)
+
+
 def test_drift_checks_come_back_newest_first(database: Any) -> None:
     with database.unit_of_work() as uow:
         assert uow.drift_checks.latest() is None

@@ -1,6 +1,7 @@
 """The steps of an answer over a real lake: what they do, what they refuse, and that a crash in between does nothing twice."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -106,14 +107,14 @@ class Shop:
             )
             self.house.write(event, close=False)
 
-    def check(self, trouble: str) -> None:
-        """A drift check of now that finds something wrong with the data themselves."""
+    def check(self, trouble: str, check_id: str = "c1") -> None:
+        """A drift check of now that finds something wrong with the data themselves, or nothing."""
         at = utc(self.house.clock.now_ns())
         figures = {"score": 3.3, "threshold": 2.0, "is_drifted": True, "reference_mean": 1.0, "current_mean": 3.3}
         column = DriftColumn(column="speed_mps_ratio", kind="input", method=UNIT_RULE if trouble == "unit" else "psi", **figures)
         bad = QualityFinding(kind="frozen", scene=None, verdict="bad", value=0.9, limit=0.1, sentence="9 of 10 agents are frozen.")
         check = DriftCheckOut(
-            check_id="c1",
+            check_id=check_id,
             at=at,
             verdict="drift",
             sentence="speed is 3.3 × the reference",
@@ -168,6 +169,15 @@ def test_a_running_canary_is_paused_once(shop: Shop) -> None:
         assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canary of v3 is paused")
         assert shop.route == (GOOD, 3, None, 0.0)
     assert shop.state(3) == State.PAUSED
+
+
+def test_a_canary_that_was_paused_before_is_no_work_of_this_answer(shop: Shop) -> None:
+    shop.live(GOOD)
+    shop.canary(3)
+    shop.steps().pause_rollout(an_answer())
+    later = replace(an_answer(), answer_id="another")
+    for _ in range(2):
+        assert told(shop.steps().pause_rollout(later)) == (StepState.SKIPPED, "the canary of v3 was paused before")
 
 
 def test_without_a_rollout_there_is_nothing_to_pause(shop: Shop) -> None:
@@ -284,7 +294,24 @@ def test_nothing_is_learnt_from_bad_data(shop: Shop, trouble: str) -> None:
         assert (outcome.state, "nothing can be learnt" in outcome.sentence) == (StepState.WAITING, True)
     assert (shop.route, shop.trained) == ((BAD, None, GOOD, 0.0), [])
     shop.house.clock.ns += 200 * S
-    assert shop.steps().rollback(an_answer()).state == StepState.DONE, "that check says nothing of now any more"
+    for step in (shop.steps().rollback, shop.steps().retrain):
+        outcome = step(an_answer())
+        assert (outcome.state, "0 of" in outcome.sentence) == (StepState.WAITING, True), "what was bad stays bad when it is over"
+    shop.walk(25, after_s=300, name="later")
+    assert shop.steps().rollback(an_answer()).result["agents"] == 25, "and the later ones only"
+
+
+def test_what_no_check_has_wholly_seen_yet_is_not_trained_on(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.walk(25)
+    shop.house.clock.ns = CLOCK_NS + 40 * S
+    shop.check("nothing")
+    waits = shop.steps().retrain(an_answer())
+    assert (waits.state, shop.trained) == (StepState.WAITING, [])
+    shop.house.clock.ns = CLOCK_NS + 140 * S
+    shop.check("nothing", "c2")
+    assert shop.steps().retrain(an_answer()).state != StepState.FAILED
+    assert [agents for _, _, agents in shop.trained] == [25]
 
 
 def test_a_version_that_is_worse_than_the_champion_gets_no_traffic(shop: Shop) -> None:

@@ -171,4 +171,6 @@ def test_a_range_at_the_beginning_of_time_is_refused(api: Api, path: str, until:
     refused = api.get(path, until=until)
     assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
     assert "before 1970" in refused.json()["detail"]
-    assert api.get(path, until="9999-12-31T23:59:59-14:00").status_code == 200
+    assert "after 2999" in api.get(path, until="9999-12-31T23:59:59-14:00").json()["detail"]
+    assert api.get(path, until="2999-12-31T23:59:59-14:00").status_code == 422
+    assert api.get(path, until="2999-12-31T23:59:59+14:00").status_code == 200

@@ -142,6 +142,9 @@ def test_alerts_of_an_alertmanager_are_marked_and_offer_nothing(server: StubServ
     assert "Alertmanager" in card.markdown[0].value
     assert "NodeDown" in card.markdown[1].value
     assert not card.button
+    del api.alerts.alerts["their-1"]
+    app.button(key="refresh-now").click().run()
+    assert "Nothing of its own passes the filter above; it has 1 alert of its own." in text(app)
     api.alerts.alertmanager = AlertmanagerOut(
         url="http://am:9093", is_reachable=False, detail="the Alertmanager at http://am:9093 does not answer", alerts=0
     )

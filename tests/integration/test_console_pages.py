@@ -544,6 +544,20 @@ def test_too_little_data_is_explained_and_never_called_stable(api: StubApi, serv
     assert "Stable" not in text(app)
 
 
+@pytest.mark.parametrize("has_report", [True, False])
+def test_a_check_without_histograms_names_a_report_only_where_there_is_one(
+    api: StubApi, server: StubServer, monkeypatch: pytest.MonkeyPatch, *, has_report: bool
+) -> None:
+    told = api.drift.drift()
+    assert told.latest is not None
+    latest = told.latest.model_copy(update={"columns": [one.model_copy(update={"bins": []}) for one in told.latest.columns]})
+    report = told.last_report if has_report else None
+    monkeypatch.setattr(api.drift, "drift", lambda **_: told.model_copy(update={"latest": latest, "last_report": report}))
+    shown = text(opened("Drift"))
+    assert "This check kept no histograms" in shown
+    assert ("Open the full report above" in shown) == has_report
+
+
 def test_operator_runs_a_check_and_viewer_cannot(api: StubApi, server: StubServer) -> None:
     app = opened("Drift")
     app.button(key="run-drift").click().run()
@@ -552,6 +566,29 @@ def test_operator_runs_a_check_and_viewer_cannot(api: StubApi, server: StubServe
 
 
 # Services
+
+
+@pytest.mark.parametrize(("standing", "word"), [("needs_attention", "Needs attention"), ("down", "Down"), ("worth_a_look", "Worth a look")])
+def test_both_pages_have_one_word_for_how_everything_stands(
+    api: StubApi, server: StubServer, monkeypatch: pytest.MonkeyPatch, standing: str, word: str
+) -> None:
+    told = api.services.status().model_copy(update={"verdict": "bad", "standing": standing})
+    monkeypatch.setattr(api.services, "status", lambda **_: told)
+    for page in ("Overview", "Services"):
+        key = "verdict" if page == "Overview" else "services-verdict"
+        badge = opened(page).container(key=key).markdown[0].value
+        assert f": {word}]" in badge, page
+
+
+def test_a_paused_canary_is_told_on_the_overview(api: StubApi, server: StubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = api.services.status()
+    assert told.route.challenger is not None
+    route = told.route.model_copy(update={"coverage": 0.0})
+    monkeypatch.setattr(api.services, "status", lambda **_: told.model_copy(update={"route": route, "drift_verdict": "drift"}))
+    shown = text(opened("Overview"))
+    assert f"The canary of v{told.route.challenger.model_version} is paused\\: it answers nobody until it is resumed" in shown
+    assert "Wait until the drift is over" in shown
+    assert "on 0 % of agents" not in shown
 
 
 def test_services_says_the_verdict_the_parts_the_budget_and_the_jobs(server: StubServer) -> None:

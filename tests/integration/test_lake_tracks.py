@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from data.lake import tracks
 from data.lake.tracks import recorded_scenes
 from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track, an_observation_event
 from tests.lake_house import House, a_house
 from trajops.clock import utc
+from trajops.drift.doubt import Span
 from trajops.trajectories import DEFAULT_WINDOW, Track
 
 S = 10**9
@@ -66,6 +69,39 @@ def test_other_sources_and_other_times_are_left_out(house: House) -> None:
     told(house, a_turning_track("a2"), by="observations")
     assert [track.agent_id for scene in recorded_scenes(house.lake, SINCE, UNTIL, ["live"]) for track in scene.tracks] == ["a2"]
     assert recorded_scenes(house.lake, UNTIL, utc(CLOCK_NS + 900 * S), ["live"]) == []
+
+
+@pytest.mark.parametrize("by", ["histories", "observations"])
+def test_what_was_received_in_a_span_is_left_out(house: House, by: str) -> None:
+    told(house, a_turning_track("a1", steps=60), by=by)
+    span = Span(utc(CLOCK_NS + 8 * S), utc(CLOCK_NS + 16 * S))
+    [scene] = recorded_scenes(house.lake, SINCE, UNTIL, ["live"], without=[span])
+    times_s = scene.tracks[0].times_s - CLOCK_S
+    # The histories of what came after it reach back into it, and so does what is learnt from them, by three seconds.
+    assert not np.any((times_s >= 8) & (times_s < 16 - DEFAULT_WINDOW.dt_s * DEFAULT_WINDOW.t_obs))
+    assert (times_s.min() < 8, times_s.max() >= 16) == (True, True)
+    whole = Span(utc(CLOCK_NS - S), utc(CLOCK_NS + 90 * S))
+    assert recorded_scenes(house.lake, SINCE, UNTIL, ["live"], without=[span, whole]) == []
+
+
+def test_who_comes_while_the_lake_is_read_is_no_trouble(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    told(house, a_turning_track("a1"), by="histories")
+    original = tracks.samples_of
+
+    def meanwhile(*args: Any) -> Any:
+        track = a_turning_track("new")
+        event = a_prediction_event(
+            "new-1", agent_id="new", scene_id="s1", received_ns=CLOCK_NS + S, history_m=track.positions_m[:8].ravel().tolist()
+        )
+        house.write(event, close=False)
+        return original(*args)
+
+    # One that is still written to, as it is by an API.
+    house.write(a_prediction_event("open-1", agent_id="a2", scene_id="s1", received_ns=CLOCK_NS + S), close=False)
+    monkeypatch.setattr(tracks, "samples_of", meanwhile)
+    [scene] = recorded_scenes(house.lake, SINCE, UNTIL, ["live"])
+    assert {"a1", "a2", "new"} >= {track.agent_id for track in scene.tracks} >= {"a1", "a2"}
+    assert "new" in {track.agent_id for track in scene.tracks}, "it was read"
 
 
 def test_of_many_agents_some_are_taken_whole_and_always_the_same(house: House) -> None:

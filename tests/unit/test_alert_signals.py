@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from data.stubs import MemoryDatabase
+from data.stubs import MemoryDatabase, SetClock
+from trajops.alerts.rules import AlertRules
 from trajops.alerts.signals import Signal
+from trajops.clock import now
 from trajops.configs import load
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, QualityKind, QualityVerdict, Verdict
 from trajops.contracts.performance import CheckVerdict, Metric, PerformanceCheckOut
@@ -15,6 +18,7 @@ from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.experiments.routed import canary
 from trajops.objectives import Objectives
+from trajops.services.alert_rounds import AlertRounds
 from workers import signals
 from workers.signals import SignalReader, View, signal_names
 
@@ -40,12 +44,16 @@ def read(database: MemoryDatabase, at: datetime = AT, broken: tuple[str, ...] = 
     return found
 
 
-def a_check(verdict: Verdict, *, is_unit: bool = False) -> DriftCheckOut:
-    figures = {"kind": "input", "score": 3.3, "threshold": 2.0, "is_drifted": True, "reference_mean": 1.0, "current_mean": 3.3}
-    column = DriftColumn(column="speed_mps_ratio", method=UNIT_RULE if is_unit else "psi", **figures)
-    times = {"at": AT, "current_since": AT, "current_until": AT, "reference_since": None, "reference_until": None}
+def a_unit(ratio: float, **changes: Any) -> DriftColumn:
+    figures = {"kind": "input", "threshold": 2.0, "is_drifted": ratio > 2, "reference_mean": 1.0, "current_mean": ratio}
+    return DriftColumn(**{"column": "speed_mps_ratio", "method": UNIT_RULE, "score": ratio, **figures, **changes})
+
+
+def a_check(verdict: Verdict, *, is_unit: bool = False, at: datetime = AT, units: tuple[DriftColumn, ...] | None = None) -> DriftCheckOut:
+    columns = [a_unit(3.3, method=UNIT_RULE if is_unit else "psi")] if units is None else list(units)
+    times = {"at": at, "current_since": at - timedelta(minutes=5), "current_until": at, "reference_since": None, "reference_until": None}
     about = {"sentence": "Speed has moved.", "reference_agents": 9, "current_agents": 9, "has_report": False}
-    return DriftCheckOut(check_id="c1", verdict=verdict, columns=[column], **times, **about)
+    return DriftCheckOut(check_id=f"c{at}", verdict=verdict, columns=columns, **times, **about)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +67,92 @@ def test_drift(database: MemoryDatabase, verdict: Verdict, is_unit: bool, value:
     found = read(database, later(90))
     assert [(one.value, one.detail) for one in found.get("drift_verdict", [])] == ([] if value is None else [(value, "Speed has moved.")])
     assert [one.value for one in found["drift_age_s"]] == [90]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "units", "value", "said"),
+    [
+        ("drift", (a_unit(3.28),), 1, "Mean speed is 3.3 × the reference, which points to a unit or a clock."),
+        (
+            "drift",
+            (a_unit(3.28), a_unit(2.5, column="dt_s_ratio")),
+            1,
+            "Mean speed is 3.3 × the reference and time step is 2.5 × the reference, which points to a unit or a clock.",
+        ),
+        ("drift", (a_unit(1.6),), 0, "Nothing points to another unit or clock: mean speed is 1.6 × the reference."),
+        (
+            "drift",
+            (a_unit(3.28, muted_until=later(600)),),
+            0,
+            "Nothing points to another unit or clock: mean speed is 3.3 × the reference.",
+        ),
+        ("stable", (), 0, "Nothing points to another unit or clock."),
+        ("drift", (), None, ""),
+        ("insufficient_data", (a_unit(1.1),), None, ""),
+    ],
+)
+def test_another_unit_is_told_by_itself(
+    database: MemoryDatabase, verdict: Verdict, units: tuple[DriftColumn, ...], value: float | None, said: str
+) -> None:
+    with database.unit_of_work() as uow:
+        uow.drift_checks.add(a_check(verdict, units=units))
+    found = read(database, later(30)).get("drift_unit", [])
+    assert [(one.value, one.detail) for one in found] == ([] if value is None else [(value, said)])
+
+
+def opened(timeline: dict[range, tuple[Verdict, float]], until_s: int) -> dict[str, list[tuple[int, int | None]]]:
+    """When the shipped rules open an alert and when it is resolved, seconds, by rule; checks every 30 s, a look every ten.
+
+    Args:
+        timeline: verdict and ratio of speeds by seconds.
+        until_s: the end.
+    """
+    database, clock, rules = MemoryDatabase(), SetClock(), load(Path("configs/alerts.yaml"), AlertRules)
+    begin = now(clock)
+    with database.unit_of_work() as uow:
+        uow.jobs.describe("deliver_alerts", "Delivers notifications.", 5)
+    for second in range(0, until_s, 10):
+        at = now(clock)
+        if second % 30 == 0:
+            verdict, ratio = next(said for span, said in timeline.items() if second in span)
+            with database.unit_of_work() as uow:
+                uow.drift_checks.add(a_check(verdict, at=at, units=(a_unit(ratio),)))
+        found = [signal for several in read(database, at).values() for signal in several]
+        AlertRounds(database.unit_of_work, rules, clock).run(found)
+        clock.advance(10)
+    told: dict[str, list[tuple[int, int | None]]] = {}
+    with database.unit_of_work(read_only=True) as uow:
+        for alert in uow.alerts.find():
+            if alert.rule.startswith("drift") and alert.opened_at is not None:
+                ends = None if alert.resolved_at is None else round((alert.resolved_at - begin).total_seconds())
+                told.setdefault(alert.rule, []).append((round((alert.opened_at - begin).total_seconds()), ends))
+    return told
+
+
+def test_a_unit_that_is_right_again_ends_its_alert_and_begins_no_other() -> None:
+    """Feet for two minutes: they stay in the window for five more, in which the verdict is drift of something."""
+    told = opened(
+        {
+            range(60): ("stable", 1.0),
+            range(60, 180): ("drift", 3.28),
+            range(180, 540): ("drift", 1.1),
+            range(540, 900): ("stable", 1.0),
+        },
+        900,
+    )
+    assert told == {"drift_of_unit": [(60, 240)]}
+
+
+def test_drift_beside_another_unit_is_told_when_that_has_left_the_window() -> None:
+    told = opened({range(60): ("stable", 1.0), range(60, 180): ("drift", 3.28), range(180, 1200): ("drift", 1.1)}, 1200)
+    assert told["drift_of_unit"] == [(60, 240)]
+    [(since_s, ends)] = told["drift"]
+    assert 180 + 300 <= since_s <= 180 + 300 + 150
+    assert ends is None
+
+
+def test_drift_of_something_else_is_told_at_once() -> None:
+    assert opened({range(60): ("stable", 1.0), range(60, 300): ("drift", 1.1)}, 300) == {"drift": [(60, None)]}
 
 
 def test_before_the_first_check_there_is_nothing_to_say(database: MemoryDatabase) -> None:

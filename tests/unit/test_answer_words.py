@@ -82,6 +82,22 @@ def test_it_is_said_by_which_rule_when_and_who_decided(given: AnswerOut, expecte
             id="done",
         ),
         pytest.param(
+            answer(
+                "done",
+                step("pause_rollout", "done", "the canary of v3 is paused", model_version=3),
+                step(state="skipped", sentence="there is no previous champion"),
+                step("retrain", "refused", "trained and registered, but not clearly better"),
+            ),
+            "The canary of v3 is paused. Trained and registered, but not clearly better. "
+            "v3 answers nobody until somebody resumes or stops its canary on the Models page, best when the alert is over.",
+            id="what was refused afterwards, and how to go on",
+        ),
+        pytest.param(
+            answer("done", step("pause_rollout", "done", "v3 is paused", model_version=3), step("retrain", "done", "v6 is the challenger")),
+            "v3 is paused. v6 is the challenger.",
+            id="another challenger has taken its place",
+        ),
+        pytest.param(
             answer("nothing", *(step(name, "skipped", "the alert was over") for name in ("rollback", "retrain"))),
             "The alert was over.",
             id="one reason for all steps",

@@ -1,19 +1,26 @@
 """What the Services page says of availability and of jobs, and its figures."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from api.status import standing
 from console.palette import DARK, LIGHT
 from console.services import budget
 from console.services import charts as availability_charts
+from console.wording import standing_mark
+from trajops import objectives
+from trajops.configs import load
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
 from trajops.contracts.deployments import RouteOut
 from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut
 from trajops.contracts.status import Health, ProcessOut, ServiceOut, StatusOut
+from trajops.objectives import Minutes
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SHIPPED = load(Path("configs/objectives.yaml"), objectives.Objectives).availability
 WIDTH = timedelta(minutes=12)
 
 
@@ -42,14 +49,13 @@ def an_availability(**changes: Any) -> AvailabilityOut:
     return AvailabilityOut(**fields | changes)
 
 
-def a_status(*healths: Health, processes: list[ProcessOut] | None = None) -> StatusOut:
+def a_status(*healths: Health, processes: list[ProcessOut] | None = None, **changes: Any) -> StatusOut:
     route = RouteOut(epoch=4, champion=None, challenger=None, previous=None, coverage=0.0, changed_at=None, actor=None, reason=None)
     names = ("api", "database", "mlflow", "workers", "lake")
     services = [ServiceOut(service=name, health=health, detail=f"{name} is {health}") for name, health in zip(names, healths, strict=False)]
     rest: dict[str, Any] = {"traffic": [], "performance": [], "changes": [], "jobs": [], "drift_verdict": None}
-    return StatusOut(
-        at=NOW, verdict="ok", sentence="s", environment="test", route=route, services=services, processes=processes or [], **rest
-    )
+    fields: dict[str, Any] = {"verdict": "ok", "standing": standing(services, None, None, None, is_answering=True), "sentence": "s"}
+    return StatusOut(at=NOW, environment="test", route=route, services=services, processes=processes or [], **rest | fields | changes)
 
 
 def points(*shares: float | None) -> list[AvailabilityPoint]:
@@ -70,20 +76,31 @@ def a_job(state: str | None = "succeeded", **changes: Any) -> JobOut:
     return JobOut(**base | {"last_success_at": NOW - timedelta(seconds=9), "is_late": False} | changes)
 
 
+ALERT = {"verdict": "bad", "standing": "needs_attention", "open_alerts": 1, "sentence": "A critical alert is open: Drift."}
+BURNS, SMOULDERS = an_availability(verdict="bad", sentence="It burns."), an_availability(verdict="warn", sentence="It smoulders.")
+
+
 @pytest.mark.parametrize(
-    ("healths", "availability", "word", "said"),
+    ("status", "availability", "word", "said"),
     [
-        (("ok", "ok"), an_availability(), "Healthy", "All 2 parts work. Well."),
-        (("ok", "ok"), None, "Healthy", "All 2 parts work."),
-        (("ok", "warn"), an_availability(), "Degraded", "Database: database is warn"),
-        (("bad", "warn", "unknown"), an_availability(verdict="bad", sentence="It burns."), "Down", "(2 more parts need a look)"),
-        (("ok", "warn"), an_availability(verdict="bad", sentence="It burns."), "Failing", "It burns."),
-        (("ok", "ok"), an_availability(verdict="warn", sentence="It smoulders."), "At risk", "It smoulders."),
-        ((), an_availability(), "Unknown", "No service has reported yet."),
+        (a_status("ok", "ok"), an_availability(), "Healthy", "All 2 parts work. Well."),
+        (a_status("ok", "ok"), None, "Healthy", "All 2 parts work."),
+        (a_status("ok", "warn"), an_availability(), "Degraded", "Database: database is warn"),
+        (a_status("bad", "warn", "unknown"), BURNS, "Needs attention", "Prediction API: api is bad (2 more parts need a look)"),
+        (a_status("bad", "warn", "unknown", standing="down"), BURNS, "Down", "(2 more parts need a look)"),
+        (a_status("ok", "ok", **ALERT), an_availability(), "Needs attention", "All 2 parts work. A critical alert is open: Drift."),
+        (a_status("ok", "warn", **ALERT), an_availability(), "Needs attention", "A critical alert is open: Drift."),
+        (a_status("ok", "warn", **ALERT), BURNS, "Needs attention", "It burns."),
+        (a_status("ok", "ok", **ALERT | {"standing": None}), None, "Needs attention", "All 2 parts work; 1 alert is open."),
+        (a_status("ok", "ok", verdict="warn", standing="worth_a_look"), SMOULDERS, "Worth a look", "It smoulders."),
+        (a_status("ok", "ok", verdict="warn", standing="worth_a_look", open_alerts=2), None, "Worth a look", "; 2 alerts are open."),
+        (a_status("ok", "unknown"), an_availability(), "Unknown", "Database: database is unknown"),
+        (a_status(standing="unknown"), an_availability(), "Unknown", "No service has reported yet."),
     ],
 )
-def test_the_verdict_is_the_worst_there_is(healths: tuple[Health, ...], availability: AvailabilityOut | None, word: str, said: str) -> None:
-    mark, sentence = budget.verdict(a_status(*healths), availability)
+def test_the_verdict_is_the_worst_there_is(status: StatusOut, availability: AvailabilityOut | None, word: str, said: str) -> None:
+    mark, sentence = budget.verdict(status, availability)
+    assert mark == standing_mark(status), "the same word as on the Overview"
     assert mark.word == word
     assert said in sentence
 
@@ -111,6 +128,32 @@ def test_a_burn_rate_has_a_state_in_words(rate: float | None, is_burning: bool, 
     alarms = [BurnAlarmOut(severity="critical", factor=14.4, long_s=3600, short_s=300, is_burning=is_burning)]
     [row] = budget.burn_rows(an_availability(burns=burns, alarms=alarms))
     assert (row["Window"], row["State"], row["Somebody is told above"]) == ("5 min", state, "14.4")
+
+
+def test_of_a_month_that_is_mostly_unknown_a_handful_of_probes_is_not_the_pace() -> None:
+    known = Minutes(33, 2.13, 390)
+    left = objectives.budget(known, SHIPPED, objectives.minute_of(NOW) - 33, NOW)
+    burns = [BurnOut(**objectives.burn(known, SHIPPED.window_s, SHIPPED.target)._asdict())]
+    told = an_availability(burns=burns, alarms=[], budget_left=left.left, known_min=left.known_min, unknown_min=left.unknown_min)
+    [row] = budget.burn_rows(told)
+    assert (row["Window"], row["Burn rate"], row["Known"], row["State"]) == ("30 d", None, "under 1 %", "○ Mostly unknown")
+    assert row["At least"] == pytest.approx(1 - (left.left or 0.0), rel=1e-3), "what is not left was burnt"
+    assert budget.lived_words(told).startswith("The first probe was 33 min ago. The budget is that of all 30 days")
+    assert not budget.lived_words(an_availability(known_min=43_100, unknown_min=100))
+
+
+def test_what_is_certain_is_above_the_pace_however_little_is_known() -> None:
+    burns = [BurnOut(window_s=3600, rate=200.0, certain_rate=16.7, known_share=0.08)]
+    alarms = [BurnAlarmOut(severity="critical", factor=14.4, long_s=3600, short_s=300, is_burning=False)]
+    [row] = budget.burn_rows(an_availability(burns=burns, alarms=alarms))
+    assert (row["Burn rate"], row["At least"], row["State"]) == (None, 16.7, "▲ Above its pace")
+
+
+@pytest.mark.parametrize(
+    ("known_share", "said"), [(0.0, "0 %"), (0.0008, "under 1 %"), (0.5, "50 %"), (0.9999, "over 99 %"), (1.0, "100 %")]
+)
+def test_how_much_is_known(known_share: float, said: str) -> None:
+    assert budget.known_words(known_share) == said
 
 
 def test_neighbouring_unknown_buckets_are_one_stretch() -> None:

@@ -14,6 +14,7 @@ from scipy.stats import ks_2samp
 from data.stubs import MemoryDatabase
 from tests.drift_windows import DT_S, START_S, FixedSource, SecondsClock, empty, match, rows_of, wandering
 from trajops.contracts.drift import (
+    UNIT_RULE,
     DriftCheckOut,
     DriftColumn,
     DriftMute,
@@ -29,6 +30,7 @@ from trajops.drift.thresholds import clean_windows
 from trajops.drift.units import unit_bounds, unit_column
 from trajops.drift.watch import Watch
 from trajops.errors import ShapeError, Unavailable
+from trajops.services import drift as drift_service
 from trajops.services.drift import DriftMonitor
 from trajops.services.drift_settings import overview
 from trajops.trajectories import FloatArray
@@ -747,3 +749,10 @@ def test_an_operator_s_range_is_the_reference(tmp_path: Path) -> None:
     assert check.verdict == "stable"
     assert check.reference_since is not None
     assert since <= check.reference_since < check.reference_until <= until  # type: ignore[operator]
+
+
+def test_a_ratio_within_its_bounds_points_to_nothing() -> None:
+    figures = {"kind": "input", "method": UNIT_RULE, "threshold": 2.0, "reference_mean": 1.0, "current_mean": None}
+    wrong, right = (DriftColumn(column="speed_mps_ratio", score=ratio, is_drifted=ratio > 2, **figures) for ratio in (3.28, 1.6))
+    assert "mean speed is 3.3 × the reference, which points to a unit or a clock" in drift_service._said_of("drift", [wrong], 1, 60)
+    assert drift_service._said_of("drift", [right], 1, 60).endswith(": mean speed, unit check (until just now).")

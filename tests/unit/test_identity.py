@@ -22,6 +22,7 @@ from data.stubs import MemoryDatabase, SetClock
 from trajops.clients import Client
 from trajops.clock import now
 from trajops.contracts.session import Role
+from trajops.contracts.wire import LATEST
 from trajops.errors import Conflict, EnvironmentProblem, Forbidden, InvalidInput, NotFound, OutOfScope, Unauthenticated, Unavailable
 from trajops.rate_limits import Limit
 from trajops.services.identity import Identity
@@ -422,6 +423,14 @@ def test_an_overlap_does_not_outlive_the_old_key_and_the_new_one_lives_as_long_a
     assert new.expires_at == now(clock) + timedelta(days=30)
     chosen = now(clock) + timedelta(days=2)
     assert identity.rotate_api_key(new.key_id, overlap_s=0, expires_at=chosen, **WHO)[1].expires_at == chosen
+
+
+def test_a_key_that_was_to_live_for_ever_can_be_rotated(identity: Identity, clock: SetClock) -> None:
+    _, old = identity.create_api_key("replay", "viewer", expires_at=datetime.max.replace(tzinfo=UTC), **WHO)
+    clock.advance(60)
+    _, new, _ = identity.rotate_api_key(old.key_id, overlap_s=60, **WHO)
+    assert new.expires_at is not None
+    assert new.expires_at == LATEST
 
 
 def test_keys_that_cannot_be_rotated(identity: Identity, clock: SetClock) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from data.stubs import MemoryDatabase
 from trajops.configs import load
+from trajops.contracts.figures import near_one
 from trajops.errors import InvalidInput
 from trajops.objectives import (
     AlarmState,
@@ -201,6 +202,34 @@ def test_one_failed_probe_in_the_minute_in_which_workers_start_calls_nobody(seco
     assert kept.bad == pytest.approx(1 / 6)
     if second == 55:
         assert hasty.certain_rate > 14.4, "the negative control: by its share of that minute's probes somebody would be called"
+
+
+def test_while_the_first_minute_runs_probing_has_begun() -> None:
+    database, begin = MemoryDatabase(), AT.replace(second=0)
+    said = []
+    for after_s in (0, 5, 55, 65, 600):
+        with database.unit_of_work() as uow:
+            if after_s and after_s < 600:
+                uow.probes.add(begin + timedelta(seconds=after_s), is_good=after_s == 5, latency_ms=9.0, failure=None)
+            page = availability.read_availability(uow, SHIPPED, begin + timedelta(seconds=after_s))
+            said.append(page.sentence)
+    assert said[0].startswith("Nobody has probed yet")
+    assert said[1] == said[2]
+    assert said[1].startswith("Probing has just begun")
+    assert "Nobody" not in said[3]
+    assert said[4] == "Nobody has probed for 9 minutes; start the workers."
+
+
+def test_the_sentence_writes_shares_as_the_page_does() -> None:
+    database, _ = probed(31)
+    with database.unit_of_work() as uow:
+        for second in (5, 10):
+            uow.probes.add(AT.replace(second=second) - timedelta(minutes=31), is_good=False, latency_ms=9.0, failure="slow")
+        page = availability.read_availability(uow, SHIPPED, AT)
+    assert page.availability is not None
+    assert page.sentence.startswith(f"{near_one(page.availability)} of the probed minutes were good"), page.sentence
+    assert near_one(0.935484) == "93.548 %"
+    assert (near_one(1.0), near_one(0.999)) == ("100 %", "99.9 %")
 
 
 @pytest.mark.parametrize(("every_s", "least"), [(5, 6), (10, 3), (60, 1), (3600, 1), (0.5, 60)])

@@ -107,6 +107,13 @@ def test_a_single_estimate_is_a_dot_with_a_whisker_on_an_axis_of_a_minute() -> N
     assert (end - begin, drawn.layout.xaxis.tickformat) == (timedelta(minutes=1), "%H:%M:%S")
 
 
+def test_an_axis_is_wide_enough_for_the_only_part_that_is_drawn() -> None:
+    first, second, _ = estimate().points
+    empty = first.model_copy(update={"observed_ade_m": None})
+    begin, end = estimated_against_observed(estimate(points=[empty, second]), LIGHT).layout.xaxis.range
+    assert (begin, end - begin) == (second.at.replace(tzinfo=None) - timedelta(seconds=30), timedelta(minutes=1))
+
+
 def test_several_estimates_have_a_band_and_an_axis_of_their_own() -> None:
     drawn = estimated_against_observed(estimate(), LIGHT)
     band = drawn.data[0]

@@ -1,6 +1,7 @@
 """What becomes of recalibrations over days: decisions by hand hold, and nothing is proposed twice."""
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from data.stubs import MemoryDatabase, SetClock
 from tests.unit.test_recalibration import LEVEL, RULE, walked
 from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationOut
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.errors import StaleVersion
@@ -63,6 +65,76 @@ class Desk:
     def states(self) -> dict[int, str]:
         with self.database.unit_of_work(read_only=True) as work:
             return {one.number: one.state for one in work.calibrations.newest(10_000) if one.state != "superseded"}
+
+
+def checked(desk: Desk, at_s: float, *, is_wrong_unit: bool = False) -> None:
+    figures = {"score": 3.3, "threshold": 2.0, "is_drifted": is_wrong_unit, "reference_mean": 1.0, "current_mean": 3.3}
+    column = DriftColumn(column="speed_mps_ratio", kind="input", method=UNIT_RULE, **figures)
+    at = datetime.fromtimestamp(at_s, UTC)
+    ends = {"current_since": at, "current_until": at, "reference_since": None, "reference_until": None}
+    agents = {"reference_agents": 9, "current_agents": 9}
+    check = DriftCheckOut(
+        check_id=f"c{at_s}", at=at, verdict="drift", sentence="drift", columns=[column], has_report=False, **ends, **agents
+    )
+    with desk.database.unit_of_work() as work:
+        work.drift_checks.add(check)
+
+
+def desk_at(at_s: float, rows: Distances) -> Desk:
+    desk = Desk()
+    desk.clock.advance(at_s - now(desk.clock).timestamp())
+    # As the lake gives them: none of before the window, at the run that is to come.
+    desk.truth.rows = rows.select(rows.received_s >= at_s + 300 - RULE.window_s)
+    return desk
+
+
+def joined(*parts: Distances) -> Distances:
+    names = ("received_s", "agents", "calibrations", "distance2")
+    return Distances(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def test_truth_in_another_unit_is_not_learnt_from_then_or_later() -> None:
+    """An hour of good truth, half of one in feet, and an hour of good truth again."""
+    rng, begin_s = np.random.default_rng(5), 1.7e9
+    good, feet, again = (walked(rng, 300, gain=gain, since_s=begin_s + since_s) for gain, since_s in ((1.5, 0), (12.0, 3800), (1.5, 7600)))
+
+    def made(rows: Distances, *, with_checks: bool) -> CalibrationOut | None:
+        desk = desk_at(begin_s + 11_200, rows)
+        for at_s in range(3830, 7630, 30) if with_checks else ():
+            checked(desk, begin_s + at_s, is_wrong_unit=True)
+        return desk.run()
+
+    never, known, unknown = (
+        made(joined(good, again), with_checks=False),
+        made(joined(good, feet, again), with_checks=True),
+        made(joined(good, feet, again), with_checks=False),
+    )
+    assert never is not None
+    assert known is not None
+    np.testing.assert_allclose(known.factors, never.factors, rtol=0.05)
+    assert unknown is None or min(unknown.factors) > 1.5 * max(known.factors), "without checks, feet would be learnt from"
+
+
+def test_while_the_newest_data_are_wrong_nothing_is_learnt() -> None:
+    begin_s, rows = 1.7e9, walked(np.random.default_rng(5), 300, gain=1.5, since_s=1.7e9)
+    made = {}
+    for is_wrong_unit in (False, True):
+        desk = desk_at(begin_s + 3300, rows)
+        for at_s in range(0, 3600, 30):
+            checked(desk, begin_s + at_s, is_wrong_unit=is_wrong_unit)
+        made[is_wrong_unit] = desk.run()
+    assert made[False] is not None
+    assert made[True] is None
+
+
+def test_what_no_check_has_wholly_seen_yet_waits() -> None:
+    begin_s, rows = 1.7e9, walked(np.random.default_rng(5), 300, gain=1.5, since_s=1.7e9)
+    desk = desk_at(begin_s + 3600, rows)
+    desk.clock.advance(60.0)
+    checked(desk, begin_s + 3500)
+    found, _ = desk.recalibrator.run()[REF]
+    whole, _ = desk_at(begin_s + 3600, rows).recalibrator.run()[REF]
+    assert found.fitted_agents + found.holdout_agents < whole.fitted_agents + whole.holdout_agents
 
 
 def test_what_was_taken_out_stays_out_however_long_ago() -> None:

@@ -71,6 +71,30 @@ def test_each_time_is_run_once_however_often_workers_ask(starts: list[int], cron
         assert len(runs) == wanted, "one run for all times that passed between two looks"
 
 
+@pytest.mark.parametrize(
+    ("schedule", "took_s", "is_failed", "wait_s"),
+    [
+        pytest.param({"every_s": 60}, 5, False, 60, id="an interval after its begin"),
+        pytest.param({"every_s": 60}, 60, False, 120, id="a time that comes at the end of a run has passed"),
+        pytest.param({"every_s": 60}, 130, False, 180, id="times during the run are passed over"),
+        pytest.param({"every_s": 60, "overlap": "queue"}, 130, False, 60, id="or due at once"),
+        pytest.param({"every_s": 60, "retry_s": 10}, 5, False, 60, id="nothing to try again"),
+        pytest.param({"every_s": 60, "retry_s": 10}, 5, True, 15, id="tried again after its end"),
+        pytest.param({"every_s": 60, "retry_s": 10}, 55, True, 60, id="its time comes first"),
+        pytest.param({"every_s": 60, "retry_s": 10, "overlap": "queue"}, 130, True, 140, id="what failed is not due at once"),
+        pytest.param({"every_s": 60}, 5, True, 60, id="no retry"),
+        pytest.param({"cron": "*/10 * * * *"}, 5, False, 600, id="the next of its times"),
+        pytest.param({"cron": "*/10 * * * *"}, 601, False, 1200, id="passed over"),
+        pytest.param({"cron": "*/10 * * * *", "overlap": "queue"}, 601, False, 600, id="due at once"),
+        pytest.param({"cron": "*/10 * * * *", "retry_s": 30}, 5, True, 35, id="a time that is tried again"),
+    ],
+)
+def test_when_a_job_is_due_after_a_run(schedule: dict[str, Any], took_s: float, is_failed: bool, wait_s: float) -> None:
+    begin = at("14:00:00")
+    due_at = a_schedule(**schedule).due_after(begin, begin + timedelta(seconds=took_s), is_failed=is_failed)
+    assert (due_at - begin).total_seconds() == wait_s
+
+
 @pytest.mark.parametrize(("cron", "gap_s"), [("*/10 * * * *", 600), ("0 3 * * *", 86_400), ("0 3,4 * * *", 23 * 3_600)])
 def test_the_longest_gap_says_when_a_job_is_late(cron: str, gap_s: float) -> None:
     assert longest_gap_s(cron, at("12:00:00")) == gap_s

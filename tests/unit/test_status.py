@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.status import sentence
+from api.status import sentence, standing
 from tests.alert_builders import an_alert
 from trajops.alerts.lifecycle import Severity
 from trajops.contracts.deployments import ModelRefOut, RouteOut
@@ -111,3 +111,27 @@ def test_open_alerts_are_said(severities: list[str], words: str) -> None:
 )
 def test_what_is_wrong_is_said(services: list[ServiceOut], route: RouteOut, drift: str | None, words: str) -> None:
     assert words in sentence(services, route, [], drift, a_traffic(10))
+
+
+@pytest.mark.parametrize(
+    ("health", "severity", "drift", "budget_left", "expected"),
+    [
+        ("ok", None, "stable", 1.0, "healthy"),
+        ("ok", "info", "insufficient_data", None, "healthy"),
+        ("ok", "critical", "drift", 1.0, "needs_attention"),
+        ("warn", "critical", None, 1.0, "needs_attention"),
+        ("bad", None, None, 1.0, "needs_attention"),
+        ("warn", "warning", None, 1.0, "degraded"),
+        ("ok", "warning", "stable", 1.0, "worth_a_look"),
+        ("ok", None, "warning", 1.0, "worth_a_look"),
+        ("ok", None, "stable", -0.1, "worth_a_look"),
+        ("unknown", None, None, None, "unknown"),
+    ],
+)
+def test_down_is_only_what_does_not_answer(
+    health: Any, severity: str | None, drift: str | None, budget_left: float | None, expected: str
+) -> None:
+    services = [*FINE, ServiceOut(service="lake", health=health, detail="")]
+    alert = None if severity is None else an_alert("a1", AT, severity=Severity(severity))
+    assert standing(services, drift, alert, budget_left, is_answering=True) == expected
+    assert standing(services, drift, alert, budget_left, is_answering=False) == "down"

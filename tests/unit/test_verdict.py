@@ -116,6 +116,13 @@ def test_a_verdict_knows_since_when_it_is_of_its_kind() -> None:
     assert [one.since for one in (first, second, other)] == [first.at, first.at, other.at]
 
 
+def test_a_gap_that_chance_may_have_made_is_none() -> None:
+    few = verdict(an_arm("control", 60, joined=540), an_arm("treatment", 60, joined=600))
+    assert health(few)["join_rate"], "ten points, with 60 units an arm"
+    many = verdict(an_arm("control", 6000, joined=54_000), an_arm("treatment", 6000, joined=60_000))
+    assert not health(many)["join_rate"]
+
+
 def test_harm_is_acted_on_although_the_data_are_invalid() -> None:
     assert decision(a_plan(), verdict(*two(700, 500, 0.9))) == ("worse", "treatment")
 

@@ -534,3 +534,19 @@ def test_curl_is_a_shell_command_that_sends_the_same_body_without_a_token() -> N
     assert words[:3] == ["curl", "-sS", "http://127.0.0.1:8000/predict"]
     assert PredictIn.model_validate(json.loads(words[-1])) == body.model_copy(update={})
     assert "Authorization: Bearer $TRAJOPS_TOKEN" in words
+
+
+@pytest.mark.parametrize(
+    ("challenger", "coverage", "verdict", "said"),
+    [
+        (None, 0.0, "stable", ""),
+        (3, 0.5, "drift", ""),
+        (3, 0.0, "drift", "Wait until the drift is over"),
+        (3, 0.0, "stable", "drift does not speak against it"),
+        (3, 0.0, None, "it answers nobody until it is resumed or stopped on the Models page."),
+    ],
+)
+def test_a_paused_canary_says_how_to_go_on(challenger: int | None, coverage: float, verdict: str | None, said: str) -> None:
+    words = viewmodels.paused_words(route(challenger=challenger, coverage=coverage), verdict)
+    assert said in words
+    assert bool(words) == bool(said)

@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from trajops.alerts.lifecycle import Severity
 from trajops.alerts.silences import Matcher
-from trajops.configs import Config
+from trajops.configs import Config, Seconds
 from trajops.errors import InvalidInput
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -91,7 +91,7 @@ WrittenMatcher = Annotated[Matcher, BeforeValidator(_matcher)]
 class Escalation(Config):
     """What happens when nobody acknowledges an alert."""
 
-    after_s: float = Field(gt=0, description="From when it opened.")
+    after_s: Seconds = Field(gt=0, description="From when it opened.")
     severity: Severity | None = Field(default=None, description="Raise it to this.")
     receivers: tuple[str, ...] = Field(default=(), description="Tell these too.")
 
@@ -114,12 +114,12 @@ class AlertRule(Config):
         default=None, description="When it is over, where that is not the contrary of `when`: a gap between the two keeps it from flapping."
     )
     severity: Severity
-    for_s: float = Field(default=0.0, ge=0, description="How long the condition must hold first.")
-    resolve_after_s: float = Field(default=30.0, ge=0, description="How long it must have ceased.")
+    for_s: Seconds = Field(default=0.0, ge=0, description="How long the condition must hold first.")
+    resolve_after_s: Seconds = Field(default=30.0, ge=0, description="How long it must have ceased.")
     missing: Literal["keep", "resolve", "alert"] = Field(
         default="keep", description="Where there is no such signal: leave its alert as it is, treat it as over, or raise an alert on that."
     )
-    missing_after_s: float = Field(default=120.0, ge=0, description="With `missing: alert`, how long there must be none.")
+    missing_after_s: Seconds = Field(default=120.0, ge=0, description="With `missing: alert`, how long there must be none.")
     labels: dict[LabelName, str] = Field(default_factory=dict, description="Added to the signal's.")
     summary: str = Field(default="{detail}", min_length=1, description="A sentence. {value}, {detail} and labels in braces are filled in.")
     runbook: str | None = Field(
@@ -205,7 +205,7 @@ class AlertmanagerReceiver(Config):
     kind: Literal["alertmanager"]
     name: RuleName
     url: str | None = Field(default=None, pattern=r"^https?://", description="Default: the setting TRAJOPS_ALERTMANAGER_URL.")
-    repost_s: float = Field(default=60.0, ge=5, description="Open alerts are posted again this often; five times that without is an end.")
+    repost_s: Seconds = Field(default=60.0, ge=5, description="Open alerts are posted again this often; five times that without is an end.")
 
 
 Receiver = Annotated[EmailReceiver | SlackReceiver | AlertmanagerReceiver, Field(discriminator="kind")]
@@ -222,9 +222,9 @@ class Grouping(Config):
     """What goes into one notification, and how often there is one."""
 
     by: tuple[str, ...] = Field(default=("rule",), description="Labels; alerts that agree in them share notifications.")
-    wait_s: float = Field(default=10.0, ge=0, description="The first one waits this long for company. Critical alerts never wait.")
-    interval_s: float = Field(default=60.0, ge=0, description="What is new in a group that was told of waits for this.")
-    repeat_s: float = Field(default=4 * 3600.0, ge=60, description="An open alert that nobody acknowledges is told again.")
+    wait_s: Seconds = Field(default=10.0, ge=0, description="The first one waits this long for company. Critical alerts never wait.")
+    interval_s: Seconds = Field(default=60.0, ge=0, description="What is new in a group that was told of waits for this.")
+    repeat_s: Seconds = Field(default=4 * 3600.0, ge=60, description="An open alert that nobody acknowledges is told again.")
 
 
 class Delivery(Config):
@@ -235,8 +235,8 @@ class Delivery(Config):
         default=30.0, ge=0.1, le=300, description="Longest time for an attempt as a whole, however many answers it has."
     )
     attempts: int = Field(default=20, ge=1, le=1000)
-    first_retry_s: float = Field(default=2.0, gt=0, description="The pause doubles with each further attempt.")
-    longest_retry_s: float = Field(default=300.0, gt=0)
+    first_retry_s: Seconds = Field(default=2.0, gt=0, description="The pause doubles with each further attempt.")
+    longest_retry_s: Seconds = Field(default=300.0, gt=0)
 
 
 class AlertRules(Config):
@@ -247,7 +247,7 @@ class AlertRules(Config):
     routes: tuple[Route, ...] = ()
     grouping: Grouping = Field(default_factory=Grouping)
     delivery: Delivery = Field(default_factory=Delivery)
-    external_ends_after_s: float = Field(
+    external_ends_after_s: Seconds = Field(
         default=6 * 3600.0, gt=0, description="An alert of an Alertmanager that is not heard of for so long is taken to be over."
     )
 

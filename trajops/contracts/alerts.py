@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from trajops.alerts.lifecycle import Alert, AlertState, Severity
 from trajops.alerts.outbox import Notification, NotificationState, Occasion
 from trajops.alerts.silences import Matcher, Operator, Silence, SilenceState
-from trajops.contracts.wire import Name, Reason, Wire
+from trajops.contracts.wire import ForeignTime, Name, Reason, Time, Wire
 
 # `rules`: our own; `external`: posted to us by an Alertmanager, and kept; `alertmanager`: read from it just now, and not kept.
 AlertOrigin = Literal["rules", "external", "alertmanager"]
@@ -141,8 +141,8 @@ class SilenceIn(Wire):
     """For a while nobody is told about alerts that all matchers hold for."""
 
     matchers: list[MatcherIn] = Field(min_length=1, max_length=20)
-    starts_at: AwareDatetime | None = Field(None, description="Left out: now.")
-    ends_at: AwareDatetime
+    starts_at: Time | None = Field(None, description="Left out: now.")
+    ends_at: Time
     reason: Reason
 
 
@@ -286,8 +286,8 @@ class AlertmanagerAlertIn(_Foreign):
     status: Literal["firing", "resolved"]
     labels: dict[str, str]
     annotations: dict[str, str] = Field(default_factory=dict)
-    startsAt: AwareDatetime  # noqa: N815 - the name is Alertmanager's
-    endsAt: AwareDatetime | None = None  # noqa: N815
+    startsAt: ForeignTime  # noqa: N815 - the name is Alertmanager's
+    endsAt: ForeignTime | None = None  # noqa: N815
     generatorURL: str = ""  # noqa: N815
     fingerprint: str = Field(pattern=r"^[0-9a-fA-F]{1,32}$")
 

@@ -46,7 +46,7 @@ class AvailabilityOut(Wire):
     window_days: int
     availability: float | None
     budget_left: float | None = Field(description="Share of the error budget that is left; negative where the objective is missed.")
-    allowed_min: float = Field(description="Minutes that may be bad in the window, without the unknown ones.")
+    allowed_min: float = Field(description="Minutes that may be bad in the window, without those that are unknown since the first probe.")
     bad_min: float
     known_min: int
     unknown_min: int = Field(description="Minutes since the first probe in which nobody probed.")

@@ -2,9 +2,9 @@
 
 from typing import Literal
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, field_validator
 
-from trajops.contracts.wire import Wire
+from trajops.contracts.wire import Time, Wire, sensible_time
 
 Verdict = Literal["insufficient_data", "stable", "warning", "drift"]
 QualityVerdict = Literal["insufficient_data", "ok", "warning", "bad"]
@@ -90,6 +90,11 @@ class DriftColumn(Wire):
         default_factory=list, description="Columns and pairs of columns that tell both sides apart, strongest first."
     )
     muted_until: AwareDatetime | None = Field(None, description="Until then the column raises no alarm.")
+
+
+def ratio_words(column: DriftColumn) -> str:
+    """What the unit check of a column has found; the column must have a score."""
+    return f"{column_words(column.column.removesuffix(_RATIO))} is {column.score:.2g} × the reference"
 
 
 class DriftScene(Wire):
@@ -179,11 +184,18 @@ class ReferenceIn(Wire):
     reference: ReferenceChoice
     reason: str = Field(min_length=1, max_length=500)
 
+    @field_validator("reference")
+    @classmethod
+    def _is_of_sensible_times(cls, value: ReferenceChoice) -> ReferenceChoice:
+        # Not in ReferenceChoice itself: it is kept as well, and what was once chosen must stay readable.
+        times = {"since": value.since, "until": value.until}
+        return value.model_copy(update={name: sensible_time(time) for name, time in times.items() if time is not None})
+
 
 class MuteIn(Wire):
     """Mute a column, or let it speak again (`until` null)."""
 
-    until: AwareDatetime | None
+    until: Time | None
     reason: str = Field(min_length=1, max_length=500)
 
 

@@ -78,7 +78,9 @@ class ExperimentPlan(Wire):
     alpha: float = Field(default=0.05, gt=0, le=0.2)
     tuned_units: int = Field(default=1000, ge=50, description="Units at which the sequence is narrowest.")
     min_join_rate: float = Field(default=0.2, ge=0, le=1, description="Share of predictions that get truth, in each arm.")
-    max_join_gap: float = Field(default=0.05, gt=0, le=1, description="Largest difference of that share between arms.")
+    max_join_gap: float = Field(
+        default=0.05, gt=0, le=1, description="Largest difference of that share between arms, beyond what chance may do."
+    )
     max_stale_s: float = Field(default=180.0, ge=30, description="Older truth than this is no ground for a decision.")
     invalid_for_s: float = Field(default=60.0, ge=0, description="Data that are invalid for so long pause it.")
     stop: StopRules = StopRules()

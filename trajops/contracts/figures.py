@@ -4,6 +4,11 @@
 THIN_SPACE = "\u202f"
 
 
+def near_one(share: float) -> str:
+    """A share near one as a percentage, to a thousandth of a per cent: 99.9 % and 99.99 % are ten times apart."""
+    return f"{100 * share:.3f}".rstrip("0").rstrip(".") + " %"
+
+
 def grouped(number: int) -> str:
     """A whole number with its thousands set apart."""
     return f"{number:,}".replace(",", THIN_SPACE)

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from trajops.contracts.session import Role, Scope
-from trajops.contracts.wire import Reason, Wire
+from trajops.contracts.wire import Reason, Time, Wire
 
 LONGEST_OVERLAP_S = 90 * 86_400
 KeyName = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -19,7 +19,7 @@ class KeyIn(Wire):
     scopes: list[Scope] | None = Field(
         None, min_length=1, max_length=5, description="What the key may do. Left out: all that its role may."
     )
-    expires_at: AwareDatetime | None = Field(None, description="When it ends. Left out: never.")
+    expires_at: Time | None = Field(None, description="When it ends. Left out: never.")
     rate_limit_per_s: float | None = Field(
         None, ge=0, le=1e9, allow_inf_nan=False, description="Predictions a second; 0: no limit. Left out: TRAJOPS_RATE_LIMIT_PER_S."
     )
@@ -33,7 +33,7 @@ class RotateKeyIn(Wire):
     overlap_s: float = Field(
         86_400, ge=0, le=LONGEST_OVERLAP_S, allow_inf_nan=False, description="How long the old secret stays valid, seconds; 0: it ends now."
     )
-    expires_at: AwareDatetime | None = Field(None, description="When the new one ends. Left out: it lives as long as the old one was to.")
+    expires_at: Time | None = Field(None, description="When the new one ends. Left out: it lives as long as the old one was to.")
     reason: Reason
 
 

@@ -11,6 +11,7 @@ from trajops.contracts.performance import PerformanceRow
 from trajops.contracts.wire import Wire
 
 Health = Literal["ok", "warn", "bad", "unknown"]
+Standing = Literal["healthy", "worth_a_look", "degraded", "needs_attention", "down", "unknown"]
 _TITLES = {"api": "Prediction API", "mlflow": "MLflow"}
 
 
@@ -49,7 +50,12 @@ class StatusOut(Wire):
     """What an operator sees first."""
 
     at: AwareDatetime
-    verdict: Health
+    verdict: Health = Field(
+        description="The worst of the parts, the open alerts (critical: bad) and drift; it does not say whether anybody answers."
+    )
+    standing: Standing | None = Field(
+        None, description="What that means: `down` only where predictions are not answered. Null from an API that does not tell it."
+    )
     sentence: str = Field(description="The state of the product in one sentence.")
     environment: str
     route: RouteOut

@@ -1,58 +1,90 @@
 """What the drift check compares and when it speaks up: the model of `configs/drift.yaml`."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from trajops.configs import Config
+from trajops.configs import Config, Count, Days, Factor, Seconds
 from trajops.telemetry import Recorded, Served
 
 Kind = Literal["input", "prediction", "performance"]
+# Figures that the lake has of each prediction, and that can be watched.
+COLUMNS = (
+    "speed_mps",
+    "speed_last_mps",
+    "max_speed_mps",
+    "acceleration_mps2",
+    "max_acceleration_mps2",
+    "turn_rad",
+    "heading_rad",
+    "path_m",
+    "jitter_m",
+    "x_m",
+    "y_m",
+    "dt_s",
+    "predicted_speed_mps",
+    "predicted_spread_m",
+    "latency_ms",
+    "ade_m",
+    "fde_m",
+    "inside_share",
+)
+
+
+def _known(name: str) -> str:
+    if name not in COLUMNS:
+        raise ValueError(f"there is no column {name!r}; there are {', '.join(COLUMNS)}")
+    return name
+
+
+Column = Annotated[str, AfterValidator(_known)]
 
 
 class ColumnRule(Config):
     """One column of the lake that is watched."""
 
-    column: str = Field(min_length=1)
+    column: Column
     kind: Kind
 
 
 class CurrentRule(Config):
     """The window that is judged: the newest rows of real traffic."""
 
-    window_s: float = Field(default=300.0, gt=0)
-    fast_window_s: float = Field(default=60.0, gt=0, description="What is large is looked for in this much shorter window as well.")
+    window_s: Seconds = Field(default=300.0, gt=0)
+    fast_window_s: Seconds = Field(default=60.0, gt=0, description="What is large is looked for in this much shorter window as well.")
     sources: tuple[Served, ...] = ("live", "replay")
-    min_agents: int = Field(default=60, ge=2, description="Fewer continuous tracks than this are too little data for a verdict.")
+    min_agents: Count = Field(default=60, ge=2, description="Fewer continuous tracks than this are too little data for a verdict.")
 
 
 class ReferenceRule(Config):
     """What the current window is compared with."""
 
     sources: tuple[Recorded, ...] = ("backfill",)
-    window_s: float = Field(default=3600.0, gt=0, description="Without such rows, the oldest traffic of this length.")
-    min_agents: int = Field(default=120, ge=2)
-    refresh_s: float = Field(default=600.0, gt=0, description="How long a reference that has stopped growing is kept in memory.")
-    max_rows: int = Field(default=1_000_000, ge=1000, description="A larger reference is thinned by whole windows.")
+    window_s: Seconds = Field(default=3600.0, gt=0, description="Without such rows, the oldest traffic of this length.")
+    min_agents: Count = Field(default=120, ge=2)
+    refresh_s: Seconds = Field(default=600.0, gt=0, description="How long a reference that has stopped growing is kept in memory.")
+    max_rows: Count = Field(default=1_000_000, ge=1000, description="A larger reference is thinned by whole windows.")
 
 
 class CalibrationRule(Config):
     """How thresholds are drawn from the reference itself."""
 
-    windows: int = Field(default=288, ge=288, description="Clean windows resampled; 60 gave 18 % false alarms.")
-    calm_days: float = Field(default=30.0, gt=0, description="By chance a window may be flagged once in so many days of traffic.")
-    min_threshold: float = Field(default=0.08, gt=0, description="A smaller PSI is never worth an alarm, however many rows prove it.")
-    min_scale: float = Field(default=0.065, gt=0, description="Nor is a smaller change of scale; 0.065 is 6.5 per cent.")
-    fast_factor: float = Field(default=3.0, ge=1, description="The fast window is for what is large: both are so many times as high in it.")
-    seed: int = 7
+    windows: int = Field(default=288, ge=288, le=100_000, description="Clean windows resampled; 60 gave 18 % false alarms.")
+    calm_days: Days = Field(default=30.0, gt=0, description="By chance a window may be flagged once in so many days of traffic.")
+    min_threshold: Factor = Field(default=0.08, gt=0, description="A smaller PSI is never worth an alarm, however many rows prove it.")
+    min_scale: Factor = Field(default=0.065, gt=0, description="Nor is a smaller change of scale; 0.065 is 6.5 per cent.")
+    fast_factor: Factor = Field(
+        default=3.0, ge=1, description="The fast window is for what is large: both are so many times as high in it."
+    )
+    seed: Count = Field(default=7, ge=0)
 
 
 class ConfirmRule(Config):
     """m of n: how many of the last checks must agree on a column before it is drift."""
 
-    needed: int = Field(default=2, ge=1)
-    of: int = Field(default=3, ge=1)
-    spacing_s: float = Field(default=20.0, ge=0, description="Checks closer together than this saw the same rows and count once.")
+    needed: int = Field(default=2, ge=1, le=100)
+    of: int = Field(default=3, ge=1, le=100)
+    spacing_s: Seconds = Field(default=20.0, ge=0, description="Checks closer together than this saw the same rows and count once.")
     spacing_share: float = Field(default=0.45, ge=0, le=1, description="So do those closer than this share of the window that was flagged.")
 
     @model_validator(mode="after")
@@ -65,11 +97,11 @@ class ConfirmRule(Config):
 class UnitRule(Config):
     """Errors of unit or clock, told by the ratio of medians over a short window; critical without confirmation."""
 
-    columns: tuple[str, ...] = ("speed_mps", "dt_s")
-    window_s: float = Field(default=60.0, gt=0)
-    min_agents: int = Field(default=30, ge=2, description="In the embedded match, minutes of fewer tracks vary as much as a unit does.")
+    columns: tuple[Column, ...] = ("speed_mps", "dt_s")
+    window_s: Seconds = Field(default=60.0, gt=0)
+    min_agents: Count = Field(default=30, ge=2, description="In the embedded match, minutes of fewer tracks vary as much as a unit does.")
     low: float = Field(default=0.5, gt=0, lt=1)
-    high: float = Field(default=2.0, gt=1)
+    high: Factor = Field(default=2.0, gt=1)
 
 
 class SceneRule(Config):
@@ -77,42 +109,42 @@ class SceneRule(Config):
 
     is_split: bool = Field(default=True, description="False: all scenes are one, and none is new. For scene ids that never come back.")
     most: int = Field(default=8, ge=1, le=64, description="Scenes with a verdict of their own; the rest of the reference's are one more.")
-    new_min_agents: int = Field(default=10, ge=2, description="So many agents of a scene that the reference does not know are a finding.")
+    new_min_agents: Count = Field(default=10, ge=2, description="So many agents of a scene that the reference does not know are a finding.")
 
 
 class DomainRule(Config):
     """A classifier that tries to tell the current agents from the reference's: what shows in no column alone."""
 
     is_on: bool = True
-    sample: int = Field(default=2000, ge=200, description="Agents of the reference that it is tested on.")
-    ridge: float = Field(default=0.1, gt=0)
+    sample: int = Field(default=2000, ge=200, le=1_000_000, description="Agents of the reference that it is tested on.")
+    ridge: Factor = Field(default=0.1, gt=0)
     min_auc: float = Field(default=0.55, gt=0.5, lt=1, description="A smaller AUC is never worth an alarm.")
 
 
 class QualityRule(Config):
     """Limits of what a position may do. Shares are of agents, in the newest `window_s`."""
 
-    window_s: float = Field(default=60.0, gt=0)
-    min_agents: int = Field(default=20, ge=2)
-    max_speed_mps: float = Field(default=15.0, gt=0)
-    max_acceleration_mps2: float = Field(default=60.0, gt=0)
+    window_s: Seconds = Field(default=60.0, gt=0)
+    min_agents: Count = Field(default=20, ge=2)
+    max_speed_mps: float = Field(default=15.0, gt=0, le=1e6)
+    max_acceleration_mps2: float = Field(default=60.0, gt=0, le=1e6)
     impossible_share: float = Field(default=0.02, gt=0, lt=1)
     frozen_share: float = Field(default=0.1, gt=0, lt=1, description="Or three times what the reference has, if that is more.")
     missing_share: float = Field(default=0.02, gt=0, lt=1)
     duplicate_share: float = Field(default=0.05, gt=0, lt=1)
-    bad_factor: float = Field(default=3.0, gt=1, description="Beyond a limit is a warning; beyond so many times the limit is bad.")
-    rate_ratio: float = Field(default=1.4, gt=1, description="Time between an agent's predictions against the reference, either way.")
-    frame_gain: float = Field(default=1.0, gt=0, description="How much better another frame must explain an agent's positions, nats.")
+    bad_factor: Factor = Field(default=3.0, gt=1, description="Beyond a limit is a warning; beyond so many times the limit is bad.")
+    rate_ratio: Factor = Field(default=1.4, gt=1, description="Time between an agent's predictions against the reference, either way.")
+    frame_gain: Factor = Field(default=1.0, gt=0, description="How much better another frame must explain an agent's positions, nats.")
 
 
 class ReportRule(Config):
     """The full report that stands beside the verdict."""
 
-    every_s: float = Field(default=3600.0, gt=0, description="Without an alarm a report is kept at most this often.")
-    timeout_s: float = Field(default=20.0, gt=0, description="A verdict waits no longer than this for the report.")
-    reference_rows: int = Field(default=5000, ge=100)
-    current_rows: int = Field(default=2000, ge=50)
-    kept: int = Field(default=50, ge=1, description="Reports on disk; the oldest go first.")
+    every_s: Seconds = Field(default=3600.0, gt=0, description="Without an alarm a report is kept at most this often.")
+    timeout_s: Seconds = Field(default=20.0, gt=0, description="A verdict waits no longer than this for the report.")
+    reference_rows: int = Field(default=5000, ge=100, le=1_000_000)
+    current_rows: int = Field(default=2000, ge=50, le=1_000_000)
+    kept: Count = Field(default=50, ge=1, description="Reports on disk; the oldest go first.")
 
 
 class DriftRules(Config):

@@ -6,7 +6,7 @@ guardrails and harm, which are acted on early; then the effect, once there are u
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from math import isfinite, log
+from math import isfinite, log, sqrt
 
 from trajops.contracts.experiments import (
     ArmOut,
@@ -96,11 +96,16 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
         is_ok=is_split,
         detail=f"{shares} of the units, planned {wanted}" + ("" if is_split else ": more than chance; find out what drops units of an arm"),
     )
-    rates = [arm.join_rate for arm in figures.arms if arm.variant not in closed]
+    judged = [arm for arm in figures.arms if arm.variant not in closed]
+    rates = [arm.join_rate for arm in judged]
     known = [rate for rate in rates if rate is not None]
-    is_joined = len(known) == len(rates) and min(known) >= plan.min_join_rate and max(known) - min(known) <= plan.max_join_gap
+    most_apart = plan.max_join_gap + _chance_gap(judged)
+    is_joined = len(known) == len(rates) and min(known) >= plan.min_join_rate and max(known) - min(known) <= most_apart
     said = " / ".join("–" if rate is None else f"{100 * rate:.1f} %" for rate in rates)
-    need = f"at least {100 * plan.min_join_rate:.0f} % each, and at most {100 * plan.max_join_gap:.0f} points apart"
+    need = (
+        f"at least {100 * plan.min_join_rate:.0f} % each, and at most {100 * most_apart:.0f} points apart, of which chance may be all but "
+    )
+    need += f"{100 * plan.max_join_gap:.0f}"
     yield HealthOut(name="join_rate", is_ok=is_joined, detail=f"{said} of the predictions get truth" + ("" if is_joined else f"; {need}"))
     age_s = None if figures.last_outcome_at is None else (figures.at - figures.last_outcome_at).total_seconds()
     is_fresh = age_s is not None and age_s <= plan.max_stale_s
@@ -110,6 +115,15 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
     yield HealthOut(
         name="jumpers", is_ok=figures.jumpers <= most, detail=f"{figures.jumpers} units were answered in several arms, and left out"
     )
+
+
+def _chance_gap(arms: Sequence[ArmFigures]) -> float:
+    """How far apart join rates of equal arms may lie: three standard errors, as if all predictions of a unit got truth or none."""
+    due = sum(arm.due for arm in arms)
+    if not due or not all(arm.units for arm in arms):
+        return 1.0
+    rate = sum(arm.joined for arm in arms) / due
+    return 3 * sqrt(rate * (1 - rate) * sum(1 / arm.units for arm in arms))
 
 
 def _guardrail(plan: ExperimentPlan, rule: GuardrailIn, control: ArmFigures, arm: ArmFigures) -> GuardrailOut:

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trajops.alerts.lifecycle import Severity
-from trajops.configs import Config
+from trajops.configs import Config, Count, Seconds
 from trajops.policy.answers import Action
 
 
@@ -20,10 +20,10 @@ class AnswerRule(Config):
     alerts: tuple[str, ...] = Field(default=(), description="Names of rules in `configs/alerts.yaml`.")
     external: tuple[str, ...] = Field(default=(), description="Names of alerts that an Alertmanager posts to us.")
     severity: Severity = Field(default=Severity.CRITICAL, description="Milder alerts are not answered.")
-    held_s: float = Field(default=0.0, ge=0, description="How long an alert must have been open.")
+    held_s: Seconds = Field(default=0.0, ge=0, description="How long an alert must have been open.")
     do: tuple[Action, ...] = Field(min_length=1)
     mode: Literal["act", "propose"] = Field(default="act", description="`propose` waits for an operator's approval.")
-    cooldown_s: float = Field(
+    cooldown_s: Seconds = Field(
         default=1800.0, ge=0, description="So long after an answer there is no other one of this rule, about the same version."
     )
 
@@ -47,10 +47,10 @@ class AnswerRule(Config):
 class RecentRule(Config):
     """Which recorded tracks an answer looks at: recent ones, and none from the time when all was well."""
 
-    window_s: float = Field(default=1800.0, gt=0, description="Received so long ago at most.")
-    before_s: float = Field(default=120.0, ge=0, description="And so long before the alert was opened at most.")
-    min_agents: int = Field(default=20, ge=10, description="With fewer agents that are seen for a whole window the step waits.")
-    max_agents: int = Field(default=1000, ge=10, description="Of more, about so many are taken.")
+    window_s: Seconds = Field(default=1800.0, gt=0, description="Received so long ago at most.")
+    before_s: Seconds = Field(default=120.0, ge=0, description="And so long before the alert was opened at most.")
+    min_agents: Count = Field(default=20, ge=10, description="With fewer agents that are seen for a whole window the step waits.")
+    max_agents: Count = Field(default=1000, ge=10, description="Of more, about so many are taken.")
 
 
 class RollbackRule(RecentRule):
@@ -60,16 +60,16 @@ class RollbackRule(RecentRule):
 class RetrainRule(RecentRule):
     """How a challenger is made of recent tracks."""
 
-    min_agents: int = Field(default=60, ge=20, description="With fewer agents that are seen for a whole window the step waits.")
-    max_agents: int = Field(default=5000, ge=20, description="Of more, about so many are taken.")
+    min_agents: Count = Field(default=60, ge=20, description="With fewer agents that are seen for a whole window the step waits.")
+    max_agents: Count = Field(default=5000, ge=20, description="Of more, about so many are taken.")
     coverage: float = Field(default=0.2, ge=0, le=1, description="Share of agents enrolled in its canary; 0: it is only staged.")
 
 
 class PolicyRules(Config):
     """All of `configs/policy.yaml`."""
 
-    per_day: int = Field(default=6, ge=0, description="Most answers begun in 24 hours, over all rules; 0: none ever.")
-    patience_s: float = Field(default=3600.0, gt=0, description="A step that has waited so long is given up.")
+    per_day: Count = Field(default=6, ge=0, description="Most answers begun in 24 hours, over all rules; 0: none ever.")
+    patience_s: Seconds = Field(default=3600.0, gt=0, description="A step that has waited so long is given up.")
     rollback: RollbackRule = Field(default_factory=RollbackRule)
     retrain: RetrainRule = Field(default_factory=RetrainRule)
     answers: tuple[AnswerRule, ...] = ()

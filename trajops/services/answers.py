@@ -19,6 +19,9 @@ from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 logger = logging.getLogger(__name__)
 
+# A step that fails for a reason that nobody has foreseen is tried so often.
+MOST_TRIES, TRIES = 3, "tries"
+
 # Takes the next step of an answer; repeated after a crash, so that it must find what it has done already.
 Take = Callable[[Answer], Outcome]
 
@@ -137,7 +140,10 @@ class Answers:
             return Outcome(StepState.FAILED, error.message)
         except Exception as error:
             logger.exception("a step of an answer failed", exc_info=error, extra={"answer_id": answer.answer_id, "action": action})
-            return Outcome(StepState.FAILED, f"{type(error).__name__}: {error}")
+            # An alert is answered once: what may have been an accident is tried again, and not for ever, because some steps take minutes.
+            tries = 1 + (answer.next_step.result.get(TRIES, 0) if answer.next_step is not None else 0)
+            state = StepState.WAITING if tries < MOST_TRIES else StepState.FAILED
+            return Outcome(state, f"{type(error).__name__}: {error}; tried {tries} of {MOST_TRIES} times", {TRIES: tries})
 
 
 def decide(

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from trajops.contracts.availability import AvailabilityOut, AvailabilityPoint, BurnAlarmOut, BurnOut
+from trajops.contracts.figures import near_one
 from trajops.contracts.status import Health
 from trajops.objectives import AlarmState, Availability, Budget, Minutes, alarm_states, bounds, budget, burn, least_probes, whole_bounds
 from trajops.stores import UnitOfWork
@@ -98,8 +99,13 @@ def _series(uow: UnitOfWork, at: datetime, hours: int, least: int) -> tuple[int,
 def _judged(objective: Availability, left: Budget, states: list[AlarmState], last_at: datetime | None, at: datetime) -> tuple[Health, str]:
     """What it amounts to, in one sentence."""
     promised = f"{100 * objective.target:g} % over {objective.window_days} days"
-    if last_at is None or left.left is None or left.availability is None:
+    if last_at is None:
         return "unknown", f"Nobody has probed yet, so nothing is known of the objective of {promised}."
+    silent = f"Nobody has probed for {(at - last_at).total_seconds() / 60:.0f} minutes; start the workers."
+    if left.left is None or left.availability is None:
+        if at - last_at > SILENT_AFTER:
+            return "unknown", silent
+        return "unknown", f"Probing has just begun: something is known of the objective of {promised} when its first minute is over."
     burning = [state.alarm for state in states if state.is_burning]
     if burning:
         worst = max(burning, key=lambda alarm: alarm.factor)
@@ -113,8 +119,7 @@ def _judged(objective: Availability, left: Budget, states: list[AlarmState], las
     if left.left < 0:
         return "bad", f"The objective of {promised} is missed: {left.bad_min:.0f} minutes were bad, {left.allowed_min:.0f} were allowed."
     if at - last_at > SILENT_AFTER:
-        return "unknown", f"Nobody has probed for {(at - last_at).total_seconds() / 60:.0f} minutes; start the workers."
+        return "unknown", silent
     return "ok", (
-        f"{100 * left.availability:.6g} % of the probed minutes were good; {100 * left.left:.0f} % of the error budget is left "
-        f"({promised})."
+        f"{near_one(left.availability)} of the probed minutes were good; {100 * left.left:.0f} % of the error budget is left ({promised})."
     )

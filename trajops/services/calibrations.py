@@ -10,9 +10,11 @@ import numpy as np
 
 from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut, CalibrationState
+from trajops.contracts.drift import DriftCheckOut
 from trajops.deployments.model_ref import ModelRef
+from trajops.drift.doubt import Span, doubtful
 from trajops.errors import Conflict, NotFound
-from trajops.performance.recalibration import Recalibration, recalibrate
+from trajops.performance.recalibration import Distances, Recalibration, recalibrate
 from trajops.performance.rules import RecalibrationRule
 from trajops.ports import Clock, PerformanceSource
 from trajops.services.once import Asked, once
@@ -20,6 +22,8 @@ from trajops.stores import UnitOfWork, UnitOfWorkFactory
 from trajops.trajectories import FloatArray
 
 ACTOR = "worker:recalibrate"
+# An older drift check says nothing of the newest traffic.
+CHECKED_WITHIN = timedelta(minutes=3)
 
 
 class Calibrations:
@@ -154,11 +158,20 @@ class Recalibrator:
         rule: window and bounds.
         nominal_coverage: what the ellipses promise.
         clock: what time it is.
+        checked_s: newest part of the traffic that a drift check tells units and quality by, seconds.
     """
 
     def __init__(
-        self, source: PerformanceSource, unit_of_work: UnitOfWorkFactory, rule: RecalibrationRule, nominal_coverage: float, clock: Clock
+        self,
+        source: PerformanceSource,
+        unit_of_work: UnitOfWorkFactory,
+        rule: RecalibrationRule,
+        nominal_coverage: float,
+        clock: Clock,
+        *,
+        checked_s: float = 60.0,
     ) -> None:
+        self._checked = timedelta(seconds=checked_s)
         self._source = source
         self._unit_of_work = unit_of_work
         self._rule = rule
@@ -183,6 +196,8 @@ class Recalibrator:
         rows = self._source.distances(ref.name, ref.version, since, at, self._rule.sources, self._rule.max_rows)
         with self._unit_of_work(read_only=True) as work:
             standing = work.calibrations.standing(ref)
+            latest, suspicious = work.drift_checks.latest(), work.drift_checks.suspicious(since - self._checked)
+        rows = self._trusted(rows, latest, doubtful(suspicious, self._checked.total_seconds()), at)
         carried = {number: self._factors(number) for number in np.unique(rows.calibrations).tolist()}
         known = {number: factors for number, factors in carried.items() if factors is not None}
 
@@ -197,6 +212,15 @@ class Recalibrator:
         if is_to_propose and proposed is not None and tried(proposed).conclusion == "unchanged":
             return found, proposed  # what is proposed already does as well
         return found, self._written(ref, found, since, at)
+
+    def _trusted(self, rows: Distances, latest: DriftCheckOut | None, without: Sequence[Span], at: datetime) -> Distances:
+        """Rows of when the data were what they should be, as far as drift checks have seen; without any check, all of them."""
+        is_checked = latest is not None and at - latest.at < CHECKED_WITHIN
+        vouched_until_s = latest.at.timestamp() - self._checked.total_seconds() if latest is not None and is_checked else np.inf
+        is_trusted = rows.received_s < vouched_until_s
+        for span in without:
+            is_trusted &= (rows.received_s < span.since.timestamp()) | (rows.received_s >= span.until.timestamp())
+        return rows.select(is_trusted)
 
     def _written(self, ref: ModelRef, found: Recalibration, since: datetime, at: datetime) -> CalibrationOut:
         assert found.factors is not None

@@ -22,6 +22,7 @@ from trajops.contracts.drift import (
     ReferenceChoice,
     Verdict,
     column_words,
+    ratio_words,
     without_bins,
 )
 from trajops.drift.columns import Earlier, Rows, described_column
@@ -364,11 +365,10 @@ def _said_of(verdict: Verdict, named: Sequence[DriftColumn], compared: int, agen
 def _said(column: DriftColumn) -> str:
     if column.score is None or column.threshold is None:
         return f"{column_words(column.column)} (not compared this time)"
-    if column.method == UNIT_RULE:
-        name = column_words(column.column.removesuffix("_ratio"))
-        return f"{name} is {column.score:.2g} × the reference, which points to a unit or a clock"
     if not column.is_drifted:
         return f"{column_words(column.column)} (until just now)"
+    if column.method == UNIT_RULE:
+        return f"{ratio_words(column)}, which points to a unit or a clock"
     if column.method == DOMAIN_METHOD:
         return f"{column_words(column.column)} (AUC {column.score:.2f} over {column.threshold:.2f}, by {', '.join(column.carriers[:2])})"
     if column.method == "scale":

@@ -13,6 +13,7 @@ from uuid import uuid4
 from trajops.clients import ROLES, SCOPES, SCOPES_OF, Client
 from trajops.clock import SystemClock, now
 from trajops.contracts.session import Role, Scope, TokenOut
+from trajops.contracts.wire import LATEST
 from trajops.errors import Conflict, InvalidInput, NotFound, Unauthenticated, Unavailable
 from trajops.ports import Clock, PasswordHasher, TokenSigner, TokenVerifier
 from trajops.rate_limits import Limit
@@ -197,7 +198,8 @@ class Identity:
             ends_at = at + timedelta(seconds=overlap_s)
             if old.expires_at is not None:
                 ends_at = min(ends_at, old.expires_at)
-                expires_at = expires_at or at + (old.expires_at - old.created_at)
+                # An old key's end may be that of the calendar, beyond which its successor's would lie.
+                expires_at = expires_at or at + min(old.expires_at - old.created_at, LATEST - at)
             key = replace(
                 old,
                 key_id=uuid4().hex,

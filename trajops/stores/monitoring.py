@@ -37,6 +37,10 @@ class DriftCheckStore(Protocol):
         """Newest first, without histograms; of scenes only the columns that drifted, and all columns of the one that is named."""
         ...
 
+    def suspicious(self, since: datetime) -> list[DriftCheckOut]:
+        """Those of this time on that said drift, or found bad data; newest first, as in `history`."""
+        ...
+
     def last_report(self) -> DriftReportOut | None:
         """Newest check with a full report."""
         ...

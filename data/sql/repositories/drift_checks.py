@@ -1,8 +1,9 @@
 """Verdicts on drift."""
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, Select, Text, cast, insert, select
 
 from data.sql.tables import drift_checks
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut, without_histograms
@@ -29,6 +30,14 @@ class SqlDriftChecks:
         """Newest first, without histograms; of scenes only the columns that drifted, and all columns of the one that is named."""
         return [without_histograms(check, scene) for check in self._newest(limit, scene, is_short=True)]
 
+    def suspicious(self, since: datetime) -> list[DriftCheckOut]:
+        """Those of this time on that said drift, or found bad data; newest first."""
+        table = drift_checks.c
+        # Of a day of checks, only the few that matter are read and validated.
+        is_suspicious = (table.verdict == "drift") | cast(table.quality, Text).like('%"bad"%')
+        found = select(drift_checks).where(table.at >= since, is_suspicious).order_by(table.at.desc(), table.check_id)
+        return [without_histograms(check) for check in self._checks(found, None, is_short=True)]
+
     def last_report(self) -> DriftReportOut | None:
         """Newest check with a full report."""
         table = drift_checks.c
@@ -46,6 +55,9 @@ class SqlDriftChecks:
 
     def _newest(self, limit: int, scene: str | None = None, *, is_short: bool = False) -> list[DriftCheckOut]:
         found = select(drift_checks).order_by(drift_checks.c.at.desc(), drift_checks.c.check_id).limit(limit)
+        return self._checks(found, scene, is_short=is_short)
+
+    def _checks(self, found: Select[Any], scene: str | None, *, is_short: bool) -> list[DriftCheckOut]:
         rows = [dict(row) for row in self._connection.execute(found).mappings()]
         if is_short:  # before they are validated, which takes the time
             for row in rows:

@@ -12,7 +12,7 @@ AVAILABILITY = Board(
             (
                 Panel(
                     "Error budget left, by the probe",
-                    "Of the 43 minutes that may be bad in 30 days. Below 0 the objective is missed.",
+                    "Of the 43 minutes that may be bad in 30 days, by what this Prometheus has seen. Below 0 the objective is missed.",
                     "percentunit",
                     (Line('trajops:budget_left:ratio_30d{indicator="probe"}', "left"),),
                     ((None, "red"), (0, "orange"), (0.25, "green")),
@@ -21,7 +21,7 @@ AVAILABILITY = Board(
                 ),
                 Panel(
                     "Error budget left, by what was served",
-                    "Of the one in a thousand requests to /predict that may fail in 30 days.",
+                    "Of the same 43 minutes; bad is the share of requests to /predict that failed, for as long as somebody asked.",
                     "percentunit",
                     (Line('trajops:budget_left:ratio_30d{indicator="served"}', "left"),),
                     ((None, "red"), (0, "orange"), (0.25, "green")),

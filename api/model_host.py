@@ -14,7 +14,6 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from threading import Event, Lock, Thread
 
-from api.calibrating import Calibrating
 from api.model_loads import Loader, ModelLoads, Work, on_a_thread
 from api.warm_bounds import WarmBounds
 from trajops.contracts.status import Readiness
@@ -22,6 +21,7 @@ from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.errors import TrajOpsError, Unavailable
 from trajops.ports import CalibrationSource, Forecaster, RouteSource
+from trajops.services.calibrating import Calibrating
 from trajops.services.predict import BASELINE, PredictService
 from trajops.services.snapshot import NOTHING_DEPLOYED, Snapshot
 

@@ -55,6 +55,11 @@ _COUNTS: dict[str, dict[str, str]] = {
         "adopted": "versions adopted",
         "adoptions": "versions waiting or refused (see Models)",
     },
+    "shadow": {
+        "predicted": "predicted in shadow",
+        "failed": "predicted by the baseline, because the version failed",
+        "dropped": "answers passed over",
+    },
     "evaluate_alerts": {
         "steps.fired": "alerts fired",
         "steps.resolved": "alerts ended",

@@ -7,15 +7,18 @@ from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut
 from trajops.records import JobSchedule
 
 LATE_INTERVALS = 3
+# One slow run of a job that is due every second makes nobody wait.
+LEAST_LATE_S = 6.0
 
 
 def job_out(schedule: JobSchedule, last_run: JobRunOut | None, first_started_at: datetime | None, now: datetime) -> JobOut:
     """A schedule with its last run, as the API shows it.
 
     A job is late when its last success, or its first start where it never succeeded, is more than three intervals
-    ago. One that has never started is not late but without a run, and one that is paused is meant to wait.
+    and six seconds ago. One that has never started is not late but without a run, and one that is paused is meant to wait.
     """
     since = schedule.last_success_at or first_started_at
+    patience = timedelta(seconds=max(LEAST_LATE_S, LATE_INTERVALS * schedule.every_s))
     is_paused = schedule.paused_at is not None
     return JobOut(
         job=schedule.job,
@@ -24,7 +27,7 @@ def job_out(schedule: JobSchedule, last_run: JobRunOut | None, first_started_at:
         cron=schedule.cron,
         last_run=last_run,
         last_success_at=schedule.last_success_at,
-        is_late=not is_paused and since is not None and now - since > timedelta(seconds=LATE_INTERVALS * schedule.every_s),
+        is_late=not is_paused and since is not None and now - since > patience,
         next_due_at=None if is_paused else schedule.next_due_at,
         paused_at=schedule.paused_at,
         paused_by=schedule.paused_by,

@@ -66,6 +66,12 @@ class Settings(BaseSettings):
     coverage_level: float = Field(0.9, gt=0, lt=1, description="Nominal probability of the uncertainty ellipse.")
     truth_wait_s: float = Field(120.0, gt=0, description="How long a prediction waits for late truth before it is left as it is, seconds.")
     truth_gap_s: float = Field(1.0, gt=0, description="Widest gap between two observations that truth is interpolated over, seconds.")
+    shadow_max_rows: int = Field(
+        10_000,
+        ge=1,
+        description="Most predictions that the job `shadow` makes in one run; of more the newest, and the others are counted. Each takes "
+        "some tens of microseconds and what its model takes.",
+    )
     allow_pickled_models: bool = Field(False, description="Serve foreign MLflow pyfuncs that unpickle code. Each load is audited.")
     compute: Literal["inline", "dask"] = Field("inline", description="Where training runs: in the worker, or on a Dask cluster.")
     dask_address: str | None = Field(None, description="Dask scheduler. Default with `compute=dask`: a local cluster of two workers.")

@@ -1,4 +1,4 @@
-"""What the workers tell Prometheus about jobs, drift, performance, probes and alerts."""
+"""What the workers tell Prometheus about jobs, drift, performance, shadows, probes and alerts."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -13,6 +13,7 @@ from workers.probes import OUTCOMES, Probe
 
 Skip = Literal["not_due", "elsewhere", "overlap", "queued", "paused"]
 SKIPS: tuple[Skip, ...] = get_args(Skip)
+SHADOWS = ("predicted", "failed", "dropped")
 PROBES_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 DURATIONS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 VERDICTS: Mapping[str, int] = {"insufficient_data": -1, "stable": 0, "warning": 1, "drift": 2}
@@ -50,6 +51,8 @@ class WorkerMetrics:
         self._checked = Gauge("trajops_drift_last_check_timestamp_seconds", "When drift was last checked.", **common)
         truth = "Predictions that truth is waited for no longer: it is complete, partial or none, or they are unscorable."
         self._truth = Counter("trajops_truth_predictions", truth, ["model_version", "variant", "truth"], **common)
+        shadows = "Predictions of shadows: made, made by the baseline because the model failed, or passed over."
+        self._shadows = Counter("trajops_shadow_predictions", shadows, ["result"], **common)
         self._agents = Gauge("trajops_drift_current_agents", "Tracks in the window that was checked.", **common)
         self._probes = Counter("trajops_probes", "Probes of the API by outcome.", ["outcome"], **common)
         self._probe_seconds = Histogram("trajops_probe_seconds", "From a probe to its whole answer.", buckets=PROBES_S, **common)
@@ -91,6 +94,8 @@ class WorkerMetrics:
         if job == "probe":
             for outcome in OUTCOMES:
                 self._probes.labels(outcome)
+        if job == "shadow":
+            self.shadows({})
 
     def skipped(self, job: str, reason: Skip) -> None:
         """It was time, and this worker did not run the job."""
@@ -133,6 +138,11 @@ class WorkerMetrics:
         """The truth join has ceased to wait for predictions, by (version, variant, what became of their truth)."""
         for (version, variant, truth), count in ends.items():
             self._truth.labels(version, variant, truth).inc(count)
+
+    def shadows(self, done: Mapping[str, Any]) -> None:
+        """Shadows have predicted beside answers: how many, by what became of them."""
+        for result in SHADOWS:
+            self._shadows.labels(result).inc(done.get(result, 0))
 
     def drift(self, check: DriftCheckOut) -> None:
         """A drift check was stored; what was not compared this time has no series."""

@@ -23,6 +23,7 @@ JobName = Literal[
     "check_performance",
     "recalibrate",
     "judge_experiments",
+    "shadow",
 ]
 
 # A time counts as missed when no worker has begun so long after it, seconds.

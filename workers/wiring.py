@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from workers.deliveries import Deliveries
     from workers.jobs.probe import Prober
     from workers.jobs.reconcile_aliases import AliasReconciler
+    from workers.jobs.shadow import Shadow
     from workers.notify import Senders
     from workers.signals import SignalReader
 
@@ -139,7 +140,7 @@ class Parts:
 
     @cached_property
     def spool(self) -> "Spool":
-        """Where outcomes are written."""
+        """Where outcomes are written, and what shadows predict."""
         from data.lake.spool import Spool  # noqa: PLC0415
 
         return Spool(self.settings.spool_dir, rotate_s=self.settings.spool_rotate_s, sync_s=self.settings.spool_sync_s, clock=self.clock)
@@ -253,6 +254,30 @@ class Parts:
 
         experiments = Experiments(self.unit_of_work, model_name=self.settings.model_name, clock=self.clock)
         return Judge(LakeExperiments(self.lake), self.unit_of_work, experiments, self.clock)
+
+    @cached_property
+    def shadow(self) -> "Shadow":
+        """Predicts beside answers."""
+        from data.lake.shadow_source import LakeShadows  # noqa: PLC0415
+        from data.lake.truth import SLACK_NS, look_back_ns  # noqa: PLC0415
+        from data.models.loader import ModelLoader  # noqa: PLC0415
+        from data.sql.route_source import SqlRouteSource  # noqa: PLC0415
+        from trajops.forecasters.constant_velocity import ConstantVelocity  # noqa: PLC0415
+        from trajops.services.shadows import Shadows  # noqa: PLC0415
+        from workers.jobs.shadow import Bounds, Shadow  # noqa: PLC0415
+        from workers.warm import WarmModels  # noqa: PLC0415
+
+        settings = self.settings
+        loader = ModelLoader(self.registry, settings.models_dir, allow_pickled=settings.allow_pickled_models, on_unsafe=self._audit_unsafe)
+        return Shadow(
+            self.unit_of_work,
+            LakeShadows(self.lake),
+            WarmModels(loader.load, SqlRouteSource(self.database)),
+            Shadows(ConstantVelocity()),
+            lambda events: self.spool.write("predictions", events),
+            Bounds(settings.shadow_max_rows, look_back_ns(self.truth_rules), SLACK_NS),
+            self.clock,
+        )
 
     @cached_property
     def registry(self) -> "MlflowRegistry":
@@ -370,6 +395,11 @@ class Parts:
         from trajops.metrics import chi_square_quantile  # noqa: PLC0415
 
         return AsTrained(self.factors_of, chi_square_quantile(self.settings.coverage_level))
+
+    def _audit_unsafe(self, ref: ModelRef, reason: str) -> None:
+        from workers.training.adopt import audit_unsafe  # noqa: PLC0415 - imports MLflow, as what is about to be loaded does
+
+        audit_unsafe(self.database, ref, reason, actor="worker:shadow")
 
     def _adopt(self, ref: ModelRef) -> None:
         from data.datasets import skillcorner  # noqa: PLC0415

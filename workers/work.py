@@ -34,6 +34,7 @@ class Work:
             "check_performance": self._check_performance,
             "recalibrate": self._recalibrate,
             "judge_experiments": self._judge_experiments,
+            "shadow": self._shadow,
             "reconcile_aliases": self._reconcile_aliases,
             "evaluate_alerts": self._evaluate_alerts,
             "deliver_alerts": self._deliver_alerts,
@@ -82,6 +83,11 @@ class Work:
         from workers.jobs.judge_experiments import judge_experiments  # noqa: PLC0415
 
         return judge_experiments(self._parts.judge)
+
+    def _shadow(self) -> Mapping[str, Any]:
+        done = self._parts.shadow.run()
+        self._parts.metrics.shadows(done)
+        return done
 
     def _answer_alerts(self) -> Mapping[str, Any]:
         from workers.jobs.answer_alerts import answer_alerts  # noqa: PLC0415

@@ -46,6 +46,14 @@ SLACK_NS = 5 * 10**9
 MEMORY_NS = 60 * 10**9
 
 
+def look_back_ns(rules: TruthRules) -> int:
+    """How long ago an answer may have been received for a prediction that is written beside it now to be followed still.
+
+    One that appears late is found when the memory is built anew, and must be waited for then; of a short wait, half.
+    """
+    return max(rules.wait_ns - MEMORY_NS - SLACK_NS, rules.wait_ns // 2)
+
+
 @dataclass(slots=True)
 class _Memory:
     """What the join remembers between two runs, so that each reads only what is new."""

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import numpy as np
 import pytest
 
-from api.calibrating import Calibrating
 from tests.builders import a_history
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput, ShapeError, Unavailable
@@ -13,6 +12,7 @@ from trajops.forecasters.cached import CachedForecaster
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.forecasters.stretched import Stretched, stretched
 from trajops.ports import Calibrated, Forecaster
+from trajops.services.calibrating import Calibrating
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast, WindowSpec
 
 REF, OTHER = ModelRef("trajectory", 1), ModelRef("trajectory", 2)

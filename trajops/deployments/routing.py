@@ -91,9 +91,13 @@ class RouteTable:
 
     def shadows(self, units: Units) -> list[tuple[RoutedExperiment, Arm]]:
         """The treatments that predict beside the answer to a request, each with its experiment."""
+        return [(one, arm) for one, arm in self.shadowing() if one.is_enrolled(units.of(one.unit))]
+
+    def shadowing(self) -> list[tuple[RoutedExperiment, Arm]]:
+        """The treatments that predict beside anybody's answers in this epoch."""
         if self.is_stopped:
             return []
-        shadows = [one for one in self.experiments if one.is_shadow and one.is_enrolled(units.of(one.unit))]
+        shadows = [one for one in self.experiments if one.is_shadow and one.coverage]
         return [(one, arm) for one in shadows for arm in one.arms[1:] if arm.model != one.arms[0].model]
 
     @property

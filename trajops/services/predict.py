@@ -118,7 +118,7 @@ class _Item(NamedTuple):
     flat_m: list[float]
 
 
-class _Rows(NamedTuple):
+class Rows(NamedTuple):
     """Rounded forecasts as plain lists, one entry an agent: weights, and means then covariances in C order.
 
     `is_sound` tells that every row can be scored; otherwise each must be looked at, which is cheaper for one or two.
@@ -139,7 +139,7 @@ class _Rows(NamedTuple):
 
 
 def _are_sound(weights: FloatArray, numbers: FloatArray, means: int) -> bool:
-    """`_Rows.is_usable` of all rows at once; each comparison is false where a number is not one."""
+    """`Rows.is_usable` of all rows at once; each comparison is false where a number is not one."""
     xx, xy, yy = numbers[:, means::3], numbers[:, means + 1 :: 3], numbers[:, means + 2 :: 3]
     surplus = xx * yy
     surplus *= _DEFINITE
@@ -154,7 +154,7 @@ def _scale(modes: int, steps: int) -> FloatArray:
     return np.repeat([_PER_M, _PER_M2], [modes * steps * 2, modes * steps * 3])
 
 
-def _rows(forecast: Forecast, agents: int, window: WindowSpec) -> _Rows:
+def rounded(forecast: Forecast, agents: int, window: WindowSpec) -> Rows:
     """Round a forecast and take it apart; all numbers in one array, because each call of numpy costs more than its work.
 
     Raises:
@@ -172,7 +172,7 @@ def _rows(forecast: Forecast, agents: int, window: WindowSpec) -> _Rows:
     np.rint(numbers, numbers)
     numbers /= scale
     weights = forecast.weights
-    return _Rows(weights.tolist(), numbers.tolist(), agents > 2 and _are_sound(weights, numbers, means))
+    return Rows(weights.tolist(), numbers.tolist(), agents > 2 and _are_sound(weights, numbers, means))
 
 
 def _modes(weights: Sequence[float], mean_m: Sequence[float], cov_m2: Sequence[float], steps: int) -> list[dict[str, Any]]:
@@ -313,7 +313,7 @@ class PredictService:
                 arm = (model, item.assignment.variant)
                 self.replaced[arm] = self.replaced.get(arm, 0) + 1
                 answering, at, calibration = BASELINE, 0, None
-                source = _rows(self._baseline.forecast(history_m[row : row + 1]), 1, window)
+                source = rounded(self._baseline.forecast(history_m[row : row + 1]), 1, window)
             results[item.place] = self._answer(epoch, answering, calibration, item, source.weights[at], source.numbers[at], model_ms)
 
     def _answer(
@@ -371,10 +371,10 @@ class PredictService:
         )
         return Answer(body, event)
 
-    def _forecast(self, model: ModelRef, forecaster: Forecaster, history_m: FloatArray) -> _Rows | None:
+    def _forecast(self, model: ModelRef, forecaster: Forecaster, history_m: FloatArray) -> Rows | None:
         """The model's forecast; None where it failed."""
         try:
-            return _rows(forecaster.forecast(history_m), len(history_m), self._window)
+            return rounded(forecaster.forecast(history_m), len(history_m), self._window)
         except Exception as error:  # noqa: BLE001 - whatever a model raises, the agent is still moving and needs an answer
             self.count_failure(model, f"{type(error).__name__}: {error}")
             return None

@@ -115,12 +115,12 @@ def measured_residual_m2(forecaster: Forecaster, calibration: Windows, stand_in_
     return stretched_m2
 
 
-def audit_unsafe(database: Database, ref: ModelRef, reason: str) -> None:
+def audit_unsafe(database: Database, ref: ModelRef, reason: str, actor: str = ACTOR) -> None:
     """Write down that code of a model was run, before it runs."""
     with database.unit_of_work() as unit_of_work:
         unit_of_work.audit.append(
             at=datetime.now(UTC),
-            actor=ACTOR,
+            actor=actor,
             action="model.load_unsafe",
             subject=str(ref),
             reason=reason,

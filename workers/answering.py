@@ -13,7 +13,7 @@ from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.drift.doubt import doubtful, trouble
-from trajops.errors import StaleVersion
+from trajops.errors import InvalidInput, StaleVersion
 from trajops.head_to_head import MIN_AGENTS, compare
 from trajops.policy.answers import Action, Answer, Outcome, StepState
 from trajops.policy.decisions import VERSION_LABEL
@@ -156,7 +156,10 @@ class AnswerSteps:
                 return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to train on")
             at = now(self._clock)
             told = {TRAINED_SINCE: self._since(answer, rule, at).isoformat(), TRAINED_UNTIL: at.isoformat()}
-            ref, unseen = self._train(scenes, family, dataset, told)
+            try:
+                ref, unseen = self._train(scenes, family, dataset, told)
+            except InvalidInput as error:  # agents enough, and not seen for long enough yet
+                return Outcome(StepState.WAITING, error.message)
         else:  # trained before, and it has seen nothing of what came after
             ref, unseen = made.ref, windows
         duel = compare(self._load(ref), self._load(champion), unseen)

@@ -44,13 +44,13 @@ def verdicts(experiment_id: str, parts: PartsOf, _client: Reader) -> VerdictsOut
 
 
 @router.post("/check", summary="Checklist of a plan", responses=READS)
-def check(plan: ExperimentPlan, parts: PartsOf, _client: Reader) -> ChecklistOut:
+def check_experiment(plan: ExperimentPlan, parts: PartsOf, _client: Reader) -> ChecklistOut:
     """Whether a plan can be launched on the recent traffic, what blocks it, and how long it will take. Nothing is changed."""
     return parts.experiment_checks.of(plan)
 
 
 @router.post("", summary="Create an experiment", responses=CHANGES)
-def create(body: ExperimentIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ExperimentChangeOut:
+def create_experiment(body: ExperimentIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ExperimentChangeOut:
     """Write a draft; with `is_launched`, launch it, if nothing blocks it."""
     change = parts.experiments.create(
         body.plan, actor=client.client_id, reason=body.reason, is_launched=body.is_launched, idempotency_key=key
@@ -59,7 +59,7 @@ def create(body: ExperimentIn, parts: PartsOf, client: Operator, key: Idempotenc
 
 
 @router.post("/switch", summary="Kill switch", responses=CHANGES)
-def switch(body: KillSwitchIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> KillSwitchOut:
+def switch_experiments(body: KillSwitchIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> KillSwitchOut:
     """Let the champion answer everybody, whatever is being compared, or end that."""
     change = parts.experiments.switch(
         body.expected_epoch, is_stopped=body.is_stopped, actor=client.client_id, reason=body.reason, idempotency_key=key
@@ -70,7 +70,7 @@ def switch(body: KillSwitchIn, parts: PartsOf, client: Operator, key: Idempotenc
 
 
 @router.post("/{experiment_id}/launch", summary="Launch a draft", responses=CHANGES)
-def launch(
+def launch_experiment(
     experiment_id: str, body: ExperimentChangeIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None
 ) -> ExperimentChangeOut:
     """Route the units of a draft, if nothing on its checklist blocks it; its versions are made warm first."""
@@ -79,7 +79,9 @@ def launch(
 
 
 @router.post("/{experiment_id}/cover", summary="Change the coverage", responses=CHANGES)
-def cover(experiment_id: str, body: CoverageIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ExperimentChangeOut:
+def cover_experiment(
+    experiment_id: str, body: CoverageIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None
+) -> ExperimentChangeOut:
     """Enrol another share of the units, or go on after a pause; nobody changes arms."""
     change = parts.experiments.cover(
         experiment_id, body.expected_version, body.coverage, actor=client.client_id, reason=body.reason, idempotency_key=key
@@ -88,7 +90,7 @@ def cover(experiment_id: str, body: CoverageIn, parts: PartsOf, client: Operator
 
 
 @router.post("/{experiment_id}/pause", summary="Pause", responses=CHANGES)
-def pause(
+def pause_experiment(
     experiment_id: str, body: ExperimentChangeIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None
 ) -> ExperimentChangeOut:
     """Take the traffic from the treatments, which stay warm; everybody's arm is kept."""
@@ -97,7 +99,7 @@ def pause(
 
 
 @router.post("/{experiment_id}/stop", summary="Stop", responses=CHANGES)
-def stop(experiment_id: str, body: StopIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ExperimentChangeOut:
+def stop_experiment(experiment_id: str, body: StopIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ExperimentChangeOut:
     """End it; a treatment that is named as the winner is promoted. A draft is discarded."""
     change = parts.experiments.stop(
         experiment_id, body.expected_version, body.winner, actor=client.client_id, reason=body.reason, idempotency_key=key
@@ -106,7 +108,9 @@ def stop(experiment_id: str, body: StopIn, parts: PartsOf, client: Operator, key
 
 
 @router.post("/{experiment_id}/override", summary="Override a unit's arm", responses=CHANGES)
-def override(experiment_id: str, body: OverrideIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ExperimentChangeOut:
+def override_unit(
+    experiment_id: str, body: OverrideIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None
+) -> ExperimentChangeOut:
     """Put a unit into an arm by hand, out of every figure; without a variant, back to where it belongs."""
     change = parts.experiments.override(
         experiment_id, body.expected_version, body.unit_id, body.variant, actor=client.client_id, reason=body.reason, idempotency_key=key

@@ -16,6 +16,7 @@ from trajops.clock import utc
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
+from trajops.errors import InvalidInput
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.policy.answers import Answer, AnswerState, Outcome, Step, StepState
 from trajops.policy.rules import PolicyRules
@@ -42,6 +43,13 @@ class StandStill:
     def forecast(self, history_m: np.ndarray) -> Forecast:
         made = ConstantVelocity().forecast(history_m)
         return Forecast(np.broadcast_to(history_m[:, None, -1:], made.mean_m.shape), made.covariance_m2, made.weights)
+
+
+def raising(error: Exception) -> Any:
+    def raises(*_: Any) -> Any:
+        raise error
+
+    return raises
 
 
 class Shop:
@@ -312,6 +320,17 @@ def test_what_no_check_has_wholly_seen_yet_is_not_trained_on(shop: Shop) -> None
     shop.check("nothing", "c2")
     assert shop.steps().retrain(an_answer()).state != StepState.FAILED
     assert [agents for _, _, agents in shop.trained] == [25]
+
+
+def test_agents_that_are_not_seen_for_long_enough_yet_are_waited_for(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.walk(25)
+    few = "the tracks give 4 windows for calibration, at least 10 are needed"
+    trained, shop.train = shop.train, raising(InvalidInput(few))  # type: ignore[method-assign]
+    assert told(shop.steps().retrain(an_answer())) == (StepState.WAITING, few)
+    shop.train = trained  # type: ignore[method-assign]
+    shop.walk(8, after_s=60, name="later")
+    assert shop.steps().retrain(an_answer()).state == StepState.DONE
 
 
 def test_a_version_that_is_worse_than_the_champion_gets_no_traffic(shop: Shop) -> None:

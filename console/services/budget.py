@@ -80,22 +80,25 @@ def burn_rows(availability: AvailabilityOut) -> list[dict[str, Any]]:
     for burn in availability.burns:
         mine = [alarm for alarm in availability.alarms if burn.window_s in {alarm.long_s, alarm.short_s}]
         rate = burn.rate if burn.known_share >= MOSTLY else None
+        state = (
+            "✕ Burning"
+            if any(alarm.is_burning for alarm in mine)
+            else "○ Unknown"
+            if burn.rate is None
+            else "▲ Above its pace"
+            if (burn.certain_rate if rate is None else rate) > 1
+            else "○ Mostly unknown"
+            if rate is None
+            else "● Within budget"
+        )
         rows.append(
             {
                 "Window": seconds(burn.window_s) if burn.window_s != 86_400 * availability.window_days else f"{availability.window_days} d",
+                "State": state,
                 "Burn rate": rate,
                 "At least": burn.certain_rate,
                 "Known": known_words(burn.known_share),
                 "Somebody is told above": ", ".join(f"{alarm.factor:g}" for alarm in mine) or DASH,
-                "State": "✕ Burning"
-                if any(alarm.is_burning for alarm in mine)
-                else "○ Unknown"
-                if burn.rate is None
-                else "▲ Above its pace"
-                if (burn.certain_rate if rate is None else rate) > 1
-                else "○ Mostly unknown"
-                if rate is None
-                else "● Within budget",
             }
         )
     return rows

@@ -90,7 +90,7 @@ def error_budget(availability: AvailabilityOut | None, now: datetime) -> None:
                 border=True,
                 height="stretch",
             )
-    left, right = st.columns([3, 2], gap="medium")
+    left, right = st.columns(2, gap="medium")
     with left:
         st.radio("Availability of the last", list(HOURS), horizontal=True, key="availability-hours", label_visibility="collapsed")
         frame.chart(
@@ -103,6 +103,8 @@ def error_budget(availability: AvailabilityOut | None, now: datetime) -> None:
             budget.burn_rows(availability),
             alt="How fast the error budget burns, by window",
             column_config={
+                "Window": st.column_config.TextColumn(width=60),
+                "State": st.column_config.TextColumn(width=130),
                 "Burn rate": st.column_config.NumberColumn(
                     format="%.2f",
                     help=f"1 uses the budget up in exactly {days} days. By the minutes that are known, where they are half of the window.",

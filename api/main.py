@@ -29,6 +29,7 @@ from api.routes import (
     predict,
     predictions,
     releases,
+    rollouts,
     session,
     status,
 )
@@ -49,6 +50,7 @@ ROUTES = (
     session,
     releases,
     experiments,
+    rollouts,
     predictions,
     drift,
     performance,

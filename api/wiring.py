@@ -49,6 +49,7 @@ from trajops.objectives import Objectives
 from trajops.performance.rules import PerformanceRules
 from trajops.ports import Clock, TelemetryLake
 from trajops.rate_limits import Limit
+from trajops.rollouts.rules import RolloutRules
 from trajops.services.alerts import Alerts
 from trajops.services.bulk import Bulk
 from trajops.services.calibrations import Calibrations
@@ -56,6 +57,7 @@ from trajops.services.deployments import Deployments
 from trajops.services.experiments import Experiments
 from trajops.services.identity import Identity
 from trajops.services.predict import PredictService
+from trajops.services.rollouts import Rollouts
 from trajops.settings import Settings
 from trajops.stores import UnitOfWorkFactory
 from trajops.track_buffer import TrackBuffer
@@ -297,6 +299,25 @@ class Parts:
             model_name=self.settings.model_name,
             make_ready=Readying(lambda: self.host),
             check=check,
+        )
+
+    @cached_property
+    def rollout_rules(self) -> RolloutRules:
+        """How versions are rolled out. Whether the alerts that it names exist is the workers' affair.
+
+        Raises:
+            EnvironmentProblem: if the file has a mistake; the sentence names the line.
+        """
+        try:
+            return configs.load(self.settings.configs_dir / "rollouts.yaml", RolloutRules)
+        except InvalidInput as error:  # nobody who asks has sent it
+            raise EnvironmentProblem(error.message) from error
+
+    @cached_property
+    def rollouts(self) -> Rollouts:
+        """Changes of what is rolled out."""
+        return Rollouts(
+            self.unit_of_work, lambda: self.rollout_rules, model_name=self.settings.model_name, make_ready=Readying(lambda: self.host)
         )
 
     @cached_property

@@ -51,6 +51,7 @@ _COUNTS: dict[str, dict[str, str]] = {
     "reconcile_aliases": {
         "set": "aliases set",
         "deleted": "aliases removed",
+        "tagged": "states written",
         "missing": "aliases without a version in the registry",
         "adopted": "versions adopted",
         "adoptions": "versions waiting or refused (see Models)",
@@ -78,6 +79,10 @@ _COUNTS: dict[str, dict[str, str]] = {
     "retrain": {
         "open": "answers under way",
     },
+    "advance_rollouts": {
+        "rollouts": "rollouts looked at",
+        "moved": "steps taken, or ends",
+    },
     "judge_experiments": {
         "experiments": "experiments looked at",
         "decided": "decisions",
@@ -97,6 +102,14 @@ _ACTIONS = {
     "deployment.canary_stop": "Stopped the canary of {subject}",
     "deployment.promote": "Promoted {subject}",
     "deployment.rollback": "Rolled back to {subject}",
+    "rollout.start": "Began a rollout",
+    "rollout.next": "Took a rollout a step further",
+    "rollout.follow": "A rollout followed what had happened",
+    "rollout.roll_back": "Rolled a rollout back",
+    "rollout.approve": "Approved a rollout",
+    "rollout.pause": "Paused a rollout",
+    "rollout.resume": "Resumed a rollout",
+    "rollout.stop": "Stopped a rollout",
     "experiment.create": "Planned an experiment",
     "experiment.launch": "Launched an experiment",
     "experiment.cover": "Changed the coverage of an experiment",

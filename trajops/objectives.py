@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
-from trajops.configs import Config, Factor, Seconds
+from trajops.config_model import Config, Factor, Seconds
 
 MINUTE = timedelta(minutes=1)
 Severity = Literal["critical", "warning"]

@@ -131,6 +131,15 @@ class ModelRegistry(Protocol):
         """Remove an alias; no error when it does not exist."""
         ...
 
+    def set_tags(self, ref: ModelRef, tags: Mapping[str, str]) -> None:
+        """Write tags onto a version.
+
+        Raises:
+            NotFound: if there is no such version.
+            RegistryUnavailable: if the registry does not answer.
+        """
+        ...
+
 
 class RouteSource(Protocol):
     """Where an API process reads the newest route table."""

@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from trajops.configs import Config, Count, Days, Seconds
+from trajops.config_model import Config, Count, Days, Seconds
 from workers.triggers import cron_trigger, longest_gap_s, next_time, shortest_gap_s
 
 JobName = Literal[
@@ -23,6 +23,7 @@ JobName = Literal[
     "check_performance",
     "recalibrate",
     "judge_experiments",
+    "advance_rollouts",
     "shadow",
 ]
 

@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from trajops.objectives import Objectives
     from trajops.performance.rules import PerformanceRules
     from trajops.policy.rules import PolicyRules
+    from trajops.rollouts.rules import RolloutRules
     from trajops.services.alert_rounds import AlertRounds
     from trajops.services.answers import Answers
     from trajops.services.calibrations import Factors, Recalibrator
     from trajops.services.drift import DriftMonitor
     from trajops.services.judging import Judge
     from trajops.services.performance import Performance
+    from trajops.services.rollouts import Rollouts
     from trajops.stores import UnitOfWorkFactory
     from trajops.trajectories import Scene
     from trajops.windows import Windows
@@ -73,6 +75,8 @@ class Parts:
             _ = self.drift_rules
         if "answer_alerts" in self.schedules.jobs:
             _ = self.policy_rules
+        if "advance_rollouts" in self.schedules.jobs:
+            _ = self.rollout_rules
         if "probe" in self.schedules.jobs:
             _ = self.objectives
         if {"evaluate_alerts", "deliver_alerts"} & self.schedules.jobs.keys():
@@ -101,6 +105,14 @@ class Parts:
 
         known = {rule.name for rule in self.alert_rules.rules}
         return configs.load(self.settings.configs_dir / "policy.yaml", PolicyRules, {"alerts": known})
+
+    @cached_property
+    def rollout_rules(self) -> "RolloutRules":
+        """How versions are rolled out."""
+        from trajops.rollouts.rules import RolloutRules  # noqa: PLC0415
+
+        known = {rule.name for rule in self.alert_rules.rules}
+        return configs.load(self.settings.configs_dir / "rollouts.yaml", RolloutRules, {"alerts": known})
 
     @cached_property
     def objectives(self) -> "Objectives":
@@ -254,6 +266,13 @@ class Parts:
 
         experiments = Experiments(self.unit_of_work, model_name=self.settings.model_name, clock=self.clock)
         return Judge(LakeExperiments(self.lake), self.unit_of_work, experiments, self.clock)
+
+    @cached_property
+    def rollouts(self) -> "Rollouts":
+        """Advances what is being rolled out."""
+        from trajops.services.rollouts import Rollouts  # noqa: PLC0415
+
+        return Rollouts(self.unit_of_work, lambda: self.rollout_rules, model_name=self.settings.model_name, clock=self.clock)
 
     @cached_property
     def shadow(self) -> "Shadow":

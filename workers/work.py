@@ -34,6 +34,7 @@ class Work:
             "check_performance": self._check_performance,
             "recalibrate": self._recalibrate,
             "judge_experiments": self._judge_experiments,
+            "advance_rollouts": self._advance_rollouts,
             "shadow": self._shadow,
             "reconcile_aliases": self._reconcile_aliases,
             "evaluate_alerts": self._evaluate_alerts,
@@ -83,6 +84,11 @@ class Work:
         from workers.jobs.judge_experiments import judge_experiments  # noqa: PLC0415
 
         return judge_experiments(self._parts.judge)
+
+    def _advance_rollouts(self) -> Mapping[str, Any]:
+        from workers.jobs.advance_rollouts import advance_rollouts  # noqa: PLC0415
+
+        return advance_rollouts(self._parts.rollouts)
 
     def _shadow(self) -> Mapping[str, Any]:
         done = self._parts.shadow.run()

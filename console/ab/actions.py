@@ -85,7 +85,7 @@ def actions(experiment: ExperimentOut, role: Role) -> list[Action[ActionName]]:
         S.DRAFT: ("launch", "discard"),
         S.RUNNING: ("cover", "pause", "stop", "override"),
         S.PAUSED: ("resume", "stop", "override"),
-        S.RECOMMENDED: ("promote", "cover", "stop", "override"),
+        S.RECOMMENDED: ("promote", "cover", "pause", "stop", "override"),
     }
     return [Action(name, LABELS[name], refusal) for name in names.get(experiment.state, ())]
 

@@ -123,7 +123,7 @@ class LakeExperiments:
             Unavailable: if the lake cannot be read.
         """
         variants = [arm.variant for arm in plan.arms]
-        is_shadow = plan.mode == "shadow"
+        is_shadow = plan.is_beside
         given = {"experiment_id": experiment_id, "variants": variants} | _exposure_parameters(at, slow_ms)
         outcomes = _OF_EXPERIMENT
         if is_shadow:

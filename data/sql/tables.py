@@ -381,6 +381,21 @@ experiment_verdicts = Table(
     Column("verdict", JSON, nullable=False),
 )
 
+rollouts = Table(
+    "rollouts",
+    metadata,
+    Column("rollout_id", String(32), primary_key=True),
+    Column("model_name", String(128), nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("body", JSON, nullable=False),
+)
+is_active = rollouts.c.state.in_(["running", "paused"])
+Index("uq_rollouts_active_model", rollouts.c.model_name, unique=True, sqlite_where=is_active, postgresql_where=is_active)
+
 lake_files = Table(
     "lake_files",
     metadata,

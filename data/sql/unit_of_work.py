@@ -16,6 +16,7 @@ from data.sql.repositories.performance_checks import SqlPerformanceChecks
 from data.sql.repositories.probes import SqlProbes
 from data.sql.repositories.records import SqlAuditLog, SqlIdempotency
 from data.sql.repositories.releases import SqlDeployments, SqlModelVersions, SqlRoutes
+from data.sql.repositories.rollouts import SqlRollouts
 
 
 class SqlUnitOfWork:
@@ -26,6 +27,7 @@ class SqlUnitOfWork:
         self.deployments = SqlDeployments(connection)
         self.routes = SqlRoutes(connection)
         self.experiments = SqlExperiments(connection)
+        self.rollouts = SqlRollouts(connection)
         self.audit = SqlAuditLog(connection)
         self.model_versions = SqlModelVersions(connection)
         self.users = SqlUsers(connection)

@@ -10,6 +10,7 @@ from data.stubs.experiments import MemoryExperiments
 from data.stubs.jobs import MemoryJobs, MemoryLeases
 from data.stubs.monitoring import MemoryCalibrations, MemoryDriftChecks, MemoryDriftSettings, MemoryPerformanceChecks, MemoryProbes
 from data.stubs.releases import MemoryAuditLog, MemoryDeployments, MemoryModelVersions, MemoryRoutes
+from data.stubs.rollouts import MemoryRollouts
 from data.stubs.serving import MemoryQuota, MemoryRegistry, MemorySink, MemoryTracks, SetClock
 from data.stubs.tables import Tables
 from trajops.deployments.model_ref import ModelRef
@@ -54,6 +55,7 @@ class MemoryUnitOfWork:
         self.deployments = MemoryDeployments(tables)
         self.routes = MemoryRoutes(tables)
         self.experiments = MemoryExperiments(tables)
+        self.rollouts = MemoryRollouts(tables)
         self.audit = MemoryAuditLog(tables)
         self.model_versions = MemoryModelVersions(tables)
         self.users = MemoryUsers(tables)

@@ -131,6 +131,14 @@ class MemoryRegistry:
         self._answer()
         return {alias: version for (model, alias), version in self._aliases.items() if model == name}
 
+    def set_tags(self, ref: ModelRef, tags: Mapping[str, str]) -> None:
+        """Write tags onto a version; NotFound if there is no such version."""
+        self._answer()
+        if ref not in self._versions:
+            raise NotFound(f"the registry has no {ref}")
+        folder, row = self._versions[ref]
+        self._versions[ref] = (folder, {**row, "tags": {**row["tags"], **tags}})
+
     def set_alias(self, name: str, alias: str, version: int) -> None:
         """Point an alias at a version; NotFound if there is no such version."""
         self._answer()

@@ -14,6 +14,7 @@ from trajops.contracts.drift import DriftCheckOut, DriftSettings
 from trajops.contracts.experiments import ExperimentOut, VerdictOut
 from trajops.contracts.jobs import JobRunOut
 from trajops.contracts.performance import PerformanceCheckOut
+from trajops.contracts.rollouts import RolloutOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.policy.answers import Answer
@@ -66,6 +67,7 @@ class Tables:
     deployments: Table[str, DeploymentOut] = field(default_factory=Table)
     routes: Table[int, tuple[RouteTable, RouteOut]] = field(default_factory=Table)
     experiments: Table[str, ExperimentOut] = field(default_factory=Table)
+    rollouts: Table[str, RolloutOut] = field(default_factory=Table)
     experiment_verdicts: Table[str, list[VerdictOut]] = field(default_factory=Table)
     audit: Table[str, AuditOut] = field(default_factory=Table)
     answers: Table[str, Answer] = field(default_factory=Table)

@@ -19,6 +19,7 @@ from trajops.alerts.outbox import NotificationState
 from trajops.alerts.silences import Matcher, Silence
 from trajops.clock import now
 from trajops.contracts.drift import DriftCheckOut
+from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.errors import InvalidInput, RegistryUnavailable, SignatureMismatch
@@ -360,6 +361,22 @@ def test_a_version_that_left_the_registry_is_named(parts: Parts, reconciler: Ali
     route(parts, RouteTable(1, champion=ModelRef("trajectory", 9), previous=V1))
     result = reconciler.run()
     assert (result["missing"], result["set"]) == ({"champion": 9}, {"previous_champion": 1})
+
+
+def test_the_state_of_each_deployed_version_stands_in_the_registry(
+    parts: Parts, registry: MemoryRegistry, reconciler: AliasReconciler
+) -> None:
+    with parts.unit_of_work() as work:
+        first = work.deployments.add(V1, State.REGISTERED, now(parts.clock))
+        work.deployments.add(ModelRef("trajectory", 9), State.STAGED, now(parts.clock))
+    route(parts, RouteTable(1, champion=V1))
+    assert reconciler.run()["tagged"] == {"1": "registered"}
+    assert reconciler.run()["tagged"] == {}
+    with parts.unit_of_work() as work:
+        work.deployments.move(first.deployment_id, first.version, State.CANARY, now(parts.clock))
+    assert reconciler.run()["tagged"] == {"1": "canary"}
+    tags = {row["version"]: row["tags"].get("rollout.state") for row in registry.versions("trajectory")}
+    assert tags[1] == "canary"
 
 
 def test_versions_of_foreign_origin_are_adopted_one_a_run(parts: Parts, registry: MemoryRegistry, tmp_path: Path) -> None:

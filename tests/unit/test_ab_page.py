@@ -344,7 +344,7 @@ def test_the_judges_run_is_told_in_words() -> None:
         (S.DRAFT, ["launch", "discard"]),
         (S.RUNNING, ["cover", "pause", "stop", "override"]),
         (S.PAUSED, ["resume", "stop", "override"]),
-        (S.RECOMMENDED, ["promote", "cover", "stop", "override"]),
+        (S.RECOMMENDED, ["promote", "cover", "pause", "stop", "override"]),
         (S.PROMOTED, []),
         (S.DISCARDED, []),
     ],

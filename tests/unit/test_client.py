@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests import client_calls, experiment_calls
+from tests import client_calls, experiment_calls, rollout_calls
 from tests.both_clients import KINDS, Kind, a_client
 from tests.client_calls import CHANGE, PREDICTION, REASON
 from tests.faulty_server import answer, faulty_server
 from trajops.client import ApiProblem, AsyncTrajOpsClient, TrajOpsClient
 from trajops.contracts.predictions import PredictIn, PredictOut
 
-CALLS = client_calls.CALLS | experiment_calls.CALLS
-CHANGES = client_calls.CHANGES + experiment_calls.CHANGES
+CALLS = client_calls.CALLS | experiment_calls.CALLS | rollout_calls.CALLS
+CHANGES = client_calls.CHANGES + experiment_calls.CHANGES + rollout_calls.CHANGES
 
 
 @pytest.fixture(params=KINDS)

@@ -13,7 +13,8 @@ from pydantic import BaseModel
 
 from data.lake.drift_source import VALUES
 from trajops.alerts.rules import AlertRules
-from trajops.configs import Config, load
+from trajops.config_model import Config
+from trajops.configs import load
 from trajops.drift.rules import COLUMNS, DriftRules
 from trajops.errors import InvalidInput
 from trajops.objectives import Objectives

@@ -13,7 +13,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from trajops.alerts.lifecycle import Severity
 from trajops.alerts.silences import Matcher
-from trajops.configs import Config, Seconds
+from trajops.config_model import Config, Seconds
 from trajops.errors import InvalidInput
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {

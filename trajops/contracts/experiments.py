@@ -9,7 +9,7 @@ from trajops.experiments.lifecycle import ExperimentState
 from trajops.experiments.routed import UnitKind
 
 Metric = Literal["ade_m", "fde_m", "miss_rate"]
-Mode = Literal["live", "shadow"]
+Mode = Literal["live", "shadow", "watch"]
 GuardrailKind = Literal["errors", "slow_answers"]
 VerdictKind = Literal["collecting", "better", "no_worse", "worse", "guardrail", "inconclusive", "invalid"]
 CheckState = Literal["ok", "warning", "blocked"]
@@ -66,7 +66,11 @@ class ExperimentPlan(Wire):
 
     name: Name
     hypothesis: str = Field(min_length=10, max_length=1000)
-    mode: Mode = "live"
+    mode: Mode = Field(
+        default="live",
+        description="`shadow`: the treatments predict beside the champion's answers. `watch`: so does the predecessor of a champion, and "
+        "nothing but the rollout that it belongs to follows from it.",
+    )
     arms: tuple[ArmIn, ...] = Field(min_length=2, max_length=5, description="The control first.")
     unit: UnitKind = "agent"
     coverage: float = Field(default=1.0, gt=0, le=1, description="Share of units that are enrolled.")
@@ -84,6 +88,11 @@ class ExperimentPlan(Wire):
     max_stale_s: float = Field(default=180.0, ge=30, description="Older truth than this is no ground for a decision.")
     invalid_for_s: float = Field(default=60.0, ge=0, description="Data that are invalid for so long pause it.")
     stop: StopRules = StopRules()
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether the treatments answer nobody."""
+        return self.mode != "live"
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

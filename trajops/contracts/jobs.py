@@ -18,6 +18,7 @@ _TITLES = {
     "check_performance": "Compare with validation",
     "recalibrate": "Recalibrate intervals",
     "judge_experiments": "Judge what is compared",
+    "advance_rollouts": "Take rollouts further",
     "shadow": "Predict in shadow",
     "reconcile_aliases": "Match the registry",
     "prune": "Forget old records",

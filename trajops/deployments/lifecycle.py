@@ -25,15 +25,16 @@ S = State
 TRANSITIONS: dict[State, frozenset[State]] = {
     S.REGISTERED: frozenset({S.STAGED, S.RETIRED}),
     S.STAGED: frozenset({S.SHADOW, S.CANARY, S.LIVE, S.RETIRED}),
-    S.SHADOW: frozenset({S.STAGED, S.CANARY, S.LIVE, S.PAUSED, S.ROLLED_BACK, S.INCONCLUSIVE}),
+    # A predecessor that watches its successor is retired again afterwards.
+    S.SHADOW: frozenset({S.STAGED, S.CANARY, S.LIVE, S.PAUSED, S.ROLLED_BACK, S.INCONCLUSIVE, S.RETIRED}),
     S.CANARY: frozenset({S.STAGED, S.PROMOTING, S.LIVE, S.PAUSED, S.ROLLED_BACK, S.INCONCLUSIVE}),
-    S.PROMOTING: frozenset({S.BAKING, S.ROLLED_BACK}),
-    S.BAKING: frozenset({S.LIVE, S.ROLLED_BACK}),
+    S.PROMOTING: frozenset({S.STAGED, S.BAKING, S.LIVE, S.PAUSED, S.ROLLED_BACK, S.INCONCLUSIVE}),
+    S.BAKING: frozenset({S.LIVE, S.ROLLED_BACK, S.RETIRED}),
     S.LIVE: frozenset({S.RETIRED, S.ROLLED_BACK}),
     S.PAUSED: frozenset({S.SHADOW, S.CANARY, S.STAGED, S.ROLLED_BACK, S.INCONCLUSIVE}),
     S.INCONCLUSIVE: frozenset({S.STAGED, S.RETIRED}),
     S.ROLLED_BACK: frozenset({S.STAGED, S.LIVE, S.RETIRED}),
-    S.RETIRED: frozenset({S.STAGED, S.LIVE}),
+    S.RETIRED: frozenset({S.STAGED, S.LIVE, S.SHADOW}),
 }
 
 

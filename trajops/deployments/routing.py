@@ -103,12 +103,19 @@ class RouteTable:
     @property
     def challenger(self) -> ModelRef | None:
         """Who is compared with the champion: the other arm of the first experiment."""
-        return self.experiments[0].arms[-1].model if self.experiments else None
+        first = self._first
+        return None if first is None else first.arms[-1].model
 
     @property
     def coverage(self) -> float:
         """Share of units that are enrolled in the first experiment."""
-        return self.experiments[0].coverage if self.experiments else 0.0
+        first = self._first
+        return 0.0 if first is None else first.coverage
+
+    @property
+    def _first(self) -> RoutedExperiment | None:
+        """The first experiment; a predecessor that only watches its successor challenges nobody."""
+        return next((one for one in self.experiments if not (one.is_shadow and one.arms[-1].model == self.previous)), None)
 
     def experiment(self, experiment_id: str) -> RoutedExperiment | None:
         """The routed experiment of that id."""

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from trajops.configs import Config, Count, Days, Factor, Seconds
+from trajops.config_model import Config, Count, Days, Factor, Seconds
 from trajops.telemetry import Recorded, Served
 
 Kind = Literal["input", "prediction", "performance"]

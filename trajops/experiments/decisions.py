@@ -16,6 +16,8 @@ class Decision(NamedTuple):
 
 def decision(plan: ExperimentPlan, verdict: VerdictOut) -> Decision | None:
     """What follows from a verdict; None: it goes on as it is."""
+    if plan.mode == "watch":
+        return None
     for kind in ("guardrail", "worse"):
         for effect in verdict.effects:
             if effect.verdict == kind:

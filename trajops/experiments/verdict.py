@@ -59,7 +59,7 @@ def judge(
         effects.append(_effect(arm, estimate, rho, alpha, "guardrail" if is_tripped else kind, is_shown=is_valid))
         estimates.append(estimate)
     # In a shadow each unit is in every arm.
-    total = figures.arms[0].units if plan.mode == "shadow" else sum(arm.units for arm in figures.arms)
+    total = figures.arms[0].units if plan.is_beside else sum(arm.units for arm in figures.arms)
     kinds = {one.verdict for one in effects}
     kind = next((one for one in _WORST_FIRST if one in kinds), "collecting")
     is_harmed = kind in {"guardrail", "worse"}
@@ -87,7 +87,7 @@ def judge(
 
 def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> Iterator[HealthOut]:
     counts, weights = [arm.units for arm in figures.arms], [arm.weight for arm in plan.arms]
-    evidence = float(log_mismatch(counts, weights)) if plan.mode == "live" else 0.0
+    evidence = float(log_mismatch(counts, weights)) if not plan.is_beside else 0.0
     shares = " / ".join(f"{100 * count / max(1, sum(counts)):.1f} %" for count in counts)
     wanted = " / ".join(f"{100 * weight:.1f} %" for weight in weights)
     is_split = evidence < -log(SRM_ALPHA)
@@ -132,7 +132,7 @@ def _guardrail(plan: ExperimentPlan, rule: GuardrailIn, control: ArmFigures, arm
     weights = {one.variant: one.weight for one in plan.arms}
     harmed, treated = getattr(control, name), getattr(arm, name)
     level = -log(plan.alpha / (len(plan.guardrails) * (len(plan.arms) - 1)))
-    split = (weights[control.variant], weights[arm.variant]) if plan.mode == "live" else (0.5, 0.5)
+    split = (weights[control.variant], weights[arm.variant]) if not plan.is_beside else (0.5, 0.5)
     evidence = float(log_harm(harmed, treated, split, rule.tolerance)) / level
     return GuardrailOut(
         variant=arm.variant,

@@ -4,7 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from trajops.configs import Config, Count, Factor, Seconds
+from trajops.config_model import Config, Count, Factor, Seconds
 from trajops.telemetry import Served
 
 

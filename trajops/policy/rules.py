@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trajops.alerts.lifecycle import Severity
-from trajops.configs import Config, Count, Seconds
+from trajops.config_model import Config, Count, Seconds
 from trajops.policy.answers import Action
 
 

@@ -92,7 +92,8 @@ def cover(step: Step, experiment: ExperimentOut, coverage: float) -> ExperimentO
     if was_paused:
         for ref in treatments(routed):
             _move(step, ref, State.SHADOW if routed.is_shadow else State.CANARY)
-    state = ExperimentState.RUNNING if was_paused else experiment.state
+    going_on = ExperimentState.RUNNING if experiment.winner is None else ExperimentState.RECOMMENDED
+    state = going_on if was_paused else experiment.state
     sentence = f"{100 * coverage:g} % of the {experiment.plan.unit}s are enrolled."
     return step.move_experiment(experiment, state, coverage=coverage, sentence=sentence)
 
@@ -137,40 +138,68 @@ def end(
     sentence: str,
     *,
     winner: str | None = None,
+    kept: Iterable[ModelRef] = (),
     closed_arms: list[str] | None = None,
 ) -> ExperimentOut:
-    """End an experiment: the champion answers everybody."""
+    """End an experiment: the champion answers everybody. Deployments of `kept` are moved by the caller."""
     routed = _routed(step, experiment)
     step.reroute(experiments=tuple(one for one in step.route.experiments if one.experiment_id != routed.experiment_id))
-    return _over(step, experiment, routed, state, sentence, winner=winner, closed_arms=closed_arms)
+    return _over(step, experiment, routed, state, sentence, winner=winner, kept=kept, closed_arms=closed_arms)
 
 
-def promote(step: Step, deployment: DeploymentOut) -> DeploymentOut:
-    """Make a version the champion; the old one retires and is what a rollback returns to. Every experiment is over."""
-    ref, champion = ModelRef(deployment.model_name, deployment.model_version), step.route.champion
+def promote(step: Step, deployment: DeploymentOut, state: State = State.LIVE) -> DeploymentOut:
+    """Make a version the champion; the old one retires and is what a rollback returns to. Every experiment is over.
+
+    Args:
+        step: the change.
+        deployment: of the version.
+        state: what it is then; baking, where it may still be taken back without a hand.
+    """
+    ref, champion, routed = ModelRef(deployment.model_name, deployment.model_version), step.route.champion, step.route.experiments
     step.reroute(champion=ref, previous=champion, experiments=())
-    end_all(step, f"v{ref.version} was promoted.", promoted=ref)
+    _end_all(step, routed, f"v{ref.version} was promoted.", promoted=ref)
     if champion is not None:
         step.move_model(champion, State.RETIRED)
-    return step.move(step.uow.deployments.get(deployment.deployment_id), State.LIVE)
+    return step.move(step.uow.deployments.get(deployment.deployment_id), state)
 
 
-def end_all(step: Step, sentence: str, *, promoted: ModelRef | None = None, spared: Collection[ModelRef] = ()) -> list[ExperimentOut]:
+def roll_back(step: Step) -> DeploymentOut:
+    """Put the previous champion back; the present one is rolled back, and every experiment is over.
+
+    Raises:
+        Conflict: if there is no previous champion.
+    """
+    champion, previous, routed = step.route.champion, step.route.previous, step.route.experiments
+    if previous is None or champion is None:
+        raise Conflict("there is no previous champion to return to; promote the version that shall be live instead")
+    step.reroute(champion=previous, previous=None, experiments=())
+    _end_all(step, routed, f"v{champion.version} was rolled back to v{previous.version}.", spared={previous})
+    step.move_model(champion, State.ROLLED_BACK)
+    return step.move_model(previous, State.LIVE)
+
+
+def _end_all(
+    step: Step,
+    experiments: Iterable[RoutedExperiment],
+    sentence: str,
+    *,
+    promoted: ModelRef | None = None,
+    spared: Collection[ModelRef] = (),
+) -> None:
     """Write what the end of all experiments means, after the routes were written without them.
 
     Args:
-        step: whose route, of before, names them.
+        step: the change.
+        experiments: as they were routed before.
         sentence: why.
         promoted: the version that won, if one did; its deployment is moved by the caller.
         spared: versions whose deployments the caller moves too.
     """
-    over = []
-    for routed in step.route.experiments:
+    for routed in experiments:
         kept = {*spared} if promoted is None else {promoted, *spared}
         won = next((arm.variant for arm in routed.arms[1:] if arm.model == promoted), None)
         state = ExperimentState.STOPPED if won is None else ExperimentState.PROMOTED
-        over.append(_over(step, _known(step, routed), routed, state, sentence, winner=won, kept=kept))
-    return over
+        _over(step, _known(step, routed), routed, state, sentence, winner=won, kept=kept)
 
 
 def treatments(routed: RoutedExperiment) -> tuple[ModelRef, ...]:
@@ -194,7 +223,7 @@ def routed_as(experiment_id: str, seed: str, plan: ExperimentPlan, model_name: s
         seed,
         plan.unit,
         None if space is None else Namespace(space.name, Range(space.begin, space.end)),
-        is_shadow=plan.mode == "shadow",
+        is_shadow=plan.is_beside,
     )
 
 

@@ -224,13 +224,7 @@ class Deployments:
                     f"the routes are in epoch {route.epoch}, not {expected_epoch}: somebody changed them; read them again and repeat",
                     present_epoch=route.epoch,
                 )
-            if route.previous is None or route.champion is None:
-                raise Conflict("there is no previous champion to return to; promote the version that shall be live instead")
-            step.reroute(champion=route.previous, previous=None, experiments=())
-            sentence = f"v{route.champion.version} was rolled back to v{route.previous.version}."
-            comparisons.end_all(step, sentence, spared={route.previous})
-            step.move_model(route.champion, State.ROLLED_BACK)
-            return step.finish(step.move_model(route.previous, State.LIVE))
+            return step.finish(comparisons.roll_back(step))
 
         return self._once(change, actor, idempotency_key, "rollback", expected_epoch=expected_epoch, reason=reason)
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from trajops.clock import now
 from trajops.contracts.experiments import ExperimentOut, VerdictOut
 from trajops.errors import Conflict, NotFound
-from trajops.experiments.decisions import HARM, decision
+from trajops.experiments.decisions import HARM, Decision, decision
 from trajops.experiments.lifecycle import ROUTED, ExperimentState
 from trajops.experiments.verdict import judge
 from trajops.ports import Clock, ExperimentSource
@@ -75,8 +75,7 @@ class Judge:
             last = uow.experiments.last_kept_at(experiment.experiment_id)
             keep = found is not None or last is None or at - last >= max(KEPT_EVERY, KEPT_SHARE * (at - since))
             uow.experiments.note(experiment.experiment_id, verdict, keep=keep)
-        # A decision latches: what is recommended, or paused by somebody, is only ever taken back for harm.
-        if found is None or (experiment.state != ExperimentState.RUNNING and found.kind not in HARM):
+        if found is None or not _acts(experiment.state, found):
             return Judged(experiment, verdict, None)
         try:
             self._experiments.decide(experiment.experiment_id, experiment.version, found, verdict, actor=ACTOR)
@@ -87,3 +86,9 @@ class Judge:
             "experiment %s (%s): %s %s: %s", experiment.experiment_id, plan.name, found.kind, found.variant or "", verdict.sentence
         )
         return Judged(experiment, verdict, found.kind)
+
+
+def _acts(state: ExperimentState, found: Decision) -> bool:
+    """A decision latches: what is paused by somebody is only ever taken back for harm, and what is recommended also paused."""
+    allowed = {ExperimentState.PAUSED: HARM, ExperimentState.RECOMMENDED: HARM | {"invalid"}}
+    return state not in allowed or found.kind in allowed[state]

@@ -7,6 +7,7 @@ from trajops.clock import now
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, RouteOut
 from trajops.contracts.experiments import ExperimentChangeOut, ExperimentOut, VerdictOut
+from trajops.contracts.rollouts import RolloutChangeOut, RolloutOut
 from trajops.deployments.lifecycle import State, check_transition
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
@@ -14,6 +15,7 @@ from trajops.errors import Conflict, StaleVersion
 from trajops.experiments import lifecycle
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.ports import Clock
+from trajops.rollouts.lifecycle import Stage
 from trajops.stores import UnitOfWork
 
 
@@ -29,7 +31,7 @@ class Step:
 
     Attributes:
         at: when.
-        route: before the change.
+        route: as it is by now.
     """
 
     def __init__(self, uow: UnitOfWork, clock: Clock, action: str, actor: str, reason: str) -> None:
@@ -37,11 +39,12 @@ class Step:
         self.action, self.actor, self.reason = action, actor, reason
         self.at: datetime = now(clock)
         self.route: RouteTable = uow.routes.table()
-        self._new_route: RouteTable = self.route
+        self._first_route: RouteTable = self.route
         self._shown: RouteOut = uow.routes.current()
         self._before: dict[str, str] = {}
         self._after: dict[str, str] = {}
         self._experiments: dict[str, tuple[str, str]] = {}
+        self._rollouts: dict[str, tuple[str, str]] = {}
 
     def expect(self, deployment_id: str, version: int) -> tuple[DeploymentOut, ModelRef]:
         """The deployment that the caller has seen, or StaleVersion."""
@@ -50,8 +53,8 @@ class Step:
 
     def reroute(self, **changes: Any) -> None:
         """Append the next epoch. Done before any state, so that two changes at once queue here and never deadlock."""
-        self._new_route = self.route.next(**changes)
-        self._shown = self.uow.routes.append(self._new_route, at=self.at, actor=self.actor, reason=self.reason)
+        self.route = self.route.next(**changes)
+        self._shown = self.uow.routes.append(self.route, at=self.at, actor=self.actor, reason=self.reason)
 
     def move(self, deployment: DeploymentOut, state: State, *, is_repeat: bool = False) -> DeploymentOut:
         """Write the next state by compare-and-set; `is_repeat` keeps the state and only counts the version up."""
@@ -78,6 +81,18 @@ class Step:
         self.uow.experiments.save(moved, experiment.version)
         return moved
 
+    def add_rollout(self, rollout: RolloutOut) -> None:
+        """Write a new rollout."""
+        self._rollouts[rollout.rollout_id] = ("", _place(rollout))
+        self.uow.rollouts.add(rollout)
+
+    def move_rollout(self, rollout: RolloutOut, before: RolloutOut) -> RolloutOut:
+        """Write what has become of a rollout, by compare-and-set."""
+        self._rollouts[rollout.rollout_id] = (_place(before), _place(rollout))
+        moved = rollout.model_copy(update={"version": before.version + 1, "updated_at": self.at})
+        self.uow.rollouts.save(moved, before.version)
+        return moved
+
     def finish(self, deployment: DeploymentOut) -> ChangeOut:
         """Write the audit entry; answer with the deployment and the routes after the change."""
         entry = self._audited(f"{deployment.model_name}/{deployment.model_version}")
@@ -88,22 +103,30 @@ class Step:
         figures = {} if cause is None else {"cause": cause.model_dump(mode="json")}
         about = {"coverage": experiment.coverage, "closed_arms": experiment.closed_arms, "sentence": experiment.sentence}
         entry = self._audited(f"experiment/{experiment.experiment_id}", **about, **figures)
-        return ExperimentChangeOut(experiment=experiment, epoch=self._new_route.epoch, audit_id=entry.audit_id)
+        return ExperimentChangeOut(experiment=experiment, epoch=self.route.epoch, audit_id=entry.audit_id)
+
+    def finish_rollout(self, rollout: RolloutOut, **cause: Any) -> RolloutChangeOut:
+        """The same with a rollout; `cause` are the exact figures that it was changed by."""
+        entry = self._audited(f"rollout/{rollout.rollout_id}", sentence=rollout.sentence, **cause)
+        return RolloutChangeOut(rollout=rollout, epoch=self.route.epoch, audit_id=entry.audit_id)
 
     def finish_switch(self) -> tuple[str, int]:
         """The same where only the routes have changed: id of the audit entry, and the epoch."""
-        return self._audited("routes").audit_id, self._new_route.epoch
+        return self._audited("routes").audit_id, self.route.epoch
 
     def _audited(self, subject: str, **more: Any) -> AuditOut:
-        before, after = ({name: pair[place] for name, pair in self._experiments.items()} for place in (0, 1))
+        moved = {"experiments": self._experiments, "rollouts": self._rollouts}
+        before, after = (
+            {kind: {name: pair[place] for name, pair in pairs.items()} for kind, pairs in moved.items() if pairs} for place in (0, 1)
+        )
         return self.uow.audit.append(
             at=self.at,
             actor=self.actor,
             action=self.action,
             subject=subject,
             reason=self.reason,
-            before={"route": self.route.to_json(), "states": self._before, **({"experiments": before} if before else {})},
-            after={"route": self._new_route.to_json(), "states": self._after, **({"experiments": after} if after else {}), **more},
+            before={"route": self._first_route.to_json(), "states": self._before, **before},
+            after={"route": self.route.to_json(), "states": self._after, **after, **more},
         )
 
 
@@ -118,6 +141,17 @@ def expected_deployment(uow: UnitOfWork, deployment_id: str, version: int) -> De
     return deployment
 
 
+def expected_rollout(uow: UnitOfWork, rollout_id: str, version: int) -> RolloutOut:
+    """The rollout that the caller has seen, or StaleVersion."""
+    rollout = uow.rollouts.get(rollout_id)
+    if rollout.version != version:
+        raise StaleVersion(
+            f"rollout {rollout_id} has version {rollout.version}, not {version}: somebody changed it; read it again and repeat",
+            present_version=rollout.version,
+        )
+    return rollout
+
+
 def expected_experiment(uow: UnitOfWork, experiment_id: str, version: int) -> ExperimentOut:
     """The experiment that the caller has seen, or StaleVersion."""
     experiment = uow.experiments.get(experiment_id)
@@ -127,3 +161,8 @@ def expected_experiment(uow: UnitOfWork, experiment_id: str, version: int) -> Ex
             present_version=experiment.version,
         )
     return experiment
+
+
+def _place(rollout: RolloutOut) -> str:
+    step = f" {rollout.step + 1}/{len(rollout.policy.canary)}" if rollout.stage == Stage.CANARY else ""
+    return f"{rollout.stage}{step}, {rollout.state}"

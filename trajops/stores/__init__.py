@@ -9,6 +9,7 @@ from trajops.stores.experiments import ExperimentStore
 from trajops.stores.jobs import JobStore, LeaseStore
 from trajops.stores.monitoring import CalibrationStore, DriftCheckStore, DriftSettingsStore, PerformanceCheckStore, ProbeStore
 from trajops.stores.releases import AuditLog, DeploymentStore, ModelVersionStore, RouteStore
+from trajops.stores.rollouts import RolloutStore
 
 
 class UnitOfWork(Protocol):
@@ -27,6 +28,11 @@ class UnitOfWork(Protocol):
     @property
     def experiments(self) -> ExperimentStore:
         """Experiments and their verdicts."""
+        ...
+
+    @property
+    def rollouts(self) -> RolloutStore:
+        """Rollouts."""
         ...
 
     @property

@@ -1,6 +1,6 @@
-"""Job `reconcile_aliases`: the registry's aliases follow the routes, because two stores cannot commit together.
+"""Job `reconcile_aliases`: the registry's aliases and the tag `rollout.state` follow SQL, because two stores cannot commit together.
 
-SQL decides who answers; MLflow's aliases only say it to people and programs that look there.
+SQL decides who answers; MLflow only says it to people and programs that look there.
 """
 
 import logging
@@ -15,6 +15,7 @@ from trajops.errors import InvalidInput, NotFound, TrajOpsError, Unavailable
 from trajops.ports import Clock, ModelRegistry
 from trajops.stores import UnitOfWorkFactory
 
+STATE_TAG = "rollout.state"
 ALIASES = ("champion", "challenger", "previous_champion")
 # A training run registers first and writes the control state a moment later.
 SETTLE = timedelta(minutes=2)
@@ -58,8 +59,8 @@ class AliasReconciler:
         """Reconcile once; idempotent. Before the first route nothing is decided, so nothing is changed.
 
         Returns:
-            `epoch`, `set` and `deleted` aliases, `missing` ones whose version the registry does not have, `adopted` versions, and
-            as `adoptions` those that wait or were refused, each an `AdoptionOut`, newest first; the API hands these on. While the
+            `epoch`, `set` and `deleted` aliases, `tagged` versions, `missing` ones that the registry does not have, `adopted` versions,
+            and as `adoptions` those that wait or were refused, each an `AdoptionOut`, newest first; the API hands these on. While the
             registry may only be starting, a `sentence` that says so.
 
         Raises:
@@ -68,6 +69,7 @@ class AliasReconciler:
         with self._unit_of_work(read_only=True) as work:
             table = work.routes.table()
             known = {version.ref for version in work.model_versions.all(self._model_name)}
+            states = {one.model_version: one.state.value for one in work.deployments.all() if one.model_name == self._model_name}
         try:
             present = dict(self._registry.aliases(self._model_name))
         except Unavailable as error:
@@ -90,15 +92,28 @@ class AliasReconciler:
                     set_to[alias] = ref.version
                 except NotFound:
                     missing[alias] = ref.version
+        tagged = self._tag(states)
         adopted, adoptions = self._adopt_next(known)
         return {
             "epoch": table.epoch,
             "set": set_to,
             "deleted": deleted,
             "missing": missing,
+            "tagged": tagged,
             "adopted": adopted,
             "adoptions": [adoption.model_dump(mode="json") for adoption in adoptions],
         }
+
+    def _tag(self, states: Mapping[int, str]) -> dict[str, str]:
+        """Write the state of each deployed version where the registry says another, or none; what was written."""
+        tagged: dict[str, str] = {}
+        for row in self._registry.versions(self._model_name):
+            version = int(row["version"])
+            state = states.get(version)
+            if state is not None and row["tags"].get(STATE_TAG) != state:
+                self._registry.set_tags(ModelRef(self._model_name, version), {STATE_TAG: state})
+                tagged[str(version)] = state
+        return tagged
 
     def _adopt_next(self, known: set[ModelRef]) -> tuple[list[int], list[AdoptionOut]]:
         """Adopt the oldest unknown version, one a run; one that was refused is not tried again by this process.

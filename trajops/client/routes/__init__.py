@@ -18,6 +18,7 @@ from trajops.client.routes.experiments import ExperimentRoutes
 from trajops.client.routes.monitoring import MonitoringRoutes
 from trajops.client.routes.predictions import PredictionRoutes
 from trajops.client.routes.releases import ReleaseRoutes
+from trajops.client.routes.rollouts import RolloutRoutes
 from trajops.client.routes.services import ServiceRoutes
 
 # Longer than the API waits for what may hold it up, so that its own words arrive and not a time-out.
@@ -25,7 +26,9 @@ READ_S = 15.0
 DEADLINE_S = 30.0
 
 
-class Routes(PredictionRoutes, AccountRoutes, ReleaseRoutes, ExperimentRoutes, MonitoringRoutes, ServiceRoutes, AlertRoutes, ABC):
+class Routes(
+    PredictionRoutes, AccountRoutes, ReleaseRoutes, ExperimentRoutes, RolloutRoutes, MonitoringRoutes, ServiceRoutes, AlertRoutes, ABC
+):
     """One method for every public route, and the options that both clients have.
 
     Args:

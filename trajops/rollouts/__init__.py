@@ -1,0 +1,1 @@
+"""Rollouts: how a staged version becomes the champion, step by step, each behind its gates."""

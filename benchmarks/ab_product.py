@@ -18,7 +18,7 @@ from data.datasets import skillcorner
 from data.lake.queries import Lake
 from data.sql.engine import Database
 from tests.alert_receivers import wait_for
-from tests.whole_product import configure, product, traffic
+from tests.whole_product import Edits, configure, product, traffic
 from trajops import metrics
 from trajops.client import TrajOpsClient
 from trajops.clock import utc
@@ -75,10 +75,20 @@ class Running:
 
     def last_answer_at_s(self, variant: str, since_s: float) -> tuple[float | None, int]:
         """When the last prediction of a variant was received, and how many predictions there were of all since then."""
+        return self._last("variant = $wanted", variant, since_s)
+
+    def last_answer_of_s(self, version: int, since_s: float) -> tuple[float | None, int]:
+        """The same of a version, whatever its role, shadows apart."""
+        return self._last("model_version = $wanted AND source <> 'shadow'", version, since_s)
+
+    def _last(self, condition: str, wanted: str | int, since_s: float) -> tuple[float | None, int]:
         lake = Lake(self.settings.lake_dir, self.settings.spool_dir, Database(self.settings.sql_url).engine)
-        query = "SELECT max(received_ns) FILTER (variant = $variant), count(*) FROM predictions WHERE received_ns >= $since"
+        query = (
+            f"SELECT max(received_ns) FILTER ({condition}), count(*) FILTER (source <> 'shadow') "
+            "FROM predictions WHERE received_ns >= $since"
+        )
         since_ns = int((since_s - 30) * 1e9)
-        asked = {"variant": variant, "since": int(since_s * 1e9)}
+        asked = {"wanted": wanted, "since": int(since_s * 1e9)}
         [(last_ns, rows)] = lake.read(
             ("predictions",), lambda cursor, prefix: cursor.execute(prefix + query, asked).fetchall(), since_ns=since_ns
         )
@@ -86,15 +96,15 @@ class Running:
 
 
 @contextmanager
-def an_experiment_floor(*families: str) -> Iterator[Running]:
-    """A product with a version of each family, the first of them champion, and traffic that goes on."""
+def an_experiment_floor(*families: str, edits: Edits | None = None) -> Iterator[Running]:
+    """A product with a version of each family, the first of them champion, and traffic that goes on; `edits` as `configure` takes them."""
     tracks = skillcorner.load()["second_half"].tracks
     pieces = [_piece(tracks, PIECE_S * number) for number in range(SCENES)]
     with TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         made = prepare(folder / "var", *families)
         settings = Settings(var_dir=made.var_dir, environment="test")
-        configure(folder, {"schedules": {"jobs": dict.fromkeys(JOBS)}})
+        configure(folder, {"schedules": {"jobs": dict.fromkeys(JOBS)}, **(edits or {})})
         url = stack.enter_context(product(folder, TRAJOPS_API_WORKERS=str(PROCESSES)))
         for number, piece in enumerate(pieces):
             stack.enter_context(traffic(url, made.api_key, *piece, scene_id=f"piece-{number}", label=f"p{number}"))

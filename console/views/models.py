@@ -1,6 +1,7 @@
 """Models: what is live, what could be, how they compare; stage, canary, promote and roll back."""
 
 import uuid
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import streamlit as st
@@ -21,12 +22,18 @@ from console.changes import (
 from console.conflicts import Standing
 from console.measured import dataset_words, is_comparable
 from console.names import family_words
+from console.rollouts.dialogs import PendingRollout, change_button, is_open
+from console.rollouts.dialogs import show_pending as show_pending_rollout
+from console.rollouts.reads import read_rollouts
+from console.rollouts.section import rollout_part
+from console.rollouts.words import start_action
 from console.viewmodels import RANGES, live_spans, merged_row, version_rows
 from console.wording import ago, count, metres, milliseconds, number, share, state_mark
 from trajops.contracts.deployments import ModelRefOut, RouteHistoryOut, RouteOut
 from trajops.contracts.experiments import ExperimentsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
+from trajops.contracts.rollouts import RolloutOut
 
 PER_PAGE = 10
 WIDTHS = [2.7, 2.0, 0.95, 0.95, 1.3, 2.6]
@@ -47,7 +54,7 @@ def strip() -> None:
         return
     route = routes.value.current
     present = listed(models.value, route)
-    if st.session_state.get("drawn", present) != present and PENDING not in st.session_state:
+    if st.session_state.get("drawn", present) != present and PENDING not in st.session_state and not is_open():
         st.rerun()
     by_version = {v.model_version: v for v in models.value.versions}
     champion = champion_of(models.value, route)
@@ -192,7 +199,7 @@ def button(action: Action[ActionName], *, key: str, kind: str, icon: str | None,
     )
 
 
-def versions_table(models: ModelsOut, route: RouteOut) -> None:
+def versions_table(models: ModelsOut, route: RouteOut, rollouts: Sequence[RolloutOut]) -> None:
     """All versions, newest first, each with what can be done with it."""
     st.header("Versions")
     refusal = role_refusal(session.role())
@@ -210,7 +217,7 @@ def versions_table(models: ModelsOut, route: RouteOut) -> None:
         for column, text in zip(heads, ("Version", "State", "ADE (m)", "FDE (m)", "Coverage", "Actions"), strict=True):
             column.caption(f"**{text}**")
         for version in models.versions[(page - 1) * PER_PAGE : page * PER_PAGE]:
-            version_line(version, models, route)
+            version_line(version, models, route, rollouts)
     details = st.expander("All figures, to sort and download", on_change="rerun", key="all-figures")
     if details.open:
         with details:
@@ -247,7 +254,7 @@ def adoptions(found: list[AdoptionOut]) -> None:
             st.caption(adoption_help(one))
 
 
-def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut) -> None:
+def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut, rollouts: Sequence[RolloutOut]) -> None:
     """One version as a row; figures that do not compare with the champion's are muted, and the row says why."""
     champion = champion_of(models, route)
     is_apart = champion is not None and version is not champion and not is_comparable(version, champion)
@@ -289,6 +296,10 @@ def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut) -
                         seen=Standing(route, version.state, version.version),
                     ),
                 )
+            begin = start_action(version, route, rollouts, session.role())
+            if begin is not None:
+                about = PendingRollout("", "start", version.model_version, None, version.deployment_id or "", version.version or 1)
+                change_button(begin, about, key=f"rollout-start-{version.model_version}")
             if not offered:
                 st.caption("live" if version.state == "live" else "in progress")
 
@@ -336,12 +347,15 @@ def render() -> None:
     if models.value is not None and routes.value is not None:
         # First, so that the dialog appears before the rest of the page has been drawn behind it.
         show_pending(models.value, routes.value.current)
+        show_pending_rollout()
         st.session_state["drawn"] = listed(models.value, routes.value.current)
     if routes.value is not None:
         rollback_bar(models.value, routes.value.current)
     frame.live(strip)
+    rollouts = read_rollouts()
+    frame.live(rollout_part)
     if models.value is not None and routes.value is not None:
-        versions_table(models.value, routes.value.current)
+        versions_table(models.value, routes.value.current, rollouts.value.rollouts if rollouts.value is not None else [])
         adoptions(models.value.adoptions)
         frame.live(error_part)
         timeline(routes.value)

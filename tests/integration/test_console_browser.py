@@ -99,6 +99,7 @@ def page(browser: Browser, server: StubServer, console: str) -> Iterator[Page]:
     server.api.ended.clear()
     server.api.alerts = StubAlerts(datetime.now(UTC), is_empty=False)
     server.api.experiments = StubExperiments(datetime.now(UTC), server.api.releases, is_empty=False)
+    server.api.rollouts = StubRollouts(datetime.now(UTC), is_empty=False)
     server.api.calls.clear()
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     yield context.new_page()
@@ -480,6 +481,25 @@ def test_an_experiment_is_paused_while_the_page_refreshes(page: Page, console: s
     expect(button(page, "ab-pause")).to_have_count(0)
     sent = {"expected_version": 3, "reason": "the cameras flicker today"}
     assert sent_about_experiments(server) == [("/v1/experiments/exp-running/pause", sent)]
+
+
+def test_a_rollout_is_approved_while_the_page_refreshes(page: Page, console: str, server: StubServer) -> None:
+    server.api.rollouts.ready()
+    opened(page, console, "Models", "refresh=2s")
+    confirmation = dialog(page, "rollout-approve")
+    confirmation.get_by_text("a person approves what comes next").wait_for()
+    reads = len(server.api.reads)
+    confirmation.get_by_label("Reason").fill("the figures have convinced me")
+    while len(server.api.reads) < reads + 2:
+        page.wait_for_timeout(100)
+    expect(confirmation.get_by_label("Reason")).to_have_value("the figures have convinced me")
+    confirmation.get_by_label("Type 3 to confirm").fill("3")
+    confirmation.get_by_role("button", name="Approve").click()
+    page.get_by_text("Version 3 goes on").first.wait_for()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(button(page, "rollout-approve")).to_have_count(0)
+    sent = [body for method, path, _, body in server.api.calls if method == "POST" and path == "/v1/rollouts/r1/approve"]
+    assert sent == [{"expected_version": 1, "reason": "the figures have convinced me"}]
 
 
 def test_an_experiment_is_stopped_with_a_winner(page: Page, console: str, server: StubServer) -> None:

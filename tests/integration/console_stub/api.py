@@ -14,6 +14,7 @@ from console_stub.performance import StubPerformance
 from console_stub.predictions import StubPredictions
 from console_stub.refusal import Refused
 from console_stub.releases import StubReleases
+from console_stub.rollouts import StubRollouts
 from console_stub.services import StubServices
 from trajops.contracts.alerts import NotificationOut, SilenceOut
 from trajops.contracts.answers import AnswerOut
@@ -42,6 +43,7 @@ class StubApi:
         self.alerts = StubAlerts(self.started, is_empty=is_empty)
         self.releases = StubReleases(self.started, is_empty=is_empty)
         self.experiments = StubExperiments(self.started, self.releases, is_empty=is_empty)
+        self.rollouts = StubRollouts(self.started, is_empty=is_empty)
         self.performance = StubPerformance(self.started, is_empty=is_empty)
         self.drift = StubDrift(is_empty=is_empty)
         self.jobs = StubJobs(is_empty=is_empty)
@@ -95,6 +97,8 @@ class StubApi:
             return decided
         if path.startswith("/v1/experiments"):
             return self.experiments.post(path, body, username)
+        if path.startswith("/v1/rollouts"):
+            return self.rollouts.post(path, body, username)
         if path.startswith("/v1/calibrations/"):
             return self.performance.recalibrated(path, body)
         if path.startswith("/v1/jobs/"):
@@ -117,7 +121,7 @@ class StubApi:
         )
 
     def audited(self, subject: str | None = None, limit: str = "50") -> AuditPage:
-        entries = sorted([*self.releases.audit, *self.experiments.audit], key=lambda one: one.at, reverse=True)
+        entries = sorted([*self.releases.audit, *self.experiments.audit, *self.rollouts.audit()], key=lambda one: one.at, reverse=True)
         return AuditPage(entries=[one for one in entries if subject in {None, one.subject}][: int(limit)])
 
     def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
@@ -127,6 +131,8 @@ class StubApi:
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
         if path.startswith("/v1/experiments/"):
             return self.experiments.read(path)
+        if path.startswith("/v1/rollouts"):
+            return self.rollouts.read(path)  # type: ignore[no-any-return]
         if path.startswith("/v1/jobs/"):
             return self.jobs.job_runs(path.split("/")[3])
         if path.startswith("/v1/predictions/"):

@@ -1,0 +1,1 @@
+"""Rollouts, as the Models page shows them."""

@@ -281,6 +281,10 @@ def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut, r
             cell.markdown(f":gray[{frame.unbroken(text)}]" if is_apart else frame.unbroken(text))
         with cells[5], st.container(horizontal=True, gap="xsmall"):
             offered = actions(version, route, session.role())
+            begin = start_action(version, route, rollouts, session.role())
+            if begin is not None:
+                about = PendingRollout("", "start", version.model_version, None, version.deployment_id or "", version.version or 1)
+                change_button(begin, about, key=f"rollout-start-{version.model_version}")
             for action in offered:
                 button(
                     action,
@@ -296,10 +300,6 @@ def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut, r
                         seen=Standing(route, version.state, version.version),
                     ),
                 )
-            begin = start_action(version, route, rollouts, session.role())
-            if begin is not None:
-                about = PendingRollout("", "start", version.model_version, None, version.deployment_id or "", version.version or 1)
-                change_button(begin, about, key=f"rollout-start-{version.model_version}")
             if not offered:
                 st.caption("live" if version.state == "live" else "in progress")
 

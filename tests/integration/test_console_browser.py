@@ -8,6 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from console_process import running_console
 from console_stub import StubAlerts, StubApi, StubExperiments, StubServer
+from console_stub.rollouts import StubRollouts
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.builders import an_adoption

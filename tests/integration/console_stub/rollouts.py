@@ -47,9 +47,10 @@ class StubRollouts:
     def ready(self) -> None:
         """Everything is passed but a person's word."""
         assert self.known is not None
-        gates = [gate.model_copy(update={"state": "passed"}) for gate in GATES]
+        gates = [gate.model_copy(update={"state": "passed", "detail": gate.detail.replace("31 of", "61 of")}) for gate in GATES]
         asked = GateOut(name="approval", state="waiting", detail="a person approves what comes next")
-        self.known = self.known.model_copy(update={"step": 2, "gates": [*gates, asked]})
+        sentence = "The canary at 100 % waits: a person approves what comes next."
+        self.known = self.known.model_copy(update={"step": 2, "gates": [*gates, asked], "sentence": sentence})
 
     def bakes(self) -> None:
         """It is champion, and its predecessor watches."""

@@ -7,7 +7,7 @@ import streamlit as st
 from console import frame, session
 from console.rollouts.dialogs import PendingRollout, change_button, is_waiting
 from console.rollouts.reads import own_audit, read_rollouts
-from console.rollouts.words import PathStep, actions, gate_lines, history, path, policy_words, rollout_mark, shown
+from console.rollouts.words import PathStep, actions, gate_lines, history, path, policy_words, rollout_mark, shown, stale_words
 from console.wording import ago
 from trajops.contracts.rollouts import RolloutOut
 from trajops.rollouts.lifecycle import ACTIVE
@@ -42,6 +42,9 @@ def one_rollout(rollout: RolloutOut, now: datetime) -> None:
     )
     steps(path(rollout))
     st.markdown(frame.plain(rollout.sentence))
+    stale = stale_words(rollout, now)
+    if stale is not None:
+        st.warning(frame.plain(stale), icon=":material/visibility_off:")
     offered = actions(rollout, session.role())
     if offered:
         with st.container(horizontal=True, gap="xsmall", key="rollout-actions"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
 from console.changes import Action, role_refusal
@@ -10,6 +10,7 @@ from console.names import actor_words
 from console.wording import Mark, ago, seconds, share
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import RouteOut
+from trajops.contracts.jobs import job_title
 from trajops.contracts.models import ModelVersionOut
 from trajops.contracts.rollouts import GateOut, RolloutOut
 from trajops.contracts.session import Role
@@ -17,6 +18,8 @@ from trajops.rollouts.lifecycle import ACTIVE, RolloutState, Stage
 from trajops.rollouts.rules import RolloutPolicy, Wait
 
 R = RolloutState
+JOB = "advance_rollouts"
+STALE = timedelta(seconds=60)
 ActionName = Literal["start", "approve", "pause", "resume", "stop", "roll_back"]
 LABELS: dict[ActionName, str] = {
     "start": "Roll out",
@@ -154,6 +157,14 @@ def gate_lines(gates: Sequence[GateOut]) -> list[tuple[str, Mark, str]]:
     """Name, state and detail of each gate, those that hold it first."""
     order = ("failed", "waiting", "passed")
     return [(_GATES[gate.name], _GATE_MARKS[gate.state], gate.detail) for gate in sorted(gates, key=lambda gate: order.index(gate.state))]
+
+
+def stale_words(rollout: RolloutOut, now: datetime) -> str | None:
+    """That nobody looks at an active rollout, so that it cannot go on; None where somebody does."""
+    last = rollout.looked_at or rollout.entered_at
+    if rollout.state not in ACTIVE or now - last < STALE:
+        return None
+    return f"Nobody has looked at it for {seconds((now - last).total_seconds())}: it goes no further while the job “{job_title(JOB)}” does not run."
 
 
 def policy_words(policy: RolloutPolicy) -> str:

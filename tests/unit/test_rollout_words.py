@@ -15,6 +15,7 @@ from console.rollouts.words import (
     place_help,
     policy_words,
     shown,
+    stale_words,
     start_action,
 )
 from tests.experiment_builders import STARTED
@@ -155,3 +156,19 @@ def test_how_it_came_here() -> None:
         STARTED + timedelta(minutes=5),
     )
     assert [(row["To"], row["Because"]) for row in rows] == [("Canary step 2/3", "61 of 50 agents"), ("Shadow, paused", "the feed is odd")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "after_s", "is_told"),
+    [
+        ({}, 30, False),
+        ({}, 90, True),
+        ({"looked_at": STARTED + timedelta(seconds=80)}, 90, False),
+        ({"looked_at": STARTED}, 90, True),
+        ({"state": R.LIVE}, 900, False),
+    ],
+)
+def test_a_rollout_that_nobody_looks_at_says_so(changes: dict[str, Any], after_s: float, is_told: bool) -> None:
+    told = stale_words(a_rollout(**changes), STARTED + timedelta(seconds=after_s))
+    assert (told is not None) is is_told
+    assert told is None or "90 s: it goes no further while the job “Take rollouts further” does not run." in told

@@ -42,6 +42,7 @@ class StubRollouts:
                 sentence="The canary at 50 % waits: 31 of 50 agents with truth in each arm in this step.",
                 created_at=started - timedelta(hours=1),
                 entered_at=started - timedelta(minutes=13),
+                looked_at=started + timedelta(minutes=5),
             )
 
     def ready(self) -> None:

@@ -27,6 +27,7 @@ from trajops.contracts.jobs import job_title
 from trajops.contracts.performance import Metric
 from trajops.deployments.model_ref import ModelRef
 from trajops.objectives import Objectives
+from trajops.rollouts.lifecycle import RolloutState
 from trajops.services.availability import burning
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
@@ -42,6 +43,8 @@ CHECKED_WITHIN = timedelta(minutes=3)
 # After the last check that saw another unit, its rows stay in the window that is compared, and then for so long in the looks that confirm.
 LINGERS = timedelta(minutes=2)
 TRUTH_RUNS = 200
+# So long the end of a rollout is news.
+LATELY = timedelta(hours=1)
 MOST_PATHS = 3
 
 logger = logging.getLogger(__name__)
@@ -213,6 +216,21 @@ def _jobs(view: View) -> Iterator[Signal]:
         if job.last_run is not None and job.last_run.state != "running":
             failed = f"The job {job.job} ({title}) failed: {job.last_run.error}"
             yield Signal("job_failed", float(job.last_run.state == "failed"), view.at, about, failed)
+
+
+@source("rollout_waits", "rollout_failed")
+def _rollouts(view: View) -> Iterator[Signal]:
+    """Of the newest rollout: 1 where only a person's approval is missing; 1 where it was lately taken back, or not decided; else 0."""
+    newest = next(iter(view.work.rollouts.newest(limit=1)), None)
+    if newest is None:
+        return
+    about = {"model_version": str(newest.model_version)}
+    held = [gate.name for gate in newest.gates if gate.state != "passed"]
+    waits = newest.state == RolloutState.RUNNING and held == ["approval"] and not newest.is_approved
+    yield Signal("rollout_waits", float(waits), view.at, about, f"Version {newest.model_version} has passed all gates but your approval.")
+    is_new = newest.ended_at is not None and view.at - newest.ended_at < LATELY
+    failed = is_new and newest.state in {RolloutState.ROLLED_BACK, RolloutState.INCONCLUSIVE}
+    yield Signal("rollout_failed", float(failed), view.at, about, f"The rollout of version {newest.model_version}: {newest.sentence}")
 
 
 @source("lake_broken_files")

@@ -164,7 +164,8 @@ def stale_words(rollout: RolloutOut, now: datetime) -> str | None:
     last = rollout.looked_at or rollout.entered_at
     if rollout.state not in ACTIVE or now - last < STALE:
         return None
-    return f"Nobody has looked at it for {seconds((now - last).total_seconds())}: it goes no further while the job “{job_title(JOB)}” does not run."
+    unseen = seconds((now - last).total_seconds())
+    return f"Nobody has looked at it for {unseen}: it goes no further while the job “{job_title(JOB)}” does not run."
 
 
 def policy_words(policy: RolloutPolicy) -> str:

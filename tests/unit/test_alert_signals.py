@@ -8,16 +8,19 @@ from typing import Any
 import pytest
 
 from data.stubs import MemoryDatabase, SetClock
+from tests.rollout_builders import a_rollout
 from trajops.alerts.rules import AlertRules
 from trajops.alerts.signals import Signal
 from trajops.clock import now
 from trajops.configs import load
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, QualityKind, QualityVerdict, Verdict
 from trajops.contracts.performance import CheckVerdict, Metric, PerformanceCheckOut
+from trajops.contracts.rollouts import GateOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.experiments.routed import canary
 from trajops.objectives import Objectives
+from trajops.rollouts.lifecycle import RolloutState
 from trajops.services.alert_rounds import AlertRounds
 from workers import signals
 from workers.signals import SignalReader, View, signal_names
@@ -231,6 +234,34 @@ def test_jobs(database: MemoryDatabase) -> None:
     assert {one.labels["job"]: one.value for one in found["job_late"]} == {"fine": 0, "late": 1, "failing": 0, "new": 0}
     assert {one.labels["job"]: one.value for one in found["job_failed"]} == {"fine": 0, "late": 0, "failing": 1}
     assert "no disk" in next(one.detail for one in found["job_failed"] if one.value)
+
+
+APPROVAL = GateOut(name="approval", state="waiting", detail="a person approves what comes next")
+TIME = GateOut(name="time", state="waiting", detail="3 of 60 s")
+
+
+@pytest.mark.parametrize(
+    ("changes", "waits", "failed"),
+    [
+        ({"gates": [APPROVAL]}, 1, 0),
+        ({"gates": [APPROVAL], "is_approved": True}, 0, 0),
+        ({"gates": [APPROVAL, TIME]}, 0, 0),
+        ({"gates": [APPROVAL], "state": RolloutState.PAUSED}, 0, 0),
+        ({"state": RolloutState.ROLLED_BACK, "ended_at": AT}, 0, 1),
+        ({"state": RolloutState.INCONCLUSIVE, "ended_at": AT}, 0, 1),
+        ({"state": RolloutState.ROLLED_BACK, "ended_at": AT - timedelta(hours=1)}, 0, 0),
+        ({"state": RolloutState.LIVE, "ended_at": AT}, 0, 0),
+    ],
+)
+def test_rollouts(database: MemoryDatabase, changes: dict[str, Any], waits: float, failed: float) -> None:
+    assert "rollout_waits" not in read(database)
+    with database.unit_of_work() as uow:
+        uow.rollouts.add(a_rollout(**changes))
+    found = read(database, later(60))
+    assert [(one.labels, one.value) for name in ("rollout_waits", "rollout_failed") for one in found[name]] == [
+        ({"model_version": "2"}, waits),
+        ({"model_version": "2"}, failed),
+    ]
 
 
 def test_broken_files(database: MemoryDatabase) -> None:

@@ -61,7 +61,7 @@ def about(validation: ValidationOut) -> str:
 
 def check_rows(checks: Sequence[CheckOut]) -> list[dict[str, Any]]:
     """One row a check."""
-    return [{"Check": CHECKS[one.check], "Result": _STATES[one.state], "What was found": one.sentence} for one in checks]
+    return [{"Check": CHECKS[one.check], "Result": _STATES[one.state], "What was found": _capital(one.sentence)} for one in checks]
 
 
 def figure_rows(checks: Sequence[CheckOut]) -> list[dict[str, Any]]:

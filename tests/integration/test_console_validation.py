@@ -69,7 +69,7 @@ def test_a_failed_battery_is_shown_and_keeps_a_version_from_being_staged(server:
     assert "1 check failed" in text(app)
     found = table(app, "What was found")
     assert list(found["Result"]) == ["● Passed", "✕ Failed"]
-    assert list(found["What was found"])[1] == "the 99th percentile is 31 ms, allowed at most 20 ms"
+    assert list(found["What was found"])[1] == "The 99th percentile is 31 ms, allowed at most 20 ms"
     stage = buttons(app)["stage-5"]
     assert stage.disabled
     assert "Its battery has failed (latency)" in stage.help

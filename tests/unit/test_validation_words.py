@@ -55,6 +55,7 @@ def test_rows_are_those_of_the_battery() -> None:
         ("Latency", "✕ Failed"),
         ("Calibration", "○ Skipped"),
     ]
+    assert rows[1]["What was found"] == "The 99th percentile is 31 ms, allowed at most 20 ms"
     [figure] = words.figure_rows([BAD])
     assert figure == {
         "Check": "Latency",

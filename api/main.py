@@ -32,6 +32,7 @@ from api.routes import (
     rollouts,
     session,
     status,
+    validations,
 )
 from api.wiring import Parts
 from trajops.settings import Settings
@@ -49,6 +50,7 @@ Errors are RFC 9457 problems with a stable `code`.
 ROUTES = (
     session,
     releases,
+    validations,
     experiments,
     rollouts,
     predictions,

@@ -58,6 +58,7 @@ from trajops.services.experiments import Experiments
 from trajops.services.identity import Identity
 from trajops.services.predict import PredictService
 from trajops.services.rollouts import Rollouts
+from trajops.services.validations import Validations
 from trajops.settings import Settings
 from trajops.stores import UnitOfWorkFactory
 from trajops.track_buffer import TrackBuffer
@@ -276,7 +277,14 @@ class Parts:
     @cached_property
     def deployments(self) -> Deployments:
         """Changes of what is live."""
-        return Deployments(self.unit_of_work, model_name=self.settings.model_name, make_ready=Readying(lambda: self.host))
+        return Deployments(
+            self.unit_of_work, model_name=self.settings.model_name, make_ready=Readying(lambda: self.host), needs_validation=True
+        )
+
+    @cached_property
+    def validations(self) -> Validations:
+        """What versions were held against."""
+        return Validations(self.unit_of_work, model_name=self.settings.model_name, clock=self.clock)
 
     @cached_property
     def experiment_checks(self) -> "ExperimentChecks":

@@ -30,9 +30,10 @@ from trajops.rate_limits import Limit
 from trajops.services.deployments import Deployments
 from trajops.settings import Settings
 from workers.compute import Inline
-from workers.training.candidates import Candidate, fit_candidate
+from workers.training.candidates import Candidate, Fitted, fit_candidate
 from workers.training.partitions import Split, split
 from workers.training.run import TrainedVersion, mirror
+from workers.training.validate import HeldOut, assess_fitted, selection_rules, validation_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CHAMPION = "gaussian_mlp"
@@ -106,10 +107,13 @@ def prepare(var_dir: Path, *families: str) -> Product:
 
 def _register(settings: Settings, ref: ModelRef, family: str, seed: int) -> None:
     """What training leaves: the version in the local cache and in SQL."""
-    package = _package(settings, family, seed)
+    fitted = _fitted(settings, family, seed)
+    package = fitted.package
     info = VersionInfo(ref.name, ref.version, "benchmark", None, {}, time.time_ns())
     publish(settings.models_dir, info, lambda folder: _save(folder, package))
-    mirror(Database(settings.sql_url), TrainedVersion(ref, family, None, "benchmark", {}), {})
+    battery = assess_fitted(fitted, _data().validation, selection_rules(settings).battery, None)
+    validation = validation_of(ref, battery, HeldOut("skillcorner_2417/first_half", _data()), cause="training", by="benchmark")
+    mirror(Database(settings.sql_url), TrainedVersion(ref, family, None, "benchmark", {}, validation), {})
 
 
 @cache
@@ -117,8 +121,8 @@ def _data() -> Split:
     return split([skillcorner.load()["first_half"]], Inline())
 
 
-def _package(settings: Settings, family: str, seed: int) -> Package:
-    return fit_candidate(Candidate(family, _data(), seed, settings.miss_threshold_m)).package
+def _fitted(settings: Settings, family: str, seed: int) -> Fitted:
+    return fit_candidate(Candidate(family, _data(), seed, settings.miss_threshold_m))
 
 
 def _save(folder: Path, package: Package) -> None:

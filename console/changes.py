@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Generic, Literal, TypeVar
 
+from console.validation.words import gate_refusal
 from console.wording import Tone, number, share
 from trajops.contracts.deployments import RouteOut
 from trajops.contracts.models import ModelVersionOut
@@ -152,7 +153,7 @@ def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Actio
     """What can be done with one version in its present state."""
     refusal = role_refusal(role)
     if version.state in _STAGEABLE:
-        return [Action("stage", LABELS["stage"], refusal)]
+        return [Action("stage", LABELS["stage"], refusal or gate_refusal(version))]
     if version.state == "paused":
         return [Action("resume", LABELS["resume"], refusal), Action("stop", LABELS["stop"], refusal)]
     if version.state not in _PROMOTABLE or version.deployment_id is None or version.version is None:

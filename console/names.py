@@ -87,6 +87,11 @@ _COUNTS: dict[str, dict[str, str]] = {
         "experiments": "experiments looked at",
         "decided": "decisions",
     },
+    "validate_versions": {
+        "validated": "versions validated",
+        "failed": "battery failed",
+        "waiting": "waiting",
+    },
     "prune": {
         "deleted.job_runs": "old job runs forgotten",
         "deleted.drift_checks": "old drift checks forgotten",
@@ -97,6 +102,8 @@ _COUNTS: dict[str, dict[str, str]] = {
 }
 _ACTIONS = {
     "deployment.stage": "Staged {subject}",
+    "model.validated": "Validated {subject}",
+    "model.validation_asked": "Asked for a validation of {subject}",
     "deployment.canary": "Started the canary of {subject}",
     "deployment.canary_pause": "Paused the canary of {subject}",
     "deployment.canary_stop": "Stopped the canary of {subject}",

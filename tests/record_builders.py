@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trajops.contracts.calibrations import CalibrationOut
+from trajops.contracts.validations import CheckOut, MeasuredOut, RankedOut, ValidationAskedOut, ValidationOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.records import ModelVersion, User
@@ -46,3 +47,45 @@ def calibration(number: int = 0, version_number: int = 1, state: Any = "proposed
         changed_at=AT,
         changed_by="worker",
     )
+
+
+def check(name: Any = "latency", state: Any = "passed", measured: float = 0.1) -> CheckOut:
+    figure = MeasuredOut(name="the 99th percentile", unit="ms", measured=measured, at_most=20.0, is_within=state == "passed")
+    sentence = "One forecast takes 0.1 ms." if state == "passed" else f"the 99th percentile is {measured:g} ms, allowed at most 20 ms"
+    return CheckOut(check=name, state=state, sentence=sentence, figures=[figure])
+
+
+def validation(version_number: int = 1, second: float = 0.0, *checks: CheckOut, **changes: Any) -> ValidationOut:
+    """One that has passed, unless a check is given that has not."""
+    found = list(checks) or [check("signature"), check("latency")]
+    failed = [one.check for one in found if one.state == "failed"]
+    given: dict[str, Any] = {
+        "validation_id": f"v{version_number}-{second:g}",
+        "model_name": "trajectory",
+        "model_version": version_number,
+        "at": later(second),
+        "is_passed": not failed,
+        "sentence": f"{len(failed)} of {len(found)} checks failed." if failed else f"{len(found)} of {len(found)} checks passed.",
+        "cause": "training",
+        "by": "workers.training",
+        "dataset": "a match",
+        "data_fingerprint": "f" * 64,
+        "windows": 2212,
+        "agents": 172,
+        "machine": "a machine, Python 3.11",
+        "duration_s": 0.4,
+        "checks": found,
+        "ranking": [ranked()],
+    }
+    return ValidationOut(**{**given, **changes})
+
+
+def ranked(rank: int | None = 1, family: str = "kalman", points: float | None = 0.0) -> RankedOut:
+    figures = {"ade_m": 0.5, "nll": 1.0, "coverage_90": 0.9, "latency_ms": 0.1, "latency_p99_ms": 0.2, "size_mb": 0.1}
+    return RankedOut(
+        rank=rank, family=family, points=points, parts={"ade": 0.0}, figures=figures, sentence="Behind in no figure that counts."
+    )
+
+
+def asked(version_number: int = 1, second: float = 0.0, by: str = "ada") -> ValidationAskedOut:
+    return ValidationAskedOut(model_name="trajectory", model_version=version_number, asked_at=later(second), by=by, job="validate_versions")

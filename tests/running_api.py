@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 from anyio.from_thread import BlockingPortal, start_blocking_portal
@@ -13,6 +14,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from api.main import create_app
 from api.wiring import Parts
 from tests.builders import CLOCK_S, a_history
+from tests.record_builders import validation
+from trajops.contracts.validations import CheckOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import NotFound
 from trajops.forecasters.constant_velocity import ConstantVelocity
@@ -72,11 +75,13 @@ class Api:
     def get(self, path: str, role: str = "viewer", **query: Any) -> Any:
         return self.client.get(path, params=query, headers=self.headers[role])
 
-    def register(self, version: int) -> None:
-        """What training leaves in the database."""
+    def register(self, version: int, *checks: CheckOut, is_validated: bool = True) -> None:
+        """What training leaves in the database: the version, and a validation that it has passed unless a check says otherwise."""
         row = ModelVersion("trajectory", version, "constant_velocity", f"run{version}", {"val_ade_m": 0.5}, {}, "0" * 64, datetime.now(UTC))
         with self.parts.unit_of_work() as uow:
             uow.model_versions.put(row)
+            if is_validated:
+                uow.validations.add(validation(version, 0.0, *checks, at=datetime.now(UTC), validation_id=uuid4().hex), f"# Card {version}")
 
     def promote(self, version: int) -> dict[str, Any]:
         """Register, stage and promote a version, and wait until it answers."""

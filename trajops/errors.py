@@ -10,7 +10,9 @@ TrajOpsError
 ├── Conflict                the thing changed meanwhile, or its state forbids the step
 │   ├── StaleVersion
 │   ├── IllegalTransition
-│   └── ModelNotLoadable
+│   ├── ModelNotLoadable
+│   ├── NotValidated        a version has not been validated yet
+│   └── BatteryFailed       a version has failed its battery
 ├── Unauthenticated         no valid credentials
 ├── Forbidden               valid credentials, but not for this
 │   └── OutOfScope          the role would do, but the key is restricted to less
@@ -98,6 +100,18 @@ class ModelNotLoadable(Conflict):
     """The version cannot be made ready to answer, so it may not take traffic; nothing was changed."""
 
     code = "model_not_loadable"
+
+
+class NotValidated(Conflict):
+    """The version has not been held against the battery yet, so it may not be staged."""
+
+    code = "not_validated"
+
+
+class BatteryFailed(Conflict):
+    """The version has failed its newest battery, so it may not be staged; `errors` names the checks."""
+
+    code = "battery_failed"
 
 
 class Unauthenticated(TrajOpsError):

@@ -13,7 +13,7 @@ from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.drift.doubt import doubtful, trouble
-from trajops.errors import InvalidInput, StaleVersion
+from trajops.errors import BatteryFailed, InvalidInput, NotValidated, StaleVersion
 from trajops.head_to_head import MIN_AGENTS, compare
 from trajops.policy.answers import Action, Answer, Outcome, StepState
 from trajops.policy.decisions import VERSION_LABEL
@@ -169,7 +169,13 @@ class AnswerSteps:
         result = {"model_version": ref.version, "candidate_ade_m": duel.candidate_ade_m, "incumbent_ade_m": duel.incumbent_ade_m}
         if duel.verdict != "better":
             return Outcome(StepState.REFUSED, f"trained and registered, but not clearly better; {said}", result)
-        return Outcome(StepState.DONE, f"{self._challenge(ref, answer, said)}; {said}", {**result, "agents": duel.agents})
+        try:
+            done = self._challenge(ref, answer, said)
+        except BatteryFailed as error:
+            return Outcome(StepState.REFUSED, f"trained and registered, but its battery has failed: {error.message}; {said}"[:2000], result)
+        except NotValidated as error:
+            return Outcome(StepState.WAITING, f"v{ref.version} is trained; {error.message}")
+        return Outcome(StepState.DONE, f"{done}; {said}", {**result, "agents": duel.agents})
 
     def _challenge(self, ref: ModelRef, answer: Answer, said: str) -> str:
         """Stage a version and let it challenge the champion, as far as nobody else does; what was done, in words."""

@@ -25,6 +25,7 @@ JobName = Literal[
     "judge_experiments",
     "advance_rollouts",
     "shadow",
+    "validate_versions",
 ]
 
 # A time counts as missed when no worker has begun so long after it, seconds.

@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from data.lake.truth import TruthJoin
     from data.models.registry import MlflowRegistry
     from trajops.alerts.rules import AlertRules
+    from trajops.contracts.validations import Cause, ValidationOut
     from trajops.drift.rules import DriftRules
     from trajops.objectives import Objectives
     from trajops.performance.rules import PerformanceRules
     from trajops.policy.rules import PolicyRules
+    from trajops.records import ModelVersion
     from trajops.rollouts.rules import RolloutRules
+    from trajops.selection.rules import SelectionRules
     from trajops.services.alert_rounds import AlertRounds
     from trajops.services.answers import Answers
     from trajops.services.calibrations import Factors, Recalibrator
@@ -52,6 +55,10 @@ if TYPE_CHECKING:
     from workers.jobs.shadow import Shadow
     from workers.notify import Senders
     from workers.signals import SignalReader
+    from workers.training.validate import HeldOut, Validator
+
+# The recorded tracks that come with the product: what versions of unknown origin are measured on.
+EMBEDDED = "skillcorner_2417/first_half"
 
 
 class Parts:
@@ -79,6 +86,8 @@ class Parts:
             _ = self.rollout_rules
         if "probe" in self.schedules.jobs:
             _ = self.objectives
+        if "validate_versions" in self.schedules.jobs:
+            _ = self.selection_rules
         if {"evaluate_alerts", "deliver_alerts"} & self.schedules.jobs.keys():
             _ = self.alert_rules
         if self.schedules.jobs.keys() & {"check_performance", "recalibrate"}:
@@ -113,6 +122,13 @@ class Parts:
 
         known = {rule.name for rule in self.alert_rules.rules}
         return configs.load(self.settings.configs_dir / "rollouts.yaml", RolloutRules, {"alerts": known})
+
+    @cached_property
+    def selection_rules(self) -> "SelectionRules":
+        """What a version must stand before it is staged."""
+        from trajops.selection.rules import SelectionRules  # noqa: PLC0415
+
+        return configs.load(self.settings.configs_dir / "selection.yaml", SelectionRules)
 
     @cached_property
     def objectives(self) -> "Objectives":
@@ -318,7 +334,7 @@ class Parts:
         steps = AnswerSteps(
             self.policy_rules,
             unit_of_work,
-            Deployments(unit_of_work, model_name=self.settings.model_name, clock=self.clock),
+            Deployments(unit_of_work, model_name=self.settings.model_name, needs_validation=True, clock=self.clock),
             self.lake,
             ModelLoader(self.registry, self.settings.models_dir, allow_pickled=self.settings.allow_pickled_models).load,
             self._train,
@@ -334,6 +350,32 @@ class Parts:
         from workers.jobs.reconcile_aliases import AliasReconciler  # noqa: PLC0415
 
         return AliasReconciler(self.settings.model_name, self.registry, self.unit_of_work, self.clock, self._adopt)
+
+    def validate(self, version: "ModelVersion", *, cause: "Cause", by: str) -> "tuple[ValidationOut, str]":
+        """Run the battery over one version."""
+        return self._validator(version, cause=cause, by=by)
+
+    @cached_property
+    def _validator(self) -> "Validator":
+        from data.models.loader import ModelLoader  # noqa: PLC0415
+        from workers.training.validate import Validator, held_out  # noqa: PLC0415
+
+        settings = self.settings
+
+        def windows() -> "HeldOut":
+            return held_out(self._embedded, EMBEDDED)
+
+        def unsafe(ref: ModelRef, reason: str) -> None:
+            self._audit_unsafe(ref, reason, actor="worker:validate_versions")
+
+        loader = ModelLoader(self.registry, settings.models_dir, allow_pickled=settings.allow_pickled_models, on_unsafe=unsafe)
+        return Validator(settings, loader, self.registry.set_tags, self.unit_of_work, windows)
+
+    @property
+    def _embedded(self) -> "list[Scene]":
+        from data.datasets import skillcorner  # noqa: PLC0415
+
+        return [skillcorner.load()["first_half"]]
 
     @cached_property
     def prober(self) -> "Prober":
@@ -415,16 +457,15 @@ class Parts:
 
         return AsTrained(self.factors_of, chi_square_quantile(self.settings.coverage_level))
 
-    def _audit_unsafe(self, ref: ModelRef, reason: str) -> None:
+    def _audit_unsafe(self, ref: ModelRef, reason: str, actor: str = "worker:shadow") -> None:
         from workers.training.adopt import audit_unsafe  # noqa: PLC0415 - imports MLflow, as what is about to be loaded does
 
-        audit_unsafe(self.database, ref, reason, actor="worker:shadow")
+        audit_unsafe(self.database, ref, reason, actor=actor)
 
     def _adopt(self, ref: ModelRef) -> None:
-        from data.datasets import skillcorner  # noqa: PLC0415
         from workers.training.adopt import adopt  # noqa: PLC0415 - imports MLflow
 
-        adopt(self.settings, ref.version, [skillcorner.load()["first_half"]], database=self.database)
+        adopt(self.settings, ref.version, self._embedded, database=self.database, dataset=EMBEDDED)
 
     def _train(self, scenes: "Sequence[Scene]", family: str, dataset: str, told: Mapping[str, str]) -> "tuple[ModelRef, Windows]":
         from workers.compute import Inline  # noqa: PLC0415

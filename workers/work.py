@@ -39,6 +39,7 @@ class Work:
             "reconcile_aliases": self._reconcile_aliases,
             "evaluate_alerts": self._evaluate_alerts,
             "deliver_alerts": self._deliver_alerts,
+            "validate_versions": self._validate_versions,
             "prune": self._prune,
             "probe": self._probe,
         }
@@ -107,6 +108,12 @@ class Work:
 
     def _reconcile_aliases(self) -> Mapping[str, Any]:
         return self._parts.reconciler.run()
+
+    def _validate_versions(self) -> Mapping[str, Any]:
+        from workers.jobs.validate_versions import validate_versions  # noqa: PLC0415
+
+        parts = self._parts
+        return validate_versions(parts.settings.model_name, parts.unit_of_work, parts.validate)
 
     def _evaluate_alerts(self) -> Mapping[str, Any]:
         from workers.jobs.evaluate_alerts import evaluate_alerts  # noqa: PLC0415

@@ -19,6 +19,7 @@ from trajops.contracts.deployments import (
 )
 from trajops.contracts.jobs import JobRunOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
+from trajops.contracts.validations import ValidationBriefOut, ValidationOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
@@ -42,7 +43,12 @@ def models(parts: PartsOf, _client: Reader) -> ModelsOut:
             deployed = {ModelRef(one.model_name, one.model_version): one for one in uow.deployments.all()}
             table = uow.routes.table()
             reconciled = uow.jobs.last_success(RECONCILE)
-        rows = [_version(parts, version, deployed.get(version.ref), table) for version in versions]
+            validated = {one.model_version: one for one in uow.validations.latest(parts.settings.model_name)}
+            asked = {one.model_version for one in uow.validations.asked(parts.settings.model_name)}
+        rows = []
+        for version in versions:
+            found, is_asked = validated.get(version.model_version), version.model_version in asked
+            rows.append(_version(parts, version, deployed.get(version.ref), table, found, is_asked=is_asked))
         adoptions = _adoptions(parts, reconciled, {version.model_version for version in versions})
         return ModelsOut(model_name=parts.settings.model_name, versions=rows, adoptions=adoptions)
 
@@ -75,7 +81,11 @@ def audit(
 
 @router.post("/deployments", summary="Stage a version", responses=CHANGES)
 def stage(body: StageIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> ChangeOut:
-    """Make a registered version ready to take traffic; routes stay as they are."""
+    """Make a registered version ready to take traffic; routes stay as they are.
+
+    Its newest battery must have passed: a version that has failed is refused with the reasons (`battery_failed`), one that has not been
+    validated yet with what to do (`not_validated`).
+    """
     change = parts.deployments.stage(body.model_version, actor=client.client_id, reason=body.reason, idempotency_key=key)
     return _followed(parts, change)
 
@@ -147,7 +157,15 @@ def _run_url(parts: Parts, run_id: str | None) -> str | None:
     return None if run_id is None else f"{parts.settings.registry_url}/#/runs/{run_id}"
 
 
-def _version(parts: Parts, version: ModelVersion, deployment: DeploymentOut | None, table: RouteTable) -> ModelVersionOut:
+def _version(
+    parts: Parts,
+    version: ModelVersion,
+    deployment: DeploymentOut | None,
+    table: RouteTable,
+    validation: ValidationOut | None,
+    *,
+    is_asked: bool,
+) -> ModelVersionOut:
     aliases = [name for name in ("champion", "challenger", "previous_champion") if table.alias(name) == version.ref]
     return ModelVersionOut(
         model_name=version.model_name,
@@ -163,4 +181,6 @@ def _version(parts: Parts, version: ModelVersion, deployment: DeploymentOut | No
         state=State.REGISTERED if deployment is None else deployment.state,
         version=deployment and deployment.version,
         is_warm=version.ref in parts.host.warm,
+        validation=None if validation is None else ValidationBriefOut.of(validation),
+        is_validation_asked=is_asked,
     )

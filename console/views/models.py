@@ -27,6 +27,9 @@ from console.rollouts.dialogs import show_pending as show_pending_rollout
 from console.rollouts.reads import read_rollouts
 from console.rollouts.section import rollout_part
 from console.rollouts.words import start_action
+from console.validation.dialog import is_open as is_validation_open
+from console.validation.sections import section
+from console.validation.words import gate_mark
 from console.viewmodels import RANGES, live_spans, merged_row, version_rows
 from console.wording import ago, count, metres, milliseconds, number, share, state_mark
 from trajops.contracts.deployments import ModelRefOut, RouteHistoryOut, RouteOut
@@ -54,7 +57,8 @@ def strip() -> None:
         return
     route = routes.value.current
     present = listed(models.value, route)
-    if st.session_state.get("drawn", present) != present and PENDING not in st.session_state and not is_open():
+    is_confirming = PENDING in st.session_state or is_open() or is_validation_open()
+    if st.session_state.get("drawn", present) != present and not is_confirming:
         st.rerun()
     by_version = {v.model_version: v for v in models.value.versions}
     champion = champion_of(models.value, route)
@@ -91,7 +95,7 @@ def champion_of(models: ModelsOut, route: RouteOut) -> ModelVersionOut | None:
 
 def listed(models: ModelsOut, route: RouteOut) -> tuple[object, ...]:
     """What the parts of the page that do not refresh by themselves show; when it changes, the page is drawn anew."""
-    versions = ((v.model_version, v.state, v.version) for v in models.versions)
+    versions = ((v.model_version, v.state, v.version, v.is_validation_asked, v.validation and v.validation.at) for v in models.versions)
     return route.epoch, *versions, *((a.model_version, a.state, a.reason) for a in models.adoptions)
 
 
@@ -268,7 +272,9 @@ def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut, r
             f":gray[:small[{frame.plain(created)}]]  \n:gray[:small[{measured}]]"
         )
         warm = "  \n:gray[:small[:material/local_fire_department:\u00a0warm]]" if version.is_warm else ""
-        cells[1].markdown(f"{frame.badge(state_mark(version.state))}{warm}")
+        gate = gate_mark(version)
+        gates = f"  \n:gray[:small[:material/{gate.icon}:\u00a0{frame.unbroken(gate.word)}]]"
+        cells[1].markdown(f"{frame.badge(state_mark(version.state))}{warm}{gates}")
         for cell, text in zip(
             cells[2:5],
             (
@@ -357,6 +363,7 @@ def render() -> None:
     if models.value is not None and routes.value is not None:
         versions_table(models.value, routes.value.current, rollouts.value.rollouts if rollouts.value is not None else [])
         adoptions(models.value.adoptions)
+        section(models.value)
         frame.live(error_part)
         timeline(routes.value)
 

@@ -91,6 +91,11 @@ class ModelLoader:
         """Bytes of the files of a version in the cache; 0 where it is not there."""
         return sum(path.stat().st_size for path in (version_dir(self._cache_dir, ref) / MODEL_FOLDER).rglob("*") if path.is_file())
 
+    def recorded(self, ref: ModelRef) -> str | None:
+        """The golden answers that a version in the cache was registered with; None where there are none."""
+        cached = CachedVersion.read(version_dir(self._cache_dir, ref))
+        return None if cached is None else cached.info.tags.get(GOLDEN_TAG)
+
     def open(self, ref: ModelRef, *, stand_in_m2: FloatArray | None = None) -> Forecaster:
         """`load` without the warm-up.
 

@@ -8,6 +8,9 @@ from trajops.trajectories import FloatArray, WindowSpec
 
 FAMILY_TAG = "trajops.family"
 GOLDEN_TAG = "trajops.golden"
+# What came of the newest validation, for people and programs that look into the registry.
+VALIDATION_TAG = "trajops.validation"
+CARD_FILE = "model_card.md"
 
 
 @dataclass(frozen=True)

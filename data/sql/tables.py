@@ -101,6 +101,35 @@ model_versions = Table(
     Column("created_at", UtcDateTime, nullable=False),
 )
 
+validations = Table(
+    "validations",
+    metadata,
+    Column("validation_id", String(32), primary_key=True),
+    Column("model_name", String(128), nullable=False),
+    Column("model_version", Integer, nullable=False),
+    Column("at", UtcDateTime, nullable=False),
+    Column("is_passed", Boolean, nullable=False),
+    Column("sentence", Text, nullable=False),
+    Column("cause", String(16), nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("about", JSON, nullable=False),
+    Column("battery", JSON, nullable=False),
+    Column("ranking", JSON, nullable=False),
+    Column("card", Text, nullable=False),
+    Index("ix_validations_model_version_at", "model_name", "model_version", "at"),
+)
+
+validation_requests = Table(
+    "validation_requests",
+    metadata,
+    Column("model_name", String(128), primary_key=True),
+    Column("model_version", Integer, primary_key=True),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("job", String(64), nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
 deployments = Table(
     "deployments",
     metadata,

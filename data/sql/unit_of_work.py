@@ -17,6 +17,7 @@ from data.sql.repositories.probes import SqlProbes
 from data.sql.repositories.records import SqlAuditLog, SqlIdempotency
 from data.sql.repositories.releases import SqlDeployments, SqlModelVersions, SqlRoutes
 from data.sql.repositories.rollouts import SqlRollouts
+from data.sql.repositories.validations import SqlValidations
 
 
 class SqlUnitOfWork:
@@ -30,6 +31,7 @@ class SqlUnitOfWork:
         self.rollouts = SqlRollouts(connection)
         self.audit = SqlAuditLog(connection)
         self.model_versions = SqlModelVersions(connection)
+        self.validations = SqlValidations(connection)
         self.users = SqlUsers(connection)
         self.api_keys = SqlApiKeys(connection)
         self.idempotency = SqlIdempotency(connection)

@@ -13,6 +13,7 @@ from data.stubs.releases import MemoryAuditLog, MemoryDeployments, MemoryModelVe
 from data.stubs.rollouts import MemoryRollouts
 from data.stubs.serving import MemoryQuota, MemoryRegistry, MemorySink, MemoryTracks, SetClock
 from data.stubs.tables import Tables
+from data.stubs.validations import MemoryValidations
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.ports import Calibrated
@@ -58,6 +59,7 @@ class MemoryUnitOfWork:
         self.rollouts = MemoryRollouts(tables)
         self.audit = MemoryAuditLog(tables)
         self.model_versions = MemoryModelVersions(tables)
+        self.validations = MemoryValidations(tables)
         self.users = MemoryUsers(tables)
         self.api_keys = MemoryApiKeys(tables)
         self.idempotency = MemoryIdempotency(tables)

@@ -15,6 +15,7 @@ from trajops.contracts.experiments import ExperimentOut, VerdictOut
 from trajops.contracts.jobs import JobRunOut
 from trajops.contracts.performance import PerformanceCheckOut
 from trajops.contracts.rollouts import RolloutOut
+from trajops.contracts.validations import ValidationAskedOut, ValidationOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.policy.answers import Answer
@@ -72,6 +73,8 @@ class Tables:
     audit: Table[str, AuditOut] = field(default_factory=Table)
     answers: Table[str, Answer] = field(default_factory=Table)
     model_versions: Table[ModelRef, ModelVersion] = field(default_factory=Table)
+    validations: Table[str, tuple[ValidationOut, str]] = field(default_factory=Table)
+    validation_requests: Table[ModelRef, ValidationAskedOut] = field(default_factory=Table)
     users: Table[str, User] = field(default_factory=Table)
     api_keys: Table[str, ApiKey] = field(default_factory=Table)
     idempotency: Table[tuple[str, str], Remembered] = field(default_factory=Table)

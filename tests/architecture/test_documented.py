@@ -85,13 +85,13 @@ def test_every_public_route_has_a_client_method_with_all_that_it_takes() -> None
         """Notes calls instead of sending them."""
 
         def send(self, call: Call[Any]) -> Any:
-            sent[(call.method.lower(), re.sub(r"(?<=/)ID(?=/|$)", "{}", call.path))].append(call)
+            sent[(call.method.lower(), re.sub(r"(?<=/)(ID|4711)(?=/|$)", "{}", call.path))].append(call)
 
     samples: dict[str, Any] = {
         "limit": 1,
         "expected_version": 1,
         "expected_epoch": 1,
-        "model_version": 1,
+        "model_version": 4711,  # a number wherever it is sent
         "coverage": 0.5,
         "reason": "a reason of length",
         "number": "ID",

@@ -12,8 +12,10 @@ import pytest
 from data.stubs import MemoryDatabase
 from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track
 from tests.lake_house import House, a_house
+from tests.record_builders import check, validation
 from trajops.clock import utc
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding
+from trajops.contracts.validations import CheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput
@@ -58,7 +60,8 @@ class Shop:
     def __init__(self, house: House) -> None:
         self.house = house
         self.database = MemoryDatabase()
-        self.service = Deployments(self.database.unit_of_work, clock=house.clock)
+        self.service = Deployments(self.database.unit_of_work, needs_validation=True, clock=house.clock)
+        self.found: tuple[CheckOut, ...] | None = ()
         self.models: dict[int, Forecaster] = {GOOD: ConstantVelocity(), BAD: StandStill(), 3: ConstantVelocity()}
         self.trained: list[tuple[str, str, int]] = []
         self.makes: Forecaster = ConstantVelocity()
@@ -70,6 +73,8 @@ class Shop:
         with self.database.unit_of_work() as work:
             row = ModelVersion(NAME, number, "kalman", None, {}, {"dataset": dataset}, "d" * 64, at)
             work.model_versions.put(row)
+            if self.found is not None:
+                work.validations.add(validation(number, 0.0, *self.found, model_name=NAME), "# Card")
 
     def train(self, scenes: Sequence[Scene], family: str, dataset: str, told: Mapping[str, str]) -> tuple[ModelRef, Windows]:
         number = max(self.models) + 1
@@ -341,6 +346,31 @@ def test_a_version_that_is_worse_than_the_champion_gets_no_traffic(shop: Shop) -
     assert outcome.state == StepState.REFUSED
     assert shop.route == (GOOD, None, None, 0.0)
     assert shop.state(4) is None
+
+
+def test_a_version_whose_battery_failed_gets_no_traffic(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.found = (check("latency", "failed", 31.0),)
+    shop.walk(25)
+    outcome = shop.steps().retrain(an_answer())
+    assert outcome.state == StepState.REFUSED
+    assert "its battery has failed" in outcome.sentence
+    assert "latency: the 99th percentile is 31 ms, allowed at most 20 ms" in outcome.sentence
+    assert (shop.route, shop.state(4)) == ((BAD, None, None, 0.0), None)
+
+
+def test_a_version_that_is_not_validated_yet_waits_for_it(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.found = None
+    shop.walk(25)
+    waiting = shop.steps().retrain(an_answer())
+    assert waiting.state == StepState.WAITING
+    assert "validate_versions" in waiting.sentence
+    with shop.database.unit_of_work() as work:
+        work.validations.add(validation(4, 0.0, model_name=NAME), "# Card")
+    shop.walk(8, after_s=60, name="later")
+    assert shop.steps().retrain(an_answer()).state == StepState.DONE
+    assert len(shop.trained) == 1
 
 
 def test_a_paused_rival_makes_way_and_a_running_one_does_not(shop: Shop) -> None:

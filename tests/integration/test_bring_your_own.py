@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from data.models.loader import ModelLoader
-from data.models.package import GOLDEN_TAG
+from data.models.package import GOLDEN_TAG, VALIDATION_TAG
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from tests.builders import a_crowd, a_history
@@ -111,13 +111,23 @@ def test_a_graph_is_adopted_and_served_without_any_consent(settings: Settings, r
     assert adopted.family == "onnx_model"
     with database.unit_of_work(read_only=True) as unit_of_work:
         row = unit_of_work.model_versions.get(ref)
-        assert unit_of_work.audit.newest() == []
+        assert [(entry.action, entry.after) for entry in unit_of_work.audit.newest()] == [
+            ("model.validated", {"is_passed": True, "failed": {}})
+        ]
+        validated = unit_of_work.validations.newest(ref)
+        assert validated is not None
+        assert (validated.cause, validated.is_passed, {one.check for one in validated.checks if one.state == "skipped"}) == (
+            "adoption",
+            True,
+            {"worst_scenes", "calibration"},
+        )
     assert row.params["covariance"] == "measured"
     assert row.metrics["val_ade_m"] == adopted.metrics["val_ade_m"] > 0
     assert row.metrics["val_coverage_90"] == pytest.approx(0.9, abs=0.15)
     forecast = loader.load(ref).forecast(a_history(2))
     assert np.allclose(forecast.best_m, a_history(2)[:, -1:], atol=1e-5)
     assert GOLDEN_TAG in registry.describe(ref).tags
+    assert registry.describe(ref).tags[VALIDATION_TAG].startswith("passed: 5 of 7 checks passed, 2 skipped.")
     spread_m2 = np.linalg.det(forecast.covariance_m2[0, 0])
     assert (np.diff(spread_m2) > 0).all()
     with pytest.raises(Conflict, match=f"{ref} is already known: it was adopted on"):
@@ -139,7 +149,7 @@ def test_a_class_never_seen_is_refused_until_somebody_consents_and_then_audited(
         assert unit_of_work.model_versions.get(ref).metrics["val_ade_m"] < 1.0
         entries = unit_of_work.audit.newest()
     assert entries
-    assert {(entry.action, entry.subject) for entry in entries} == {("model.load_unsafe", str(ref))}
+    assert {(entry.action, entry.subject) for entry in entries} == {("model.load_unsafe", str(ref)), ("model.validated", str(ref))}
     told: list[tuple[ModelRef, str]] = []
     serving = ModelLoader(registry, settings.models_dir, allow_pickled=True, on_unsafe=lambda *event: told.append(event))
     history = a_history(2)

@@ -11,7 +11,7 @@ import yaml
 
 from data.models.cache import DIGEST_TAG, CachedVersion
 from data.models.loader import ModelLoader
-from data.models.package import FAMILY_TAG, LoggedVersion, Package, RunRecord
+from data.models.package import CARD_FILE, FAMILY_TAG, VALIDATION_TAG, LoggedVersion, Package, RunRecord
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from tests.builders import a_crowd, a_history
@@ -191,6 +191,9 @@ def test_training_registers_candidates_and_mirrors_them(mlflow_url: str, registr
     paths = {file.path for file in client.list_artifacts(versions[1].run_id or "", "plots")}
     names = ("error_by_step.json", "calibration.json", "sample_forecasts.json", "report.html")
     assert paths == {f"plots/{name}" for name in names}
+    card = Path(client.download_artifacts(versions[1].run_id, CARD_FILE, str(tmp_path))).read_text()
+    assert card.startswith(f"# Model card: {settings.model_name}\n")
+    assert client.get_run(versions[1].run_id).data.tags[VALIDATION_TAG].startswith("passed: ")
     page = Path(client.download_artifacts(versions[1].run_id, "plots/report.html", str(tmp_path))).read_text()
     assert page.count("Plotly.newPlot(") >= 3
     assert '<script src="http' not in page

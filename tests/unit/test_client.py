@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests import client_calls, experiment_calls, rollout_calls
+from tests import client_calls, experiment_calls, rollout_calls, validation_calls
 from tests.both_clients import KINDS, Kind, a_client
 from tests.client_calls import CHANGE, PREDICTION, REASON
 from tests.faulty_server import answer, faulty_server
 from trajops.client import ApiProblem, AsyncTrajOpsClient, TrajOpsClient
 from trajops.contracts.predictions import PredictIn, PredictOut
 
-CALLS = client_calls.CALLS | experiment_calls.CALLS | rollout_calls.CALLS
-CHANGES = client_calls.CHANGES + experiment_calls.CHANGES + rollout_calls.CHANGES
+CALLS = client_calls.CALLS | experiment_calls.CALLS | rollout_calls.CALLS | validation_calls.CALLS
+CHANGES = client_calls.CHANGES + experiment_calls.CHANGES + rollout_calls.CHANGES + validation_calls.CHANGES
 
 
 @pytest.fixture(params=KINDS)
@@ -40,6 +40,10 @@ def test_each_method_calls_its_route_and_returns_the_model(kind: Kind, name: str
 def test_text_routes(kind: Kind) -> None:
     with faulty_server(answer(200, "trajops_predictions_total 3\n")) as server, a_client(kind, server.url) as client:
         assert client.metrics() == "trajops_predictions_total 3\n"
+    with faulty_server(answer(200, "# Card ä")) as server, a_client(kind, server.url) as client:
+        assert client.model_card(3) == "# Card ä"
+    (request,) = server.received
+    assert (request.path, request.headers["accept"]) == ("/v1/models/3/card", "text/markdown")
     with faulty_server(answer(200, "<html>ä</html>")) as server, a_client(kind, server.url) as client:
         assert client.drift_report("c1") == "<html>ä</html>"
     (request,) = server.received

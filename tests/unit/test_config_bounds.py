@@ -20,6 +20,7 @@ from trajops.errors import InvalidInput
 from trajops.objectives import Objectives
 from trajops.performance.rules import PerformanceRules
 from trajops.policy.rules import PolicyRules
+from trajops.selection.rules import SelectionRules
 from workers.schedules import Schedules
 from workers.signals import signal_names
 
@@ -31,6 +32,7 @@ MODELS: Mapping[str, type[Config]] = {
     "performance": PerformanceRules,
     "policy": PolicyRules,
     "schedules": Schedules,
+    "selection": SelectionRules,
 }
 WRITTEN = ("1.0e+300", "1.0e+30", "1.0e+12", "1000000000000", "-1", "0", ".nan", ".inf")
 

@@ -19,6 +19,7 @@ _TITLES = {
     "recalibrate": "Recalibrate intervals",
     "judge_experiments": "Judge what is compared",
     "advance_rollouts": "Take rollouts further",
+    "validate_versions": "Validate model versions",
     "shadow": "Predict in shadow",
     "reconcile_aliases": "Match the registry",
     "prune": "Forget old records",

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
+from trajops.contracts.validations import ValidationBriefOut
 from trajops.contracts.wire import Wire
 from trajops.deployments.lifecycle import State
 
@@ -24,6 +25,8 @@ class ModelVersionOut(Wire):
     state: State
     version: int | None = Field(description="Version of the deployment, to send back as `expected_version`.")
     is_warm: bool = Field(description="Loaded in the process that answers.")
+    validation: ValidationBriefOut | None = Field(None, description="Its newest battery; None: it has not been validated yet.")
+    is_validation_asked: bool = Field(default=False, description="Somebody asked for another battery, and it has not been run yet.")
 
 
 class AdoptionOut(Wire):

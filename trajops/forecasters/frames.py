@@ -5,6 +5,7 @@ that a walker and a runner look alike. Nothing is divided by a speed that may be
 features of zero and a forecast that stays.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,12 +25,15 @@ def checked_history(history_m: FloatArray, window: WindowSpec) -> FloatArray:
     """Return the history as float64 of shape (A, t_obs, 2).
 
     Raises:
-        ShapeError: if it has another shape.
+        ShapeError: if it has another shape, or holds a number that is not finite.
     """
     history: FloatArray = np.asarray(history_m, dtype=np.float64)
     shape = history.shape
     if len(shape) != 3 or shape[1] != window.t_obs or shape[2] != 2:
         raise ShapeError(f"history_m must have shape (agents, {window.t_obs}, 2) in metres, not {shape}")
+    # The sum of what is finite may overflow, so only then each number is looked at: one look at all of them costs twice as much.
+    if not math.isfinite(history.sum()) and not np.isfinite(history).all():
+        raise ShapeError("history_m holds a number that is not finite; leave the observation out instead")
     return history
 
 

@@ -13,6 +13,7 @@ from trajops.ports import Clock
 from trajops.services import comparisons
 from trajops.services.once import Asked, once
 from trajops.services.step import Step, expected_deployment
+from trajops.services.validations import check_validated
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 
@@ -27,6 +28,7 @@ class Deployments:
         model_name: the registered model.
         make_ready: called with a version before it may take traffic, outside of any transaction, because it may take seconds; what
             it raises refuses the change. None: every version is taken to be ready.
+        needs_validation: refuse to stage a version whose newest battery has not passed.
         clock: stamps the changes.
     """
 
@@ -36,11 +38,13 @@ class Deployments:
         *,
         model_name: str = "trajectory",
         make_ready: Callable[[ModelRef], None] | None = None,
+        needs_validation: bool = False,
         clock: Clock | None = None,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._model_name = model_name
         self._make_ready = make_ready
+        self._needs_validation = needs_validation
         self._clock: Clock = clock or SystemClock()
 
     def deployments(self) -> DeploymentsOut:
@@ -60,6 +64,7 @@ class Deployments:
             NotFound: if the version was never registered.
             Conflict: if it is being compared with the champion.
             IllegalTransition: if it is staged or live already.
+            NotValidated, BatteryFailed: as its newest validation says, where one is needed.
         """
 
         def change(uow: UnitOfWork) -> ChangeOut:
@@ -68,6 +73,9 @@ class Deployments:
             found = uow.deployments.of_model(ref)
             if found is not None and any(ref in comparisons.treatments(one) for one in step.route.experiments):
                 raise Conflict(f"{ref} is being compared with the champion; stop the canary or the experiment to stage it again")
+            check_transition(State.REGISTERED if found is None else found.state, State.STAGED)
+            if self._needs_validation:
+                check_validated(uow, ref)
             staged = step.move(found or uow.deployments.add(ref, State.REGISTERED, step.at), State.STAGED)
             return step.finish(staged)
 

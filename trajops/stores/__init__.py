@@ -10,6 +10,7 @@ from trajops.stores.jobs import JobStore, LeaseStore
 from trajops.stores.monitoring import CalibrationStore, DriftCheckStore, DriftSettingsStore, PerformanceCheckStore, ProbeStore
 from trajops.stores.releases import AuditLog, DeploymentStore, ModelVersionStore, RouteStore
 from trajops.stores.rollouts import RolloutStore
+from trajops.stores.validations import ValidationStore
 
 
 class UnitOfWork(Protocol):
@@ -43,6 +44,11 @@ class UnitOfWork(Protocol):
     @property
     def model_versions(self) -> ModelVersionStore:
         """Registered versions."""
+        ...
+
+    @property
+    def validations(self) -> ValidationStore:
+        """What versions were held against."""
         ...
 
     @property

@@ -19,15 +19,17 @@ from trajops.forecasters import golden
 from trajops.forecasters.calibration import conformal_factors, residual_covariance
 from trajops.forecasters.checks import check_forecaster
 from trajops.ports import Compute, Forecaster
+from trajops.selection.subject import Subject
+from trajops.services.validations import failures
 from trajops.settings import Settings
 from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast, Scene
 from trajops.windows import Windows
 from workers.compute import Inline
 from workers.training.evaluate import evaluate
 from workers.training.partitions import Cutting, split
-from workers.training.run import TrainedVersion, check_unknown, mirror, speed_bands
+from workers.training.run import ACTOR, TrainedVersion, check_unknown, mirror, speed_bands
+from workers.training.validate import HeldOut, assess, champion_of, selection_rules, tag_of, validation_of
 
-ACTOR = "workers.training"
 logger = logging.getLogger(__name__)
 
 
@@ -40,11 +42,12 @@ def adopt(
     registry: MlflowRegistry | None = None,
     compute: Compute | None = None,
     cutting: Cutting | None = None,
+    dataset: str = "tracks",
     progress: Callable[[str], None] = logger.info,
 ) -> TrainedVersion:
     """Make a foreign version of the registered model ready to be deployed.
 
-    It is loaded, held against the tensor signature, measured on the validation windows, and written into the control state. A
+    It is loaded, held against the tensor signature, measured on the validation windows, validated, and written into the control state. A
     model without covariances gets the second moment of its errors on the calibration windows, stretched so that its 90 %
     ellipse holds; that is kept as a tag of the version, and the model itself stays as it is.
 
@@ -56,6 +59,7 @@ def adopt(
         registry: None: the MLflow server of the settings.
         compute: where the windows are cut.
         cutting: how tracks become windows.
+        dataset: name of the tracks.
         progress: told each step in one line.
 
     Raises:
@@ -66,10 +70,21 @@ def adopt(
     """
     if registry is None:
         with closing(MlflowRegistry(settings.registry_url)) as opened:
-            return adopt(settings, version, scenes, database=database, registry=opened, compute=compute, cutting=cutting, progress=progress)
+            return adopt(
+                settings,
+                version,
+                scenes,
+                database=database,
+                registry=opened,
+                compute=compute,
+                cutting=cutting,
+                dataset=dataset,
+                progress=progress,
+            )
     ref = ModelRef(settings.model_name, version)
     with database.unit_of_work(read_only=True) as unit_of_work:
         check_unknown(unit_of_work, ref)
+    rules = selection_rules(settings)
     loader = ModelLoader(
         registry,
         settings.models_dir,
@@ -91,13 +106,19 @@ def adopt(
     registry.set_tags(ref, tags)
     ready = loader.load(ref)
     check_forecaster(ready, is_turning_free=False)
-    registry.set_tags(ref, {GOLDEN_TAG: golden.record(ready)})
+    golden_answers = golden.record(ready)
+    registry.set_tags(ref, {GOLDEN_TAG: golden_answers})
     evaluation = evaluate(ready, data.validation, miss_threshold_m=settings.miss_threshold_m, bands=speed_bands(settings))
-    adopted = TrainedVersion(ref, ready.family, cached.info.run_id, digest, evaluation.metrics)
+    champion = champion_of(settings, database.unit_of_work)
+    battery = assess(Subject(ready, data.validation, golden_answers, champion), rules.battery)
+    validation = validation_of(ref, battery, HeldOut(dataset, data), cause="adoption", by=ACTOR)
+    registry.set_tags(ref, tag_of(validation))
+    adopted = TrainedVersion(ref, ready.family, cached.info.run_id, digest, evaluation.metrics, validation)
     params = {"origin": "adopted", "data_fingerprint": data.fingerprint, "source": cached.info.source}
     params["covariance"] = "measured" if residual_m2 is not None else "its own"
     mirror(database, adopted, params, replaces=False)
-    progress(f"adopted {ref} ({ready.family}): ADE {evaluation.metrics['val_ade_m']:.2f} m")
+    said = validation.sentence if validation.is_passed else failures(validation)
+    progress(f"adopted {ref} ({ready.family}): ADE {evaluation.metrics['val_ade_m']:.2f} m; {said}")
     return adopted
 
 

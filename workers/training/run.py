@@ -7,28 +7,34 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from data.models.package import LoggedVersion, Package, RunRecord
+from data.models.package import CARD_FILE, LoggedVersion, Package, RunRecord
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from trajops import configs
+from trajops.contracts.validations import ValidationOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, InvalidInput, NotFound
 from trajops.performance.rules import PerformanceRules, SpeedBand
 from trajops.ports import Compute
 from trajops.records import ModelVersion
+from trajops.selection.card import card
+from trajops.services.validations import failures
+from trajops.services.validations import record as record_validation
 from trajops.settings import Settings
 from trajops.stores import UnitOfWork
-from trajops.trajectories import Scene
+from trajops.trajectories import DEFAULT_WINDOW, Scene
 from workers.compute import compute_from
 from workers.training.candidates import FAMILIES, Candidate, Fitted, fit_candidate
 from workers.training.evaluate import LEVELS, Evaluation
 from workers.training.partitions import PARTITIONS, Cutting, Split, split
+from workers.training.validate import HeldOut, assess_fitted, champion_of, ranked, selection_rules, tag_of, validation_of
 
+ACTOR = "workers.training"
 logger = logging.getLogger(__name__)
 
 
@@ -49,6 +55,7 @@ class TrainedVersion:
     run_id: str | None
     digest: str
     metrics: Mapping[str, float]
+    validation: ValidationOut | None = None
 
 
 def train(
@@ -65,7 +72,9 @@ def train(
     told: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = logger.info,
 ) -> list[TrainedVersion]:
-    """Fit one candidate of each family and register them in the order given.
+    """Fit one candidate of each family, validate and rank them, and register them in the order given.
+
+    Each version is written together with its validation, so that it may be staged as soon as it is known, or is refused with the reason.
 
     Args:
         settings: name the registry, the registered model, and where to compute.
@@ -87,6 +96,7 @@ def train(
     """
     if not families:
         raise InvalidInput(f"name at least one model family: {', '.join(FAMILIES)}")
+    rules = selection_rules(settings)
     if store is None:
         _check_registry(settings)
     with ThreadPoolExecutor(1, thread_name_prefix="mlflow-import") as pool:
@@ -97,23 +107,33 @@ def train(
     assert store is not None
     common = {**_common_params(data, scenes, cutting or Cutting(), seed, dataset), **(told or {})}
     commit = git_commit()
+    champion = champion_of(settings, database.unit_of_work)
+    assessed = [assess_fitted(result, data.validation, rules.battery, champion) for result in fitted]
+    ranking = ranked(fitted, assessed, rules)
+    for one in ranking if len(ranking) > 1 else ():
+        progress(f"ranked {one.family} {'out' if one.rank is None else one.rank}: {one.sentence}")
     versions = []
-    for result in fitted:
-        record = _record(result, common, data, dataset, commit)
+    for result, battery in zip(fitted, assessed, strict=True):
+        # Its number is given by the registry; the run's copy of the card does without.
+        ref = ModelRef(settings.model_name, 0)
+        drafted = validation_of(ref, battery, HeldOut(dataset, data), cause="training", by=ACTOR, ranking=ranking)
+        record = _with_card(_record(result, common, data, dataset, commit), ref, result, drafted)
         logged = store.publish(settings.model_name, record, result.package)
-        version = TrainedVersion(logged.ref, result.package.family, logged.run_id, logged.digest, record.metrics)
+        validation = drafted.model_copy(update={"model_version": logged.ref.version})
+        version = TrainedVersion(logged.ref, result.package.family, logged.run_id, logged.digest, record.metrics, validation)
         mirror(database, version, record.params)
         metrics = record.metrics
         progress(
             f"registered {logged.ref} ({version.family}): ADE {metrics['val_ade_m']:.2f} m, FDE {metrics['val_fde_m']:.2f} m, "
             f"90 % ellipse holds {metrics['val_coverage_90']:.0%}, {metrics['val_latency_ms'] * 1e3:.0f} µs"
         )
+        progress(f"validated {logged.ref}: {validation.sentence if validation.is_passed else failures(validation)}")
         versions.append(version)
     return versions
 
 
 def mirror(database: Database, version: TrainedVersion, params: Mapping[str, str], *, replaces: bool = True) -> None:
-    """Write the version's row into the control state, so that nobody waits for MLflow to show it.
+    """Write the version's row into the control state, with its validation and its card, so that nobody waits for MLflow to show it.
 
     Raises:
         Conflict: if there is a row already and it is not to be replaced; it stays as it is.
@@ -132,6 +152,8 @@ def mirror(database: Database, version: TrainedVersion, params: Mapping[str, str
         if not replaces:
             check_unknown(unit_of_work, version.ref)
         unit_of_work.model_versions.put(row)
+        if version.validation is not None:
+            record_validation(unit_of_work, version.validation, card(row, version.validation, DEFAULT_WINDOW))
 
 
 def check_unknown(unit_of_work: UnitOfWork, ref: ModelRef) -> None:
@@ -237,6 +259,13 @@ def _record(result: Fitted, common: Mapping[str, str], data: Split, dataset: str
         fingerprint=data.fingerprint,
         artifacts=_figures(family, result.evaluation, result.package.window.dt_s),
     )
+
+
+def _with_card(record: RunRecord, ref: ModelRef, result: Fitted, drafted: ValidationOut) -> RunRecord:
+    """The run with the card among its files, and the verdict among its tags."""
+    row = ModelVersion(ref.name, ref.version, record.name, None, dict(record.metrics), dict(record.params), "", drafted.at)
+    text = card(row, drafted, result.package.window, is_numbered=False)
+    return replace(record, artifacts={**record.artifacts, CARD_FILE: text}, tags={**record.tags, **tag_of(drafted)})
 
 
 def _figures(family: str, evaluation: Evaluation, dt_s: float) -> dict[str, str]:

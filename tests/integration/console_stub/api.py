@@ -101,6 +101,8 @@ class StubApi:
             return self.rollouts.post(path, body, username)
         if path.startswith("/v1/calibrations/"):
             return self.performance.recalibrated(path, body)
+        if path.startswith("/v1/models/"):
+            return self.releases.ask(int(path.split("/")[3]))
         if path.startswith("/v1/jobs/"):
             _, _, _, name, action = path.split("/")
             return self.jobs.change(name, action)
@@ -133,6 +135,9 @@ class StubApi:
             return self.experiments.read(path)
         if path.startswith("/v1/rollouts"):
             return self.rollouts.read(path)  # type: ignore[no-any-return]
+        if path.startswith("/v1/models/"):
+            _, _, _, version, what = path.split("/")
+            return self.releases.card(int(version)) if what == "card" else self.releases.validation(int(version))
         if path.startswith("/v1/jobs/"):
             return self.jobs.job_runs(path.split("/")[3])
         if path.startswith("/v1/predictions/"):

@@ -4,9 +4,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from console_stub.refusal import Refused
+from tests.record_builders import validation
 from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
+from trajops.contracts.validations import ValidationAskedOut, ValidationBriefOut, ValidationOut
 
 MATCH = {"data_fingerprint": "sha256:9f1c"}
 TRACKS = {
@@ -35,6 +37,8 @@ class StubReleases:
         self.states: dict[int, str] = {} if is_empty else {1: "retired", 2: "live", 3: "canary", 4: "staged", 5: "registered"}
         self.versions: dict[int, int] = dict.fromkeys(self.states, 3)
         self.audit: list[AuditOut] = []
+        self.asked: set[int] = set()
+        self.validations = {v: validation(v, at=started - timedelta(hours=1)) for v in self.states}
         if not is_empty:
             for epoch, minutes, champion, challenger, previous, coverage, reason in (
                 (1, 170, 1, None, None, 0.0, "first model of the demo"),
@@ -104,6 +108,8 @@ class StubReleases:
                     state=s,
                     version=None if s == "registered" else self.versions[v],
                     is_warm=s in {"live", "canary", "staged"},
+                    validation=ValidationBriefOut.of(self.validations[v]) if v in self.validations else None,
+                    is_validation_asked=v in self.asked,
                 )
                 for v, s in sorted(self.states.items(), reverse=True)
             ],
@@ -117,6 +123,20 @@ class StubReleases:
 
     def audited(self, subject: str | None = None, **_: Any) -> AuditPage:
         return AuditPage(entries=[e for e in self.audit if subject in {None, e.subject}])
+
+    def validation(self, version: int) -> ValidationOut:
+        if version not in self.validations:
+            raise Refused(404, "not_found", f"trajectory/{version} has not been validated yet")
+        return self.validations[version]
+
+    def card(self, version: int) -> str:
+        return f"# Model card: trajectory v{self.validation(version).model_version}\n\n## Data\n\n| fact | value |\n|---|---|\n| a | b |\n"
+
+    def ask(self, version: int) -> ValidationAskedOut:
+        self.asked.add(version)
+        return ValidationAskedOut(
+            model_name="trajectory", model_version=version, asked_at=datetime.now(UTC), by="ada", job="validate_versions"
+        )
 
     def changed(self, version: int, after: str, body: dict[str, Any], route: tuple[Any, ...] | None) -> ChangeOut:
         if self.conflict_next:

@@ -20,6 +20,7 @@ from trajops.client.routes.predictions import PredictionRoutes
 from trajops.client.routes.releases import ReleaseRoutes
 from trajops.client.routes.rollouts import RolloutRoutes
 from trajops.client.routes.services import ServiceRoutes
+from trajops.client.routes.validations import ValidationRoutes
 
 # Longer than the API waits for what may hold it up, so that its own words arrive and not a time-out.
 READ_S = 15.0
@@ -27,7 +28,16 @@ DEADLINE_S = 30.0
 
 
 class Routes(
-    PredictionRoutes, AccountRoutes, ReleaseRoutes, ExperimentRoutes, RolloutRoutes, MonitoringRoutes, ServiceRoutes, AlertRoutes, ABC
+    PredictionRoutes,
+    AccountRoutes,
+    ReleaseRoutes,
+    ValidationRoutes,
+    ExperimentRoutes,
+    RolloutRoutes,
+    MonitoringRoutes,
+    ServiceRoutes,
+    AlertRoutes,
+    ABC,
 ):
     """One method for every public route, and the options that both clients have.
 

@@ -1,0 +1,41 @@
+"""What model versions were held against before they may be staged: battery, rank and card."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Response
+
+from api.deps import CHANGES, READS, IdempotencyKey, Operator, PartsOf, Reader
+from api.errors import DOCUMENTED
+from trajops.contracts.validations import ValidationAskedOut, ValidationIn, ValidationOut
+
+MARKDOWN = "text/markdown"
+router = APIRouter(prefix="/v1/models", tags=["releases"])
+
+ModelVersion = Annotated[int, Path(ge=1, le=2**31 - 1, description="Number of the version.")]
+
+
+@router.get("/{model_version}/validation", summary="Validation of a version", responses={**READS, 404: DOCUMENTED[404]})
+def validation(model_version: ModelVersion, parts: PartsOf, _client: Reader) -> ValidationOut:
+    """The newest run of the battery over a version, each check with its figures, and its rank among the candidates of its run."""
+    return parts.validations.newest(model_version)
+
+
+@router.post("/{model_version}/validation", summary="Validate a version", responses=CHANGES)
+def validate(
+    model_version: ModelVersion, body: ValidationIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None
+) -> ValidationAskedOut:
+    """Ask the workers to run the battery over a version now, whether it has been validated before or not."""
+    asked = parts.validations.ask(model_version, actor=client.client_id, reason=body.reason, idempotency_key=key)
+    parts.cached.clear()
+    return asked
+
+
+@router.get(
+    "/{model_version}/card",
+    summary="Model card of a version",
+    response_class=Response,
+    responses={**READS, 200: {"content": {MARKDOWN: {}}}, 404: DOCUMENTED[404]},
+)
+def card(model_version: ModelVersion, parts: PartsOf, _client: Reader) -> Response:
+    """What the version is, how it came about, what it was measured to do and where that ends; Markdown."""
+    return Response(parts.validations.card(model_version), media_type=f"{MARKDOWN}; charset=utf-8")

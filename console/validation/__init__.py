@@ -1,0 +1,1 @@
+"""Gates, rank and card of model versions."""

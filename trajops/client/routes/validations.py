@@ -1,0 +1,25 @@
+"""What model versions were held against before they may be staged."""
+
+from trajops.client.call import Call, at, described, get, post, text
+from trajops.client.retries import Retry
+from trajops.contracts.validations import ValidationAskedOut, ValidationIn, ValidationOut
+
+
+class ValidationRoutes:
+    """Battery, rank and card of versions."""
+
+    @described
+    def validation(self, model_version: int) -> Call[ValidationOut]:
+        """The newest run of the battery over a version."""
+        return get(at("/v1/models/{}/validation", str(model_version)), ValidationOut)
+
+    @described
+    def validate(self, model_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[ValidationAskedOut]:
+        """Ask the workers to run the battery over a version now."""
+        path = at("/v1/models/{}/validation", str(model_version))
+        return post(path, ValidationAskedOut, ValidationIn(reason=reason), Retry.KEYED, idempotency_key)
+
+    @described
+    def model_card(self, model_version: int) -> Call[str]:
+        """The model card of a version, Markdown."""
+        return text(at("/v1/models/{}/card", str(model_version)), "text/markdown")

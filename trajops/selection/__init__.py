@@ -1,0 +1,1 @@
+"""Which model version is chosen, and what it must stand before it may be staged."""

@@ -2,6 +2,7 @@
 
 from console import session
 from trajops.contracts.audit import AuditPage
+from trajops.contracts.deployments import RouteHistoryOut
 from trajops.contracts.experiments import ExperimentOut, ExperimentsOut, VerdictsOut
 
 LIMIT = 100
@@ -33,6 +34,6 @@ def recent_audit() -> session.Fetched[AuditPage]:
     return session.fetch("audit:recent", lambda c: c.audit(limit=AUDIT_LIMIT), max_age_s=10.0)
 
 
-def switch_audit() -> session.Fetched[AuditPage]:
-    """The newest change of the kill switch."""
-    return session.fetch("audit:switch", lambda c: c.audit(limit=1, subject="routes"))
+def read_routes() -> session.Fetched[RouteHistoryOut]:
+    """The present routes, which tell whether the kill switch is pressed."""
+    return session.fetch("routes:current", lambda c: c.routes(1))

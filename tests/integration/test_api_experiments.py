@@ -137,9 +137,11 @@ def test_coverage_pause_override_and_the_kill_switch(api: Api) -> None:
     epoch = api.get("/v1/routes").json()["current"]["epoch"]
     switch = {"expected_epoch": epoch, "is_stopped": True, "reason": REASON}
     assert api.post("/v1/experiments/switch", switch, "operator").json()["is_stopped"] is True
+    assert api.get("/v1/routes").json()["current"]["is_stopped"] is True
     assert {answer["variant"] for answer in predicted(api, 10)} == {"champion"}
     back = {**switch, "expected_epoch": epoch + 1, "is_stopped": False}
     assert api.post("/v1/experiments/switch", back, "operator").status_code == 200
+    assert api.get("/v1/routes").json()["current"]["is_stopped"] is False
     experiment = changed(api, f"{path}/pause", asked(api, experiment))
     assert (experiment.state, {answer["variant"] for answer in predicted(api, 10)} - {"override"}) == (S.PAUSED, {"champion"})
     assert changed(api, f"{path}/stop", asked(api, experiment)).state == S.STOPPED

@@ -30,7 +30,7 @@ from console.ab.planning import (
     plan_of,
     variants,
 )
-from console.ab.tables import about, arm_lines, arms_csv, cause_words, guardrail_rows, is_stopped, overrides, shown_arms, steps
+from console.ab.tables import about, arm_lines, arms_csv, cause_words, guardrail_rows, overrides, shown_arms, steps
 from console.ab.words import (
     EARLY_STOP,
     arm_letter,
@@ -313,11 +313,7 @@ def test_a_tripped_guardrail_is_told_with_its_units() -> None:
     assert cause_words(a_plan(), entry("experiment.pause", after={"cause": {"kind": "odd"}})) == ""
 
 
-def test_the_kill_switch_and_overrides_are_read_from_the_audit() -> None:
-    assert not is_stopped([])
-    stopped, back = entry("experiments.stop_all"), entry("experiments.go_on", minutes=1)
-    assert is_stopped([stopped])
-    assert not is_stopped([back, stopped])
+def test_overrides_are_read_from_the_audit() -> None:
     route = {"experiments": [{"experiment_id": "e1", "overrides": {"plaza/7": "treatment"}}]}
     assert overrides([entry("experiment.override", after={"route": route})], an_experiment()) == {"plaza/7": "treatment"}
     assert overrides([entry("experiment.override", after={"route": None})], an_experiment()) == {}

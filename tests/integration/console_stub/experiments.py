@@ -52,7 +52,6 @@ class StubExperiments:
     Attributes:
         conflict_next: whether somebody else is faster with the next change.
         blocked: what the checklist says against any plan; None: nothing.
-        is_stopped: whether the kill switch is pressed.
     """
 
     def __init__(self, started: datetime, releases: StubReleases, *, is_empty: bool) -> None:
@@ -60,7 +59,6 @@ class StubExperiments:
         self.releases = releases
         self.conflict_next = False
         self.blocked: str | None = None
-        self.is_stopped = False
         self.audit: list[AuditOut] = []
         self.known: dict[str, ExperimentOut] = {}
         self.looks: dict[str, list[VerdictOut]] = {}
@@ -214,9 +212,9 @@ class StubExperiments:
         return ExperimentChangeOut(experiment=made, epoch=self.releases.current.epoch + 1, audit_id=audit_id)
 
     def switch(self, body: Any, username: str) -> KillSwitchOut:
-        if body["is_stopped"] == self.is_stopped:
-            raise Refused(409, "conflict", "experiments are stopped already" if self.is_stopped else "experiments are not stopped")
-        self.is_stopped = body["is_stopped"]
-        action = "experiments.stop_all" if self.is_stopped else "experiments.go_on"
+        if body["is_stopped"] == self.releases.is_stopped:
+            raise Refused(409, "conflict", "experiments are stopped already" if self.releases.is_stopped else "experiments are not stopped")
+        self.releases.is_stopped = body["is_stopped"]
+        action = "experiments.stop_all" if self.releases.is_stopped else "experiments.go_on"
         audit_id = self.audited(action, "routes", body["reason"], actor=username)
-        return KillSwitchOut(is_stopped=self.is_stopped, epoch=self.releases.current.epoch + 1, audit_id=audit_id)
+        return KillSwitchOut(is_stopped=self.releases.is_stopped, epoch=self.releases.current.epoch + 1, audit_id=audit_id)

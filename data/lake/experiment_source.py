@@ -36,11 +36,13 @@ _LIVE = f"""
     SELECT {_EXPOSURE}, list_position($variants, variant) AS arm, NULL::UBIGINT AS shadow_of FROM predictions
     WHERE experiment_id = $experiment_id AND list_contains($variants, variant) AND {_SERVED}
 """  # noqa: S608 - names of our own schema
-# An answer of another version than the control's, or of one that somebody chose by hand, is nothing to compare a shadow with.
+# An answer of another version than the control's, or of one that somebody chose by hand, is nothing to compare a shadow with. What two
+# workers have predicted, because both believed that the lease was theirs, counts once.
 _SHADOW = f"""
     , shadows AS MATERIALIZED (
         SELECT {_EXPOSURE}, list_position($variants, variant) AS arm, hash(shadow_of) AS shadow_of FROM predictions
         WHERE experiment_id = $experiment_id AND list_contains($variants[2:], variant) AND source = 'shadow' AND shadow_of IS NOT NULL
+        QUALIFY row_number() OVER (PARTITION BY hash(shadow_of), variant ORDER BY latency_ms, received_ns) = 1
     ), answers AS MATERIALIZED (
         SELECT {_EXPOSURE}, 1 AS arm, NULL::UBIGINT AS shadow_of FROM predictions
         WHERE {_SERVED} AND variant <> 'override' AND (model_version = $control_version OR model_name = '{BASELINE.name}')

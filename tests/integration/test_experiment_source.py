@@ -315,6 +315,23 @@ def test_shadow_figures_are_those_of_the_rows(house: House, where: str, unit: st
 
 
 @pytest.mark.parametrize("where", ["spool", "parquet", "mixed"])
+def test_what_two_workers_have_predicted_beside_the_same_answer_counts_once(house: House, where: str) -> None:
+    rng = np.random.default_rng(3)
+    plan = a_plan(mode="shadow")
+    answers = [dataclasses.replace(an_answer(rng, n, a_plan(), 60), variant="champion", model_version=1, source="live") for n in range(300)]
+    shadows = [one for answer in answers for one in shadows_of(rng, plan, answer)]
+    outcomes = [one for prediction in (*answers, *shadows) for one in some_outcomes(rng, prediction)]
+    # The other worker was slower, and so was its truth join.
+    late = [dataclasses.replace(one, latency_ms=one.latency_ms + 1.0) for one in shadows[::2]]
+    of_late = {one.prediction_id for one in late}
+    scored_late = [dataclasses.replace(one, scored_ns=one.scored_ns + 1) for one in outcomes if one.prediction_id in of_late]
+    expected = shadow_by_hand(plan, [*answers, *shadows], [*outcomes, *scored_late])
+    write_mixed(house, 11, [*answers, *shadows, *late], [*outcomes, *scored_late], where)
+    assert expected.arms[1].predictions > 200
+    same(asked(house, plan), expected)
+
+
+@pytest.mark.parametrize("where", ["spool", "parquet", "mixed"])
 @pytest.mark.parametrize("unit", ["agent", "client", "scene"])
 def test_traffic_is_that_of_the_rows(house: House, where: str, unit: str) -> None:
     rng = np.random.default_rng(len(unit))

@@ -134,6 +134,8 @@ def test_coverage_pause_override_and_the_kill_switch(api: Api) -> None:
     assert all(after[agent] == variant for agent, variant in before.items() if variant != "champion")
     experiment = changed(api, f"{path}/override", {**asked(api, experiment), "unit_id": "s/a1", "variant": "treatment"})
     assert predicted(api, 2)[1]["variant"] == "override"
+    found = api.get("/v1/predictions?scene_id=s&agent_id=a1")
+    assert (found.status_code, found.json()["predictions"][0]["prediction"]["variant"]) == (200, "override")
     epoch = api.get("/v1/routes").json()["current"]["epoch"]
     switch = {"expected_epoch": epoch, "is_stopped": True, "reason": REASON}
     assert api.post("/v1/experiments/switch", switch, "operator").json()["is_stopped"] is True

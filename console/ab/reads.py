@@ -3,7 +3,7 @@
 from console import session
 from trajops.contracts.audit import AuditPage
 from trajops.contracts.deployments import RouteHistoryOut
-from trajops.contracts.experiments import ExperimentOut, ExperimentsOut, VerdictsOut
+from trajops.contracts.experiments import ExperimentOut, ExperimentSliceBy, ExperimentSlicesOut, ExperimentsOut, VerdictsOut
 
 LIMIT = 100
 AUDIT_LIMIT = 200
@@ -22,6 +22,11 @@ def read_one(experiment_id: str) -> session.Fetched[ExperimentOut]:
 def read_verdicts(experiment_id: str) -> session.Fetched[VerdictsOut]:
     """How its verdict went; kept sparsely, so that it need not be read at every refresh."""
     return session.fetch(f"verdicts:{experiment_id}", lambda c: c.verdicts(experiment_id), max_age_s=4.0)
+
+
+def read_slices(experiment_id: str, by: ExperimentSliceBy) -> session.Fetched[ExperimentSlicesOut]:
+    """An experiment taken apart; costly, so that it is not read at every refresh."""
+    return session.fetch(f"slices:{experiment_id}:{by}", lambda c: c.experiment_slices(experiment_id, by), max_age_s=5.0)
 
 
 def own_audit(experiment_id: str) -> session.Fetched[AuditPage]:

@@ -10,6 +10,7 @@ from console.ab.actions import switch_action
 from console.ab.dialogs import NOTICE, PendingChange, change_button, is_waiting, show_pending
 from console.ab.reads import read_experiments, read_one, read_routes
 from console.ab.sections import arms, banner, change_bar, choose, effects, every_experiment, guardrails, health, the_plan, timeline
+from console.ab.slices import exploratory
 from console.ab.wizard import is_open, open_wizard, wizard
 from console.ab.words import first_shown, list_words
 from trajops.contracts.deployments import RouteOut
@@ -100,10 +101,12 @@ def one_experiment(experiment: ExperimentOut, status: StatusOut | None, now: dat
         if len(experiment.plan.arms) == 2:
             beside(lambda: arms(experiment), lambda: timeline(experiment, now))
             guardrails(experiment)
+            exploratory(experiment)
             the_plan(experiment)
             return
         arms(experiment)
         guardrails(experiment)
+        exploratory(experiment)
     beside(lambda: timeline(experiment, now), lambda: the_plan(experiment))
 
 

@@ -86,7 +86,7 @@ class LakeExperimentSlices:
         since_ns, until_ns = to_ns(since), to_ns(at)
         most_rows = self._max_rows // 4 if by == "step" else self._max_rows
         begin_ns = newest_since_ns(self._lake, since_ns, until_ns, most_rows, "predictions")
-        is_shadow = plan.mode == "shadow"
+        is_shadow = plan.is_beside
         of_scored = {"scene": ", scene_id", "speed_band": ", speed_mps", "step": ", step_error_m", "client": ""}[by]
         of_exposed = ", client_id" if by == "client" else ""
         query = exposures.best("ade_m" if by == "step" else plan.metric) + _query(by, bands, is_shadow=is_shadow)

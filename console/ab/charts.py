@@ -65,7 +65,7 @@ def effect_over_time(plan: ExperimentPlan, verdicts: Sequence[VerdictOut], palet
     return finished(figure, palette, height=320, unified=True)
 
 
-def slice_effects(plan: ExperimentPlan, slices: Sequence[ExperimentSliceOut], palette: Palette) -> go.Figure:
+def slice_effects(plan: ExperimentPlan, slices: Sequence[ExperimentSliceOut], palette: Palette, metric: str) -> go.Figure:
     """Relative change of each slice in per cent, with its interval, one row each; treatments beside each other.
 
     Slices with too few units for an interval are left out.
@@ -100,7 +100,7 @@ def slice_effects(plan: ExperimentPlan, slices: Sequence[ExperimentSliceOut], pa
         )
     figure.add_vline(x=0, line={"color": palette.muted, "width": 1})
     figure.update_xaxes(
-        title_text=f"Change of {METRICS[plan.metric]} (%), {level_words(plan)} interval of each by itself",
+        title_text=f"Change of {metric} (%), {level_words(plan)} interval of each by itself",
         zeroline=False,
         range=[-100 * reach, 100 * reach],
     )

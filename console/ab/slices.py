@@ -39,7 +39,7 @@ def exploratory(experiment: ExperimentOut) -> None:
         return
     if any(one.change is not None for one in found.slices):
         frame.chart(
-            charts.slice_effects(experiment.plan, found.slices, frame.palette()),
+            charts.slice_effects(experiment.plan, found.slices, frame.palette(), metric_words(experiment, found)),
             key="ab-slices-chart",
             alt=f"Change of the error by {_HEADS[found.by].lower()}, each with its interval, and zero",
         )
@@ -71,13 +71,17 @@ def row(experiment: ExperimentOut, found: ExperimentSlicesOut, one: ExperimentSl
 def about(experiment: ExperimentOut, found: ExperimentSlicesOut) -> str:
     """What was read, of what, and what is left out."""
     least = experiment.plan.stop.min_units
-    metric = "displacement at the step" if found.by == "step" else METRICS[experiment.plan.metric]
-    said = [f"Mean {metric} over {experiment.plan.unit}s; an interval from {count(least)} units an arm on"]
+    said = [f"Mean {metric_words(experiment, found)} over {experiment.plan.unit}s; an interval from {count(least)} units an arm on"]
     if _is_later(found.since, experiment.started_at):
         said.append(f"received since {moment(found.since)}, the newest of very many")
     if found.left_out:
         said.append(f"{count(found.left_out)} more with fewer units are not listed")
     return "; ".join(said) + "."
+
+
+def metric_words(experiment: ExperimentOut, found: ExperimentSlicesOut) -> str:
+    """What is compared: by step the displacement, whatever the metric."""
+    return "displacement at the step" if found.by == "step" else METRICS[experiment.plan.metric]
 
 
 def _is_later(since: datetime | None, started: datetime | None) -> bool:

@@ -99,7 +99,7 @@ def a_slice(value: str, change: float | None, variant: str = "treatment", **ends
 
 
 def test_slices_stand_one_below_the_other_with_their_intervals() -> None:
-    figure = charts.slice_effects(a_plan(), [a_slice("north", -0.2), a_slice("south", 0.1), a_slice("yard", None)], LIGHT)
+    figure = charts.slice_effects(a_plan(), [a_slice("north", -0.2), a_slice("south", 0.1), a_slice("yard", None)], LIGHT, "ADE")
     [trace] = figure.data
     assert (list(trace.x), list(trace.y)) == ([-20, 10], [0, 1])
     assert list(trace.error_x.array) == pytest.approx([10, 10])
@@ -110,7 +110,7 @@ def test_slices_stand_one_below_the_other_with_their_intervals() -> None:
 
 def test_slices_of_several_treatments_stand_beside_each_other() -> None:
     rows = [a_slice("north", -0.2, "wide"), a_slice("north", 0.3, "deep", high=None)]
-    figure = charts.slice_effects(three_arms(), rows, DARK)
+    figure = charts.slice_effects(three_arms(), rows, DARK, "ADE")
     wide, deep = figure.data
     assert wide.y[0] < 0 < deep.y[0]
     assert deep.error_x.array[0] == pytest.approx(70)

@@ -113,4 +113,4 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         {"is_stopped": True, "epoch": 5, "audit_id": "aud-1"},
     ),
 }
-CHANGES = tuple(name for name in CALLS if name not in {"experiments", "experiment", "verdicts", "check_experiment"})
+CHANGES = tuple(name for name in CALLS if name not in {"experiments", "experiment", "verdicts", "experiment_slices", "check_experiment"})

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from data.lake.reader import LakeReader
     from trajops.contracts.experiments import ChecklistOut, ExperimentPlan
     from trajops.services.experiment_checks import ExperimentChecks
+    from trajops.services.experiment_slices import ExperimentSlices
     from trajops.services.performance import Performance
 
 # A process takes connections when its models are warm, or after this, seconds: who asks then is told what is missing.
@@ -294,6 +295,15 @@ class Parts:
 
         source = LakeExperiments(cast("LakeReader", self.lake))
         return ExperimentChecks(source, self.unit_of_work, lambda: self.host.warm, model_name=self.settings.model_name, clock=self.clock)
+
+    @cached_property
+    def experiment_slices(self) -> "ExperimentSlices":
+        """Takes experiments apart."""
+        from data.lake.experiment_slices import LakeExperimentSlices  # noqa: PLC0415 - as the lake; it brings scipy too
+        from trajops.services.experiment_slices import ExperimentSlices  # noqa: PLC0415
+
+        source = LakeExperimentSlices(cast("LakeReader", self.lake))
+        return ExperimentSlices(source, self.unit_of_work, self.performance_rules.speed_bands, self.clock)
 
     @cached_property
     def experiments(self) -> Experiments:

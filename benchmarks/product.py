@@ -1,6 +1,7 @@
 """A deployed product without MLflow: the champion network in the local cache, one API key; and its API as a process."""
 
 import contextlib
+import dataclasses
 import os
 import signal
 import socket
@@ -14,7 +15,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
+
+import numpy as np
 
 from api.wiring import Parts
 from data.datasets import skillcorner
@@ -85,14 +88,28 @@ class Product:
         return artifact.load(self.model_dir(version) / OUR_FLAVOUR)
 
 
-def prepare(var_dir: Path, *families: str) -> Product:
-    """Fit a model of each family on the embedded tracks, the champion network without any, and deploy the first; each has its own seed."""
+class Fit(NamedTuple):
+    """A family, and how many of the windows it is fitted on; None: on all of them. Fewer make a worse model."""
+
+    family: str
+    windows: int | None = None
+
+
+def prepare(var_dir: Path, *families: str | Fit, seed: int | None = None) -> Product:
+    """Fit a model of each family on the embedded tracks, the champion network without any, and deploy the first.
+
+    Args:
+        var_dir: the state folder.
+        families: of the versions, in their order.
+        seed: of all, so that versions of one family are the same model; None: each has its own.
+    """
     settings = Settings(var_dir=var_dir, environment="test")
     parts = Parts(settings)
     parts.database.migrate()
     versions = dict(enumerate(families or (CHAMPION,), start=1))
     for version, family in versions.items():
-        _register(settings, ModelRef(settings.model_name, version), family, seed=version - 1)
+        fit = Fit(family) if isinstance(family, str) else family
+        _register(settings, ModelRef(settings.model_name, version), fit, seed=version - 1 if seed is None else seed)
     who = {"actor": "benchmark", "reason": "the model under test"}
     # Not the process's own deployments: those first make the version warm, and nothing is served here.
     deployments = Deployments(parts.unit_of_work, model_name=settings.model_name)
@@ -105,15 +122,15 @@ def prepare(var_dir: Path, *families: str) -> Product:
     return Product(var_dir, api_key, operator_key, tuple(versions))
 
 
-def _register(settings: Settings, ref: ModelRef, family: str, seed: int) -> None:
+def _register(settings: Settings, ref: ModelRef, fit: Fit, seed: int) -> None:
     """What training leaves: the version in the local cache and in SQL."""
-    fitted = _fitted(settings, family, seed)
+    fitted = _fitted(fit, seed, settings.miss_threshold_m)
     package = fitted.package
     info = VersionInfo(ref.name, ref.version, "benchmark", None, {}, time.time_ns())
     publish(settings.models_dir, info, lambda folder: _save(folder, package))
     battery = assess_fitted(fitted, _data().validation, selection_rules(settings).battery, None)
     validation = validation_of(ref, battery, HeldOut("skillcorner_2417/first_half", _data()), cause="training", by="benchmark")
-    mirror(Database(settings.sql_url), TrainedVersion(ref, family, None, "benchmark", {}, validation), {})
+    mirror(Database(settings.sql_url), TrainedVersion(ref, fit.family, None, "benchmark", {}, validation), {})
 
 
 @cache
@@ -121,8 +138,12 @@ def _data() -> Split:
     return split([skillcorner.load()["first_half"]], Inline())
 
 
-def _fitted(settings: Settings, family: str, seed: int) -> Fitted:
-    return fit_candidate(Candidate(family, _data(), seed, settings.miss_threshold_m))
+@cache
+def _fitted(fit: Fit, seed: int, miss_threshold_m: float) -> Fitted:
+    data = _data()
+    if fit.windows is not None:
+        data = dataclasses.replace(data, fit=data.fit.select(np.linspace(0, len(data.fit) - 1, fit.windows).astype(int)))
+    return fit_candidate(Candidate(fit.family, data, seed, miss_threshold_m))
 
 
 def _save(folder: Path, package: Package) -> None:

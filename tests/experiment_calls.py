@@ -17,6 +17,29 @@ CHECKLIST = {
     "expected_units": 3000,
     "expected_s": None,
 }
+SLICES = {
+    "experiment_id": "e 1",
+    "by": "step",
+    "label": "Exploratory.",
+    "hidden_because": None,
+    "since": "2026-01-01T12:00:00Z",
+    "until": "2026-01-01T13:00:00Z",
+    "confidence": 0.95,
+    "slices": [
+        {
+            "value": "1",
+            "variant": "treatment",
+            "control_units": 90,
+            "treatment_units": 80,
+            "control_mean": 0.5,
+            "treatment_mean": 0.4,
+            "change": -0.2,
+            "low": None,
+            "high": -0.1,
+        }
+    ],
+    "left_out": 0,
+}
 SEEN = {"expected_version": 2, "reason": REASON}
 CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
     "experiments": (lambda c: c.experiments(), "GET", "/v1/experiments?limit=100", None, {"experiments": [EXPERIMENT]}),
@@ -27,6 +50,13 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         "/v1/experiments/e%201/verdicts",
         None,
         {"verdicts": [EXPERIMENT["verdict"]]},
+    ),
+    "experiment_slices": (
+        lambda c: c.experiment_slices("e 1", "step"),
+        "GET",
+        "/v1/experiments/e%201/slices?by=step",
+        None,
+        SLICES,
     ),
     "check_experiment": (lambda c: c.check_experiment(PLAN), "POST", "/v1/experiments/check", SENT_PLAN, CHECKLIST),
     "create_experiment": (
@@ -83,4 +113,4 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         {"is_stopped": True, "epoch": 5, "audit_id": "aud-1"},
     ),
 }
-CHANGES = tuple(name for name in CALLS if name not in {"experiments", "experiment", "verdicts", "check_experiment"})
+CHANGES = tuple(name for name in CALLS if name not in {"experiments", "experiment", "verdicts", "experiment_slices", "check_experiment"})

@@ -17,12 +17,13 @@ from trajops.telemetry import Event
 from trajops.trajectories import FloatArray, Forecast, WindowSpec
 
 if TYPE_CHECKING:
-    from trajops.contracts.experiments import ExperimentPlan, Metric
+    from trajops.contracts.experiments import ExperimentPlan, ExperimentSliceBy, Metric
     from trajops.contracts.performance import SliceBy
     from trajops.drift.columns import Rows
     from trajops.drift.quality import Counts
     from trajops.experiments.figures import Figures, TrafficFigures
     from trajops.experiments.routed import UnitKind
+    from trajops.experiments.slices import Slices
     from trajops.performance.estimation import Errors
     from trajops.performance.intervals import AgentSums
     from trajops.performance.recalibration import Distances
@@ -280,6 +281,26 @@ class ExperimentSource(Protocol):
 
     def traffic(self, since: datetime, until: datetime, unit: "UnitKind", metric: "Metric") -> "TrafficFigures":
         """Figures of the served traffic received in [since, until), or of the newest part of it, which they tell.
+
+        Raises:
+            Unavailable: if they cannot be read.
+        """
+        ...
+
+
+class ExperimentSliceSource(Protocol):
+    """Where an experiment is taken apart."""
+
+    def slices(
+        self,
+        experiment_id: str,
+        plan: "ExperimentPlan",
+        since: datetime,
+        at: datetime,
+        by: "ExperimentSliceBy",
+        bands: "Sequence[SpeedBand]",
+    ) -> "Slices":
+        """Sums of what was received in [since, at), or of the newest part of it, slice by slice.
 
         Raises:
             Unavailable: if they cannot be read.

@@ -5,15 +5,18 @@ A step may be taken again after a crash. Each finds what it has done already in 
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from trajops.clock import now
 from trajops.contracts.deployments import ChangeOut
+from trajops.contracts.experiments import ExperimentOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.drift.doubt import doubtful, trouble
 from trajops.errors import BatteryFailed, InvalidInput, NotValidated, StaleVersion
+from trajops.experiments.lifecycle import ROUTED, ExperimentState
+from trajops.experiments.routed import RoutedExperiment
 from trajops.head_to_head import MIN_AGENTS, compare
 from trajops.policy.answers import Action, Answer, Outcome, StepState
 from trajops.policy.decisions import VERSION_LABEL
@@ -21,6 +24,7 @@ from trajops.policy.rules import PolicyRules, RecentRule
 from trajops.ports import Clock, Forecaster
 from trajops.services.deployments import Deployments
 from trajops.services.drift_settings import TRAINED_SINCE, TRAINED_UNTIL
+from trajops.services.experiments import Experiments
 from trajops.stores import UnitOfWorkFactory
 from trajops.telemetry import Served
 from trajops.trajectories import Scene
@@ -45,6 +49,7 @@ class AnswerSteps:
         rules: of the policy.
         unit_of_work: opens a transaction.
         deployments: changes what is live.
+        experiments: changes what is compared.
         lake: where recent tracks are read.
         load: brings a version into memory.
         train: see `Train`.
@@ -58,6 +63,7 @@ class AnswerSteps:
         rules: PolicyRules,
         unit_of_work: UnitOfWorkFactory,
         deployments: Deployments,
+        experiments: Experiments,
         lake: "LakeReader",
         load: Callable[[ModelRef], Forecaster],
         train: Train,
@@ -70,6 +76,7 @@ class AnswerSteps:
         self._checked_s = checked_s
         self._unit_of_work = unit_of_work
         self._deployments = deployments
+        self._experiments = experiments
         self._lake = lake
         self._load = load
         self._train = train
@@ -82,27 +89,48 @@ class AnswerSteps:
         return {"pause_rollout": self.pause_rollout, "rollback": self.rollback, "retrain": self.retrain}
 
     def pause_rollout(self, answer: Answer) -> Outcome:
-        """Take the traffic from the challenger, whoever is worse: a comparison on changed traffic says nothing."""
-        key = f"{answer.answer_id}:pause_rollout"
+        """Take the traffic from everybody who is compared live, whoever is worse: a comparison on changed traffic says nothing.
+
+        Each experiment is paused once by an answer: one that somebody lets go on meanwhile goes on. One that is decided already has no
+        comparison left to spoil, and is left to who has to approve it.
+        """
         with self._unit_of_work(read_only=True) as work:
-            done = work.idempotency.find(answer.actor, key)
-            route = work.routes.table()
-            deployment = None if route.challenger is None else work.deployments.of_model(route.challenger)
-        if done is not None:  # by this answer, before it was killed
-            version = ChangeOut.model_validate(done.response).deployment.model_version
-            return Outcome(StepState.DONE, f"the canary of v{version} is paused", {"model_version": version})
-        if deployment is None:
-            return Outcome(StepState.SKIPPED, "no rollout is in progress")
-        name = f"v{deployment.model_version}"
-        if deployment.state == State.PAUSED:
-            return Outcome(StepState.SKIPPED, f"the canary of {name} was paused before", {"model_version": deployment.model_version})
-        try:
-            self._deployments.pause_canary(
-                deployment.deployment_id, deployment.version, actor=answer.actor, reason=_reason(answer), idempotency_key=key
-            )
-        except StaleVersion:
-            return Outcome(StepState.WAITING, "the deployment was changed at the same time; it is looked at again")
-        return Outcome(StepState.DONE, f"the canary of {name} is paused", {"model_version": deployment.model_version})
+            live = [one for one in work.routes.table().experiments if not one.is_shadow]
+            known = {one.experiment_id: one for one in work.experiments.newest(states=ROUTED)}
+            done = {one.experiment_id for one in live if work.idempotency.find(answer.actor, _pause_key(answer, one)) is not None}
+        before = [one for one in live if not one.coverage and one.experiment_id not in done]
+        is_late = False
+        for routed in live:
+            found = known.get(routed.experiment_id)
+            is_decided = found is not None and found.state == ExperimentState.RECOMMENDED
+            if routed.experiment_id in done or routed in before or is_decided:
+                continue
+            try:
+                self._pause(answer, routed, found)
+            except StaleVersion:  # the others are paused nevertheless
+                is_late = True
+            else:
+                done.add(routed.experiment_id)
+        if is_late:
+            return Outcome(StepState.WAITING, "a comparison was changed at the same time; it is looked at again")
+        if paused := [one for one in live if one.experiment_id in done]:
+            return Outcome(StepState.DONE, f"{_canaries(paused)} paused", _versions(paused))
+        if before:
+            return Outcome(StepState.SKIPPED, f"{_canaries(before, was=True)} paused before", _versions(before))
+        if live:
+            return Outcome(StepState.SKIPPED, "what is compared is decided already, and waits for approval")
+        return Outcome(StepState.SKIPPED, "no rollout is in progress")
+
+    def _pause(self, answer: Answer, routed: RoutedExperiment, found: ExperimentOut | None) -> None:
+        who = {"actor": answer.actor, "reason": _reason(answer), "idempotency_key": _pause_key(answer, routed)}
+        if found is not None:
+            self._experiments.pause(found.experiment_id, found.version, **who)
+            return
+        # A canary that the release before has begun has no record yet, and gets it with this.
+        with self._unit_of_work(read_only=True) as work:
+            deployment = work.deployments.of_model(routed.arms[-1].model)
+        if deployment is not None:
+            self._deployments.pause_canary(deployment.deployment_id, deployment.version, **who)
 
     def rollback(self, answer: Answer) -> Outcome:
         """Put the previous champion back, if the alert is about the present one and the previous one would be nearer to the truth."""
@@ -259,6 +287,28 @@ def _is_about_another(answer: Answer, champion: ModelRef) -> str | None:
 
 def _key(answer: Answer) -> str:
     return f"{answer.answer_id}:rollback"
+
+
+def _pause_key(answer: Answer, routed: RoutedExperiment) -> str:
+    return f"{answer.answer_id}:pause:{routed.experiment_id}"
+
+
+def _compared(experiments: Sequence[RoutedExperiment]) -> list[int]:
+    """The versions that are compared with the champion; of an experiment of one version with itself, that version."""
+    return list(dict.fromkeys(arm.model.version for one in experiments for arm in one.arms[1:]))
+
+
+def _canaries(experiments: Sequence[RoutedExperiment], *, was: bool = False) -> str:
+    """Whose canaries are, or were."""
+    *first, last = (f"v{version}" for version in _compared(experiments))
+    if not first:
+        return f"the canary of {last} {'was' if was else 'is'}"
+    return f"the canaries of {', '.join(first)} and {last} {'were' if was else 'are'}"
+
+
+def _versions(experiments: Sequence[RoutedExperiment]) -> dict[str, Any]:
+    versions = _compared(experiments)
+    return {"model_version": versions[0]} | ({"model_versions": versions} if len(versions) > 1 else {})
 
 
 def _agents(windows: Windows) -> int:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from trajops.services.answers import Answers
     from trajops.services.calibrations import Factors, Recalibrator
     from trajops.services.drift import DriftMonitor
+    from trajops.services.experiments import Experiments
     from trajops.services.judging import Judge
     from trajops.services.performance import Performance
     from trajops.services.rollouts import Rollouts
@@ -274,14 +275,19 @@ class Parts:
         return max(self.drift_rules.units.window_s, self.drift_rules.quality.window_s)
 
     @cached_property
+    def experiments(self) -> "Experiments":
+        """Changes what is compared."""
+        from trajops.services.experiments import Experiments  # noqa: PLC0415
+
+        return Experiments(self.unit_of_work, model_name=self.settings.model_name, clock=self.clock)
+
+    @cached_property
     def judge(self) -> "Judge":
         """Judges experiments."""
         from data.lake.experiment_source import LakeExperiments  # noqa: PLC0415
-        from trajops.services.experiments import Experiments  # noqa: PLC0415
         from trajops.services.judging import Judge  # noqa: PLC0415
 
-        experiments = Experiments(self.unit_of_work, model_name=self.settings.model_name, clock=self.clock)
-        return Judge(LakeExperiments(self.lake), self.unit_of_work, experiments, self.clock)
+        return Judge(LakeExperiments(self.lake), self.unit_of_work, self.experiments, self.clock)
 
     @cached_property
     def rollouts(self) -> "Rollouts":
@@ -335,6 +341,7 @@ class Parts:
             self.policy_rules,
             unit_of_work,
             Deployments(unit_of_work, model_name=self.settings.model_name, needs_validation=True, clock=self.clock),
+            self.experiments,
             self.lake,
             ModelLoader(self.registry, self.settings.models_dir, allow_pickled=self.settings.allow_pickled_models).load,
             self._train,

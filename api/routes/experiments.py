@@ -14,6 +14,8 @@ from trajops.contracts.experiments import (
     ExperimentIn,
     ExperimentOut,
     ExperimentPlan,
+    ExperimentSliceBy,
+    ExperimentSlicesOut,
     ExperimentsOut,
     KillSwitchIn,
     KillSwitchOut,
@@ -41,6 +43,18 @@ def experiment(experiment_id: str, parts: PartsOf, _client: Reader) -> Experimen
 def verdicts(experiment_id: str, parts: PartsOf, _client: Reader) -> VerdictsOut:
     """How the verdict went, oldest first; the farther from the start, the fewer are kept."""
     return parts.experiments.verdicts(experiment_id)
+
+
+@router.get("/{experiment_id}/slices", summary="An experiment taken apart", responses=READS)
+def experiment_slices(
+    experiment_id: str,
+    parts: PartsOf,
+    _client: Reader,
+    by: Annotated[ExperimentSliceBy, Query(description="What it is taken apart by.")] = "scene",
+) -> ExperimentSlicesOut:
+    """Exploratory: the effect by scene, speed band, step or client. Not corrected for looking at many; decides nothing."""
+    key = ("experiment slices", experiment_id, by)
+    return parts.experiment_slices.of(experiment_id, by, remember=lambda read: parts.cached_longer.get(key, read))
 
 
 @router.post("/check", summary="Checklist of a plan", responses=READS)

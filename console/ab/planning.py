@@ -55,8 +55,10 @@ class Fields:
         errors, slow_answers: tolerance of each guardrail; None: it does not stand.
         slow_ms: what a slow answer is.
         aim, on_win: of the stop rules.
-        min_units, min_minutes, horizon_days, horizon_units: of the stop rules.
-        min_join: per cent.
+        min_units, min_minutes, horizon_days, horizon_units, min_harmed_units: of the stop rules.
+        alpha: per cent.
+        tuned_units: as in the plan.
+        min_join, max_join_gap: per cent.
         max_stale_s, invalid_for_s: of the data.
     """
 
@@ -81,7 +83,11 @@ class Fields:
     min_minutes: float = USUAL.min_s / 60
     horizon_days: float = USUAL.horizon_s / DAY_S
     horizon_units: int | None = None
+    min_harmed_units: int = USUAL.min_harmed_units
+    alpha: float = 5.0
+    tuned_units: int = 1000
     min_join: float = 20.0
+    max_join_gap: float = 5.0
     max_stale_s: float = 180.0
     invalid_for_s: float = 60.0
 
@@ -140,12 +146,16 @@ def plan_of(fields: Fields) -> tuple[ExperimentPlan | None, list[str]]:
             margin=fields.margin / 100,
             expected_change=-fields.expected / 100,
             guardrails=tuple(guardrails),
+            alpha=fields.alpha / 100,
+            tuned_units=fields.tuned_units,
             min_join_rate=fields.min_join / 100,
+            max_join_gap=fields.max_join_gap / 100,
             max_stale_s=fields.max_stale_s,
             invalid_for_s=fields.invalid_for_s,
             stop=StopRules.model_validate(
                 {
                     "min_units": fields.min_units,
+                    "min_harmed_units": fields.min_harmed_units,
                     "min_s": 60 * fields.min_minutes,
                     "horizon_s": DAY_S * fields.horizon_days,
                     "horizon_units": fields.horizon_units,

@@ -2,7 +2,8 @@
 
 from console import session
 from trajops.contracts.audit import AuditPage
-from trajops.contracts.experiments import ExperimentOut, ExperimentsOut, VerdictsOut
+from trajops.contracts.deployments import RouteHistoryOut
+from trajops.contracts.experiments import ExperimentOut, ExperimentSliceBy, ExperimentSlicesOut, ExperimentsOut, VerdictsOut
 
 LIMIT = 100
 AUDIT_LIMIT = 200
@@ -23,6 +24,11 @@ def read_verdicts(experiment_id: str) -> session.Fetched[VerdictsOut]:
     return session.fetch(f"verdicts:{experiment_id}", lambda c: c.verdicts(experiment_id), max_age_s=4.0)
 
 
+def read_slices(experiment_id: str, by: ExperimentSliceBy) -> session.Fetched[ExperimentSlicesOut]:
+    """An experiment taken apart; costly, so that it is not read at every refresh."""
+    return session.fetch(f"slices:{experiment_id}:{by}", lambda c: c.experiment_slices(experiment_id, by), max_age_s=5.0)
+
+
 def own_audit(experiment_id: str) -> session.Fetched[AuditPage]:
     """Changes of one experiment, newest first."""
     return session.fetch(f"audit:experiment:{experiment_id}", lambda c: c.audit(limit=AUDIT_LIMIT, subject=f"experiment/{experiment_id}"))
@@ -33,6 +39,6 @@ def recent_audit() -> session.Fetched[AuditPage]:
     return session.fetch("audit:recent", lambda c: c.audit(limit=AUDIT_LIMIT), max_age_s=10.0)
 
 
-def switch_audit() -> session.Fetched[AuditPage]:
-    """The newest change of the kill switch."""
-    return session.fetch("audit:switch", lambda c: c.audit(limit=1, subject="routes"))
+def read_routes() -> session.Fetched[RouteHistoryOut]:
+    """The present routes, which tell whether the kill switch is pressed."""
+    return session.fetch("routes:current", lambda c: c.routes(1))

@@ -205,13 +205,7 @@ def cause_words(plan: ExperimentPlan, entry: AuditOut) -> str:
     return "; ".join([f"units: {units}", *effects, *tripped])
 
 
-# Kill switch and overrides
-
-
-def is_stopped(entries: Sequence[AuditOut]) -> bool:
-    """Whether the kill switch is pressed, by the newest audit entry about the routes."""
-    newest = max(entries, key=lambda entry: entry.at, default=None)
-    return newest is not None and newest.action == "experiments.stop_all"
+# Overrides
 
 
 def overrides(entries: Sequence[AuditOut], experiment: ExperimentOut) -> dict[str, str]:

@@ -223,8 +223,71 @@ def rules(opening: str) -> dict[str, Any]:
             stop["invalid_for_s"] = row[2].number_input(
                 "Pause after invalid for (s)", 0, 86_400, 60, 10, key=f"plan-invalid-{opening}", help="Invalid data pause it after so long."
             )
+    stop |= advanced(opening)
     guardrails = {"errors": tolerance if has_errors else None, "slow_answers": tolerance if has_slow else None, "slow_ms": slow_ms}
     return {**guardrails, **stop}
+
+
+def advanced(opening: str) -> dict[str, Any]:
+    """What is seldom changed: how sure a decision must be, and at which size."""
+    with st.expander("Advanced", key=f"plan-advanced-{opening}"):
+        row = st.columns(3)
+        alpha = row[0].number_input(
+            "α (%)",
+            0.1,
+            20.0,
+            5.0,
+            0.5,
+            key=f"plan-alpha-{opening}",
+            help="Share of experiments of equal models that may end with a decision, however often someone looks. "
+            "The sequence is that of 100 % − α; with several treatments each gets its part.",
+        )
+        tuned = row[1].number_input(
+            "Tuned for units",
+            50,
+            10_000_000,
+            1000,
+            100,
+            key=f"plan-tuned-{opening}",
+            help="Units of both arms at which the sequence is narrowest. It is valid everywhere; choose what the calculator expects.",
+        )
+        horizon = row[2].number_input(
+            "At most units",
+            100,
+            1_000_000_000,
+            None,
+            100,
+            key=f"plan-horizon-units-{opening}",
+            placeholder="no limit",
+            help="Units of all arms after which it ends without a decision, and A stays. Empty: only time ends it.",
+        )
+        pair = st.columns(2)
+        gap = pair[0].number_input(
+            "Largest gap of truth (points)",
+            0.5,
+            100.0,
+            5.0,
+            0.5,
+            key=f"plan-gap-{opening}",
+            help="How far apart the arms' shares of predictions with truth may lie, beyond what chance may do. Farther apart, the data are "
+            "invalid: what is missing in one arm only biases the comparison.",
+        )
+        harmed = pair[1].number_input(
+            "Least units an arm for harm",
+            10,
+            1_000_000,
+            USUAL.min_harmed_units,
+            5,
+            key=f"plan-min-harmed-{opening}",
+            help="From here on a treatment that is proved worse is rolled back. Fewer than for a win: the champion is always there.",
+        )
+    return {
+        "alpha": float(alpha),
+        "tuned_units": int(tuned),
+        "horizon_units": None if horizon is None else int(horizon),
+        "max_join_gap": float(gap),
+        "min_harmed_units": int(harmed),
+    }
 
 
 def outlook(plan: ExperimentPlan | None, problems: list[str], opening: str) -> None:

@@ -10,6 +10,7 @@ from trajops.contracts.experiments import (
     EffectOut,
     ExperimentOut,
     ExperimentPlan,
+    ExperimentSliceOut,
     HealthOut,
     Metric,
     VerdictKind,
@@ -290,7 +291,7 @@ def effect_sentence(plan: ExperimentPlan, effect: EffectOut) -> str:
     return f"{said} {'Valid however often you look.' if decided else STILL_OPEN}"
 
 
-def bounds_words(effect: EffectOut) -> str:
+def bounds_words(effect: EffectOut | ExperimentSliceOut) -> str:
     """Both ends of a sequence."""
     return f"{signed(effect.low)} to {signed(effect.high)}"
 

@@ -8,11 +8,12 @@ import streamlit as st
 from console import frame, session
 from console.ab.actions import switch_action
 from console.ab.dialogs import NOTICE, PendingChange, change_button, is_waiting, show_pending
-from console.ab.reads import read_experiments, read_one, switch_audit
+from console.ab.reads import read_experiments, read_one, read_routes
 from console.ab.sections import arms, banner, change_bar, choose, effects, every_experiment, guardrails, health, the_plan, timeline
-from console.ab.tables import is_stopped
+from console.ab.slices import exploratory
 from console.ab.wizard import is_open, open_wizard, wizard
 from console.ab.words import first_shown, list_words
+from trajops.contracts.deployments import RouteOut
 from trajops.contracts.experiments import ExperimentOut
 from trajops.contracts.status import StatusOut
 
@@ -27,14 +28,15 @@ def live_part() -> None:
     with frame.first_load(420):
         read = read_experiments()
         status = session.fetch("status", lambda c: c.status())
-        switch = switch_audit()
-    frame.freshness(read, status, switch, key="ab")
+        routes = read_routes()
+    frame.freshness(read, status, routes, key="ab")
     if read.value is None:
         return
     experiments = read.value.experiments
-    is_off = switch.value is not None and is_stopped(switch.value.entries)
+    route = None if routes.value is None else routes.value.current
+    is_off = route is not None and route.is_stopped
     shown = chosen(experiments, asked)
-    top(experiments, shown, status.value, is_off=is_off)
+    top(experiments, shown, route)
     if is_off:
         st.error(
             "**All experiments are stopped by hand.** The champion answers everybody; what is running collects nothing meanwhile.",
@@ -60,7 +62,7 @@ def chosen(experiments: list[ExperimentOut], asked: str | None) -> ExperimentOut
     return found if found is not None else read_one(asked).value
 
 
-def top(experiments: list[ExperimentOut], shown: ExperimentOut | None, status: StatusOut | None, *, is_off: bool) -> None:
+def top(experiments: list[ExperimentOut], shown: ExperimentOut | None, route: RouteOut | None) -> None:
     """Which one is shown, the way to a new one, and the kill switch."""
     now = datetime.now(UTC)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="ab-top"):
@@ -84,8 +86,8 @@ def top(experiments: list[ExperimentOut], shown: ExperimentOut | None, status: S
             key="ab-plan",
             on_click=open_wizard,
         )
-        epoch = status.route.epoch if status is not None else None
-        action = switch_action(session.role(), is_stopped=is_off, epoch=epoch)
+        epoch = None if route is None else route.epoch
+        action = switch_action(session.role(), is_stopped=route is not None and route.is_stopped, epoch=epoch)
         change_button(action, PendingChange("", action.name, None, epoch or 1), key="ab-switch")
 
 
@@ -99,10 +101,12 @@ def one_experiment(experiment: ExperimentOut, status: StatusOut | None, now: dat
         if len(experiment.plan.arms) == 2:
             beside(lambda: arms(experiment), lambda: timeline(experiment, now))
             guardrails(experiment)
+            exploratory(experiment)
             the_plan(experiment)
             return
         arms(experiment)
         guardrails(experiment)
+        exploratory(experiment)
     beside(lambda: timeline(experiment, now), lambda: the_plan(experiment))
 
 

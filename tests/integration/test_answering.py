@@ -1,6 +1,7 @@
 """The steps of an answer over a real lake: what they do, what they refuse, and that a crash in between does nothing twice."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from data.stubs import MemoryDatabase
 from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track
+from tests.experiment_builders import a_plan, a_verdict
 from tests.lake_house import House, a_house
 from tests.record_builders import check, validation
 from trajops.clock import utc
@@ -18,13 +20,16 @@ from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, Quali
 from trajops.contracts.validations import CheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
-from trajops.errors import InvalidInput
+from trajops.errors import InvalidInput, StaleVersion
+from trajops.experiments.decisions import Decision
+from trajops.experiments.routed import canary
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.policy.answers import Answer, AnswerState, Outcome, Step, StepState
 from trajops.policy.rules import PolicyRules
 from trajops.ports import Forecaster
 from trajops.records import ModelVersion
 from trajops.services.deployments import Deployments
+from trajops.services.experiments import Experiments
 from trajops.trajectories import DEFAULT_WINDOW, Forecast, Scene, Track
 from trajops.windows import Windows, cut
 from workers.answering import AnswerSteps
@@ -61,6 +66,7 @@ class Shop:
         self.house = house
         self.database = MemoryDatabase()
         self.service = Deployments(self.database.unit_of_work, needs_validation=True, clock=house.clock)
+        self.experiments = Experiments(self.database.unit_of_work, clock=house.clock)
         self.found: tuple[CheckOut, ...] | None = ()
         self.models: dict[int, Forecaster] = {GOOD: ConstantVelocity(), BAD: StandStill(), 3: ConstantVelocity()}
         self.trained: list[tuple[str, str, int]] = []
@@ -88,7 +94,9 @@ class Shop:
         given = PolicyRules.model_validate({"rollback": {"min_agents": 10}, "retrain": {"min_agents": 20}} | rules)
         unit_of_work = self.database.unit_of_work
         load = lambda ref: self.models[ref.version]  # noqa: E731
-        return AnswerSteps(given, unit_of_work, self.service, self.house.lake, load, self.train, ["kalman"], self.house.clock)
+        return AnswerSteps(
+            given, unit_of_work, self.service, self.experiments, self.house.lake, load, self.train, ["kalman"], self.house.clock
+        )
 
     def live(self, number: int) -> None:
         staged = self.service.stage(number, **WHO).deployment
@@ -97,6 +105,30 @@ class Shop:
     def canary(self, number: int) -> None:
         staged = self.service.stage(number, **WHO).deployment
         self.service.start_canary(staged.deployment_id, staged.version, 0.5, **WHO)
+
+    def compare(self, number: int, begin: float, **changes: Any) -> str:
+        """An experiment of a version, or of the champion with itself, on a quarter of a namespace; its id."""
+        if number != GOOD:
+            self.service.stage(number, **WHO)
+        arms = [{"variant": name, "model_version": of, "weight": 0.5} for name, of in (("control", GOOD), ("treatment", number))]
+        plan = a_plan(arms=arms, namespace={"name": "all", "begin": begin, "end": begin + 0.25}, **changes)
+        return self.experiments.create(plan, is_launched=True, **WHO).experiment.experiment_id
+
+    def standing(self, experiment_id: str) -> str:
+        return self.experiments.get(experiment_id).state.value
+
+    @contextmanager
+    def failing_to_pause(self, experiment_id: str, error: BaseException) -> Iterator[None]:
+        pause = self.experiments.pause
+
+        def fails(name: str, *given: Any, **more: Any) -> Any:
+            if name == experiment_id:
+                raise error
+            return pause(name, *given, **more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(self.experiments, "pause", fails)
+            yield
 
     def walk(self, agents: int, *, after_s: float = 10.0, name: str = "a") -> None:
         """So many agents go round in circles after the alert, and send their histories."""
@@ -191,6 +223,63 @@ def test_a_canary_that_was_paused_before_is_no_work_of_this_answer(shop: Shop) -
     later = replace(an_answer(), answer_id="another")
     for _ in range(2):
         assert told(shop.steps().pause_rollout(later)) == (StepState.SKIPPED, "the canary of v3 was paused before")
+
+
+def test_all_that_is_compared_live_is_paused_and_a_shadow_goes_on(shop: Shop) -> None:
+    shop.live(GOOD)
+    live = [shop.compare(BAD, 0.0), shop.compare(3, 0.25), shop.compare(GOOD, 0.5)]
+    shop.register(4)
+    shadow = shop.compare(4, 0.75, mode="shadow")
+    for _ in range(2):
+        assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canaries of v2, v3 and v1 are paused")
+    assert [shop.standing(one) for one in (*live, shadow)] == ["paused", "paused", "paused", "running"]
+    with shop.database.unit_of_work(read_only=True) as work:
+        assert [one.coverage for one in work.routes.table().experiments] == [0.0, 0.0, 0.0, 1.0]
+
+
+def test_what_was_paused_before_a_crash_is_not_paused_again_and_the_others_are(shop: Shop) -> None:
+    shop.live(GOOD)
+    first, second = shop.compare(BAD, 0.0), shop.compare(3, 0.25)
+    with shop.failing_to_pause(second, KeyboardInterrupt()), pytest.raises(KeyboardInterrupt):
+        shop.steps().pause_rollout(an_answer())
+    # Somebody has let the first go on meanwhile.
+    shop.experiments.cover(first, shop.experiments.get(first).version, 1.0, **WHO)
+    assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canaries of v2 and v3 are paused")
+    assert (shop.standing(first), shop.standing(second)) == ("running", "paused")
+
+
+def test_one_that_changes_meanwhile_is_looked_at_again_and_the_others_are_paused(shop: Shop) -> None:
+    shop.live(GOOD)
+    first, second = shop.compare(BAD, 0.0), shop.compare(3, 0.25)
+    with shop.failing_to_pause(first, StaleVersion("somebody was faster")):
+        assert shop.steps().pause_rollout(an_answer()).state == StepState.WAITING
+    assert (shop.standing(first), shop.standing(second)) == ("running", "paused")
+    assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canaries of v2 and v3 are paused")
+
+
+def test_what_is_decided_waits_for_approval(shop: Shop) -> None:
+    shop.live(GOOD)
+    first = shop.compare(3, 0.0)
+    version = shop.experiments.get(first).version
+    shop.experiments.decide(first, version, Decision("better", "treatment"), a_verdict(), actor="worker")
+    assert shop.steps().pause_rollout(an_answer()).state == StepState.SKIPPED
+    assert shop.standing(first) == "recommended"
+
+
+def test_a_canary_that_the_release_before_has_begun_is_paused(shop: Shop) -> None:
+    shop.live(GOOD)
+    shop.service.stage(3, **WHO)
+    with shop.database.unit_of_work() as work:
+        table, ref = work.routes.table(), ModelRef(NAME, 3)
+        deployment = work.deployments.of_model(ref)
+        assert deployment is not None
+        assert table.champion is not None
+        work.deployments.move(deployment.deployment_id, deployment.version, State.CANARY, OPENED_AT)
+        begun = table.next(experiments=(canary("old", table.champion, ref, 0.5, "old"),))
+        work.routes.append(begun, at=OPENED_AT, actor="ada", reason="of before")
+    for _ in range(2):
+        assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canary of v3 is paused")
+    assert shop.route == (GOOD, 3, None, 0.0)
 
 
 def test_without_a_rollout_there_is_nothing_to_pause(shop: Shop) -> None:

@@ -13,7 +13,15 @@ from tests.builders import an_outcome_event
 from tests.experiment_builders import STOP, a_plan
 from tests.running_api import REASON, Api, a_body, running_api
 from trajops.clock import SystemClock
-from trajops.contracts.experiments import ChecklistOut, ExperimentChangeOut, ExperimentOut, ExperimentPlan, ExperimentsOut, VerdictsOut
+from trajops.contracts.experiments import (
+    ChecklistOut,
+    ExperimentChangeOut,
+    ExperimentOut,
+    ExperimentPlan,
+    ExperimentSlicesOut,
+    ExperimentsOut,
+    VerdictsOut,
+)
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.services.experiments import Experiments
 from trajops.services.judging import Judge
@@ -112,6 +120,29 @@ def test_from_the_checklist_to_a_promotion(api: Api) -> None:
     assert {(answer["model_version"], answer["variant"]) for answer in predicted(api, 5)} == {(2, "champion")}
 
 
+@pytest.mark.parametrize(("min_join_rate", "is_valid"), [(0.0, True), (1.0, False)])
+def test_it_is_taken_apart_unless_the_data_are_invalid(api: Api, min_join_rate: float, *, is_valid: bool) -> None:
+    experiment = changed(api, "", sent(a_plan(min_join_rate=min_join_rate, max_join_gap=1.0, stop=QUICK)))
+    path = f"/v1/experiments/{experiment.experiment_id}/slices"
+    first = ExperimentSlicesOut.model_validate_json(api.get(path).content)
+    assert (first.by, first.hidden_because, first.slices) == ("scene", "nobody has looked at it yet", [])
+    answers = predicted(api, 120)
+    scored(api, answers[:110], {"control": 0.6, "treatment": 0.4}.__getitem__)
+    judge(api)
+    found = ExperimentSlicesOut.model_validate_json(api.get(path).content)
+    assert found.label == "Exploratory: not corrected for looking at many; decides nothing."
+    if is_valid:
+        assert [one.value for one in found.slices] == ["s"]
+        assert found.slices[0].high is not None
+        assert found.slices[0].high < 0
+        assert len(ExperimentSlicesOut.model_validate_json(api.get(path, by="step").content).slices) == 12
+    else:
+        assert (found.hidden_because or "").startswith("the data are not valid")
+        assert found.slices == []
+    assert api.get(path, by="moon").status_code == 422
+    assert api.get("/v1/experiments/nobody/slices").status_code == 404
+
+
 def test_harm_is_rolled_back_and_nobody_gets_the_treatment_any_more(api: Api) -> None:
     changed(api, "", sent(a_plan(min_join_rate=0.0, max_join_gap=1.0, stop=QUICK)))
     answers = predicted(api, 120)
@@ -134,12 +165,16 @@ def test_coverage_pause_override_and_the_kill_switch(api: Api) -> None:
     assert all(after[agent] == variant for agent, variant in before.items() if variant != "champion")
     experiment = changed(api, f"{path}/override", {**asked(api, experiment), "unit_id": "s/a1", "variant": "treatment"})
     assert predicted(api, 2)[1]["variant"] == "override"
+    found = api.get("/v1/predictions", scene_id="s", agent_id="a1")
+    assert (found.status_code, found.json()["predictions"][0]["prediction"]["variant"]) == (200, "override")
     epoch = api.get("/v1/routes").json()["current"]["epoch"]
     switch = {"expected_epoch": epoch, "is_stopped": True, "reason": REASON}
     assert api.post("/v1/experiments/switch", switch, "operator").json()["is_stopped"] is True
+    assert api.get("/v1/routes").json()["current"]["is_stopped"] is True
     assert {answer["variant"] for answer in predicted(api, 10)} == {"champion"}
     back = {**switch, "expected_epoch": epoch + 1, "is_stopped": False}
     assert api.post("/v1/experiments/switch", back, "operator").status_code == 200
+    assert api.get("/v1/routes").json()["current"]["is_stopped"] is False
     experiment = changed(api, f"{path}/pause", asked(api, experiment))
     assert (experiment.state, {answer["variant"] for answer in predicted(api, 10)} - {"override"}) == (S.PAUSED, {"champion"})
     assert changed(api, f"{path}/stop", asked(api, experiment)).state == S.STOPPED

@@ -11,6 +11,7 @@ from console_stub.experiments import plan_for
 from streamlit.testing.v1 import AppTest
 
 from console.ab.dialogs import PENDING, PendingChange
+from console.ab.slices import CHOICE
 from tests.experiment_builders import three_arms
 from tests.served_api import served_api
 from trajops.contracts.experiments import ExperimentOut, ExperimentPlan, ExperimentsOut
@@ -85,7 +86,7 @@ def test_what_runs_is_shown_first_with_health_effect_arms_guardrails_and_plan(se
     shown = text(app)
     assert app.selectbox(key="ab-choice").value == "exp-running"
     assert "**Collecting data.** Not enough evidence yet" in shown
-    assert [h.value for h in app.header] == ["Health", "Effect", "Arms", "Timeline", "Guardrails", "Plan", "All experiments"]
+    assert [h.value for h in app.header] == ["Health", "Effect", "Arms", "Timeline", "Guardrails", "Slices", "Plan", "All experiments"]
     assert "**Split**" in shown
     assert "A / B: 50.6 % / 49.4 % of the units, planned 50.0 % / 50.0 %" in shown
     assert "2 of 2 processes on routing epoch 3" in shown
@@ -315,6 +316,43 @@ def test_the_same_confirmation_sent_twice_carries_the_same_key(server: StubServe
     assert sent[0] == sent[1] != sent[2]
 
 
+# Slices
+
+
+def taken_apart(by: str, experiment_id: str = "exp-running") -> AppTest:
+    app = opened(experiment=experiment_id)
+    app.session_state[CHOICE] = by
+    app.run()
+    assert not app.exception
+    return app
+
+
+def test_slices_are_read_when_somebody_asks_for_them_and_labelled(server: StubServer, api: StubApi) -> None:
+    app = opened()
+    assert not [path for _, path, *_ in api.calls if path.endswith("/slices")]
+    assert "Choose what it is taken apart by." in text(app)
+    app = taken_apart("Scene")
+    assert "Exploratory: not corrected for looking at many; decides nothing." in text(app)
+    table = next(d.value for d in app.dataframe if "Scene" in d.value.columns)
+    assert list(table["Scene"]) == ["a", "b", "c", "d"]
+    assert table["Change"].iloc[2].startswith("−")
+    assert table["Change"].iloc[3] == "too few units"
+    assert len(app.get("plotly_chart")) == 2
+    assert "2 more with fewer units are not listed" in text(app)
+
+
+def test_slices_by_step_are_of_the_displacement(server: StubServer) -> None:
+    app = taken_apart("Step")
+    assert "Mean displacement at the step over agents" in text(app)
+
+
+def test_no_slice_is_shown_while_the_data_are_invalid(server: StubServer, api: StubApi) -> None:
+    api.experiments.add("exp-bad", S.RUNNING, plan_for(3), age=HOUR, mean_m=0.4, units=620, joined=1)
+    app = taken_apart("Speed", "exp-bad")
+    assert "Nothing is shown: the data are not valid" in text(app)
+    assert not [d for d in app.dataframe if "Speed band" in d.value.columns]
+
+
 # The form
 
 
@@ -349,6 +387,20 @@ def test_a_plan_is_made_with_the_usual_rules_and_launched(server: StubServer, ap
     assert app.query_params["experiment"] in ("exp-new-4", ["exp-new-4"])
     assert "plan" not in app.query_params
     assert any("Launched: v4 against v2" in t.value for t in app.toast)
+
+
+def test_what_is_seldom_changed_is_in_the_plan(server: StubServer, api: StubApi) -> None:
+    app = fill(opened(plan="new"))
+    given = {"alpha": 1.0, "tuned": 5000, "horizon-units": 20_000, "gap": 2.0, "min-harmed": 40}
+    for name, value in given.items():
+        next(box for box in app.number_input if box.key.startswith(f"plan-{name}-")).set_value(value)
+    assert all(box.help for box in app.number_input if any(box.key.startswith(f"plan-{name}-") for name in given))
+    app = give_reason(app.run())
+    app.button(key="plan-launch").click().run()
+    assert not app.exception
+    plan = ExperimentPlan.model_validate(posts(api)[0][1]["plan"])
+    assert (plan.alpha, plan.tuned_units, plan.max_join_gap) == (0.01, 5000, 0.02)
+    assert (plan.stop.horizon_units, plan.stop.min_harmed_units) == (20_000, 40)
 
 
 def test_a_plan_is_kept_as_a_draft_although_something_blocks_it(server: StubServer, api: StubApi) -> None:

@@ -1,8 +1,7 @@
 """Figures of experiments out of the lake, against the same made by hand from the events."""
 
 import dataclasses
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,22 @@ import pytest
 from data.lake.experiment_source import LakeExperiments
 from tests.builders import CLOCK_NS, a_prediction_event, an_outcome_event
 from tests.experiment_builders import a_plan, three_arms
+from tests.experiment_rows import (
+    AT,
+    DUE_NS,
+    EXPERIMENT,
+    SINCE,
+    SLOW_MS,
+    S,
+    an_answer,
+    an_arm_by_hand,
+    in_range,
+    live_by_hand,
+    shadow_by_hand,
+    shadows_of,
+    some_outcomes,
+    write_mixed,
+)
 from tests.lake_house import House, a_house
 from trajops.clock import utc
 from trajops.contracts.experiments import ExperimentPlan
@@ -22,12 +37,6 @@ from trajops.experiments.sums import ArmSums, PairSums
 from trajops.experiments.verdict import judge
 from trajops.ports import ExperimentSource
 from trajops.telemetry import OutcomeEvent, PredictionEvent
-
-S = 10**9
-SINCE, AT = utc(CLOCK_NS), utc(CLOCK_NS + 600 * S)
-SLOW_MS = 0.8
-DUE_NS = CLOCK_NS + 600 * S - 6_800_000_000
-EXPERIMENT = "e1"
 
 
 @pytest.fixture
@@ -39,120 +48,6 @@ def house(tmp_path: Path) -> Iterator[House]:
 def asked(house: House, plan: ExperimentPlan, **options: Any) -> Figures:
     source: ExperimentSource = LakeExperiments(house.lake)
     return source.figures(EXPERIMENT, plan, **({"since": SINCE, "at": AT, "slow_ms": SLOW_MS} | options))
-
-
-# What is asked, by hand
-
-
-def unit_of(plan: ExperimentPlan, event: PredictionEvent) -> Any:
-    return {"agent": (event.scene_id, event.agent_id), "client": event.client_id, "scene": event.scene_id}[plan.unit]
-
-
-def best_complete(outcomes: Sequence[OutcomeEvent]) -> dict[str, OutcomeEvent]:
-    """Of each prediction the best outcome, if it has a whole one."""
-
-    def better(one: OutcomeEvent) -> Any:
-        interpolated_s = np.inf if one.interpolated_s is None else one.interpolated_s
-        return -one.steps_scored, interpolated_s, -one.scored_ns, one.ade_m
-
-    found: dict[str, OutcomeEvent] = {}
-    for one in sorted(outcomes, key=better, reverse=True):
-        found[one.prediction_id] = one
-    return {name: one for name, one in found.items() if one.is_complete}
-
-
-def value_of(plan: ExperimentPlan, outcome: OutcomeEvent) -> float:
-    return float({"ade_m": outcome.ade_m, "fde_m": outcome.fde_m, "miss_rate": outcome.is_miss}[plan.metric])  # type: ignore[arg-type]
-
-
-def by_unit(pairs: Sequence[tuple[Any, float]]) -> dict[Any, float]:
-    values = defaultdict(list)
-    for unit, value in pairs:
-        values[unit].append(value)
-    return {unit: float(np.mean(of_unit)) for unit, of_unit in values.items()}
-
-
-def an_arm_by_hand(plan: ExperimentPlan, variant: str, mine: Sequence[PredictionEvent], outcomes: Sequence[OutcomeEvent]) -> ArmFigures:
-    best, scored = best_complete(outcomes), {one.prediction_id for one in outcomes}
-    whole = [(unit_of(plan, one), best[one.prediction_id]) for one in mine if one.prediction_id in best]
-    figures = {
-        name: by_unit([(unit, float(getattr(one, name))) for unit, one in whole])
-        for name in ("ade_m", "fde_m", "is_miss", "inside_share", "cv_ade_m")
-    }
-    y = by_unit([(unit, value_of(plan, one)) for unit, one in whole])
-    due = [one for one in mine if one.received_ns <= DUE_NS]
-    latency_ms = np.array([one.latency_ms for one in mine])
-    return ArmFigures(
-        variant,
-        units=len({unit_of(plan, one) for one in mine}),
-        sums=ArmSums.of(np.array([*y.values()]), np.array([figures["cv_ade_m"][unit] for unit in y])),
-        predictions=len(mine),
-        due=len(due),
-        joined=sum(one.prediction_id in scored for one in due),
-        failed_units=len({unit_of(plan, one) for one in mine if one.model_name == "baseline"}),
-        slow_units=len({unit_of(plan, one) for one in mine if np.float32(one.latency_ms) > np.float32(SLOW_MS)}),
-        means=tuple(  # type: ignore[arg-type]
-            float(np.mean([*figures[name].values()])) if whole else None for name in ("ade_m", "fde_m", "is_miss", "inside_share")
-        ),
-        latency_ms=tuple(np.quantile(latency_ms, [0.5, 0.95, 0.99])) if mine else (None, None, None),  # type: ignore[arg-type]
-    )
-
-
-def in_range(event: Any) -> bool:
-    return CLOCK_NS <= event.received_ns < CLOCK_NS + 600 * S
-
-
-def live_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent], outcomes: Sequence[OutcomeEvent]) -> Figures:
-    names = [arm.variant for arm in plan.arms]
-    shown = [
-        one
-        for one in predictions
-        if in_range(one) and one.experiment_id == EXPERIMENT and one.source in {"live", "replay"} and one.variant in names
-    ]
-    met = defaultdict(set)
-    for one in shown:
-        met[unit_of(plan, one)].add(one.variant)
-    jumpers = {unit for unit, variants in met.items() if len(variants) > 1}
-    kept = [one for one in shown if unit_of(plan, one) not in jumpers]
-    arms = tuple(an_arm_by_hand(plan, name, [one for one in kept if one.variant == name], outcomes) for name in names)
-    newest_ns = max((one.scored_ns for one in outcomes if in_range(one) and one.experiment_id == EXPERIMENT), default=None)
-    return Figures(AT, arms, len(jumpers), None if newest_ns is None else utc(newest_ns))
-
-
-def shadow_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent], outcomes: Sequence[OutcomeEvent]) -> Figures:
-    control, *treatments = plan.arms
-    answers = {
-        one.prediction_id: one
-        for one in predictions
-        if in_range(one)
-        and one.source in {"live", "replay"}
-        and one.variant != "override"
-        and (one.model_name == "baseline" or one.model_version == control.model_version)
-    }
-    shadows = [
-        one
-        for one in predictions
-        if in_range(one)
-        and one.source == "shadow"
-        and one.experiment_id == EXPERIMENT
-        and one.variant in {arm.variant for arm in treatments}
-        and one.shadow_of in answers
-    ]
-    paired = {one.shadow_of for one in shadows}
-    best = best_complete(outcomes)
-    arms = [an_arm_by_hand(plan, control.variant, [answers[name] for name in sorted(paired)], outcomes)]  # type: ignore[type-var, index]
-    for arm in treatments:
-        mine = [one for one in shadows if one.variant == arm.variant]
-        both = [(unit_of(plan, one), one.shadow_of, one.prediction_id) for one in mine if {one.shadow_of, one.prediction_id} <= best.keys()]
-        a = by_unit([(unit, value_of(plan, best[answer])) for unit, answer, _ in both])
-        b = by_unit([(unit, value_of(plan, best[own])) for unit, _, own in both])
-        pairs = PairSums.of(np.array([*a.values()]), np.array([b[unit] for unit in a]))
-        arms.append(dataclasses.replace(an_arm_by_hand(plan, arm.variant, mine, outcomes), pairs=pairs))
-    newest_ns = max(
-        (one.scored_ns for one in outcomes if in_range(one) and (one.experiment_id == EXPERIMENT or one.prediction_id in paired)),
-        default=None,
-    )
-    return Figures(AT, tuple(arms), 0, None if newest_ns is None else utc(newest_ns))
 
 
 def same(found: Figures, expected: Figures) -> None:
@@ -170,107 +65,6 @@ def same(found: Figures, expected: Figures) -> None:
                     assert a == (None if b is None else pytest.approx(b, rel=1e-5 if field.name == "latency_ms" else 1e-9)), field.name
             else:
                 assert left == right, field.name
-
-
-# Traffic at random
-
-
-def some_outcomes(rng: np.random.Generator, prediction: PredictionEvent) -> list[OutcomeEvent]:
-    """None, a partial one, a whole one, several, in any order."""
-    kinds: list[tuple[int, float | None]] = [
-        [],
-        [(5, 0.0)],
-        [(12, 0.0)],
-        [(4, 0.0), (12, 0.8)],
-        [(12, 0.8), (7, 0.0), (12, 0.2)],
-        [(12, None), (12, 1.5)],
-        [(12, 0.3), (12, 0.3)],
-    ][rng.integers(7)]
-    shared = {
-        name: getattr(prediction, name)
-        for name in (
-            "received_ns",
-            "observed_at_s",
-            "scene_id",
-            "agent_id",
-            "model_name",
-            "model_version",
-            "variant",
-            "source",
-            "experiment_id",
-            "shadow_of",
-        )
-    }
-    return [
-        an_outcome_event(
-            prediction.prediction_id,
-            **shared,
-            scored_ns=prediction.received_ns + int(rng.integers(S, 60 * S)),
-            steps_scored=steps,
-            is_complete=steps == 12,
-            ade_m=float(rng.lognormal(-0.6, 0.5)),
-            fde_m=float(rng.lognormal(0.1, 0.5)) if steps == 12 else None,
-            is_miss=bool(rng.random() < 0.3) if steps == 12 else None,
-            inside_share=float(rng.random()),
-            cv_ade_m=float(rng.lognormal(-0.4, 0.5)),
-            interpolated_s=interpolated_s,
-        )
-        for steps, interpolated_s in kinds
-    ]
-
-
-def an_answer(rng: np.random.Generator, number: int, plan: ExperimentPlan, units: int) -> PredictionEvent:
-    """Somebody is answered, mostly in the arm of the unit."""
-    names, unit = [arm.variant for arm in plan.arms], int(rng.integers(units))
-    arm = int(rng.integers(len(names))) if rng.random() < 0.01 else unit % len(names)
-    variant = rng.choice([names[arm], "override", "champion"], p=[0.9, 0.05, 0.05])
-    # Whichever kind the unit is of, it has an arm; of a finer kind it then has one too.
-    return a_prediction_event(
-        f"p{number}",
-        received_ns=CLOCK_NS + int(rng.integers(-20 * S, 620 * S)),
-        scene_id=f"s{unit % 12}" if plan.unit == "scene" else f"s{unit % 3}",
-        agent_id=f"a{unit // 3}",
-        client_id=f"c{unit % 18}" if plan.unit == "client" else f"c{unit % 7}",
-        model_name="baseline" if (is_failed := rng.random() < 0.05) else "trajectory",
-        model_version=0 if is_failed else plan.arms[arm].model_version,
-        variant=str(variant),
-        latency_ms=float(rng.lognormal(-1.5, 0.8)),
-        source=str(rng.choice(["live", "replay", "backfill", "probe", "shadow"], p=[0.7, 0.2, 0.04, 0.03, 0.03])),
-        experiment_id=[EXPERIMENT, "e2", None][rng.choice(3, p=[0.9, 0.05, 0.05])],
-    )
-
-
-def shadows_of(rng: np.random.Generator, plan: ExperimentPlan, answer: PredictionEvent) -> list[PredictionEvent]:
-    return [
-        dataclasses.replace(
-            answer,
-            prediction_id=f"{answer.prediction_id}-{arm.variant}",
-            model_name="baseline" if rng.random() < 0.05 else "trajectory",
-            model_version=arm.model_version,
-            variant=arm.variant,
-            latency_ms=float(rng.lognormal(-1.2, 0.8)),
-            source="shadow",
-            experiment_id=EXPERIMENT if rng.random() < 0.95 else "e2",
-            shadow_of=answer.prediction_id if rng.random() < 0.97 else "nobody",
-        )
-        for arm in plan.arms[1:]
-        if rng.random() < 0.9
-    ]
-
-
-def write_mixed(house: House, seed: int, predictions: Sequence[PredictionEvent], outcomes: Sequence[OutcomeEvent], where: str) -> None:
-    """Into Parquet, into the spool, or some into each."""
-    rng = np.random.default_rng(seed + 100)
-    for events, table in ((predictions, "predictions"), (outcomes, "outcomes")):
-        order = rng.permutation(len(events))
-        first = [events[n] for n in order[: len(order) // 2]]
-        rest = [events[n] for n in order[len(order) // 2 :]]
-        house.write(*first, table=table)
-        if where != "spool":
-            house.compact()
-        house.write(*rest, table=table, close=where == "parquet")
-    if where == "parquet":
-        house.compact()
 
 
 @pytest.mark.parametrize("where", ["spool", "parquet", "mixed"])
@@ -311,6 +105,23 @@ def test_shadow_figures_are_those_of_the_rows(house: House, where: str, unit: st
     write_mixed(house, seed, predictions, outcomes, where)
     expected = shadow_by_hand(plan, predictions, outcomes)
     assert min(arm.sums.units for arm in expected.arms) > 1
+    same(asked(house, plan), expected)
+
+
+@pytest.mark.parametrize("where", ["spool", "parquet", "mixed"])
+def test_what_two_workers_have_predicted_beside_the_same_answer_counts_once(house: House, where: str) -> None:
+    rng = np.random.default_rng(3)
+    plan = a_plan(mode="shadow")
+    answers = [dataclasses.replace(an_answer(rng, n, a_plan(), 60), variant="champion", model_version=1, source="live") for n in range(300)]
+    shadows = [one for answer in answers for one in shadows_of(rng, plan, answer)]
+    outcomes = [one for prediction in (*answers, *shadows) for one in some_outcomes(rng, prediction)]
+    # The other worker was slower, and so was its truth join.
+    late = [dataclasses.replace(one, latency_ms=one.latency_ms + 1.0) for one in shadows[::2]]
+    of_late = {one.prediction_id for one in late}
+    scored_late = [dataclasses.replace(one, scored_ns=one.scored_ns + 1) for one in outcomes if one.prediction_id in of_late]
+    expected = shadow_by_hand(plan, [*answers, *shadows], [*outcomes, *scored_late])
+    write_mixed(house, 11, [*answers, *shadows, *late], [*outcomes, *scored_late], where)
+    assert expected.arms[1].predictions > 200
     same(asked(house, plan), expected)
 
 

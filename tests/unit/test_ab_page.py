@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from console.ab import charts
 from console.ab.actions import (
     actions,
     arm_differences,
@@ -30,7 +29,7 @@ from console.ab.planning import (
     plan_of,
     variants,
 )
-from console.ab.tables import about, arm_lines, arms_csv, cause_words, guardrail_rows, is_stopped, overrides, shown_arms, steps
+from console.ab.tables import about, arm_lines, arms_csv, cause_words, guardrail_rows, overrides, shown_arms, steps
 from console.ab.words import (
     EARLY_STOP,
     arm_letter,
@@ -49,9 +48,7 @@ from console.ab.words import (
     stale_verdict,
     versions_words,
 )
-from console.drawing import MAX_POINTS
 from console.names import action_words, result_words
-from console.palette import DARK, LIGHT
 from tests.experiment_builders import STARTED, a_plan, a_verdict, an_experiment, figures, three_arms, two
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import ModelRefOut, RouteOut
@@ -211,42 +208,6 @@ def test_several_treatments_share_alpha_and_have_letters() -> None:
     assert (arm_letter(plan, "control"), arm_words(plan, "deep"), versions_words(plan)) == ("A", "C · deep (v3)", "v2, v3 against v1")
 
 
-@pytest.mark.parametrize("palette", [LIGHT, DARK])
-def test_the_chart_has_zero_the_margin_a_band_and_no_more_points_than_are_seen(palette: Any) -> None:
-    base = judged()
-    looks = [base.model_copy(update={"at": STARTED + timedelta(seconds=10 * k)}) for k in range(5000)]
-    looks[7] = invalid()
-    figure = charts.effect_over_time(a_plan(), looks, palette)
-    assert {len(trace.x) for trace in figure.data} == {MAX_POINTS}
-    assert [trace.name for trace in figure.data if trace.name] == ["B · treatment (v2)"]
-    assert sorted(shape.y0 for shape in figure.layout.shapes) == [0, 2]
-    assert "UTC" in figure.layout.xaxis.title.text
-    low, high = figure.layout.yaxis.range
-    assert low < 100 * (base.effects[0].low or 0) < 0
-    assert high > 2
-
-
-def test_each_treatment_is_within_the_axis() -> None:
-    def effect(name: str, change: float) -> EffectOut:
-        return EffectOut(variant=name, change=change, low=change - 0.1, high=change + 0.1, harm_low=None, verdict="collecting")
-
-    both = judged().model_copy(update={"effects": [effect("wide", 0.4), effect("deep", -0.3)]})
-    looks = [both.model_copy(update={"at": STARTED + timedelta(minutes=k)}) for k in range(40)]
-    looks[20:] = [one.model_copy(update={"effects": one.effects[1:]}) for one in looks[20:]]
-    figure = charts.effect_over_time(three_arms(), looks, LIGHT)
-    low, high = figure.layout.yaxis.range
-    assert low < -40
-    assert high > 50
-    assert [trace.name for trace in figure.data if trace.name] == ["B · wide (v2)", "C · deep (v3)"]
-
-
-def test_a_chart_of_looks_that_know_nothing_is_empty() -> None:
-    assert not charts.effect_over_time(a_plan(), [invalid()], LIGHT).data
-    endless = EffectOut(variant="treatment", change=0.1, low=None, high=None, harm_low=None, verdict="collecting")
-    figure = charts.effect_over_time(a_plan(), [judged().model_copy(update={"effects": [endless]})], LIGHT)
-    assert len(figure.data) == 3
-
-
 # Arms and guardrails
 
 
@@ -313,11 +274,7 @@ def test_a_tripped_guardrail_is_told_with_its_units() -> None:
     assert cause_words(a_plan(), entry("experiment.pause", after={"cause": {"kind": "odd"}})) == ""
 
 
-def test_the_kill_switch_and_overrides_are_read_from_the_audit() -> None:
-    assert not is_stopped([])
-    stopped, back = entry("experiments.stop_all"), entry("experiments.go_on", minutes=1)
-    assert is_stopped([stopped])
-    assert not is_stopped([back, stopped])
+def test_overrides_are_read_from_the_audit() -> None:
     route = {"experiments": [{"experiment_id": "e1", "overrides": {"plaza/7": "treatment"}}]}
     assert overrides([entry("experiment.override", after={"route": route})], an_experiment()) == {"plaza/7": "treatment"}
     assert overrides([entry("experiment.override", after={"route": None})], an_experiment()) == {}

@@ -93,6 +93,12 @@ def test_it_is_said_by_which_rule_when_and_who_decided(given: AnswerOut, expecte
             id="what was refused afterwards, and how to go on",
         ),
         pytest.param(
+            answer("done", step("pause_rollout", "done", "the canaries of v3 and v4 are paused", model_version=3, model_versions=[3, 4])),
+            "The canaries of v3 and v4 are paused. "
+            "v3 and v4 answer nobody until somebody resumes or stops them on the A/B tests page, best when the alert is over.",
+            id="several",
+        ),
+        pytest.param(
             answer("done", step("pause_rollout", "done", "v3 is paused", model_version=3), step("retrain", "done", "v6 is the challenger")),
             "v3 is paused. v6 is the challenger.",
             id="another challenger has taken its place",

@@ -74,6 +74,15 @@ def test_no_worse_wins_only_where_that_is_the_aim() -> None:
     assert decision(a_plan(margin=0.05), said) is None
 
 
+def test_at_its_horizon_no_worse_is_not_better() -> None:
+    plan = a_plan(margin=0.05, stop=STOP | {"horizon_units": 3000})
+    arms = two(1400, 1400)
+    assert judge(plan, figures(*arms), STARTED).kind == "no_worse"
+    over = judge(plan, figures(*two(1600, 1600)), STARTED)
+    assert (over.kind, decision(plan, over)) == ("inconclusive", ("inconclusive", None))
+    assert over.effects[0].verdict == "no_worse"
+
+
 def test_at_its_horizon_it_is_inconclusive() -> None:
     plan = a_plan(margin=0.001)
     for changes in ({"passed_s": 86_400.0}, {"plan": a_plan(margin=0.001, stop=STOP | {"horizon_units": 1200})}):

@@ -71,6 +71,7 @@ class RouteOut(Wire):
     challenger: ModelRefOut | None
     previous: ModelRefOut | None
     coverage: float
+    is_stopped: bool = Field(default=False, description="The kill switch: the champion answers everybody, whatever is being compared.")
     changed_at: AwareDatetime | None
     actor: str | None
     reason: str | None
@@ -88,6 +89,7 @@ class RouteOut(Wire):
             challenger=shown(table.challenger),
             previous=shown(table.previous),
             coverage=table.coverage,
+            is_stopped=table.is_stopped,
             changed_at=at,
             actor=actor,
             reason=reason,

@@ -12,6 +12,7 @@ Metric = Literal["ade_m", "fde_m", "miss_rate"]
 Mode = Literal["live", "shadow", "watch"]
 GuardrailKind = Literal["errors", "slow_answers"]
 VerdictKind = Literal["collecting", "better", "no_worse", "worse", "guardrail", "inconclusive", "invalid"]
+ExperimentSliceBy = Literal["scene", "speed_band", "step", "client"]
 CheckState = Literal["ok", "warning", "blocked"]
 VariantName = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z][a-z0-9_]*$")]
 _TAKEN = frozenset({"champion", "holdout", "override", "direct", "shadow"})
@@ -276,6 +277,34 @@ class VerdictsOut(Wire):
     """How the verdict on one experiment went over time, oldest first."""
 
     verdicts: list[VerdictOut]
+
+
+class ExperimentSliceOut(Wire):
+    """One treatment against the control in one part of the traffic; the effect is None where too few units are in it."""
+
+    value: str = Field(description="Name of the scene, the speed band or the client; number of the step, counted from 1.")
+    variant: str
+    control_units: int
+    treatment_units: int
+    control_mean: float = Field(description="Mean over units; of a step, of its displacement, metres.")
+    treatment_mean: float
+    change: float | None = Field(description="Relative change; negative: better.")
+    low: float | None = Field(description="Lower end of the sequence at the level of the plan.")
+    high: float | None
+
+
+class ExperimentSlicesOut(Wire):
+    """An experiment taken apart, to look at; nothing is decided by it, and nothing is shown while the data are invalid."""
+
+    experiment_id: str
+    by: ExperimentSliceBy
+    label: str = Field(description="What must stand beside these figures wherever they are shown.")
+    hidden_because: str | None = Field(description="Why there are no figures; None: there are.")
+    since: AwareDatetime | None = Field(description="Begin of what was read; of very much, the newest is.")
+    until: AwareDatetime | None
+    confidence: float = Field(description="Of each interval by itself; that of the verdict.")
+    slices: list[ExperimentSliceOut] = Field(description="Bands and steps in their order, scenes and clients with most units first.")
+    left_out: int = Field(description="Scenes or clients with fewer units that are not listed.")
 
 
 class ExperimentChangeOut(Wire):

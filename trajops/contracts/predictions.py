@@ -12,6 +12,9 @@ ModelVersion = Annotated[
     Annotated[int, Field(strict=True, ge=1, le=2**31 - 1)] | Literal["champion", "challenger", "previous_champion"],
     Field(description="Ask for one version or alias instead of the routed one."),
 ]
+VARIANT = (
+    "Name of the arm of an experiment; or `champion`, `holdout`, `override` (put into an arm by hand), `direct` (a version was asked for)."
+)
 
 
 class PredictIn(Wire):
@@ -45,7 +48,7 @@ class PredictOut(Wire):
     dt_s: float
     model_name: str
     model_version: int
-    variant: Literal["control", "treatment", "champion", "direct"]
+    variant: str = Field(description=VARIANT)
     epoch: int = Field(description="Routing epoch in which the answer was made; 0: a stand-in made it, for routes that cannot answer yet.")
     modes: list[Mode] = Field(description="Likeliest first.")
     model_ms: float = Field(description="Time inside the model, milliseconds.")
@@ -87,7 +90,7 @@ class BatchColumnsOut(Wire):
     epoch: int | None = Field(description="Routing epoch in which the answers were made; null where none was.")
     model_name: list[str | None] = Field(description="`baseline` where constant velocity answered for a model that failed.")
     model_version: list[int | None]
-    variant: list[Literal["control", "treatment", "champion", "direct"] | None]
+    variant: list[str | None] = Field(description=VARIANT)
     prediction_id: list[str | None] | None = Field(description="Null where no agents were named: nothing was recorded.")
     weights: list[list[float] | None] = Field(description="Probability of each mode, likeliest first.")
     positions: list[list[list[Position]] | None] = Field(description="(K, 12, 2) metres for each row.")

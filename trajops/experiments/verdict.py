@@ -66,7 +66,7 @@ def judge(
     if not is_harmed and not is_valid:
         # With a handful of units, a lack of truth is only a beginning.
         kind = "invalid" if min(arm.units for arm in figures.arms) >= plan.stop.min_units else "collecting"
-    elif kind == "collecting" and _is_over(plan, passed_s, total):
+    elif kind in _short_of_winning(plan) and _is_over(plan, passed_s, total):
         kind = "inconclusive"
     spread = max((float(one.variance) for one in estimates if isfinite(float(one.variance))), default=None)
     scored = min((float(one.units) for one in estimates), default=0.0)
@@ -188,6 +188,11 @@ def _arm(plan: ExperimentPlan, arm: ArmFigures) -> ArmOut:
         latency_p95_ms=p95,
         latency_p99_ms=p99,
     )
+
+
+def _short_of_winning(plan: ExperimentPlan) -> set[VerdictKind]:
+    """What decides nothing, however long it is so: no worse is not what a plan hopes for that aims at better."""
+    return {"collecting"} if plan.stop.aim == "no_worse" else {"collecting", "no_worse"}
 
 
 def _is_over(plan: ExperimentPlan, passed_s: float, units: int) -> bool:

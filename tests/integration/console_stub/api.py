@@ -132,7 +132,7 @@ class StubApi:
         if path.endswith("/report"):
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
         if path.startswith("/v1/experiments/"):
-            return self.experiments.read(path)
+            return self.experiments.read(path, query)
         if path.startswith("/v1/rollouts"):
             return self.rollouts.read(path)  # type: ignore[no-any-return]
         if path.startswith("/v1/models/"):

@@ -13,12 +13,15 @@ from trajops.contracts.experiments import (
     ExperimentChangeOut,
     ExperimentOut,
     ExperimentPlan,
+    ExperimentSlicesOut,
     ExperimentsOut,
     KillSwitchOut,
     VerdictOut,
     VerdictsOut,
 )
 from trajops.experiments.lifecycle import ExperimentState as S
+from trajops.experiments.slices import LABEL, Slice, confidence, explore, hidden_because
+from trajops.experiments.sums import ArmSums
 from trajops.experiments.verdict import judge
 
 LOOKS = 40
@@ -52,7 +55,6 @@ class StubExperiments:
     Attributes:
         conflict_next: whether somebody else is faster with the next change.
         blocked: what the checklist says against any plan; None: nothing.
-        is_stopped: whether the kill switch is pressed.
     """
 
     def __init__(self, started: datetime, releases: StubReleases, *, is_empty: bool) -> None:
@@ -60,7 +62,6 @@ class StubExperiments:
         self.releases = releases
         self.conflict_next = False
         self.blocked: str | None = None
-        self.is_stopped = False
         self.audit: list[AuditOut] = []
         self.known: dict[str, ExperimentOut] = {}
         self.looks: dict[str, list[VerdictOut]] = {}
@@ -136,11 +137,29 @@ class StubExperiments:
             return one
         return one.model_copy(update={"verdict": one.verdict.model_copy(update={"at": now})})
 
-    def read(self, path: str) -> ExperimentOut | VerdictsOut:
+    def read(self, path: str, query: dict[str, str]) -> ExperimentOut | VerdictsOut | ExperimentSlicesOut:
         name = path.split("/")[3]
         if name not in self.known:
             raise Refused(404, "not_found", f"no experiment {name}")
+        if path.endswith("/slices"):
+            return self.slices(self.fresh(self.known[name], datetime.now(UTC)), query.get("by", "scene"))
         return VerdictsOut(verdicts=self.looks[name]) if path.endswith("/verdicts") else self.fresh(self.known[name], datetime.now(UTC))
+
+    @staticmethod
+    def sums_of(arms: list[str], k: int) -> dict[str, ArmSums]:
+        """The better for the treatment, the farther down; the last has few units."""
+        return {name: an_arm(name, 9 if k == 3 else 200, mean_m=0.5 - 0.05 * k * place, seed=k).sums for place, name in enumerate(arms)}
+
+    def slices(self, one: ExperimentOut, by: Any) -> ExperimentSlicesOut:
+        """Four parts, the last of which has few units."""
+        hidden, arms = hidden_because(one, datetime.now(UTC)), [arm.variant for arm in one.plan.arms]
+        values = {"speed_band": ["standing", "walking", "running", "fast"], "step": ["1", "2", "3", "4"]}.get(by, list("abcd"))
+        made = [Slice(value, self.sums_of(arms, k), {}) for k, value in enumerate(values)]
+        rows = [] if hidden is not None else explore(one.plan, made, arms[1:])
+        return ExperimentSlicesOut(
+            experiment_id=one.experiment_id, by=by, label=LABEL, hidden_because=hidden, since=one.started_at, until=datetime.now(UTC),
+            confidence=confidence(one.plan), slices=rows, left_out=0 if by in {"speed_band", "step"} else 2,
+        )  # fmt: skip
 
     def check(self, body: Any) -> ChecklistOut:
         plan = ExperimentPlan.model_validate(body)
@@ -214,9 +233,9 @@ class StubExperiments:
         return ExperimentChangeOut(experiment=made, epoch=self.releases.current.epoch + 1, audit_id=audit_id)
 
     def switch(self, body: Any, username: str) -> KillSwitchOut:
-        if body["is_stopped"] == self.is_stopped:
-            raise Refused(409, "conflict", "experiments are stopped already" if self.is_stopped else "experiments are not stopped")
-        self.is_stopped = body["is_stopped"]
-        action = "experiments.stop_all" if self.is_stopped else "experiments.go_on"
+        if body["is_stopped"] == self.releases.is_stopped:
+            raise Refused(409, "conflict", "experiments are stopped already" if self.releases.is_stopped else "experiments are not stopped")
+        self.releases.is_stopped = body["is_stopped"]
+        action = "experiments.stop_all" if self.releases.is_stopped else "experiments.go_on"
         audit_id = self.audited(action, "routes", body["reason"], actor=username)
-        return KillSwitchOut(is_stopped=self.is_stopped, epoch=self.releases.current.epoch + 1, audit_id=audit_id)
+        return KillSwitchOut(is_stopped=self.releases.is_stopped, epoch=self.releases.current.epoch + 1, audit_id=audit_id)

@@ -34,6 +34,7 @@ class StubReleases:
         self.conflict_next = False
         self.adoptions: list[AdoptionOut] = []
         self.history: list[RouteOut] = []
+        self.is_stopped = False
         self.states: dict[int, str] = {} if is_empty else {1: "retired", 2: "live", 3: "canary", 4: "staged", 5: "registered"}
         self.versions: dict[int, int] = dict.fromkeys(self.states, 3)
         self.audit: list[AuditOut] = []
@@ -77,9 +78,8 @@ class StubReleases:
 
     @property
     def current(self) -> RouteOut:
-        if self.history:
-            return self.history[0]
-        return RouteOut(epoch=1, champion=None, challenger=None, previous=None, coverage=0.0, changed_at=None, actor=None, reason=None)
+        nothing = RouteOut(epoch=1, champion=None, challenger=None, previous=None, coverage=0.0, changed_at=None, actor=None, reason=None)
+        return next(iter(self.history), nothing).model_copy(update={"is_stopped": self.is_stopped})
 
     def models(self, **_: Any) -> ModelsOut:
         families = {1: "constant_velocity", 2: "kalman", 3: "gaussian_mlp", 4: "gradient_boosting", 5: "gaussian_mlp"}

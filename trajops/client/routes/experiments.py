@@ -11,6 +11,8 @@ from trajops.contracts.experiments import (
     ExperimentIn,
     ExperimentOut,
     ExperimentPlan,
+    ExperimentSliceBy,
+    ExperimentSlicesOut,
     ExperimentsOut,
     KillSwitchIn,
     KillSwitchOut,
@@ -37,6 +39,11 @@ class ExperimentRoutes:
     def verdicts(self, experiment_id: str) -> Call[VerdictsOut]:
         """How the verdict on one experiment went, oldest first."""
         return get(at("/v1/experiments/{}/verdicts", experiment_id), VerdictsOut)
+
+    @described
+    def experiment_slices(self, experiment_id: str, by: ExperimentSliceBy = "scene") -> Call[ExperimentSlicesOut]:
+        """Exploratory: the effect by scene, speed band, step or client. Not corrected for looking at many; decides nothing."""
+        return get(at("/v1/experiments/{}/slices", experiment_id), ExperimentSlicesOut, by=by)
 
     @described
     def check_experiment(self, plan: ExperimentPlan) -> Call[ChecklistOut]:

@@ -1,0 +1,63 @@
+"""Takes experiments apart, where that may be done."""
+
+from collections.abc import Callable, Sequence
+
+from trajops.clock import now
+from trajops.contracts.experiments import ExperimentSliceBy, ExperimentSlicesOut
+from trajops.experiments.slices import LABEL, Slices, comparable, confidence, explore, hidden_because
+from trajops.performance.rules import SpeedBand
+from trajops.ports import Clock, ExperimentSliceSource
+from trajops.stores import UnitOfWorkFactory
+
+Remember = Callable[[Callable[[], Slices]], Slices]
+
+
+class ExperimentSlices:
+    """Exploratory views of experiments.
+
+    Args:
+        source: where sums are read.
+        unit_of_work: opens transactions.
+        bands: of speed.
+        clock: what time it is.
+    """
+
+    def __init__(self, source: ExperimentSliceSource, unit_of_work: UnitOfWorkFactory, bands: Sequence[SpeedBand], clock: Clock) -> None:
+        self._source = source
+        self._unit_of_work = unit_of_work
+        self._bands = bands
+        self._clock = clock
+
+    def of(self, experiment_id: str, by: ExperimentSliceBy, remember: Remember = lambda read: read()) -> ExperimentSlicesOut:
+        """One experiment taken apart; without figures, and with the reason, while its data are invalid or nobody knows.
+
+        Args:
+            experiment_id: which.
+            by: what it is taken apart by.
+            remember: may give the sums of a moment ago instead of reading them; whether they may be shown is asked each time.
+
+        Raises:
+            NotFound: if there is none with that id.
+            Unavailable: if lake or database do not answer.
+        """
+        at = now(self._clock)
+        with self._unit_of_work(read_only=True) as uow:
+            experiment = uow.experiments.get(experiment_id)
+        plan, until = experiment.plan, experiment.ended_at or at
+        shown = ExperimentSlicesOut(
+            experiment_id=experiment_id,
+            by=by,
+            label=LABEL,
+            hidden_because=hidden_because(experiment, at),
+            since=None,
+            until=None,
+            confidence=confidence(plan),
+            slices=[],
+            left_out=0,
+        )
+        if shown.hidden_because is not None or experiment.started_at is None:
+            return shown
+        since = experiment.started_at
+        found = remember(lambda: self._source.slices(experiment_id, plan, since, until, by, self._bands))
+        rows = explore(plan, found.found, comparable(experiment))
+        return shown.model_copy(update={"since": found.since, "until": until, "slices": rows, "left_out": found.left_out})

@@ -14,14 +14,18 @@ from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.drift.doubt import doubtful, trouble
 from trajops.errors import InvalidInput, StaleVersion
+from trajops.experiments.lifecycle import ROUTED
+from trajops.experiments.routed import RoutedExperiment
 from trajops.head_to_head import MIN_AGENTS, compare
-from trajops.policy.answers import Action, Answer, Outcome, StepState
+from trajops.policy.answers import POLICY, Action, Answer, Outcome, StepState
 from trajops.policy.decisions import VERSION_LABEL
 from trajops.policy.rules import PolicyRules, RecentRule
 from trajops.ports import Clock, Forecaster
+from trajops.rollouts.lifecycle import ACTIVE
+from trajops.services.comparisons import treatments
 from trajops.services.deployments import Deployments
 from trajops.services.drift_settings import TRAINED_SINCE, TRAINED_UNTIL
-from trajops.stores import UnitOfWorkFactory
+from trajops.stores import UnitOfWork, UnitOfWorkFactory
 from trajops.telemetry import Served
 from trajops.trajectories import Scene
 from trajops.windows import Windows, cut, resample_scene
@@ -32,6 +36,14 @@ if TYPE_CHECKING:
 SOURCES: tuple[Served, ...] = ("live", "replay")
 MAX_GAP_S = 1.0
 CHECKED_WITHIN = timedelta(minutes=3)
+
+# What a change under a key of an answer has done to a version.
+_DONE = {
+    "pause_rollout": "the canary of v{} is paused",
+    "rollback": "v{} is champion again",
+    "retrain": "v{} is the challenger",
+    "stage": "v{} is staged",
+}
 
 # Fits a family on scenes and registers it under a name of the data, with further parameters of the run; its version, and the windows
 # that it has not seen.
@@ -106,7 +118,7 @@ class AnswerSteps:
 
     def rollback(self, answer: Answer) -> Outcome:
         """Put the previous champion back, if the alert is about the present one and the previous one would be nearer to the truth."""
-        if (done := self._rolled_back(answer)) is not None:
+        if (done := self._done(answer, "rollback")) is not None:
             return done
         with self._unit_of_work(read_only=True) as work:
             route = work.routes.table()
@@ -127,7 +139,7 @@ class AnswerSteps:
             return Outcome(StepState.REFUSED, f"going back would not help; {said}", result)
         try:
             self._deployments.rollback(
-                route.epoch, actor=answer.actor, reason=f"{_reason(answer)}; {said}"[:500], idempotency_key=_key(answer)
+                route.epoch, actor=answer.actor, reason=f"{_reason(answer)}; {said}"[:500], idempotency_key=_key(answer, "rollback")
             )
         except StaleVersion:
             return Outcome(StepState.WAITING, "the routes were changed at the same time; they are looked at again")
@@ -142,6 +154,8 @@ class AnswerSteps:
             known = [] if champion is None else work.model_versions.all(champion.name)
         if champion is None:
             return Outcome(StepState.SKIPPED, "no model is deployed")
+        if (done := self._done(answer, "retrain")) is not None:
+            return done
         if (other := _is_about_another(answer, champion)) is not None:
             return Outcome(StepState.SKIPPED, other)
         if (trouble := self._bad_data()) is not None:
@@ -172,37 +186,43 @@ class AnswerSteps:
         return Outcome(StepState.DONE, f"{self._challenge(ref, answer, said)}; {said}", {**result, "agents": duel.agents})
 
     def _challenge(self, ref: ModelRef, answer: Answer, said: str) -> str:
-        """Stage a version and let it challenge the champion, as far as nobody else does; what was done, in words."""
+        """Stage a version and let it challenge the champion, as far as nothing else is under way; what was done, in words."""
         who = {"actor": answer.actor, "reason": f"{_reason(answer)}; {said}"[:500]}
         name = f"v{ref.version}"
         with self._unit_of_work(read_only=True) as work:
             route, deployment = work.routes.table(), work.deployments.of_model(ref)
-            rival = None if route.challenger is None else work.deployments.of_model(route.challenger)
+            rivals = [one for one in route.experiments if not one.is_shadow]
+            obstacle = _obstacle(work, rivals)
+            paused = [work.deployments.of_model(compared) for rival in rivals for compared in treatments(rival)]
         if deployment is None:
-            deployment = self._deployments.stage(ref.version, **who).deployment
-        if route.challenger == ref:
+            deployment = self._deployments.stage(ref.version, **who, idempotency_key=_key(answer, "stage")).deployment
+        if any(ref in treatments(one) for one in route.experiments):
             return f"{name} is the challenger"
         if not self._rules.retrain.coverage:
             return f"{name} is staged"
-        if rival is not None and rival.state != State.PAUSED:
-            return f"{name} is staged, because v{rival.model_version} is being compared"
-        if rival is not None:
+        if obstacle is not None:
+            return f"{name} is staged, because {obstacle}"
+        for rival in filter(None, paused):
             self._deployments.stop_canary(rival.deployment_id, rival.version, **who)
-        self._deployments.start_canary(deployment.deployment_id, deployment.version, self._rules.retrain.coverage, **who)
-        return f"{name} is the challenger on {100 * self._rules.retrain.coverage:.0f} % of the agents"
+        coverage, key = self._rules.retrain.coverage, _key(answer, "retrain")
+        self._deployments.start_canary(deployment.deployment_id, deployment.version, coverage, **who, idempotency_key=key)
+        return f"{name} is the challenger on {100 * coverage:.0f} % of the agents"
 
     def recall(self, answer: Answer) -> Outcome | None:
         """What the next step has done already, though that is not on record: the process was killed in between."""
         step = answer.next_step
-        return self._rolled_back(answer) if step is not None and step.action == "rollback" else None
+        if step is None:
+            return None
+        return self._done(answer, step.action) or (self._done(answer, "stage") if step.action == "retrain" else None)
 
-    def _rolled_back(self, answer: Answer) -> Outcome | None:
+    def _done(self, answer: Answer, change: str) -> Outcome | None:
+        """A change that this answer has made under its key."""
         with self._unit_of_work(read_only=True) as work:
-            done = work.idempotency.find(answer.actor, _key(answer))
+            done = work.idempotency.find(answer.actor, _key(answer, change))
         if done is None:
             return None
         version = ChangeOut.model_validate(done.response).deployment.model_version
-        return Outcome(StepState.DONE, f"v{version} is champion again", {"model_version": version})
+        return Outcome(StepState.DONE, _DONE[change].format(version), {"model_version": version})
 
     def _bad_data(self) -> str | None:
         """Why nothing can be learnt from the traffic of now; None where nothing speaks against it."""
@@ -251,8 +271,25 @@ def _is_about_another(answer: Answer, champion: ModelRef) -> str | None:
     return None if about in {None, str(champion.version)} else f"the alert is about v{about}, and the champion is v{champion.version}"
 
 
-def _key(answer: Answer) -> str:
-    return f"{answer.answer_id}:rollback"
+def _obstacle(work: UnitOfWork, rivals: Sequence[RoutedExperiment]) -> str | None:
+    """Why no canary may begin beside, or in place of, what is being compared; None where earlier answers' paused canaries are all there is.
+
+    What somebody else has begun is theirs to end.
+    """
+    for rollout in work.rollouts.newest(states=ACTIVE, limit=1):
+        return f"v{rollout.model_version} is being rolled out"
+    makers = {one.experiment_id: one.created_by for one in work.experiments.newest(states=ROUTED)}
+    for rival in rivals:
+        compared = " and ".join(f"v{ref.version}" for ref in treatments(rival))
+        if rival.coverage:
+            return f"{compared} is being compared"
+        if not makers.get(rival.experiment_id, "").startswith(POLICY):
+            return f"the comparison of {compared} is paused, and not begun by an answer"
+    return None
+
+
+def _key(answer: Answer, change: str) -> str:
+    return f"{answer.answer_id}:{change}"
 
 
 def _agents(windows: Windows) -> int:

@@ -12,17 +12,23 @@ import pytest
 from data.stubs import MemoryDatabase
 from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track
 from tests.lake_house import House, a_house
+from trajops import configs
 from trajops.clock import utc
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding
+from trajops.contracts.experiments import ArmIn, ExperimentPlan
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput
+from trajops.experiments.lifecycle import ExperimentState
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.policy.answers import Answer, AnswerState, Outcome, Step, StepState
 from trajops.policy.rules import PolicyRules
 from trajops.ports import Forecaster
 from trajops.records import ModelVersion
+from trajops.rollouts.rules import RolloutRules
 from trajops.services.deployments import Deployments
+from trajops.services.experiments import Experiments
+from trajops.services.rollouts import Rollouts
 from trajops.trajectories import DEFAULT_WINDOW, Forecast, Scene, Track
 from trajops.windows import Windows, cut
 from workers.answering import AnswerSteps
@@ -45,8 +51,8 @@ class StandStill:
         return Forecast(np.broadcast_to(history_m[:, None, -1:], made.mean_m.shape), made.covariance_m2, made.weights)
 
 
-def raising(error: Exception) -> Any:
-    def raises(*_: Any) -> Any:
+def raising(error: BaseException) -> Any:
+    def raises(*_: Any, **__: Any) -> Any:
         raise error
 
     return raises
@@ -89,9 +95,28 @@ class Shop:
         staged = self.service.stage(number, **WHO).deployment
         self.service.promote(staged.deployment_id, staged.version, **WHO)
 
-    def canary(self, number: int) -> None:
-        staged = self.service.stage(number, **WHO).deployment
-        self.service.start_canary(staged.deployment_id, staged.version, 0.5, **WHO)
+    def canary(self, number: int, **who: Any) -> None:
+        staged = self.service.stage(number, **WHO | who).deployment
+        self.service.start_canary(staged.deployment_id, staged.version, 0.5, **WHO | who)
+
+    def shadow(self, number: int) -> str:
+        """Let a version predict beside the champion's answers; the id of the experiment."""
+        champion = self.route[0]
+        assert champion is not None
+        self.service.stage(number, **WHO)
+        arms = tuple(
+            ArmIn(variant=name, model_version=version, weight=0.5) for name, version in (("control", champion), ("treatment", number))
+        )
+        plan = ExperimentPlan(name="a shadow", hypothesis="It is nearer to the truth.", mode="shadow", arms=arms)
+        service = Experiments(self.database.unit_of_work, model_name=NAME, clock=self.house.clock)
+        draft = service.create(plan, **WHO).experiment
+        return service.launch(draft.experiment_id, draft.version, **WHO).experiment.experiment_id
+
+    @property
+    def compared(self) -> list[tuple[int, float]]:
+        """Version of each treatment, and the share of agents that are enrolled."""
+        with self.database.unit_of_work(read_only=True) as work:
+            return [(one.arms[-1].model.version, one.coverage) for one in work.routes.table().experiments]
 
     def walk(self, agents: int, *, after_s: float = 10.0, name: str = "a") -> None:
         """So many agents go round in circles after the alert, and send their histories."""
@@ -263,10 +288,14 @@ def test_a_version_is_trained_on_recent_tracks_and_challenges_the_champion(shop:
 def test_what_was_trained_before_a_crash_is_not_trained_again(shop: Shop) -> None:
     shop.live(BAD)
     shop.walk(25)
-    assert shop.steps().retrain(an_answer()).state == StepState.DONE
+    killed, shop.service.stage = shop.service.stage, raising(KeyboardInterrupt())  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        shop.steps().retrain(an_answer())
+    shop.service.stage = killed  # type: ignore[method-assign]
     assert told(shop.steps().retrain(an_answer())) == (StepState.WAITING, "v4 is trained; 0 of 5 agents seen to try it on")
     shop.walk(8, after_s=60, name="later")
-    assert shop.steps().retrain(an_answer()).state == StepState.DONE
+    assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is the challenger on 20 % of the agents; v4 (kalman) against v2")
+    assert told(shop.steps().retrain(an_answer())) == (StepState.DONE, "v4 is the challenger"), "and challenges once"
     assert len(shop.trained) == 1
     assert shop.route == (BAD, 4, None, 0.2)
 
@@ -343,9 +372,9 @@ def test_a_version_that_is_worse_than_the_champion_gets_no_traffic(shop: Shop) -
     assert shop.state(4) is None
 
 
-def test_a_paused_rival_makes_way_and_a_running_one_does_not(shop: Shop) -> None:
+def test_a_paused_canary_of_an_answer_makes_way_and_a_running_one_does_not(shop: Shop) -> None:
     shop.live(BAD)
-    shop.canary(3)
+    shop.canary(3, actor="policy:traffic_has_changed")
     shop.walk(25)
     assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is staged, because v3 is being compared")
     assert (shop.route, shop.state(4)) == ((BAD, 3, None, 0.5), State.STAGED)
@@ -353,6 +382,52 @@ def test_a_paused_rival_makes_way_and_a_running_one_does_not(shop: Shop) -> None
     shop.walk(8, after_s=60, name="later")
     assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is the challenger")
     assert (shop.route, shop.state(3)) == ((BAD, 4, None, 0.2), State.STAGED)
+
+
+def test_what_an_operator_compares_is_not_ended_though_an_answer_has_paused_it(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.canary(3)
+    shop.walk(25)
+    shop.steps().pause_rollout(an_answer())
+    said = shop.steps().retrain(an_answer()).sentence
+    assert said.startswith("v4 is staged, because the comparison of v3 is paused, and not begun by an answer; v4 (kalman) against v2")
+    assert (shop.route, shop.state(3), shop.state(4)) == ((BAD, 3, None, 0.0), State.PAUSED, State.STAGED)
+
+
+def test_a_shadow_keeps_nobody_from_challenging(shop: Shop) -> None:
+    shop.live(BAD)
+    shadow = shop.shadow(3)
+    shop.walk(25)
+    assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is the challenger on 20 % of the agents")
+    assert shop.compared == [(3, 1.0), (4, 0.2)]
+    with shop.database.unit_of_work(read_only=True) as work:
+        assert work.experiments.get(shadow).state == ExperimentState.RUNNING
+
+
+def test_beside_a_rollout_a_version_is_only_staged(shop: Shop) -> None:
+    shop.live(BAD)
+    staged = shop.service.stage(3, **WHO).deployment
+    rules = configs.load(Path("configs/rollouts.yaml"), RolloutRules)
+    rollouts = Rollouts(shop.database.unit_of_work, lambda: rules, model_name=NAME, clock=shop.house.clock)
+    rollouts.start(staged.deployment_id, staged.version, **WHO)
+    shop.walk(25)
+    assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is staged, because v3 is being rolled out;")
+    assert [version for version, _ in shop.compared] == [3]
+
+
+def test_what_was_done_before_a_crash_is_recalled(shop: Shop) -> None:
+    def left(action: str) -> Answer:
+        return replace(an_answer(), steps=(Step(action),))  # type: ignore[arg-type]
+
+    shop.live(BAD)
+    shop.canary(3)
+    steps = shop.steps()
+    assert [steps.recall(left(action)) for action in ("pause_rollout", "rollback", "retrain")] == [None, None, None]
+    steps.pause_rollout(an_answer())
+    assert steps.recall(left("pause_rollout")) == Outcome(StepState.DONE, "the canary of v3 is paused", {"model_version": 3})
+    shop.walk(25)
+    steps.retrain(an_answer())
+    assert steps.recall(left("retrain")) == Outcome(StepState.DONE, "v4 is staged", {"model_version": 4})
 
 
 def test_the_policy_may_only_stage(shop: Shop) -> None:

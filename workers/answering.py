@@ -12,7 +12,7 @@ from trajops.contracts.deployments import ChangeOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
-from trajops.drift.doubt import doubtful, trouble
+from trajops.drift.doubt import Span, outside, trouble
 from trajops.errors import InvalidInput, StaleVersion
 from trajops.experiments.lifecycle import ROUTED
 from trajops.experiments.routed import RoutedExperiment
@@ -24,7 +24,8 @@ from trajops.ports import Clock, Forecaster
 from trajops.rollouts.lifecycle import ACTIVE
 from trajops.services.comparisons import treatments
 from trajops.services.deployments import Deployments
-from trajops.services.drift_settings import TRAINED_SINCE, TRAINED_UNTIL
+from trajops.services.drift_settings import told_of
+from trajops.services.trust import Trust
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 from trajops.telemetry import Served
 from trajops.trajectories import Scene
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 SOURCES: tuple[Served, ...] = ("live", "replay")
 MAX_GAP_S = 1.0
 CHECKED_WITHIN = timedelta(minutes=3)
+AS_SHIPPED = Trust()
 
 # What a change under a key of an answer has done to a version.
 _DONE = {
@@ -62,7 +64,7 @@ class AnswerSteps:
         train: see `Train`.
         families: that can be trained here.
         clock: what time it is.
-        checked_s: newest part of the traffic that a drift check tells units and quality by, seconds.
+        trust: what may be learnt from.
     """
 
     def __init__(
@@ -76,10 +78,10 @@ class AnswerSteps:
         families: Sequence[str],
         clock: Clock,
         *,
-        checked_s: float = 60.0,
+        trust: Trust = AS_SHIPPED,
     ) -> None:
         self._rules = rules
-        self._checked_s = checked_s
+        self._trust = trust
         self._unit_of_work = unit_of_work
         self._deployments = deployments
         self._lake = lake
@@ -128,8 +130,10 @@ class AnswerSteps:
             return Outcome(StepState.SKIPPED, refusal or "there is no previous champion to return to")
         if (trouble := self._bad_data()) is not None:
             return Outcome(StepState.WAITING, trouble)
-        rule = self._rules.rollback
-        _, windows = self._recent(answer, rule)
+        rule, whole = self._rules.rollback, self._since(answer, self._rules.rollback)
+        with self._unit_of_work(read_only=True) as work:
+            doubtful = self._trust.doubtful(work, whole.since)
+        _, windows = self._recent(whole, doubtful, rule)
         if (agents := _agents(windows)) < rule.min_agents:
             return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to compare the champions on")
         duel = compare(self._load(previous), self._load(champion), windows)
@@ -164,21 +168,25 @@ class AnswerSteps:
         if family not in self._families:
             return Outcome(StepState.REFUSED, f"v{champion.version} is a {family}, which is not trained here; train it where it was made")
         made = next((row for row in known if row.params.get("dataset") == dataset), None)
-        scenes, windows = self._recent(answer, rule, None if made is None else made.created_at, is_vouched=True)
+        whole = self._since(answer, rule, None if made is None else made.created_at)
+        with self._unit_of_work(read_only=True) as work:
+            left_out = self._trust.left_out(work, whole)
+        scenes, windows = self._recent(whole, left_out, rule)
         if made is None:
             if (agents := _agents(windows)) < rule.min_agents:
-                return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to train on")
-            at = now(self._clock)
-            told = {TRAINED_SINCE: self._since(answer, rule, at).isoformat(), TRAINED_UNTIL: at.isoformat()}
+                said = f"{agents} of {rule.min_agents} agents seen since, to train on{_said_of(left_out, whole)}"
+                return Outcome(StepState.WAITING, said)
+            learnt = whole._replace(until=outside(left_out, whole)[-1].until)
             try:
-                ref, unseen = self._train(scenes, family, dataset, told)
+                ref, unseen = self._train(scenes, family, dataset, told_of(learnt, left_out))
             except InvalidInput as error:  # agents enough, and not seen for long enough yet
                 return Outcome(StepState.WAITING, error.message)
         else:  # trained before, and it has seen nothing of what came after
             ref, unseen = made.ref, windows
         duel = compare(self._load(ref), self._load(champion), unseen)
         if duel.agents < MIN_AGENTS:
-            return Outcome(StepState.WAITING, f"v{ref.version} is trained; {duel.agents} of {MIN_AGENTS} agents seen to try it on")
+            said = f"{duel.agents} of {MIN_AGENTS} agents seen to try it on{_said_of(left_out, whole)}"
+            return Outcome(StepState.WAITING, f"v{ref.version} is trained; {said}")
         said = f"v{ref.version} ({family.replace('_', ' ')}) against v{champion.version} on agents it was not fitted on: {duel.sentence}"
         result = {"model_version": ref.version, "candidate_ade_m": duel.candidate_ade_m, "incumbent_ade_m": duel.incumbent_ade_m}
         if duel.verdict != "better":
@@ -230,32 +238,27 @@ class AnswerSteps:
             check = work.drift_checks.latest()
         return None if check is None or now(self._clock) - check.at > CHECKED_WITHIN else trouble(check)
 
-    def _recent(
-        self, answer: Answer, rule: RecentRule, after: datetime | None = None, *, is_vouched: bool = False
-    ) -> tuple[list[Scene], Windows]:
-        """Tracks since the trouble began, or since a later time, and the windows in them; none of when the data were bad.
+    def _since(self, answer: Answer, rule: RecentRule, after: datetime | None = None) -> Span:
+        """From when the trouble began, or from a later time on, until now."""
+        at = now(self._clock)
+        begins = [at - timedelta(seconds=rule.window_s), answer.alert_opened_at - timedelta(seconds=rule.before_s), after]
+        return Span(max(filter(None, begins)), at)
 
-        Args:
-            answer: to what.
-            rule: how far back, and of how many agents.
-            after: nothing of before that.
-            is_vouched: nothing either that no drift check has wholly seen yet.
-        """
+    def _recent(self, whole: Span, without: Sequence[Span], rule: RecentRule) -> tuple[list[Scene], Windows]:
+        """Tracks of a range without some spans of it, and the windows in them."""
         from data.lake.tracks import recorded_scenes  # noqa: PLC0415
 
-        at, checked = now(self._clock), timedelta(seconds=self._checked_s)
-        since, until = max(filter(None, (self._since(answer, rule, at), after))), at + timedelta(seconds=1)
-        with self._unit_of_work(read_only=True) as work:
-            latest, suspicious = work.drift_checks.latest(), work.drift_checks.suspicious(since - checked)
-        if is_vouched and latest is not None and at - latest.at < CHECKED_WITHIN:
-            until = latest.at - checked
-        without = doubtful(suspicious, self._checked_s)
-        scenes = recorded_scenes(self._lake, since, until, SOURCES, max_agents=rule.max_agents, without=without) if since < until else []
+        scenes = []
+        if outside(without, whole):
+            scenes = recorded_scenes(self._lake, *whole, SOURCES, max_agents=rule.max_agents, without=without)
         return scenes, Windows.concatenate([cut(resample_scene(scene, max_gap_s=MAX_GAP_S)) for scene in scenes])
 
-    @staticmethod
-    def _since(answer: Answer, rule: RecentRule, at: datetime) -> datetime:
-        return max(at - timedelta(seconds=rule.window_s), answer.alert_opened_at - timedelta(seconds=rule.before_s))
+
+def _said_of(left_out: Sequence[Span], whole: Span) -> str:
+    """What is missing, in words; empty where nothing is."""
+    length_s = (whole.until - whole.since).total_seconds()
+    left_s = length_s - sum((part.until - part.since).total_seconds() for part in outside(left_out, whole))
+    return f"; {left_s:.0f} of {length_s:.0f} s are left out, because no drift check vouches for the traffic then" if left_s else ""
 
 
 def _no_rollback(answer: Answer, route: RouteTable) -> str | None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from trajops.services.judging import Judge
     from trajops.services.performance import Performance
     from trajops.services.rollouts import Rollouts
+    from trajops.services.trust import Trust
     from trajops.stores import UnitOfWorkFactory
     from trajops.trajectories import Scene
     from trajops.windows import Windows
@@ -249,13 +250,17 @@ class Parts:
             self.performance_rules.recalibration,
             self.settings.coverage_level,
             self.clock,
-            checked_s=self._checked_s,
+            trust=self.trust,
         )
 
-    @property
-    def _checked_s(self) -> float:
-        """What a drift check tells units and quality by, seconds."""
-        return max(self.drift_rules.units.window_s, self.drift_rules.quality.window_s)
+    @cached_property
+    def trust(self) -> "Trust":
+        """Which traffic may be learnt from."""
+        from trajops.services.trust import Trust  # noqa: PLC0415
+
+        rules = self.drift_rules
+        shortest_s = max(rules.units.window_s, rules.quality.window_s)
+        return Trust(shortest_s, max(shortest_s, rules.current.longest_s), is_checked="check_drift" in self.schedules.jobs)
 
     @cached_property
     def judge(self) -> "Judge":
@@ -324,7 +329,7 @@ class Parts:
             self._train,
             tuple(FAMILIES),
             self.clock,
-            checked_s=self._checked_s,
+            trust=self.trust,
         )
         return Answers(unit_of_work, self.policy_rules, steps.by_action, self.clock, recall=steps.recall)
 

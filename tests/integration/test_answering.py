@@ -12,9 +12,9 @@ import pytest
 from data.stubs import MemoryDatabase
 from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track
 from tests.lake_house import House, a_house
+from tests.record_builders import drift_check
 from trajops import configs
 from trajops.clock import utc
-from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding
 from trajops.contracts.experiments import ArmIn, ExperimentPlan
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
@@ -29,6 +29,7 @@ from trajops.rollouts.rules import RolloutRules
 from trajops.services.deployments import Deployments
 from trajops.services.experiments import Experiments
 from trajops.services.rollouts import Rollouts
+from trajops.services.trust import Trust
 from trajops.trajectories import DEFAULT_WINDOW, Forecast, Scene, Track
 from trajops.windows import Windows, cut
 from workers.answering import AnswerSteps
@@ -71,16 +72,16 @@ class Shop:
         for number in self.models:
             self.register(number)
 
-    def register(self, number: int, dataset: str = "tracks") -> None:
+    def register(self, number: int, dataset: str = "tracks", **params: str) -> None:
         at = utc(self.house.clock.now_ns())
         with self.database.unit_of_work() as work:
-            row = ModelVersion(NAME, number, "kalman", None, {}, {"dataset": dataset}, "d" * 64, at)
+            row = ModelVersion(NAME, number, "kalman", None, {}, {"dataset": dataset, **params}, "d" * 64, at)
             work.model_versions.put(row)
 
     def train(self, scenes: Sequence[Scene], family: str, dataset: str, told: Mapping[str, str]) -> tuple[ModelRef, Windows]:
         number = max(self.models) + 1
         self.models[number] = self.makes
-        self.register(number, dataset)
+        self.register(number, dataset, **told)
         self.told = dict(told)
         self.trained.append((family, dataset, sum(len(scene.tracks) for scene in scenes)))
         return ModelRef(NAME, number), Windows.concatenate([cut(scene) for scene in scenes])
@@ -89,11 +90,20 @@ class Shop:
         given = PolicyRules.model_validate({"rollback": {"min_agents": 10}, "retrain": {"min_agents": 20}} | rules)
         unit_of_work = self.database.unit_of_work
         load = lambda ref: self.models[ref.version]  # noqa: E731
-        return AnswerSteps(given, unit_of_work, self.service, self.house.lake, load, self.train, ["kalman"], self.house.clock)
+        with unit_of_work(read_only=True) as work:
+            trust = Trust(is_checked=work.drift_checks.latest() is not None)
+        clock = self.house.clock
+        return AnswerSteps(given, unit_of_work, self.service, self.house.lake, load, self.train, ["kalman"], clock, trust=trust)
 
     def live(self, number: int) -> None:
-        staged = self.service.stage(number, **WHO).deployment
-        self.service.promote(staged.deployment_id, staged.version, **WHO)
+        self.service.stage(number, **WHO)
+        self.promote(number)
+
+    def promote(self, number: int) -> None:
+        with self.database.unit_of_work(read_only=True) as work:
+            deployment = work.deployments.of_model(ModelRef(NAME, number))
+        assert deployment is not None
+        self.service.promote(deployment.deployment_id, deployment.version, **WHO)
 
     def canary(self, number: int, **who: Any) -> None:
         staged = self.service.stage(number, **WHO | who).deployment
@@ -140,29 +150,11 @@ class Shop:
             )
             self.house.write(event, close=False)
 
-    def check(self, trouble: str, check_id: str = "c1") -> None:
-        """A drift check of now that finds something wrong with the data themselves, or nothing."""
-        at = utc(self.house.clock.now_ns())
-        figures = {"score": 3.3, "threshold": 2.0, "is_drifted": True, "reference_mean": 1.0, "current_mean": 3.3}
-        column = DriftColumn(column="speed_mps_ratio", kind="input", method=UNIT_RULE if trouble == "unit" else "psi", **figures)
-        bad = QualityFinding(kind="frozen", scene=None, verdict="bad", value=0.9, limit=0.1, sentence="9 of 10 agents are frozen.")
-        check = DriftCheckOut(
-            check_id=check_id,
-            at=at,
-            verdict="drift",
-            sentence="speed is 3.3 × the reference",
-            reference_since=None,
-            reference_until=None,
-            current_since=at,
-            current_until=at,
-            reference_agents=9,
-            current_agents=9,
-            columns=[column],
-            has_report=False,
-            quality=[bad] if trouble == "quality" else [],
-        )
+    def check(self, at_s: float | None = None, **changes: Any) -> None:
+        """A drift check, of now or of so long after the alert, that finds something wrong with the data themselves, or nothing."""
+        at = utc(self.house.clock.now_ns() if at_s is None else CLOCK_NS + round(at_s * S))
         with self.database.unit_of_work() as work:
-            work.drift_checks.add(check)
+            work.drift_checks.add(drift_check(at, **changes))
 
     @property
     def route(self) -> tuple[int | None, int | None, int | None, float]:
@@ -318,37 +310,6 @@ def test_an_alert_about_the_challenger_trains_nothing_in_its_place(shop: Shop) -
     shop.steps().pause_rollout(an_answer(model_version="2"))
     assert told(shop.steps().retrain(an_answer(model_version="2"))) == (StepState.SKIPPED, "the alert is about v2, and the champion is v1")
     assert (shop.route, shop.trained) == ((GOOD, BAD, None, 0.0), [])
-
-
-@pytest.mark.parametrize("trouble", ["unit", "quality"])
-def test_nothing_is_learnt_from_bad_data(shop: Shop, trouble: str) -> None:
-    shop.live(GOOD)
-    shop.live(BAD)
-    shop.walk(25)
-    shop.check(trouble)
-    for step in (shop.steps().rollback, shop.steps().retrain):
-        outcome = step(an_answer())
-        assert (outcome.state, "nothing can be learnt" in outcome.sentence) == (StepState.WAITING, True)
-    assert (shop.route, shop.trained) == ((BAD, None, GOOD, 0.0), [])
-    shop.house.clock.ns += 200 * S
-    for step in (shop.steps().rollback, shop.steps().retrain):
-        outcome = step(an_answer())
-        assert (outcome.state, "0 of" in outcome.sentence) == (StepState.WAITING, True), "what was bad stays bad when it is over"
-    shop.walk(25, after_s=300, name="later")
-    assert shop.steps().rollback(an_answer()).result["agents"] == 25, "and the later ones only"
-
-
-def test_what_no_check_has_wholly_seen_yet_is_not_trained_on(shop: Shop) -> None:
-    shop.live(BAD)
-    shop.walk(25)
-    shop.house.clock.ns = CLOCK_NS + 40 * S
-    shop.check("nothing")
-    waits = shop.steps().retrain(an_answer())
-    assert (waits.state, shop.trained) == (StepState.WAITING, [])
-    shop.house.clock.ns = CLOCK_NS + 140 * S
-    shop.check("nothing", "c2")
-    assert shop.steps().retrain(an_answer()).state != StepState.FAILED
-    assert [agents for _, _, agents in shop.trained] == [25]
 
 
 def test_agents_that_are_not_seen_for_long_enough_yet_are_waited_for(shop: Shop) -> None:

@@ -54,6 +54,9 @@ if TYPE_CHECKING:
     from workers.notify import Senders
     from workers.signals import SignalReader
 
+# Jobs that take steps of answers.
+ANSWERING = {"answer_alerts", "retrain"}
+
 
 class Parts:
     """Everything that one worker process consists of. Making it reads the configuration files and touches nothing else.
@@ -74,7 +77,7 @@ class Parts:
         self.detector = EvidentlyDetector()
         if "check_drift" in self.schedules.jobs:
             _ = self.drift_rules
-        if "answer_alerts" in self.schedules.jobs:
+        if self.schedules.jobs.keys() & ANSWERING:
             _ = self.policy_rules
         if "advance_rollouts" in self.schedules.jobs:
             _ = self.rollout_rules
@@ -84,6 +87,9 @@ class Parts:
             _ = self.alert_rules
         if self.schedules.jobs.keys() & {"check_performance", "recalibrate"}:
             _ = self.performance_rules
+        if "check_drift" in self.schedules.jobs:
+            # Once more, now that it is known what learns from what the checks have seen.
+            self.schedules = configs.load(settings.configs_dir / "schedules.yaml", Schedules, self._learning())
 
     @cached_property
     def drift_rules(self) -> "DriftRules":
@@ -438,6 +444,17 @@ class Parts:
 
         [trained] = train(self.settings, scenes, families=[family], database=self.database, dataset=dataset, told=told)
         return trained.ref, split(scenes, Inline()).validation
+
+    def _learning(self) -> dict[str, float]:
+        """For how long drift checks must be remembered, and within which time there must be another one: context of `Schedules`."""
+        windows_s = []
+        if self.schedules.jobs.keys() & ANSWERING:
+            windows_s += [self.policy_rules.rollback.window_s, self.policy_rules.retrain.window_s]
+        if "recalibrate" in self.schedules.jobs:
+            windows_s.append(self.performance_rules.recalibration.window_s)
+        if not windows_s:
+            return {}
+        return {"remembered_s": max(windows_s) + self.trust.margin_s, "checked_within_s": self.trust.window_s}
 
     def _broken_files(self) -> list[str]:
         from data.lake.manifest import Manifest  # noqa: PLC0415 - and not the lake, which brings DuckDB

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from trajops.contracts.calibrations import CalibrationOut
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, QualityKind
 from trajops.contracts.validations import CheckOut, MeasuredOut, RankedOut, ValidationAskedOut, ValidationOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
@@ -89,3 +90,38 @@ def ranked(rank: int | None = 1, family: str = "kalman", points: float | None = 
 
 def asked(version_number: int = 1, second: float = 0.0, by: str = "ada") -> ValidationAskedOut:
     return ValidationAskedOut(model_name="trajectory", model_version=version_number, asked_at=later(second), by=by, job="validate_versions")
+
+
+def drift_check(
+    at: datetime,
+    *,
+    unit: bool = False,
+    muted_until: datetime | None = None,
+    bad: QualityKind | None = None,
+    drifted: bool = False,
+    is_judged: bool = True,
+    window_s: float | None = 60.0,
+    **changes: Any,
+) -> DriftCheckOut:
+    """A check that finds nothing wrong with the data, or another unit, or bad data; or that had too few agents to judge either."""
+    figures = {"score": 3.3, "threshold": 2.0, "reference_mean": 1.0, "current_mean": 3.3, "kind": "input", "muted_until": muted_until}
+    ratio = DriftColumn(column="speed_mps_ratio", method=UNIT_RULE, is_drifted=unit, window_s=window_s, **figures)
+    speed = DriftColumn(column="speed_mps", method="psi", is_drifted=drifted, **figures)
+    still = QualityFinding(kind="frozen", scene=None, verdict="ok", value=0.0, limit=0.1, sentence="None stand.", window_s=window_s)
+    wrong = [] if bad is None else [still.model_copy(update={"kind": bad, "verdict": "bad", "value": 0.9, "sentence": "Bad."})]
+    base = DriftCheckOut(
+        check_id=f"c{at.timestamp():.3f}",
+        at=at,
+        verdict="drift" if unit or drifted else "stable",
+        sentence="Drift." if unit or drifted else "Nothing.",
+        reference_since=None,
+        reference_until=None,
+        current_since=at,
+        current_until=at,
+        reference_agents=9,
+        current_agents=9,
+        columns=[ratio, speed] if is_judged else [speed],
+        has_report=False,
+        quality=[*wrong, still] if is_judged else wrong,
+    )
+    return base.model_copy(update=changes)

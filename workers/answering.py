@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING, Any
 from trajops.clock import now
 from trajops.contracts.deployments import ChangeOut
 from trajops.contracts.experiments import ExperimentOut
-from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
-from trajops.drift.doubt import doubtful, trouble
+from trajops.drift.doubt import Span, outside, trouble
 from trajops.errors import BatteryFailed, InvalidInput, NotValidated, StaleVersion
-from trajops.experiments.lifecycle import ROUTED, ExperimentState
+from trajops.experiments.lifecycle import ROUTED
 from trajops.experiments.routed import RoutedExperiment
 from trajops.head_to_head import MIN_AGENTS, compare
-from trajops.policy.answers import Action, Answer, Outcome, StepState
+from trajops.policy.answers import POLICY, Action, Answer, Outcome, StepState
 from trajops.policy.decisions import VERSION_LABEL
 from trajops.policy.rules import PolicyRules, RecentRule
 from trajops.ports import Clock, Forecaster
+from trajops.rollouts.lifecycle import ACTIVE
+from trajops.services.comparisons import treatments
 from trajops.services.deployments import Deployments
-from trajops.services.drift_settings import TRAINED_SINCE, TRAINED_UNTIL
+from trajops.services.drift_settings import told_of
 from trajops.services.experiments import Experiments
-from trajops.stores import UnitOfWorkFactory
+from trajops.services.trust import Trust
+from trajops.stores import UnitOfWork, UnitOfWorkFactory
 from trajops.telemetry import Served
 from trajops.trajectories import Scene
 from trajops.windows import Windows, cut, resample_scene
@@ -36,6 +38,14 @@ if TYPE_CHECKING:
 SOURCES: tuple[Served, ...] = ("live", "replay")
 MAX_GAP_S = 1.0
 CHECKED_WITHIN = timedelta(minutes=3)
+AS_SHIPPED = Trust()
+
+# What a change under a key of an answer has done to a version.
+_DONE = {
+    "rollback": "v{} is champion again",
+    "retrain": "v{} is the challenger",
+    "stage": "v{} is staged",
+}
 
 # Fits a family on scenes and registers it under a name of the data, with further parameters of the run; its version, and the windows
 # that it has not seen.
@@ -55,7 +65,7 @@ class AnswerSteps:
         train: see `Train`.
         families: that can be trained here.
         clock: what time it is.
-        checked_s: newest part of the traffic that a drift check tells units and quality by, seconds.
+        trust: what may be learnt from.
     """
 
     def __init__(
@@ -70,10 +80,10 @@ class AnswerSteps:
         families: Sequence[str],
         clock: Clock,
         *,
-        checked_s: float = 60.0,
+        trust: Trust = AS_SHIPPED,
     ) -> None:
         self._rules = rules
-        self._checked_s = checked_s
+        self._trust = trust
         self._unit_of_work = unit_of_work
         self._deployments = deployments
         self._experiments = experiments
@@ -91,8 +101,8 @@ class AnswerSteps:
     def pause_rollout(self, answer: Answer) -> Outcome:
         """Take the traffic from everybody who is compared live, whoever is worse: a comparison on changed traffic says nothing.
 
-        Each experiment is paused once by an answer: one that somebody lets go on meanwhile goes on. One that is decided already has no
-        comparison left to spoil, and is left to who has to approve it.
+        Each experiment is paused once by an answer: one that somebody lets go on meanwhile goes on. One that is decided already comes back
+        as decided.
         """
         with self._unit_of_work(read_only=True) as work:
             live = [one for one in work.routes.table().experiments if not one.is_shadow]
@@ -101,12 +111,10 @@ class AnswerSteps:
         before = [one for one in live if not one.coverage and one.experiment_id not in done]
         is_late = False
         for routed in live:
-            found = known.get(routed.experiment_id)
-            is_decided = found is not None and found.state == ExperimentState.RECOMMENDED
-            if routed.experiment_id in done or routed in before or is_decided:
+            if routed.experiment_id in done or routed in before:
                 continue
             try:
-                self._pause(answer, routed, found)
+                self._pause(answer, routed, known.get(routed.experiment_id))
             except StaleVersion:  # the others are paused nevertheless
                 is_late = True
             else:
@@ -117,8 +125,6 @@ class AnswerSteps:
             return Outcome(StepState.DONE, f"{_canaries(paused)} paused", _versions(paused))
         if before:
             return Outcome(StepState.SKIPPED, f"{_canaries(before, was=True)} paused before", _versions(before))
-        if live:
-            return Outcome(StepState.SKIPPED, "what is compared is decided already, and waits for approval")
         return Outcome(StepState.SKIPPED, "no rollout is in progress")
 
     def _pause(self, answer: Answer, routed: RoutedExperiment, found: ExperimentOut | None) -> None:
@@ -134,7 +140,7 @@ class AnswerSteps:
 
     def rollback(self, answer: Answer) -> Outcome:
         """Put the previous champion back, if the alert is about the present one and the previous one would be nearer to the truth."""
-        if (done := self._rolled_back(answer)) is not None:
+        if (done := self._done(answer, "rollback")) is not None:
             return done
         with self._unit_of_work(read_only=True) as work:
             route = work.routes.table()
@@ -144,8 +150,10 @@ class AnswerSteps:
             return Outcome(StepState.SKIPPED, refusal or "there is no previous champion to return to")
         if (trouble := self._bad_data()) is not None:
             return Outcome(StepState.WAITING, trouble)
-        rule = self._rules.rollback
-        _, windows = self._recent(answer, rule)
+        rule, whole = self._rules.rollback, self._since(answer, self._rules.rollback)
+        with self._unit_of_work(read_only=True) as work:
+            doubtful = self._trust.doubtful(work, whole.since)
+        _, windows = self._recent(whole, doubtful, rule)
         if (agents := _agents(windows)) < rule.min_agents:
             return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to compare the champions on")
         duel = compare(self._load(previous), self._load(champion), windows)
@@ -155,7 +163,7 @@ class AnswerSteps:
             return Outcome(StepState.REFUSED, f"going back would not help; {said}", result)
         try:
             self._deployments.rollback(
-                route.epoch, actor=answer.actor, reason=f"{_reason(answer)}; {said}"[:500], idempotency_key=_key(answer)
+                route.epoch, actor=answer.actor, reason=f"{_reason(answer)}; {said}"[:500], idempotency_key=_key(answer, "rollback")
             )
         except StaleVersion:
             return Outcome(StepState.WAITING, "the routes were changed at the same time; they are looked at again")
@@ -168,75 +176,98 @@ class AnswerSteps:
         with self._unit_of_work(read_only=True) as work:
             champion = work.routes.table().champion
             known = [] if champion is None else work.model_versions.all(champion.name)
+        family = next((row.family for row in known if row.ref == champion), "")
         if champion is None:
             return Outcome(StepState.SKIPPED, "no model is deployed")
-        if (other := _is_about_another(answer, champion)) is not None:
-            return Outcome(StepState.SKIPPED, other)
-        if (trouble := self._bad_data()) is not None:
-            return Outcome(StepState.WAITING, trouble)
-        family = next(row.family for row in known if row.ref == champion)
-        if family not in self._families:
-            return Outcome(StepState.REFUSED, f"v{champion.version} is a {family}, which is not trained here; train it where it was made")
+        if (before := self._before_training(answer, champion, family)) is not None:
+            return before
         made = next((row for row in known if row.params.get("dataset") == dataset), None)
-        scenes, windows = self._recent(answer, rule, None if made is None else made.created_at, is_vouched=True)
+        whole = self._since(answer, rule, None if made is None else made.created_at)
+        with self._unit_of_work(read_only=True) as work:
+            left_out = self._trust.left_out(work, whole)
+        scenes, windows = self._recent(whole, left_out, rule)
         if made is None:
             if (agents := _agents(windows)) < rule.min_agents:
-                return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to train on")
-            at = now(self._clock)
-            told = {TRAINED_SINCE: self._since(answer, rule, at).isoformat(), TRAINED_UNTIL: at.isoformat()}
+                said = f"{agents} of {rule.min_agents} agents seen since, to train on{_said_of(left_out, whole)}"
+                return Outcome(StepState.WAITING, said)
+            learnt = whole._replace(until=outside(left_out, whole)[-1].until)
             try:
-                ref, unseen = self._train(scenes, family, dataset, told)
+                ref, unseen = self._train(scenes, family, dataset, told_of(learnt, left_out))
             except InvalidInput as error:  # agents enough, and not seen for long enough yet
                 return Outcome(StepState.WAITING, error.message)
         else:  # trained before, and it has seen nothing of what came after
             ref, unseen = made.ref, windows
         duel = compare(self._load(ref), self._load(champion), unseen)
         if duel.agents < MIN_AGENTS:
-            return Outcome(StepState.WAITING, f"v{ref.version} is trained; {duel.agents} of {MIN_AGENTS} agents seen to try it on")
+            said = f"{duel.agents} of {MIN_AGENTS} agents seen to try it on{_said_of(left_out, whole)}"
+            return Outcome(StepState.WAITING, f"v{ref.version} is trained; {said}")
         said = f"v{ref.version} ({family.replace('_', ' ')}) against v{champion.version} on agents it was not fitted on: {duel.sentence}"
         result = {"model_version": ref.version, "candidate_ade_m": duel.candidate_ade_m, "incumbent_ade_m": duel.incumbent_ade_m}
         if duel.verdict != "better":
             return Outcome(StepState.REFUSED, f"trained and registered, but not clearly better; {said}", result)
         try:
-            done = self._challenge(ref, answer, said)
+            challenged = self._challenge(ref, answer, said)
         except BatteryFailed as error:
             return Outcome(StepState.REFUSED, f"trained and registered, but its battery has failed: {error.message}; {said}"[:2000], result)
         except NotValidated as error:
             return Outcome(StepState.WAITING, f"v{ref.version} is trained; {error.message}")
-        return Outcome(StepState.DONE, f"{done}; {said}", {**result, "agents": duel.agents})
+        return Outcome(StepState.DONE, f"{challenged}; {said}", {**result, "agents": duel.agents})
+
+    def _before_training(self, answer: Answer, champion: ModelRef, family: str) -> Outcome | None:
+        """What makes training needless or impossible now; None where nothing does."""
+        if (done := self._done(answer, "retrain")) is not None:
+            return done
+        if (other := _is_about_another(answer, champion)) is not None:
+            return Outcome(StepState.SKIPPED, other)
+        if (trouble := self._bad_data()) is not None:
+            return Outcome(StepState.WAITING, trouble)
+        if family not in self._families:
+            return Outcome(StepState.REFUSED, f"v{champion.version} is a {family}, which is not trained here; train it where it was made")
+        return None
 
     def _challenge(self, ref: ModelRef, answer: Answer, said: str) -> str:
-        """Stage a version and let it challenge the champion, as far as nobody else does; what was done, in words."""
+        """Stage a version and let it challenge the champion, as far as nothing else is under way; what was done, in words."""
         who = {"actor": answer.actor, "reason": f"{_reason(answer)}; {said}"[:500]}
         name = f"v{ref.version}"
         with self._unit_of_work(read_only=True) as work:
             route, deployment = work.routes.table(), work.deployments.of_model(ref)
-            rival = None if route.challenger is None else work.deployments.of_model(route.challenger)
+            rivals = [one for one in route.experiments if not one.is_shadow]
+            obstacle = _obstacle(work, rivals)
+            paused = [work.deployments.of_model(compared) for rival in rivals for compared in treatments(rival)]
         if deployment is None:
-            deployment = self._deployments.stage(ref.version, **who).deployment
-        if route.challenger == ref:
+            deployment = self._deployments.stage(ref.version, **who, idempotency_key=_key(answer, "stage")).deployment
+        if any(ref in treatments(one) for one in route.experiments):
             return f"{name} is the challenger"
         if not self._rules.retrain.coverage:
             return f"{name} is staged"
-        if rival is not None and rival.state != State.PAUSED:
-            return f"{name} is staged, because v{rival.model_version} is being compared"
-        if rival is not None:
+        if obstacle is not None:
+            return f"{name} is staged, because {obstacle}"
+        for rival in filter(None, paused):
             self._deployments.stop_canary(rival.deployment_id, rival.version, **who)
-        self._deployments.start_canary(deployment.deployment_id, deployment.version, self._rules.retrain.coverage, **who)
-        return f"{name} is the challenger on {100 * self._rules.retrain.coverage:.0f} % of the agents"
+        coverage, key = self._rules.retrain.coverage, _key(answer, "retrain")
+        self._deployments.start_canary(deployment.deployment_id, deployment.version, coverage, **who, idempotency_key=key)
+        return f"{name} is the challenger on {100 * coverage:.0f} % of the agents"
 
     def recall(self, answer: Answer) -> Outcome | None:
         """What the next step has done already, though that is not on record: the process was killed in between."""
         step = answer.next_step
-        return self._rolled_back(answer) if step is not None and step.action == "rollback" else None
+        if step is None:
+            return None
+        if step.action == "pause_rollout":
+            with self._unit_of_work(read_only=True) as work:
+                live = [one for one in work.routes.table().experiments if not one.is_shadow]
+                paused = [one for one in live if work.idempotency.find(answer.actor, _pause_key(answer, one)) is not None]
+            return Outcome(StepState.DONE, f"{_canaries(paused)} paused", _versions(paused)) if paused else None
+        return self._done(answer, step.action) or (self._done(answer, "stage") if step.action == "retrain" else None)
 
-    def _rolled_back(self, answer: Answer) -> Outcome | None:
+    def _done(self, answer: Answer, change: str) -> Outcome | None:
+        """A change that this answer has made under its key."""
         with self._unit_of_work(read_only=True) as work:
-            done = work.idempotency.find(answer.actor, _key(answer))
+            done = work.idempotency.find(answer.actor, _key(answer, change))
         if done is None:
             return None
         version = ChangeOut.model_validate(done.response).deployment.model_version
-        return Outcome(StepState.DONE, f"v{version} is champion again", {"model_version": version})
+        return Outcome(StepState.DONE, _DONE[change].format(version), {"model_version": version})
 
     def _bad_data(self) -> str | None:
         """Why nothing can be learnt from the traffic of now; None where nothing speaks against it."""
@@ -244,32 +275,27 @@ class AnswerSteps:
             check = work.drift_checks.latest()
         return None if check is None or now(self._clock) - check.at > CHECKED_WITHIN else trouble(check)
 
-    def _recent(
-        self, answer: Answer, rule: RecentRule, after: datetime | None = None, *, is_vouched: bool = False
-    ) -> tuple[list[Scene], Windows]:
-        """Tracks since the trouble began, or since a later time, and the windows in them; none of when the data were bad.
+    def _since(self, answer: Answer, rule: RecentRule, after: datetime | None = None) -> Span:
+        """From when the trouble began, or from a later time on, until now."""
+        at = now(self._clock)
+        begins = [at - timedelta(seconds=rule.window_s), answer.alert_opened_at - timedelta(seconds=rule.before_s), after]
+        return Span(max(filter(None, begins)), at)
 
-        Args:
-            answer: to what.
-            rule: how far back, and of how many agents.
-            after: nothing of before that.
-            is_vouched: nothing either that no drift check has wholly seen yet.
-        """
+    def _recent(self, whole: Span, without: Sequence[Span], rule: RecentRule) -> tuple[list[Scene], Windows]:
+        """Tracks of a range without some spans of it, and the windows in them."""
         from data.lake.tracks import recorded_scenes  # noqa: PLC0415
 
-        at, checked = now(self._clock), timedelta(seconds=self._checked_s)
-        since, until = max(filter(None, (self._since(answer, rule, at), after))), at + timedelta(seconds=1)
-        with self._unit_of_work(read_only=True) as work:
-            latest, suspicious = work.drift_checks.latest(), work.drift_checks.suspicious(since - checked)
-        if is_vouched and latest is not None and at - latest.at < CHECKED_WITHIN:
-            until = latest.at - checked
-        without = doubtful(suspicious, self._checked_s)
-        scenes = recorded_scenes(self._lake, since, until, SOURCES, max_agents=rule.max_agents, without=without) if since < until else []
+        scenes = []
+        if outside(without, whole):
+            scenes = recorded_scenes(self._lake, *whole, SOURCES, max_agents=rule.max_agents, without=without)
         return scenes, Windows.concatenate([cut(resample_scene(scene, max_gap_s=MAX_GAP_S)) for scene in scenes])
 
-    @staticmethod
-    def _since(answer: Answer, rule: RecentRule, at: datetime) -> datetime:
-        return max(at - timedelta(seconds=rule.window_s), answer.alert_opened_at - timedelta(seconds=rule.before_s))
+
+def _said_of(left_out: Sequence[Span], whole: Span) -> str:
+    """What is missing, in words; empty where nothing is."""
+    length_s = (whole.until - whole.since).total_seconds()
+    left_s = length_s - sum((part.until - part.since).total_seconds() for part in outside(left_out, whole))
+    return f"; {left_s:.0f} of {length_s:.0f} s are left out, because no drift check vouches for the traffic then" if left_s else ""
 
 
 def _no_rollback(answer: Answer, route: RouteTable) -> str | None:
@@ -285,8 +311,25 @@ def _is_about_another(answer: Answer, champion: ModelRef) -> str | None:
     return None if about in {None, str(champion.version)} else f"the alert is about v{about}, and the champion is v{champion.version}"
 
 
-def _key(answer: Answer) -> str:
-    return f"{answer.answer_id}:rollback"
+def _obstacle(work: UnitOfWork, rivals: Sequence[RoutedExperiment]) -> str | None:
+    """Why no canary may begin beside, or in place of, what is being compared; None where earlier answers' paused canaries are all there is.
+
+    What somebody else has begun is theirs to end.
+    """
+    for rollout in work.rollouts.newest(states=ACTIVE, limit=1):
+        return f"v{rollout.model_version} is being rolled out"
+    makers = {one.experiment_id: one.created_by for one in work.experiments.newest(states=ROUTED)}
+    for rival in rivals:
+        compared = " and ".join(f"v{ref.version}" for ref in treatments(rival))
+        if rival.coverage:
+            return f"{compared} is being compared"
+        if not makers.get(rival.experiment_id, "").startswith(POLICY):
+            return f"the comparison of {compared} is paused, and not begun by an answer"
+    return None
+
+
+def _key(answer: Answer, change: str) -> str:
+    return f"{answer.answer_id}:{change}"
 
 
 def _pause_key(answer: Answer, routed: RoutedExperiment) -> str:

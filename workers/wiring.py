@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from trajops.services.judging import Judge
     from trajops.services.performance import Performance
     from trajops.services.rollouts import Rollouts
+    from trajops.services.trust import Trust
     from trajops.stores import UnitOfWorkFactory
     from trajops.trajectories import Scene
     from trajops.windows import Windows
@@ -60,6 +61,9 @@ if TYPE_CHECKING:
 
 # The recorded tracks that come with the product: what versions of unknown origin are measured on.
 EMBEDDED = "skillcorner_2417/first_half"
+
+# Jobs that take steps of answers.
+ANSWERING = {"answer_alerts", "retrain"}
 
 
 class Parts:
@@ -81,7 +85,7 @@ class Parts:
         self.detector = EvidentlyDetector()
         if "check_drift" in self.schedules.jobs:
             _ = self.drift_rules
-        if "answer_alerts" in self.schedules.jobs:
+        if self.schedules.jobs.keys() & ANSWERING:
             _ = self.policy_rules
         if "advance_rollouts" in self.schedules.jobs:
             _ = self.rollout_rules
@@ -93,6 +97,9 @@ class Parts:
             _ = self.alert_rules
         if self.schedules.jobs.keys() & {"check_performance", "recalibrate"}:
             _ = self.performance_rules
+        if "check_drift" in self.schedules.jobs:
+            # Once more, now that it is known what learns from what the checks have seen.
+            self.schedules = configs.load(settings.configs_dir / "schedules.yaml", Schedules, self._learning())
 
     @cached_property
     def drift_rules(self) -> "DriftRules":
@@ -266,13 +273,17 @@ class Parts:
             self.performance_rules.recalibration,
             self.settings.coverage_level,
             self.clock,
-            checked_s=self._checked_s,
+            trust=self.trust,
         )
 
-    @property
-    def _checked_s(self) -> float:
-        """What a drift check tells units and quality by, seconds."""
-        return max(self.drift_rules.units.window_s, self.drift_rules.quality.window_s)
+    @cached_property
+    def trust(self) -> "Trust":
+        """Which traffic may be learnt from."""
+        from trajops.services.trust import Trust  # noqa: PLC0415
+
+        rules = self.drift_rules
+        shortest_s = max(rules.units.window_s, rules.quality.window_s)
+        return Trust(shortest_s, max(shortest_s, rules.current.longest_s), is_checked="check_drift" in self.schedules.jobs)
 
     @cached_property
     def experiments(self) -> "Experiments":
@@ -347,7 +358,7 @@ class Parts:
             self._train,
             tuple(FAMILIES),
             self.clock,
-            checked_s=self._checked_s,
+            trust=self.trust,
         )
         return Answers(unit_of_work, self.policy_rules, steps.by_action, self.clock, recall=steps.recall)
 
@@ -481,6 +492,17 @@ class Parts:
 
         [trained] = train(self.settings, scenes, families=[family], database=self.database, dataset=dataset, told=told)
         return trained.ref, split(scenes, Inline()).validation
+
+    def _learning(self) -> dict[str, float]:
+        """For how long drift checks must be remembered, and within which time there must be another one: context of `Schedules`."""
+        windows_s = []
+        if self.schedules.jobs.keys() & ANSWERING:
+            windows_s += [self.policy_rules.rollback.window_s, self.policy_rules.retrain.window_s]
+        if "recalibrate" in self.schedules.jobs:
+            windows_s.append(self.performance_rules.recalibration.window_s)
+        if not windows_s:
+            return {}
+        return {"remembered_s": max(windows_s) + self.trust.margin_s, "checked_within_s": self.trust.window_s}
 
     def _broken_files(self) -> list[str]:
         from data.lake.manifest import Manifest  # noqa: PLC0415 - and not the lake, which brings DuckDB

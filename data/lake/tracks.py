@@ -27,7 +27,7 @@ _AGENTS = f"""
         UNION ALL SELECT scene_id, agent_id FROM observations WHERE {{condition}}
     )
 """  # noqa: S608 - names of our own schema
-_COUNT = "SELECT count(DISTINCT hash(scene_id, agent_id)) FROM predictions WHERE list_contains($sources, source)"
+_COUNT = f"SELECT count(*) FROM ({_AGENTS})"  # noqa: S608 - names of our own schema
 
 
 def recorded_scenes(
@@ -61,7 +61,7 @@ def recorded_scenes(
     def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[Samples, dict[int, tuple[str, str]]]:
         asked = {"sources": list(sources), "kept": 10_000}
         if max_agents is not None:
-            [(agents,)] = cursor.execute(prefix + _COUNT, {"sources": list(sources)}).fetchall()
+            [(agents,)] = cursor.execute(prefix + _COUNT.format(condition=condition), asked).fetchall()
             asked["kept"] = min(10_000, -(-10_000 * max_agents // max(1, agents)))
         samples = samples_of(cursor, prefix, f"{HISTORIES};{OBSERVATIONS}".format(condition=condition), asked)
         # Names last: the live spool grows while it is read, and who came meanwhile has a name and no samples yet, not the reverse.

@@ -8,7 +8,7 @@ import pytest
 
 from data.sql.route_source import SqlRouteSource
 from data.stubs import MemoryDatabase, MemoryRouteSource
-from tests.record_builders import AT, REF, calibration, later
+from tests.record_builders import AT, REF, calibration, drift_check, later
 from trajops.contracts.drift import (
     DriftCheckOut,
     DriftColumn,
@@ -21,6 +21,7 @@ from trajops.contracts.drift import (
 )
 from trajops.contracts.performance import FigureOut, PerformanceCheckOut
 from trajops.deployments.model_ref import ModelRef
+from trajops.drift.doubt import Judged
 from trajops.errors import NotFound, StaleVersion
 from trajops.objectives import Minutes, minute_of
 
@@ -92,6 +93,23 @@ def test_checks_that_said_drift_or_found_bad_data_are_found_again(database: Any)
         assert [one.check_id for one in uow.drift_checks.suspicious(later(2))] == ["c4", "c2"]
         assert uow.drift_checks.suspicious(later(9)) == []
         assert uow.drift_checks.suspicious(later(4)) == uow.drift_checks.history(limit=1)
+
+
+def test_checks_of_another_unit_are_found_again_though_the_column_is_muted(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        for number, changes in enumerate([{}, {"unit": True}, {"unit": True, "muted_until": later(900)}, {"drifted": True}]):
+            uow.drift_checks.add(drift_check(later(number), **changes, check_id=f"c{number}", verdict="stable"))
+    with database.unit_of_work(read_only=True) as uow:
+        assert [one.check_id for one in uow.drift_checks.suspicious(AT)] == ["c2", "c1"]
+
+
+def test_checks_that_judged_units_and_quality_are_told_oldest_first(database: Any) -> None:
+    changes: list[dict[str, Any]] = [{}, {}, {"is_judged": False}, {"quality": []}, {"window_s": 300.0, "unit": True}, {"window_s": None}]
+    with database.unit_of_work() as uow:
+        for number, change in enumerate(changes):
+            uow.drift_checks.add(drift_check(later(number), **change))
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.drift_checks.judged(later(1)) == [Judged(later(1), 60.0), Judged(later(4), 300.0), Judged(later(5), 0.0)]
 
 
 def test_drift_checks_come_back_newest_first(database: Any) -> None:

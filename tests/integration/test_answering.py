@@ -14,22 +14,27 @@ from data.stubs import MemoryDatabase
 from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track
 from tests.experiment_builders import a_plan, a_verdict
 from tests.lake_house import House, a_house
-from tests.record_builders import check, validation
+from tests.record_builders import check, drift_check, validation
+from trajops import configs
 from trajops.clock import utc
-from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding
+from trajops.contracts.experiments import ArmIn, ExperimentPlan
 from trajops.contracts.validations import CheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import InvalidInput, StaleVersion
 from trajops.experiments.decisions import Decision
+from trajops.experiments.lifecycle import ExperimentState
 from trajops.experiments.routed import canary
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.policy.answers import Answer, AnswerState, Outcome, Step, StepState
 from trajops.policy.rules import PolicyRules
 from trajops.ports import Forecaster
 from trajops.records import ModelVersion
+from trajops.rollouts.rules import RolloutRules
 from trajops.services.deployments import Deployments
 from trajops.services.experiments import Experiments
+from trajops.services.rollouts import Rollouts
+from trajops.services.trust import Trust
 from trajops.trajectories import DEFAULT_WINDOW, Forecast, Scene, Track
 from trajops.windows import Windows, cut
 from workers.answering import AnswerSteps
@@ -52,8 +57,8 @@ class StandStill:
         return Forecast(np.broadcast_to(history_m[:, None, -1:], made.mean_m.shape), made.covariance_m2, made.weights)
 
 
-def raising(error: Exception) -> Any:
-    def raises(*_: Any) -> Any:
+def raising(error: BaseException) -> Any:
+    def raises(*_: Any, **__: Any) -> Any:
         raise error
 
     return raises
@@ -74,10 +79,10 @@ class Shop:
         for number in self.models:
             self.register(number)
 
-    def register(self, number: int, dataset: str = "tracks") -> None:
+    def register(self, number: int, dataset: str = "tracks", **params: str) -> None:
         at = utc(self.house.clock.now_ns())
         with self.database.unit_of_work() as work:
-            row = ModelVersion(NAME, number, "kalman", None, {}, {"dataset": dataset}, "d" * 64, at)
+            row = ModelVersion(NAME, number, "kalman", None, {}, {"dataset": dataset, **params}, "d" * 64, at)
             work.model_versions.put(row)
             if self.found is not None:
                 work.validations.add(validation(number, 0.0, *self.found, model_name=NAME), "# Card")
@@ -85,7 +90,7 @@ class Shop:
     def train(self, scenes: Sequence[Scene], family: str, dataset: str, told: Mapping[str, str]) -> tuple[ModelRef, Windows]:
         number = max(self.models) + 1
         self.models[number] = self.makes
-        self.register(number, dataset)
+        self.register(number, dataset, **told)
         self.told = dict(told)
         self.trained.append((family, dataset, sum(len(scene.tracks) for scene in scenes)))
         return ModelRef(NAME, number), Windows.concatenate([cut(scene) for scene in scenes])
@@ -94,17 +99,43 @@ class Shop:
         given = PolicyRules.model_validate({"rollback": {"min_agents": 10}, "retrain": {"min_agents": 20}} | rules)
         unit_of_work = self.database.unit_of_work
         load = lambda ref: self.models[ref.version]  # noqa: E731
-        return AnswerSteps(
-            given, unit_of_work, self.service, self.experiments, self.house.lake, load, self.train, ["kalman"], self.house.clock
-        )
+        with unit_of_work(read_only=True) as work:
+            trust = Trust(is_checked=work.drift_checks.latest() is not None)
+        found = (self.house.lake, load, self.train, ["kalman"], self.house.clock)
+        return AnswerSteps(given, unit_of_work, self.service, self.experiments, *found, trust=trust)
 
     def live(self, number: int) -> None:
-        staged = self.service.stage(number, **WHO).deployment
-        self.service.promote(staged.deployment_id, staged.version, **WHO)
+        self.service.stage(number, **WHO)
+        self.promote(number)
 
-    def canary(self, number: int) -> None:
-        staged = self.service.stage(number, **WHO).deployment
-        self.service.start_canary(staged.deployment_id, staged.version, 0.5, **WHO)
+    def promote(self, number: int) -> None:
+        with self.database.unit_of_work(read_only=True) as work:
+            deployment = work.deployments.of_model(ModelRef(NAME, number))
+        assert deployment is not None
+        self.service.promote(deployment.deployment_id, deployment.version, **WHO)
+
+    def canary(self, number: int, **who: Any) -> None:
+        staged = self.service.stage(number, **WHO | who).deployment
+        self.service.start_canary(staged.deployment_id, staged.version, 0.5, **WHO | who)
+
+    def shadow(self, number: int) -> str:
+        """Let a version predict beside the champion's answers; the id of the experiment."""
+        champion = self.route[0]
+        assert champion is not None
+        self.service.stage(number, **WHO)
+        arms = tuple(
+            ArmIn(variant=name, model_version=version, weight=0.5) for name, version in (("control", champion), ("treatment", number))
+        )
+        plan = ExperimentPlan(name="a shadow", hypothesis="It is nearer to the truth.", mode="shadow", arms=arms)
+        service = Experiments(self.database.unit_of_work, model_name=NAME, clock=self.house.clock)
+        draft = service.create(plan, **WHO).experiment
+        return service.launch(draft.experiment_id, draft.version, **WHO).experiment.experiment_id
+
+    @property
+    def compared(self) -> list[tuple[int, float]]:
+        """Version of each treatment, and the share of agents that are enrolled."""
+        with self.database.unit_of_work(read_only=True) as work:
+            return [(one.arms[-1].model.version, one.coverage) for one in work.routes.table().experiments]
 
     def compare(self, number: int, begin: float, **changes: Any) -> str:
         """An experiment of a version, or of the champion with itself, on a quarter of a namespace; its id."""
@@ -152,29 +183,11 @@ class Shop:
             )
             self.house.write(event, close=False)
 
-    def check(self, trouble: str, check_id: str = "c1") -> None:
-        """A drift check of now that finds something wrong with the data themselves, or nothing."""
-        at = utc(self.house.clock.now_ns())
-        figures = {"score": 3.3, "threshold": 2.0, "is_drifted": True, "reference_mean": 1.0, "current_mean": 3.3}
-        column = DriftColumn(column="speed_mps_ratio", kind="input", method=UNIT_RULE if trouble == "unit" else "psi", **figures)
-        bad = QualityFinding(kind="frozen", scene=None, verdict="bad", value=0.9, limit=0.1, sentence="9 of 10 agents are frozen.")
-        check = DriftCheckOut(
-            check_id=check_id,
-            at=at,
-            verdict="drift",
-            sentence="speed is 3.3 × the reference",
-            reference_since=None,
-            reference_until=None,
-            current_since=at,
-            current_until=at,
-            reference_agents=9,
-            current_agents=9,
-            columns=[column],
-            has_report=False,
-            quality=[bad] if trouble == "quality" else [],
-        )
+    def check(self, at_s: float | None = None, **changes: Any) -> None:
+        """A drift check, of now or of so long after the alert, that finds something wrong with the data themselves, or nothing."""
+        at = utc(self.house.clock.now_ns() if at_s is None else CLOCK_NS + round(at_s * S))
         with self.database.unit_of_work() as work:
-            work.drift_checks.add(check)
+            work.drift_checks.add(drift_check(at, **changes))
 
     @property
     def route(self) -> tuple[int | None, int | None, int | None, float]:
@@ -257,12 +270,14 @@ def test_one_that_changes_meanwhile_is_looked_at_again_and_the_others_are_paused
     assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canaries of v2 and v3 are paused")
 
 
-def test_what_is_decided_waits_for_approval(shop: Shop) -> None:
+def test_what_is_decided_is_paused_too_and_comes_back_as_decided(shop: Shop) -> None:
     shop.live(GOOD)
     first = shop.compare(3, 0.0)
     version = shop.experiments.get(first).version
     shop.experiments.decide(first, version, Decision("better", "treatment"), a_verdict(), actor="worker")
-    assert shop.steps().pause_rollout(an_answer()).state == StepState.SKIPPED
+    assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canary of v3 is paused")
+    assert shop.standing(first) == "paused"
+    shop.experiments.cover(first, shop.experiments.get(first).version, 1.0, **WHO)
     assert shop.standing(first) == "recommended"
 
 
@@ -357,10 +372,14 @@ def test_a_version_is_trained_on_recent_tracks_and_challenges_the_champion(shop:
 def test_what_was_trained_before_a_crash_is_not_trained_again(shop: Shop) -> None:
     shop.live(BAD)
     shop.walk(25)
-    assert shop.steps().retrain(an_answer()).state == StepState.DONE
+    killed, shop.service.stage = shop.service.stage, raising(KeyboardInterrupt())  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        shop.steps().retrain(an_answer())
+    shop.service.stage = killed  # type: ignore[method-assign]
     assert told(shop.steps().retrain(an_answer())) == (StepState.WAITING, "v4 is trained; 0 of 5 agents seen to try it on")
     shop.walk(8, after_s=60, name="later")
-    assert shop.steps().retrain(an_answer()).state == StepState.DONE
+    assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is the challenger on 20 % of the agents; v4 (kalman) against v2")
+    assert told(shop.steps().retrain(an_answer())) == (StepState.DONE, "v4 is the challenger"), "and challenges once"
     assert len(shop.trained) == 1
     assert shop.route == (BAD, 4, None, 0.2)
 
@@ -383,37 +402,6 @@ def test_an_alert_about_the_challenger_trains_nothing_in_its_place(shop: Shop) -
     shop.steps().pause_rollout(an_answer(model_version="2"))
     assert told(shop.steps().retrain(an_answer(model_version="2"))) == (StepState.SKIPPED, "the alert is about v2, and the champion is v1")
     assert (shop.route, shop.trained) == ((GOOD, BAD, None, 0.0), [])
-
-
-@pytest.mark.parametrize("trouble", ["unit", "quality"])
-def test_nothing_is_learnt_from_bad_data(shop: Shop, trouble: str) -> None:
-    shop.live(GOOD)
-    shop.live(BAD)
-    shop.walk(25)
-    shop.check(trouble)
-    for step in (shop.steps().rollback, shop.steps().retrain):
-        outcome = step(an_answer())
-        assert (outcome.state, "nothing can be learnt" in outcome.sentence) == (StepState.WAITING, True)
-    assert (shop.route, shop.trained) == ((BAD, None, GOOD, 0.0), [])
-    shop.house.clock.ns += 200 * S
-    for step in (shop.steps().rollback, shop.steps().retrain):
-        outcome = step(an_answer())
-        assert (outcome.state, "0 of" in outcome.sentence) == (StepState.WAITING, True), "what was bad stays bad when it is over"
-    shop.walk(25, after_s=300, name="later")
-    assert shop.steps().rollback(an_answer()).result["agents"] == 25, "and the later ones only"
-
-
-def test_what_no_check_has_wholly_seen_yet_is_not_trained_on(shop: Shop) -> None:
-    shop.live(BAD)
-    shop.walk(25)
-    shop.house.clock.ns = CLOCK_NS + 40 * S
-    shop.check("nothing")
-    waits = shop.steps().retrain(an_answer())
-    assert (waits.state, shop.trained) == (StepState.WAITING, [])
-    shop.house.clock.ns = CLOCK_NS + 140 * S
-    shop.check("nothing", "c2")
-    assert shop.steps().retrain(an_answer()).state != StepState.FAILED
-    assert [agents for _, _, agents in shop.trained] == [25]
 
 
 def test_agents_that_are_not_seen_for_long_enough_yet_are_waited_for(shop: Shop) -> None:
@@ -462,9 +450,9 @@ def test_a_version_that_is_not_validated_yet_waits_for_it(shop: Shop) -> None:
     assert len(shop.trained) == 1
 
 
-def test_a_paused_rival_makes_way_and_a_running_one_does_not(shop: Shop) -> None:
+def test_a_paused_canary_of_an_answer_makes_way_and_a_running_one_does_not(shop: Shop) -> None:
     shop.live(BAD)
-    shop.canary(3)
+    shop.canary(3, actor="policy:traffic_has_changed")
     shop.walk(25)
     assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is staged, because v3 is being compared")
     assert (shop.route, shop.state(4)) == ((BAD, 3, None, 0.5), State.STAGED)
@@ -472,6 +460,52 @@ def test_a_paused_rival_makes_way_and_a_running_one_does_not(shop: Shop) -> None
     shop.walk(8, after_s=60, name="later")
     assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is the challenger")
     assert (shop.route, shop.state(3)) == ((BAD, 4, None, 0.2), State.STAGED)
+
+
+def test_what_an_operator_compares_is_not_ended_though_an_answer_has_paused_it(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.canary(3)
+    shop.walk(25)
+    shop.steps().pause_rollout(an_answer())
+    said = shop.steps().retrain(an_answer()).sentence
+    assert said.startswith("v4 is staged, because the comparison of v3 is paused, and not begun by an answer; v4 (kalman) against v2")
+    assert (shop.route, shop.state(3), shop.state(4)) == ((BAD, 3, None, 0.0), State.PAUSED, State.STAGED)
+
+
+def test_a_shadow_keeps_nobody_from_challenging(shop: Shop) -> None:
+    shop.live(BAD)
+    shadow = shop.shadow(3)
+    shop.walk(25)
+    assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is the challenger on 20 % of the agents")
+    assert shop.compared == [(3, 1.0), (4, 0.2)]
+    with shop.database.unit_of_work(read_only=True) as work:
+        assert work.experiments.get(shadow).state == ExperimentState.RUNNING
+
+
+def test_beside_a_rollout_a_version_is_only_staged(shop: Shop) -> None:
+    shop.live(BAD)
+    staged = shop.service.stage(3, **WHO).deployment
+    rules = configs.load(Path("configs/rollouts.yaml"), RolloutRules)
+    rollouts = Rollouts(shop.database.unit_of_work, lambda: rules, model_name=NAME, clock=shop.house.clock)
+    rollouts.start(staged.deployment_id, staged.version, **WHO)
+    shop.walk(25)
+    assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is staged, because v3 is being rolled out;")
+    assert [version for version, _ in shop.compared] == [3]
+
+
+def test_what_was_done_before_a_crash_is_recalled(shop: Shop) -> None:
+    def left(action: str) -> Answer:
+        return replace(an_answer(), steps=(Step(action),))  # type: ignore[arg-type]
+
+    shop.live(BAD)
+    shop.canary(3)
+    steps = shop.steps()
+    assert [steps.recall(left(action)) for action in ("pause_rollout", "rollback", "retrain")] == [None, None, None]
+    steps.pause_rollout(an_answer())
+    assert steps.recall(left("pause_rollout")) == Outcome(StepState.DONE, "the canary of v3 is paused", {"model_version": 3})
+    shop.walk(25)
+    steps.retrain(an_answer())
+    assert steps.recall(left("retrain")) == Outcome(StepState.DONE, "v4 is staged", {"model_version": 4})
 
 
 def test_the_policy_may_only_stage(shop: Shop) -> None:

@@ -518,6 +518,10 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
         pytest.param("schedules.yaml", lambda text: text.replace("every_s: 2", "every_s: two"), id="schedules"),
         pytest.param("drift.yaml", lambda text: text.replace("needed: 2", "needed: 5"), id="drift"),
         pytest.param("alerts.yaml", lambda text: text.replace("signal: drift_age_s", "signal: drift_age"), id="alerts"),
+        pytest.param(
+            "schedules.yaml", lambda text: text.replace("drift_checks_days: 3", "drift_checks_days: 0.05"), id="bad data forgotten"
+        ),
+        pytest.param("schedules.yaml", lambda text: text.replace("every_s: 30\n", "every_s: 60\n", 1), id="gaps between drift checks"),
     ],
 )
 def test_a_mistake_in_a_configuration_stops_the_worker_with_its_line(tmp_path: Path, file: str, edit: Callable[[str], str]) -> None:

@@ -104,6 +104,21 @@ def test_who_comes_while_the_lake_is_read_is_no_trouble(house: House, monkeypatc
     assert "new" in {track.agent_id for track in scene.tracks}, "it was read"
 
 
+def test_only_those_that_are_read_are_counted(house: House) -> None:
+    """Sixty agents that only post observations and sixty of a span that is left out, beside twenty that are asked for."""
+    for number in range(60):
+        told(house, a_turning_track(f"posted{number}", steps=9), by="observations")
+        told(house, a_turning_track(f"bad{number}", steps=9), by="histories")
+    span = Span(utc(CLOCK_NS - S), utc(CLOCK_NS + 50 * S))
+    posted = recorded_scenes(house.lake, SINCE, UNTIL, ["live"], max_agents=30)
+    assert 15 <= sum(len(scene.tracks) for scene in posted) <= 50, "of a hundred and twenty"
+    for number in range(20):
+        track = a_turning_track(f"good{number}", steps=12)
+        told(house, Track(track.agent_id, track.times_s + 100, track.positions_m), by="histories")
+    [scene] = recorded_scenes(house.lake, SINCE, UNTIL, ["live"], max_agents=20, without=[span])
+    assert len(scene.tracks) == 20
+
+
 def test_of_many_agents_some_are_taken_whole_and_always_the_same(house: House) -> None:
     for number in range(60):
         told(house, a_turning_track(f"a{number}", steps=12), by="histories")

@@ -124,13 +124,32 @@ def test_a_part_that_is_away_or_a_race_makes_a_step_wait_and_it_is_tried_again(e
     assert bench.states() == ["done", "done", "skipped"]
 
 
+def test_two_changes_that_met_are_tried_again_and_not_for_ever() -> None:
+    bench = Bench()
+    bench.does["pause_rollout"] = raises(Conflict("two changes met in the database"))
+    bench.answers.begin()
+    bench.answers.work("pause_rollout")
+    assert bench.states() == ["waiting", "pending", "pending"]
+    assert bench.stored()[0].steps[0].sentence == "two changes met in the database; tried 1 of 3 times"
+    bench.answers.work("pause_rollout")
+    bench.answers.work("pause_rollout")
+    assert bench.states() == ["failed", "pending", "pending"]
+    again = Bench()
+    again.does["pause_rollout"] = raises(Conflict("two changes met in the database"))
+    again.answers.begin()
+    again.answers.work("pause_rollout")
+    again.does["pause_rollout"] = lambda: Outcome(StepState.DONE, "done")
+    again.answers.work("pause_rollout")
+    assert again.states()[0] == "done"
+
+
 def test_a_step_that_waits_for_too_long_is_given_up() -> None:
     bench = Bench()
     bench.does["pause_rollout"] = raises(Unavailable("away"))
     bench.answers.begin()
-    bench.answers.work("pause_rollout")
-    bench.clock.advance(601)
-    bench.answers.work("pause_rollout")
+    for _ in range(12):
+        bench.answers.work("pause_rollout")
+        bench.clock.advance(60)
     assert bench.states() == ["failed", "pending", "pending"]
     assert bench.stored()[0].steps[0].sentence == "away; given up after 10 minutes"
 

@@ -498,7 +498,7 @@ def test_checks_are_stored_with_histograms_and_drift_is_audited_once(tmp_path: P
     source = FixedSource({"backfill": wandering(600, span_s=3600, seed=0, start_s=START_S - 100_000)})
     clock = SecondsClock()
     watch = DriftMonitor(source, database.unit_of_work, RULES, tmp_path, clock)
-    for number, gain in enumerate((1.0, 2.0, 2.0, 1.0, 1.0, 1.0)):
+    for number, gain in enumerate((1.0, 1.7, 1.7, 1.0, 1.0, 1.0)):
         source.by_source["live"] = wandering(110, span_s=300, seed=number, gain=gain, start_s=START_S + 300 * number)
         clock.at_s = START_S + 300 * (number + 1)
         watch.check()
@@ -553,8 +553,8 @@ class WritingDetector:
     [
         pytest.param([40, 110, 110], [1, 1, 1], 0, [False, True, False], id="too-little-data-uses-up-none"),
         pytest.param([110, 110, 110], [1, 1, 1], 1, [False, True, False], id="due-until-it-is-written"),
-        pytest.param([110, 110, 110, 110, 110], [1, 2, 2, 2, 1], 0, [True, True, True, False, False], id="one-for-each-new-alarm"),
-        pytest.param([110, 110, 110, 110], [2, 2, 2, 2], 2, [False, False, True, False], id="an-alarm-goes-on-until-it-has-one"),
+        pytest.param([110, 110, 110, 110, 110], [1, 1.7, 1.7, 1.7, 1], 0, [True, True, True, False, False], id="one-for-each-new-alarm"),
+        pytest.param([110, 110, 110, 110], [1.7, 1.7, 1.7, 1.7], 2, [False, False, True, False], id="an-alarm-goes-on-until-it-has-one"),
         pytest.param([110] * 14, [1] * 14, 0, [True, *[False] * 11, True, False], id="once-an-hour"),
     ],
 )

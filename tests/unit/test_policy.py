@@ -175,11 +175,23 @@ def test_a_step_may_wait_and_is_given_up_when_that_takes_too_long() -> None:
     step = answer.next_step
     assert step is not None
     assert (step.action, step.state, step.at) == ("pause_rollout", StepState.WAITING, AT + timedelta(seconds=60))
+    answer = taken(an_answer(), *[StepState.WAITING] * 11, every_s=60)
     late = decisions.take(answer, Outcome(StepState.WAITING, "still"), AT + timedelta(seconds=661), patience=PATIENCE)
     assert late.steps[0].state == StepState.FAILED
     assert late.steps[0].sentence == "still; given up after 10 minutes"
     assert late.next_step is not None
     assert late.next_step.action == "rollback"
+
+
+def test_time_in_which_nobody_looked_is_no_waiting() -> None:
+    answer = taken(an_answer(), *[StepState.WAITING] * 5, every_s=60)
+    away = AT + timedelta(hours=2)
+    answer = decisions.take(answer, Outcome(StepState.WAITING, "still"), away, patience=PATIENCE)
+    assert (answer.steps[0].state, answer.steps[0].at) == (StepState.WAITING, AT + timedelta(seconds=60))
+    for minute in range(1, 7):
+        assert answer.steps[0].state == StepState.WAITING
+        answer = decisions.take(answer, Outcome(StepState.WAITING, "still"), away + timedelta(minutes=minute), patience=PATIENCE)
+    assert answer.steps[0].state == StepState.FAILED, "four minutes before, one for the two hours, and six after"
 
 
 def test_an_answer_whose_alert_is_over_takes_no_further_step() -> None:

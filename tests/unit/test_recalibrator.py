@@ -1,5 +1,6 @@
 """What becomes of recalibrations over days: decisions by hand hold, and nothing is proposed twice."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -8,16 +9,17 @@ import numpy as np
 import pytest
 
 from data.stubs import MemoryDatabase, SetClock
+from tests.record_builders import drift_check
 from tests.unit.test_recalibration import LEVEL, RULE, walked
 from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationOut
-from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.errors import StaleVersion
 from trajops.performance.recalibration import Distances
 from trajops.performance.rules import RecalibrationRule
 from trajops.services.calibrations import Calibrations, Recalibrator
+from trajops.services.trust import Trust
 
 REF = ModelRef("trajectory", 1)
 WHY = "looked at by hand"
@@ -41,12 +43,14 @@ class Desk:
     database: MemoryDatabase = field(default_factory=MemoryDatabase)
     clock: SetClock = field(default_factory=SetClock)
     truth: Truth = field(default_factory=Truth)
+    is_checked: bool = False
 
     def __post_init__(self) -> None:
         with self.database.unit_of_work() as work:
             work.routes.append(RouteTable(1, champion=REF), at=now(self.clock), actor="test", reason=WHY)
         source: Any = self.truth
-        self.recalibrator = Recalibrator(source, self.database.unit_of_work, self.rule, LEVEL, self.clock)
+        trust = Trust(is_checked=self.is_checked)
+        self.recalibrator = Recalibrator(source, self.database.unit_of_work, self.rule, LEVEL, self.clock, trust=trust)
         self.hand = Calibrations(self.database.unit_of_work, self.clock)
 
     def run(self) -> CalibrationOut | None:
@@ -67,21 +71,13 @@ class Desk:
             return {one.number: one.state for one in work.calibrations.newest(10_000) if one.state != "superseded"}
 
 
-def checked(desk: Desk, at_s: float, *, is_wrong_unit: bool = False) -> None:
-    figures = {"score": 3.3, "threshold": 2.0, "is_drifted": is_wrong_unit, "reference_mean": 1.0, "current_mean": 3.3}
-    column = DriftColumn(column="speed_mps_ratio", kind="input", method=UNIT_RULE, **figures)
-    at = datetime.fromtimestamp(at_s, UTC)
-    ends = {"current_since": at, "current_until": at, "reference_since": None, "reference_until": None}
-    agents = {"reference_agents": 9, "current_agents": 9}
-    check = DriftCheckOut(
-        check_id=f"c{at_s}", at=at, verdict="drift", sentence="drift", columns=[column], has_report=False, **ends, **agents
-    )
+def checked(desk: Desk, at_s: float, **changes: Any) -> None:
     with desk.database.unit_of_work() as work:
-        work.drift_checks.add(check)
+        work.drift_checks.add(drift_check(datetime.fromtimestamp(at_s, UTC), **changes))
 
 
-def desk_at(at_s: float, rows: Distances) -> Desk:
-    desk = Desk()
+def desk_at(at_s: float, rows: Distances, *, is_checked: bool = True) -> Desk:
+    desk = Desk(is_checked=is_checked)
     desk.clock.advance(at_s - now(desk.clock).timestamp())
     # As the lake gives them: none of before the window, at the run that is to come.
     desk.truth.rows = rows.select(rows.received_s >= at_s + 300 - RULE.window_s)
@@ -99,9 +95,9 @@ def test_truth_in_another_unit_is_not_learnt_from_then_or_later() -> None:
     good, feet, again = (walked(rng, 300, gain=gain, since_s=begin_s + since_s) for gain, since_s in ((1.5, 0), (12.0, 3800), (1.5, 7600)))
 
     def made(rows: Distances, *, with_checks: bool) -> CalibrationOut | None:
-        desk = desk_at(begin_s + 11_200, rows)
-        for at_s in range(3830, 7630, 30) if with_checks else ():
-            checked(desk, begin_s + at_s, is_wrong_unit=True)
+        desk = desk_at(begin_s + 11_200, rows, is_checked=with_checks)
+        for at_s in range(-60, 11_590, 30) if with_checks else ():
+            checked(desk, begin_s + at_s, unit=3830 <= at_s < 7630)
         return desk.run()
 
     never, known, unknown = (
@@ -121,20 +117,50 @@ def test_while_the_newest_data_are_wrong_nothing_is_learnt() -> None:
     for is_wrong_unit in (False, True):
         desk = desk_at(begin_s + 3300, rows)
         for at_s in range(0, 3600, 30):
-            checked(desk, begin_s + at_s, is_wrong_unit=is_wrong_unit)
+            checked(desk, begin_s + at_s, unit=is_wrong_unit)
         made[is_wrong_unit] = desk.run()
     assert made[False] is not None
     assert made[True] is None
 
 
-def test_what_no_check_has_wholly_seen_yet_waits() -> None:
-    begin_s, rows = 1.7e9, walked(np.random.default_rng(5), 300, gain=1.5, since_s=1.7e9)
-    desk = desk_at(begin_s + 3600, rows)
-    desk.clock.advance(60.0)
-    checked(desk, begin_s + 3500)
+def agents_learnt_from(rows: Distances, *at_s: float, **changes: Any) -> tuple[int, str]:
+    """How many agents a recalibration looks at, an hour and five minutes after the begin of an hour of truth, and what it says."""
+    desk = desk_at(1.7e9 + 3600, rows)
+    for one in at_s:
+        checked(desk, 1.7e9 + one, **changes)
+    desk.clock.advance(300.0)
     found, _ = desk.recalibrator.run()[REF]
-    whole, _ = desk_at(begin_s + 3600, rows).recalibrator.run()[REF]
-    assert found.fitted_agents + found.holdout_agents < whole.fitted_agents + whole.holdout_agents
+    return found.fitted_agents + found.holdout_agents, found.reason
+
+
+def test_only_what_checks_have_wholly_seen_is_learnt_from() -> None:
+    rows = walked(np.random.default_rng(5), 300, gain=1.5, since_s=1.7e9)
+    always = np.arange(-60, 3900, 30).tolist()
+    whole, _ = agents_learnt_from(rows, *always)
+    assert whole == rows.agent_count
+    early, _ = agents_learnt_from(rows, *(at_s for at_s in always if at_s < 3000))
+    gap, _ = agents_learnt_from(rows, *(at_s for at_s in always if not 1000 < at_s < 1500))
+    assert early < whole
+    assert gap < whole
+
+
+@pytest.mark.parametrize(
+    ("at_s", "changes"),
+    [
+        pytest.param([], {}, id="none-yet"),
+        pytest.param([3890], {}, id="the-first-one"),
+        pytest.param(range(-60, 3900, 30), {"is_judged": False}, id="too-few-agents-to-judge"),
+        pytest.param(range(-60, 3900, 240), {}, id="too-seldom"),
+        pytest.param(
+            range(-60, 3900, 30), {"unit": True, "muted_until": datetime(2100, 1, 1, tzinfo=UTC), "verdict": "stable"}, id="muted"
+        ),
+    ],
+)
+def test_what_no_check_vouches_for_is_waited_for_and_that_is_said(at_s: Sequence[float], changes: dict[str, Any]) -> None:
+    rows = walked(np.random.default_rng(5), 300, gain=1.5, since_s=1.7e9)
+    agents, said = agents_learnt_from(rows, *at_s, **changes)
+    count = len(rows)
+    assert (agents, said) == (0, f"{count} of {count} predictions are left out, because no drift check vouches for the traffic then")
 
 
 def test_what_was_taken_out_stays_out_however_long_ago() -> None:

@@ -90,6 +90,7 @@ class DriftColumn(Wire):
         default_factory=list, description="Columns and pairs of columns that tell both sides apart, strongest first."
     )
     muted_until: AwareDatetime | None = Field(None, description="Until then the column raises no alarm.")
+    window_s: float | None = Field(None, description="Of a unit check: how much of the newest traffic it has looked at.")
 
 
 def ratio_words(column: DriftColumn) -> str:
@@ -116,6 +117,7 @@ class QualityFinding(Wire):
     value: float | None
     limit: float | None
     sentence: str
+    window_s: float | None = Field(None, description="How much of the newest traffic it has looked at, where that held enough agents.")
 
 
 class DriftCheckOut(Wire):
@@ -145,6 +147,13 @@ class DriftReportOut(Wire):
     verdict: Verdict
 
 
+class TimeRange(Wire):
+    """From `since` on, before `until`."""
+
+    since: Time
+    until: Time
+
+
 class ReferenceChoice(Wire):
     """What traffic is compared with."""
 
@@ -153,6 +162,7 @@ class ReferenceChoice(Wire):
     )
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
+    without: list[TimeRange] = Field(default_factory=list, max_length=1000, description="Parts of the range that are left out of it.")
 
 
 class DriftMute(Wire):

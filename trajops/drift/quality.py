@@ -141,25 +141,36 @@ class Usual:
 
 
 def findings(
-    rows: Rows, counts: Counts | None, usual: Usual, rule: QualityRule, *, new_min_agents: int, is_split: bool = True
+    rows: Rows,
+    counts: Counts | None,
+    usual: Usual,
+    rule: QualityRule,
+    *,
+    new_min_agents: int,
+    is_split: bool = True,
+    longest_s: float = 0.0,
 ) -> list[QualityFinding]:
     """What is wrong with the newest rows, worst first.
 
     Args:
-        rows: the window that is judged; most rules look at its newest `rule.window_s` only.
+        rows: the window that is judged; most rules look at its newest `rule.window_s` only, unless that holds too few agents.
         counts: of the lake; None leaves out what takes them.
         usual: of the reference.
         rule: limits.
         new_min_agents: so many agents of an unknown scene are a finding.
         is_split: whether scenes are told apart.
+        longest_s: of all rows.
     """
+    window_s = rule.window_s
     newest = rows.select(rows.times_s > rows.times_s.max(initial=-np.inf) - rule.window_s)
     found: list[QualityFinding] = []
     if is_split:
         found += _new_scenes(rows, usual, new_min_agents)
     found += _counted(counts, rule)
+    if newest.agent_count < rule.min_agents and longest_s > window_s:
+        window_s, newest = longest_s, rows
     if newest.agent_count < rule.min_agents:
-        said = f"The last {rule.window_s:g} s hold {newest.agent_count} agents; the rules on quality need {rule.min_agents}."
+        said = f"The last {window_s:g} s hold {newest.agent_count} agents; the rules on quality need {rule.min_agents}."
         if not any(one.kind == "missing" for one in found):
             found.append(_finding("missing", "insufficient_data", None, None, said))
         return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
@@ -175,6 +186,7 @@ def findings(
     limit = max(rule.frozen_share, min(FROZEN_FACTOR * usual.frozen_share, (1 + usual.frozen_share) / 2))
     found.append(_beyond("frozen", frozen, limit, rule, f"{frozen:.1%} of the agents did not move at all, to the last digit."))
     found += _sampling_rate(newest, usual, rule) + _frames(newest, usual, rule)
+    found = [one.model_copy(update={"window_s": window_s}) for one in found]
     return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
 
 

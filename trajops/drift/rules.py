@@ -55,6 +55,11 @@ class CurrentRule(Config):
     sources: tuple[Served, ...] = ("live", "replay")
     min_agents: Count = Field(default=60, ge=2, description="Fewer continuous tracks than this are too little data for a verdict.")
 
+    @property
+    def longest_s(self) -> float:
+        """How much is looked at in all, seconds."""
+        return max(self.window_s, self.fast_window_s)
+
 
 class ReferenceRule(Config):
     """What the current window is compared with."""
@@ -95,7 +100,10 @@ class ConfirmRule(Config):
 
 
 class UnitRule(Config):
-    """Errors of unit or clock, told by the ratio of medians over a short window; critical without confirmation."""
+    """Errors of unit or clock, told by the ratio of medians over a short window, or over all where it holds too few agents.
+
+    Critical without confirmation.
+    """
 
     columns: tuple[Column, ...] = ("speed_mps", "dt_s")
     window_s: Seconds = Field(default=60.0, gt=0)
@@ -122,7 +130,7 @@ class DomainRule(Config):
 
 
 class QualityRule(Config):
-    """Limits of what a position may do. Shares are of agents, in the newest `window_s`."""
+    """Limits of what a position may do. Shares are of agents, in the newest `window_s`, or in all where that holds too few of them."""
 
     window_s: Seconds = Field(default=60.0, gt=0)
     min_agents: Count = Field(default=20, ge=2)

@@ -33,14 +33,23 @@ class UnitBounds:
     high: float
 
 
-def unit_bounds(rule: UnitRule, column: str, reference: Rows) -> Mapping[str, UnitBounds]:
+def unit_bounds(rule: UnitRule, column: str, reference: Rows, longest_s: float = 0.0) -> Mapping[str, UnitBounds]:
     """By scene of the reference, ratios of medians that are still no unit error; without scenes whose median agent has no positive value.
 
     The rule's own bounds, widened where minutes of the reference itself vary more: a match has minutes in which everybody walks. A scene
-    with few agents is held against all of them, with bounds that reach to its own median.
+    with few agents is held against all of them, with bounds that reach to its own median. Where `longest_s` is looked at, because a minute
+    holds too few agents, the reference is cut into such windows as well.
     """
     rows = reference.select(reference.present(column))
-    minutes = np.floor((rows.times_s - rows.times_s.min(initial=np.inf)) / rule.window_s).astype(np.int64)
+    found = _bounds(rule, column, rows, rule.window_s)
+    if longest_s <= rule.window_s:
+        return found
+    longer = _bounds(rule, column, rows, longest_s)
+    return {name: UnitBounds(one.usual, min(one.low, longer[name].low), max(one.high, longer[name].high)) for name, one in found.items()}
+
+
+def _bounds(rule: UnitRule, column: str, rows: Rows, window_s: float) -> dict[str, UnitBounds]:
+    minutes = np.floor((rows.times_s - rows.times_s.min(initial=np.inf)) / window_s).astype(np.int64)
     values, scenes, minutes = _medians(rows, column, minutes)
     found = {}
     for code, name in enumerate(rows.scene_names):
@@ -58,20 +67,21 @@ def unit_bounds(rule: UnitRule, column: str, reference: Rows) -> Mapping[str, Un
     return found
 
 
-def unit_column(rule: UnitRule, column: str, bounds: Mapping[str, UnitBounds], current: Rows) -> DriftColumn | None:
+def unit_column(rule: UnitRule, column: str, bounds: Mapping[str, UnitBounds], current: Rows, longest_s: float = 0.0) -> DriftColumn | None:
     """The median agent's ratio to the reference in the newest `rule.window_s` of the current rows; None with too little data.
 
+    Where that holds too few agents, in all of them, which are of `longest_s`.
     It is drifted if the median agent is beyond the bound of its scene. The column is called `{column}_ratio`; its threshold is that bound,
     on the side where the ratio lies. Agents of a scene that the reference does not know are left out: that is a finding of its own.
     """
-    newest = current.select(current.times_s > current.times_s.max(initial=-np.inf) - rule.window_s)
-    newest = newest.select(newest.present(column))
-    values, scenes, _ = _medians(newest, column, np.zeros(len(newest), dtype=np.int64))
-    known = np.array([name in bounds for name in newest.scene_names])[scenes]
-    values, scenes = values[known], scenes[known]
+    window_s, rows = rule.window_s, current.select(current.present(column))
+    values, scenes = _known(rows.select(rows.times_s > current.times_s.max(initial=-np.inf) - window_s), column, bounds)
+    if len(values) < rule.min_agents and longest_s > window_s:
+        window_s = longest_s
+        values, scenes = _known(rows, column, bounds)
     if len(values) < rule.min_agents:
         return None
-    mine = [bounds.get(name, UnitBounds(np.nan, np.nan, np.nan)) for name in newest.scene_names]
+    mine = [bounds.get(name, UnitBounds(np.nan, np.nan, np.nan)) for name in current.scene_names]
     usual, low, high = (np.array([getattr(one, side) for one in mine])[scenes] for side in ("usual", "low", "high"))
     ratios = values / usual
     ratio, current_median = float(np.median(ratios)), float(np.median(values))
@@ -86,7 +96,15 @@ def unit_column(rule: UnitRule, column: str, bounds: Mapping[str, UnitBounds], c
         is_drifted=beyond >= 1 if ratio >= 1 else beyond <= 1,
         reference_mean=current_median / ratio if ratio > 0 else None,
         current_mean=current_median,
+        window_s=window_s,
     )
+
+
+def _known(rows: Rows, column: str, bounds: Mapping[str, UnitBounds]) -> tuple[FloatArray, IntArray]:
+    """Medians of the agents in scenes that the reference knows, with their scenes."""
+    values, scenes, _ = _medians(rows, column, np.zeros(len(rows), dtype=np.int64))
+    is_known = np.array([name in bounds for name in rows.scene_names])[scenes]
+    return values[is_known], scenes[is_known]
 
 
 def _medians(rows: Rows, column: str, minutes: IntArray) -> tuple[FloatArray, IntArray, IntArray]:

@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Any, Literal
 
 Action = Literal["pause_rollout", "rollback", "retrain"]
+# How the names begin that answers act under.
+POLICY = "policy:"
 
 
 class StepState(StrEnum):
@@ -102,4 +104,4 @@ class Answer:
     @property
     def actor(self) -> str:
         """Its name in the audit."""
-        return f"policy:{self.rule}"
+        return f"{POLICY}{self.rule}"

@@ -12,6 +12,9 @@ from trajops.policy.rules import AnswerRule, PolicyRules
 DAY = timedelta(days=1)
 # Of an alert about one version: what is done about a challenger does not hold up what is to be done about the champion.
 VERSION_LABEL = "model_version"
+# Of a step that waits: for how long, as far as somebody looked.
+WAITED_S = "waited_s"
+LOOKS = 10
 
 
 def due(rules: PolicyRules, alerts: Iterable[Alert], known: Sequence[Answer], at: datetime) -> list[tuple[AnswerRule, Alert]]:
@@ -76,19 +79,21 @@ def begin(answer_id: str, rule: AnswerRule, alert: Alert, at: datetime) -> Answe
 def take(answer: Answer, outcome: Outcome, at: datetime, *, patience: timedelta) -> Answer:
     """The answer after its next step has come to an outcome.
 
-    A step that has waited for longer than `patience` fails. A rollback that was done makes the rest needless.
+    A step that has waited for longer than `patience` fails. Time in which nobody looked, because the workers were away or the alert was
+    silenced, is no waiting: between two looks a tenth of the patience counts at most. A rollback that was done makes the rest needless.
     """
     step = answer.next_step
     if step is None:
         raise Conflict(f"the answer {answer.answer_id} has no step to take")
-    state, sentence, since = outcome.state, outcome.sentence, at
+    state, sentence, since, result = outcome.state, outcome.sentence, at, outcome.result
     if state == step.state == StepState.WAITING and step.at is not None:
-        since = step.at
-        if at - since > patience:
+        waited = timedelta(seconds=step.result.get(WAITED_S, 0.0)) + min(at - answer.updated_at, patience / LOOKS)
+        since, result = step.at, result | {WAITED_S: waited.total_seconds()}
+        if waited > patience:
             state, sentence, since = StepState.FAILED, f"{sentence}; given up after {patience.total_seconds() / 60:g} minutes", at
     index = answer.steps.index(step)
     steps = list(answer.steps)
-    steps[index] = replace(step, state=state, sentence=sentence, at=since, result=outcome.result)
+    steps[index] = replace(step, state=state, sentence=sentence, at=since, result=result)
     if step.action == "rollback" and state == StepState.DONE:
         rest = "the rollback was done, so this is not needed"
         steps[index + 1 :] = [replace(later, state=StepState.SKIPPED, sentence=rest, at=at) for later in steps[index + 1 :]]

@@ -9,7 +9,7 @@ from uuid import uuid4
 from trajops.alerts.lifecycle import AlertState
 from trajops.clock import now
 from trajops.contracts.answers import AnswerOut
-from trajops.errors import NotFound, StaleVersion, TrajOpsError, Unavailable
+from trajops.errors import Conflict, NotFound, StaleVersion, TrajOpsError, Unavailable
 from trajops.policy import decisions
 from trajops.policy.answers import Action, Answer, AnswerState, Outcome, StepState
 from trajops.policy.rules import PolicyRules
@@ -19,7 +19,7 @@ from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 logger = logging.getLogger(__name__)
 
-# A step that fails for a reason that nobody has foreseen is tried so often.
+# A step that fails for a reason that may pass is tried so often.
 MOST_TRIES, TRIES = 3, "tries"
 
 # Takes the next step of an answer; repeated after a crash, so that it must find what it has done already.
@@ -136,14 +136,21 @@ class Answers:
         except (Unavailable, StaleVersion) as error:
             # A part is away, or somebody was faster: what was done already is found again the next time.
             return Outcome(StepState.WAITING, error.message)
+        except Conflict as error:
+            # Two changes may have met, or what was found in the way may be gone by now.
+            return _tried(answer, error.message)
         except TrajOpsError as error:
             return Outcome(StepState.FAILED, error.message)
         except Exception as error:
             logger.exception("a step of an answer failed", exc_info=error, extra={"answer_id": answer.answer_id, "action": action})
-            # An alert is answered once: what may have been an accident is tried again, and not for ever, because some steps take minutes.
-            tries = 1 + (answer.next_step.result.get(TRIES, 0) if answer.next_step is not None else 0)
-            state = StepState.WAITING if tries < MOST_TRIES else StepState.FAILED
-            return Outcome(state, f"{type(error).__name__}: {error}; tried {tries} of {MOST_TRIES} times", {TRIES: tries})
+            return _tried(answer, f"{type(error).__name__}: {error}")
+
+
+def _tried(answer: Answer, said: str) -> Outcome:
+    """What may have been an accident is tried again, because an alert is answered once; and not for ever: some steps take minutes."""
+    tries = 1 + (answer.next_step.result.get(TRIES, 0) if answer.next_step is not None else 0)
+    state = StepState.WAITING if tries < MOST_TRIES else StepState.FAILED
+    return Outcome(state, f"{said}; tried {tries} of {MOST_TRIES} times", {TRIES: tries})
 
 
 def decide(

@@ -4,26 +4,25 @@ A calibration is in force for one version. The API processes read those in force
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
 from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut, CalibrationState
-from trajops.contracts.drift import DriftCheckOut
 from trajops.deployments.model_ref import ModelRef
-from trajops.drift.doubt import Span, doubtful
+from trajops.drift.doubt import Span
 from trajops.errors import Conflict, NotFound
-from trajops.performance.recalibration import Distances, Recalibration, recalibrate
+from trajops.performance.recalibration import Recalibration, recalibrate
 from trajops.performance.rules import RecalibrationRule
 from trajops.ports import Clock, PerformanceSource
 from trajops.services.once import Asked, once
+from trajops.services.trust import Trust
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
-from trajops.trajectories import FloatArray
+from trajops.trajectories import BoolArray, FloatArray
 
 ACTOR = "worker:recalibrate"
-# An older drift check says nothing of the newest traffic.
-CHECKED_WITHIN = timedelta(minutes=3)
 
 
 class Calibrations:
@@ -158,7 +157,7 @@ class Recalibrator:
         rule: window and bounds.
         nominal_coverage: what the ellipses promise.
         clock: what time it is.
-        checked_s: newest part of the traffic that a drift check tells units and quality by, seconds.
+        trust: what may be learnt from.
     """
 
     def __init__(
@@ -169,9 +168,9 @@ class Recalibrator:
         nominal_coverage: float,
         clock: Clock,
         *,
-        checked_s: float = 60.0,
+        trust: Trust,
     ) -> None:
-        self._checked = timedelta(seconds=checked_s)
+        self._trust = trust
         self._source = source
         self._unit_of_work = unit_of_work
         self._rule = rule
@@ -193,18 +192,18 @@ class Recalibrator:
 
     def _one(self, ref: ModelRef, at: datetime) -> tuple[Recalibration, CalibrationOut | None]:
         since = at - timedelta(seconds=self._rule.window_s)
-        rows = self._source.distances(ref.name, ref.version, since, at, self._rule.sources, self._rule.max_rows)
+        seen = self._source.distances(ref.name, ref.version, since, at, self._rule.sources, self._rule.max_rows)
         with self._unit_of_work(read_only=True) as work:
             standing = work.calibrations.standing(ref)
-            latest, suspicious = work.drift_checks.latest(), work.drift_checks.suspicious(since - self._checked)
-        rows = self._trusted(rows, latest, doubtful(suspicious, self._checked.total_seconds()), at)
+            left_out = self._trust.left_out(work, Span(since, at))
+        rows = seen.select(~_is_within(seen.received_s, left_out))
         carried = {number: self._factors(number) for number in np.unique(rows.calibrations).tolist()}
         known = {number: factors for number, factors in carried.items() if factors is not None}
 
         def tried(present: CalibrationOut | None) -> Recalibration:
             return recalibrate(rows, known, None if present is None else np.array(present.factors), self._level, self._rule)
 
-        found = tried(_first(standing, "applied"))
+        found = _with_reason(tried(_first(standing, "applied")), len(rows), len(seen))
         if found.factors is None or found.conclusion not in {"propose", "apply"}:
             return found, None
         is_paused, proposed = _is_paused(standing), _first(standing, "proposed")
@@ -212,15 +211,6 @@ class Recalibrator:
         if is_to_propose and proposed is not None and tried(proposed).conclusion == "unchanged":
             return found, proposed  # what is proposed already does as well
         return found, self._written(ref, found, since, at)
-
-    def _trusted(self, rows: Distances, latest: DriftCheckOut | None, without: Sequence[Span], at: datetime) -> Distances:
-        """Rows of when the data were what they should be, as far as drift checks have seen; without any check, all of them."""
-        is_checked = latest is not None and at - latest.at < CHECKED_WITHIN
-        vouched_until_s = latest.at.timestamp() - self._checked.total_seconds() if latest is not None and is_checked else np.inf
-        is_trusted = rows.received_s < vouched_until_s
-        for span in without:
-            is_trusted &= (rows.received_s < span.since.timestamp()) | (rows.received_s >= span.until.timestamp())
-        return rows.select(is_trusted)
 
     def _written(self, ref: ModelRef, found: Recalibration, since: datetime, at: datetime) -> CalibrationOut:
         assert found.factors is not None
@@ -257,6 +247,21 @@ class Recalibrator:
                 return put_into_force(work, made, "proposed", at, ACTOR, made.sentence).calibration
             _audited(work, "calibration.propose", made, "none", at, ACTOR, made.sentence)
             return made
+
+
+def _is_within(received_s: FloatArray, spans: Sequence[Span]) -> BoolArray:
+    """(N,) whether times lie in one of some spans, which are in order and apart."""
+    edges_s = [time.timestamp() for span in spans for time in span]
+    is_within: BoolArray = np.searchsorted(edges_s, received_s, side="right") % 2 == 1
+    return is_within
+
+
+def _with_reason(found: Recalibration, rows: int, seen: int) -> Recalibration:
+    """Where too little is left to learn from: that much was seen, and may not be."""
+    if found.conclusion != "too_little_data" or rows == seen:
+        return found
+    said = f"{seen - rows} of {seen} predictions are left out, because no drift check vouches for the traffic then"
+    return replace(found, reason=f"{said}; {found.reason}" if rows else said)
 
 
 def _first(standing: Sequence[CalibrationOut], state: CalibrationState) -> CalibrationOut | None:

@@ -101,7 +101,7 @@ class DriftMonitor:
         """
         at = now(self._clock)
         rule = self._rules.current
-        since = at - timedelta(seconds=max(rule.window_s, rule.fast_window_s))
+        since = at - timedelta(seconds=rule.longest_s)
         current = self._source.rows(since, at, rule.sources)
         with self._unit_of_work(read_only=True) as work:
             history = work.drift_checks.history(LOOK_BACK)
@@ -221,7 +221,10 @@ class DriftMonitor:
         rule, served = self._rules.reference, self._rules.current.sources
         if choice.kind != "backfill":
             since, until = choice.since or EPOCH, choice.until or at
-            return self._source.rows(since, min(at, until), (*served, *rule.sources), rule.max_rows, self._rules.current.window_s)
+            rows = self._source.rows(since, min(at, until), (*served, *rule.sources), rule.max_rows, self._rules.current.window_s)
+            for part in choice.without:
+                rows = rows.select((rows.times_s < part.since.timestamp()) | (rows.times_s >= part.until.timestamp()))
+            return rows
         since, until = EPOCH, at
         if known is not None and known.is_settled:  # what has settled is read again where it lies, not searched for in the whole lake
             # Times of rows are finer than those of ranges: without the margin its first row would be lost, and all learnt anew.

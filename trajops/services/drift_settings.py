@@ -1,15 +1,17 @@
 """What the drift checks found, and what operators set for the next ones: the reference, and columns that keep silent."""
 
-from datetime import UTC, datetime
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
-from trajops.contracts.drift import DriftMute, DriftOut, DriftSettings, ReferenceChoice, of_scene
+from trajops.contracts.drift import DriftMute, DriftOut, DriftSettings, ReferenceChoice, TimeRange, of_scene
 from trajops.deployments.model_ref import ModelRef
+from trajops.drift.doubt import Span
 from trajops.errors import InvalidInput
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 REFERENCE, MUTES = "drift:reference", "drift:mute:"
-# Parameters of a training run that say which traffic it was trained on.
-TRAINED_SINCE, TRAINED_UNTIL = "trained_since", "trained_until"
+# Parameters of a training run that say which traffic it was trained on; of what was left out of it, the seconds after its begin.
+TRAINED_SINCE, TRAINED_UNTIL, TRAINED_WITHOUT = "trained_since", "trained_until", "trained_without"
 
 
 def overview(unit_of_work: UnitOfWorkFactory, limit: int = 50, scene: str | None = None) -> DriftOut:
@@ -72,17 +74,30 @@ def mute(unit_of_work: UnitOfWorkFactory, column: str, until: datetime | None, *
     return after
 
 
+def told_of(whole: Span, without: Sequence[Span]) -> dict[str, str]:
+    """Parameters of a run that is trained on a range of traffic, without some spans of it."""
+    parts = [
+        "-".join(f"{(time - whole.since).total_seconds():.3f}" for time in (max(span.since, whole.since), min(span.until, whole.until)))
+        for span in without
+        if span.since < whole.until and span.until > whole.since
+    ]
+    told = {TRAINED_SINCE: whole.since.isoformat(), TRAINED_UNTIL: whole.until.isoformat()}
+    return told | ({TRAINED_WITHOUT: " ".join(parts)} if parts else {})
+
+
 def _trained_on(work: UnitOfWork, model_name: str) -> ReferenceChoice:
     champion = work.routes.table().champion
     if champion is None:
         raise InvalidInput("there is no champion, so there is no training to go by; choose `backfill` or a range")
     params = work.model_versions.get(ModelRef(model_name, champion.version)).params
     try:
-        since, until = (datetime.fromisoformat(str(params[name])) for name in (TRAINED_SINCE, TRAINED_UNTIL))
+        since, until = (datetime.fromisoformat(str(params[name])).astimezone(UTC) for name in (TRAINED_SINCE, TRAINED_UNTIL))
+        ends_s = [map(float, part.split("-")) for part in str(params.get(TRAINED_WITHOUT, "")).split()]
+        without = [TimeRange(since=since + timedelta(seconds=begin), until=since + timedelta(seconds=end)) for begin, end in ends_s]
     except (KeyError, ValueError) as error:
         said = f"version {champion.version} does not say which traffic it was trained on"
         raise InvalidInput(f"{said}; log {TRAINED_SINCE} and {TRAINED_UNTIL} with its run, or choose `backfill` or a range") from error
-    return ReferenceChoice(kind="training", since=since.astimezone(UTC), until=until.astimezone(UTC))
+    return ReferenceChoice(kind="training", since=since, until=until, without=without)
 
 
 def _audit(

@@ -1,0 +1,85 @@
+"""Feeds of a few agents a minute: units and quality are told by more of the newest traffic, and so no other unit is learnt from."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.stubs import MemoryDatabase
+from tests.drift_windows import START_S, FixedSource, SecondsClock, wandering
+from tests.unit.test_drift import FEET, RULES
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut
+from trajops.drift.columns import Rows
+from trajops.drift.doubt import Judged, judged_s, trouble, vouched
+from trajops.drift.quality import Usual, findings
+from trajops.drift.rules import QualityRule, UnitRule
+from trajops.drift.units import unit_bounds, unit_column
+from trajops.services.drift import DriftMonitor
+
+
+def feed(per_minute: int, minutes: int, *, gain: float = 1.0, seed: int, start_s: float = START_S) -> Rows:
+    parts = [wandering(per_minute, span_s=60, seed=seed + n, gain=gain, start_s=start_s + 60 * n) for n in range(minutes)]
+    return Rows(
+        np.concatenate([part.times_s for part in parts]),
+        np.concatenate([part.agents + per_minute * number for number, part in enumerate(parts)]),
+        np.concatenate([part.versions for part in parts]),
+        {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values},
+    )
+
+
+def checks_of(folder: Path, per_minute: int, gain: float) -> list[DriftCheckOut]:
+    """A check each minute of a quarter of an hour, from the fifth on."""
+    reference = feed(per_minute, 120, seed=0, start_s=START_S - 100_000)
+    source = FixedSource({"backfill": reference, "live": feed(per_minute, 20, gain=gain, seed=5000)})
+    clock = SecondsClock()
+    monitor, found = DriftMonitor(source, MemoryDatabase().unit_of_work, RULES, folder, clock), []
+    for clock.at_s in np.arange(START_S + 300, START_S + 1200, 60).tolist():
+        found.append(monitor.check())
+    return found
+
+
+@pytest.mark.parametrize(("per_minute", "window_s"), [(10, 300.0), (25, 300.0), (45, 60.0)])
+def test_feet_are_seen_however_few_agents_a_minute_has(tmp_path: Path, per_minute: int, window_s: float) -> None:
+    found = checks_of(tmp_path, per_minute, FEET)
+    assert all(trouble(check) is not None for check in found)
+    assert {judged_s(check.columns, check.quality) for check in found} == {window_s}
+
+
+@pytest.mark.parametrize("per_minute", [10, 25])
+def test_a_small_feed_that_is_as_ever_is_vouched_for(tmp_path: Path, per_minute: int) -> None:
+    found = checks_of(tmp_path, per_minute, 1.0)
+    assert [check.sentence for check in found if trouble(check) is not None] == []
+    judged = [Judged(check.at, judged_s(check.columns, check.quality) or 0.0) for check in found]
+    [span] = vouched(judged, 60)
+    assert (span.until - span.since).total_seconds() == 14 * 60 - 300
+
+
+def test_a_unit_is_told_by_the_last_minute_where_that_holds_enough() -> None:
+    rule, reference = UnitRule(), feed(200, 10, seed=0)
+    rows = feed(40, 5, seed=100)
+    rows.values["speed_mps"][rows.times_s > START_S + 240] *= FEET
+    bounds = unit_bounds(rule, "speed_mps", reference, 300.0)
+    found = {enough: unit_column(rule.model_copy(update={"min_agents": enough}), "speed_mps", bounds, rows, 300.0) for enough in (30, 50)}
+    told = {enough: column and (column.method, column.window_s, column.is_drifted) for enough, column in found.items()}
+    assert told == {30: (UNIT_RULE, 60.0, True), 50: (UNIT_RULE, 300.0, False)}
+
+
+def test_long_windows_of_the_reference_widen_the_bounds_where_minutes_hold_too_few() -> None:
+    """Ten walk in each of five minutes, three times as fast as usual: no minute tells, all of them do."""
+    usual, quick = feed(10, 20, seed=0), feed(10, 5, gain=3.0, seed=50, start_s=START_S + 1200)
+    reference = Rows(
+        np.concatenate([usual.times_s, quick.times_s]),
+        np.concatenate([usual.agents, quick.agents + 1000]),
+        np.concatenate([usual.versions, quick.versions]),
+        {"speed_mps": np.concatenate([usual.values["speed_mps"], quick.values["speed_mps"]])},
+    )
+    assert unit_bounds(UnitRule(), "speed_mps", reference)[""].high == 2.0
+    assert unit_bounds(UnitRule(), "speed_mps", reference, 300.0)[""].high > 2.5
+
+
+def test_quality_is_told_by_more_where_the_last_minute_holds_too_few() -> None:
+    rule = QualityRule()
+    usual, rows = Usual.of(feed(10, 20, seed=0), rule, []), feed(10, 5, seed=100)
+    assert [one.verdict for one in findings(rows, None, usual, rule, new_min_agents=10)] == ["insufficient_data"]
+    found = findings(rows, None, usual, rule, new_min_agents=10, longest_s=300.0)
+    assert [(one.kind, one.window_s) for one in found if one.kind == "frozen"] == [("frozen", 300.0)]

@@ -71,18 +71,8 @@ class Parts:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self.schedules = configs.load(settings.configs_dir / "schedules.yaml", Schedules)
         self.detector = EvidentlyDetector()
-        if "check_drift" in self.schedules.jobs:
-            _ = self.drift_rules
-        if "answer_alerts" in self.schedules.jobs:
-            _ = self.policy_rules
-        if "advance_rollouts" in self.schedules.jobs:
-            _ = self.rollout_rules
-        if "probe" in self.schedules.jobs:
-            _ = self.objectives
-        if {"evaluate_alerts", "deliver_alerts"} & self.schedules.jobs.keys():
-            _ = self.alert_rules
-        if self.schedules.jobs.keys() & {"check_performance", "recalibrate"}:
-            _ = self.performance_rules
+        # All of them, whichever jobs are named: a mistake is told now, and not by the first job that comes across it.
+        _ = (self.alert_rules, self.drift_rules, self.objectives, self.performance_rules, self.policy_rules, self.rollout_rules)
 
     @cached_property
     def drift_rules(self) -> "DriftRules":

@@ -207,8 +207,16 @@ def _availability(view: View) -> Iterator[Signal]:
 
 @source("job_late", "job_failed")
 def _jobs(view: View) -> Iterator[Signal]:
-    """1 for each job that has not succeeded for three intervals, and for each whose last run failed; else 0."""
-    for job in view.work.jobs.overview(view.at):
+    """1 for each job that has not succeeded for three intervals, and for each whose last run failed; else 0.
+
+    A job of which an alert still tells though nobody schedules it any more is neither.
+    """
+    jobs = view.work.jobs.overview(view.at)
+    told = {alert.labels["job"] for alert in view.work.alerts.unresolved() if alert.origin == "rules" and "job" in alert.labels}
+    for name in sorted(told - {job.job for job in jobs}):
+        gone = f"The job {name} is scheduled no more."
+        yield from (Signal(signal, 0.0, view.at, {"job": name}, gone) for signal in ("job_late", "job_failed"))
+    for job in jobs:
         about, title = {"job": job.job}, job_title(job.job)
         since = f"since {job.last_success_at:%d %b %H:%M:%S} UTC" if job.last_success_at else "since its first run"
         late = f"The job {job.job} ({title}) has not succeeded {since}; it should every {job.every_s:g} s."

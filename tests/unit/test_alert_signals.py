@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from data.stubs import MemoryDatabase, SetClock
+from tests.alert_builders import an_alert
 from tests.rollout_builders import a_rollout
 from trajops.alerts.rules import AlertRules
 from trajops.alerts.signals import Signal
@@ -263,6 +264,15 @@ def test_rollouts(database: MemoryDatabase, changes: dict[str, Any], waits: floa
         ({"model_version": "2"}, waits),
         ({"model_version": "2"}, failed),
     ]
+
+
+def test_a_job_that_is_scheduled_no_more_is_not_late_for_ever(database: MemoryDatabase) -> None:
+    with database.unit_of_work() as uow:
+        uow.jobs.describe("kept", "Stays.", 10)
+        for number, job in enumerate(("kept", "gone")):
+            uow.alerts.add(an_alert(f"a{number}", AT, rule="job_late", fingerprint=job, labels={"job": job}))
+    assert {one.labels["job"]: one.value for one in read(database)["job_late"]} == {"kept": 0, "gone": 0}
+    assert {one.labels["job"]: one.value for one in read(database)["job_failed"]} == {"gone": 0}
 
 
 def test_broken_files(database: MemoryDatabase) -> None:

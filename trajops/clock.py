@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 from trajops.ports import Clock
 
+# The clocks of processes that work together differ by less. What another one wrote further ahead was written before the clock was put back.
+MOST_APART = timedelta(minutes=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

@@ -27,4 +27,8 @@ class Config(BaseModel):
     @classmethod
     def _is_number(cls, name: Any) -> bool:
         field = cls.model_fields.get(name)
-        return field is not None and bool({int, float} & {field.annotation, *get_args(field.annotation)})
+        return field is not None and _holds_number(field.annotation)
+
+
+def _holds_number(kind: Any) -> bool:
+    return kind in (int, float) or any(map(_holds_number, get_args(kind)))

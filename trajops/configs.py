@@ -32,8 +32,8 @@ def load(path: Path, model: type[ConfigT], context: Mapping[str, Any] | None = N
         context: what the model's validators may have to know beside the file.
 
     Raises:
-        InvalidInput: if the file cannot be read, is not YAML, holds a key twice or itself, or does not fit the model. Each problem is one
-            line `file:line: where: what`.
+        InvalidInput: if the file cannot be read, is empty, is not YAML, holds a key twice or itself, or does not fit the model. Each
+            problem is one line `file:line: where: what`.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -56,8 +56,10 @@ def load(path: Path, model: type[ConfigT], context: Mapping[str, Any] | None = N
     problems = [f"{path}:{line}: {name}: the key stands twice" for line, name in _repeated(root)]
     if problems:
         raise InvalidInput("\n".join(problems))
+    if data is None:
+        raise InvalidInput(f"{path}:1: the file says nothing; restore it, or write {{}} where every default is meant")
     try:
-        return model.model_validate({} if data is None else data, context=context)
+        return model.model_validate(data, context=context)
     except ValidationError as error:
         problems = [
             f"{path}:{_line(root, item['loc'])}: {'.'.join(map(str, item['loc'])) or 'file'}: {item['msg']}" for item in error.errors()

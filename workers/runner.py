@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from trajops.clock import now
+from trajops.clock import MOST_APART, now
 from trajops.contracts.jobs import JobRunOut
 from trajops.errors import Conflict, NotFound, TrajOpsError, Unavailable
 from trajops.ports import Clock
@@ -26,8 +26,6 @@ from workers.schedules import Schedule
 
 # Successes of jobs that run more often than this are logged at debug level only; metrics and SQL have them all.
 OFTEN_S = 10.0
-# The clocks of workers differ by less. A run that began further ahead began before the clock was put back, and says nothing of what is due.
-MOST_APART = timedelta(minutes=1)
 
 logger = logging.getLogger(__name__)
 
@@ -72,6 +70,7 @@ class JobRunner:
     metrics: WorkerMetrics
     stopwatch: Callable[[], float] = time.monotonic
     _running: dict[str, _Running] = field(default_factory=dict)
+    _planned: dict[str, datetime] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _failures: dict[str, str] = field(default_factory=dict)
     _is_stopping: bool = False
@@ -91,6 +90,17 @@ class JobRunner:
                     work.jobs.plan(name, job.schedule.next_due(None if last is None else last.started_at, present))
         for name, job in self.jobs.items():
             self.metrics.scheduled(name, job.schedule.interval_s, known[name].last_success_at)
+
+    def retire(self) -> None:
+        """Take away the schedules that this worker does not name, lest they be late for ever.
+
+        A worker that names them after all writes them anew.
+        """
+        with self.unit_of_work() as work:
+            for row in work.jobs.schedules():
+                if row.job not in self.jobs:
+                    logger.info("the job is scheduled no more", extra={"job": row.job})
+                    work.jobs.forget(row.job)
 
     def run(self, name: str) -> JobRunOut | None:
         """Run a job if it is this worker's turn; never raises for what the job or the database does.
@@ -167,7 +177,7 @@ class JobRunner:
                 continue
             if self.stopwatch() - running.began_s > schedule.timeout_s:
                 self._give_up(name, running, f"took longer than {schedule.timeout_s:g} s (timeout_s) and was given up")
-            elif present - running.renewed_at >= timedelta(seconds=schedule.lease_s / 3):
+            elif not timedelta(0) <= present - running.renewed_at < timedelta(seconds=schedule.lease_s / 3):  # or the clock was put back
                 expires_at = present + timedelta(seconds=schedule.lease_s)
                 with self.unit_of_work() as work:
                     is_held = work.leases.renew(name, self.holder, running.fence, present, expires_at)
@@ -208,28 +218,40 @@ class JobRunner:
                 work.jobs.record_finish(last.run_id, present, error=f"worker {last.holder} disappeared during the run")
                 is_due = True
             else:
-                is_due = _is_due(schedule, last, present)
+                is_due = self._is_put_back(schedule, row, present) or _is_due(schedule, row.next_due_at, last, present)
             if not is_requested and (row.paused_at is not None or not is_due):
                 work.leases.release(job.name, self.holder, fence, present)
-                self._pass_over(job, row, last, present, work)
+                self._pass_over(job, row, present, work)
                 return False
             record = work.jobs.record_start(job.name, self.holder, present)
-            work.jobs.plan(job.name, schedule.next_due(present, present))
+            self._plan(work, job.name, schedule.next_due(present, present))
         if row.next_due_at is not None and is_due and row.paused_at is None:
             self._measure(job, row.next_due_at, present)
         running.fence, running.renewed_at, running.began_s, running.record = fence, present, self.stopwatch(), record
         return True
 
-    def _pass_over(self, job: Job, row: JobSchedule, last: JobRunOut | None, present: datetime, work: UnitOfWork) -> None:
+    def _plan(self, work: UnitOfWork, name: str, due_at: datetime) -> None:
+        self._planned[name] = due_at
+        work.jobs.plan(name, due_at)
+
+    def _is_put_back(self, schedule: Schedule, row: JobSchedule, present: datetime) -> bool:
+        """Whether the clock was put back since this worker wrote when a job is due, by however little; then an interval begins anew.
+
+        What another worker wrote may be by a clock that is ahead, and what ran at a time of the day does not run at that time again.
+        """
+        due_at = row.next_due_at
+        if due_at is None or due_at != self._planned.get(row.job) or schedule.cron is not None:
+            return False
+        return due_at > schedule.next_due(present, present)
+
+    def _pass_over(self, job: Job, row: JobSchedule, present: datetime, work: UnitOfWork) -> None:
         """It is not run now. What the schedule passes over (missed: skip) is counted and planned anew."""
         self.metrics.skipped(job.name, "not_due" if row.paused_at is None else "paused")
         due_at = row.next_due_at
         if due_at is not None and job.schedule.is_missed(due_at, present):
-            work.jobs.plan(job.name, job.schedule.next_due(None, present))
+            self._plan(work, job.name, job.schedule.next_due(None, present))
             if row.paused_at is None:
                 self.metrics.missed(job.name, 1 + job.schedule.missed_times(due_at, present))
-        elif row.paused_at is None and last is not None and due_at is not None and due_at <= present:
-            work.jobs.plan(job.name, job.schedule.next_due(last.started_at, present))  # the record was wrong
 
     def _measure(self, job: Job, due_at: datetime, present: datetime) -> None:
         """How late a run is, and how many times of the schedule it stands for."""
@@ -271,7 +293,7 @@ class JobRunner:
                 if not work.leases.release(job.name, self.holder, running.fence, present):
                     error = error or "the lease was lost during the run, so another worker may have run the job as well"
                 record = work.jobs.record_finish(record.run_id, present, result=result, error=error)
-                work.jobs.plan(job.name, job.schedule.due_after(record.started_at, present, is_failed=error is not None))
+                self._plan(work, job.name, job.schedule.due_after(record.started_at, present, is_failed=error is not None))
         finally:
             self.metrics.ended(job.name, present.timestamp(), duration_s, is_success=error is None)
         if error is None:
@@ -291,7 +313,7 @@ class JobRunner:
             with self.unit_of_work() as work:
                 work.leases.release(name, self.holder, running.fence, present)
                 work.jobs.record_finish(record.run_id, present, error=error)
-                work.jobs.plan(name, self.jobs[name].schedule.due_after(record.started_at, present, is_failed=True))
+                self._plan(work, name, self.jobs[name].schedule.due_after(record.started_at, present, is_failed=True))
         except (Conflict, NotFound, Unavailable) as problem:
             logger.warning("the end of a run could not be recorded", extra={"job": name, "reason": problem.message})
 
@@ -300,7 +322,9 @@ def _last_run(work: UnitOfWork, name: str, present: datetime) -> JobRunOut | Non
     return next(iter(work.jobs.runs(name, 1, until=present + MOST_APART)), None)
 
 
-def _is_due(schedule: Schedule, last: JobRunOut | None, present: datetime) -> bool:
+def _is_due(schedule: Schedule, due_at: datetime | None, last: JobRunOut | None, present: datetime) -> bool:
+    if due_at is not None and schedule.has_come(due_at, None if last is None else last.finished_at, present):
+        return True
     if last is not None and last.state == "failed" and schedule.retry_s is not None:
         return present - last.started_at >= timedelta(seconds=0.9 * schedule.retry_s)
     return schedule.is_due(None if last is None else last.started_at, present)

@@ -30,8 +30,8 @@ WATCH_S = 0.5
 STAGGER_S = 0.5
 # A job that is due and could not be begun, because another worker is at it or the database is away, is tried again this soon.
 AGAIN_S = 5.0
-# A clock that was put back by less is not worth a word: a job is late by as much, once.
-LEAST_BACK_S = 1.0
+# A clock that was set by less is not worth a word: a job is early or late by as much, once.
+LEAST_SET_S = 1.0
 
 logger = logging.getLogger(__name__)
 # A run that is longer than its interval is no news; the runner reports durations.
@@ -72,6 +72,7 @@ class Scheduler:
             Unavailable: if the schedules cannot be written to the database.
         """
         self._runner.describe()
+        self._runner.retire()
         self._known = {name: _said(record) for name, record in self._runner.records().items()}
         for number, (name, trigger) in enumerate(self._triggers.items()):
             first = datetime.now(UTC) + timedelta(seconds=number * STAGGER_S)  # what was missed is made up for; the runner knows
@@ -119,12 +120,16 @@ class Scheduler:
         while not self._is_stopping.wait(self._watch_s):
             try:
                 before_s, ahead_s = ahead_s, _ahead_s()
-                if before_s - ahead_s > LEAST_BACK_S:
-                    # The next times were planned by a clock that was ahead; until it is as late again nothing would run.
-                    logger.warning("the clock was put back, so all jobs are planned anew", extra={"back_s": round(before_s - ahead_s, 1)})
+                if abs(ahead_s - before_s) > LEAST_SET_S:
+                    # What is slept until was reckoned by the clock as it was. Put back, nothing would run before it is as late again; put
+                    # forward, times that have come would be waited for as long as they were away.
+                    logger.warning("the clock was set, so all jobs are planned anew", extra={"ahead_s": round(ahead_s - before_s, 1)})
                     self._known.clear()
                 self._runner.renew()
                 records = self._runner.records()
+                if lost := self._runner.jobs.keys() - records.keys():
+                    logger.warning("another worker, which does not name them, has taken jobs away", extra={"jobs": sorted(lost)})
+                    self._runner.describe()
                 for name in (name for name, record in records.items() if record.requested_at is not None):
                     self._scheduler.add_job(self._runner.run, args=[name], id=f"{name}:requested", replace_existing=True)
                 self._follow(records)

@@ -67,6 +67,14 @@ class Schedule(Config):
             since = last_started_at
         return next_time(self.cron, since) <= at
 
+    def has_come(self, due_at: datetime, ended_at: datetime | None, at: datetime) -> bool:
+        """Whether a time that stands on record has come, and is not missed and to be passed over.
+
+        One that came during the last run, which ended at `ended_at`, is not missed before a worker could have begun it.
+        """
+        could_begin_at = due_at if ended_at is None else max(due_at, ended_at)
+        return due_at <= at and (self.missed == "run" or not self.is_missed(could_begin_at, at))
+
     def next_due(self, last_started_at: datetime | None, at: datetime) -> datetime:
         """When the job is due next: the first of its times after the last run, or one interval after it; a new job at once."""
         if self.cron is not None:

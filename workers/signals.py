@@ -16,12 +16,12 @@ what costs more than a few milliseconds belongs into a job of its own, whose res
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
 
 from trajops.alerts.signals import Signal
+from trajops.clock import utc
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, ratio_words
 from trajops.contracts.jobs import job_title
 from trajops.contracts.performance import Metric
@@ -30,6 +30,7 @@ from trajops.objectives import Objectives
 from trajops.rollouts.lifecycle import RolloutState
 from trajops.services.availability import burning
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
+from workers.jobs.join_truth import SILENT_SINCE
 
 VERDICTS = {"stable": 0.0, "warning": 1.0, "drift": 2.0, UNIT_RULE: 3.0}
 QUALITY = {"warning": 1.0, "bad": 2.0}
@@ -42,7 +43,6 @@ VERDICTS_ON: dict[str, set[Metric]] = {
 CHECKED_WITHIN = timedelta(minutes=3)
 # After the last check that saw another unit, its rows stay in the window that is compared, and then for so long in the looks that confirm.
 LINGERS = timedelta(minutes=2)
-TRUTH_RUNS = 200
 # So long the end of a rollout is news.
 LATELY = timedelta(hours=1)
 MOST_PATHS = 3
@@ -207,8 +207,16 @@ def _availability(view: View) -> Iterator[Signal]:
 
 @source("job_late", "job_failed")
 def _jobs(view: View) -> Iterator[Signal]:
-    """1 for each job that has not succeeded for three intervals, and for each whose last run failed; else 0."""
-    for job in view.work.jobs.overview(view.at):
+    """1 for each job that has not succeeded for three intervals, and for each whose last run failed; else 0.
+
+    A job of which an alert still tells though nobody schedules it any more is neither.
+    """
+    jobs = view.work.jobs.overview(view.at)
+    told = {alert.labels["job"] for alert in view.work.alerts.unresolved() if alert.origin == "rules" and "job" in alert.labels}
+    for name in sorted(told - {job.job for job in jobs}):
+        gone = f"The job {name} is scheduled no more."
+        yield from (Signal(signal, 0.0, view.at, {"job": name}, gone) for signal in ("job_late", "job_failed"))
+    for job in jobs:
         about, title = {"job": job.job}, job_title(job.job)
         since = f"since {job.last_success_at:%d %b %H:%M:%S} UTC" if job.last_success_at else "since its first run"
         late = f"The job {job.job} ({title}) has not succeeded {since}; it should every {job.every_s:g} s."
@@ -244,20 +252,10 @@ def _lake(view: View) -> Iterator[Signal]:
 @source("truth_silence_s")
 def _truth(view: View) -> Iterator[Signal]:
     """For how long predictions have waited for truth without one being scored; 0 where none wait."""
-    runs = [run for run in view.work.jobs.runs("join_truth", TRUTH_RUNS) if run.state == "succeeded"]
-    if not runs:
+    last = view.work.jobs.last_success("join_truth", until=view.at)
+    if last is None:
         return
-    since = None
-    for run in runs:  # the newest first
-        if _count(run.result, "scored") or not _count(run.result, "candidates"):
-            break
-        since = run.started_at
-    silence_s = 0.0 if since is None else (view.at - since).total_seconds()
-    waiting = _count(runs[0].result, "candidates")
-    detail = f"{waiting} predictions wait for truth, and none was scored for {silence_s:.0f} s."
+    since_ns = last.result.get(SILENT_SINCE)
+    silence_s = 0.0 if since_ns is None else (view.at - utc(since_ns)).total_seconds()
+    detail = f"{last.result.get('candidates', 0)} predictions wait for truth, and none was scored for {silence_s:.0f} s."
     yield Signal("truth_silence_s", silence_s, view.at, detail=detail)
-
-
-def _count(result: Mapping[str, Any], name: str) -> int:
-    value = result.get(name, 0)
-    return value if isinstance(value, int) else 0

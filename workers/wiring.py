@@ -83,20 +83,9 @@ class Parts:
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self.schedules = configs.load(settings.configs_dir / "schedules.yaml", Schedules)
         self.detector = EvidentlyDetector()
-        if "check_drift" in self.schedules.jobs:
-            _ = self.drift_rules
-        if self.schedules.jobs.keys() & ANSWERING:
-            _ = self.policy_rules
-        if "advance_rollouts" in self.schedules.jobs:
-            _ = self.rollout_rules
-        if "probe" in self.schedules.jobs:
-            _ = self.objectives
-        if "validate_versions" in self.schedules.jobs:
-            _ = self.selection_rules
-        if {"evaluate_alerts", "deliver_alerts"} & self.schedules.jobs.keys():
-            _ = self.alert_rules
-        if self.schedules.jobs.keys() & {"check_performance", "recalibrate"}:
-            _ = self.performance_rules
+        # All of them, whichever jobs are named: a mistake is told now, and not by the first job that comes across it.
+        _ = (self.alert_rules, self.drift_rules, self.objectives, self.performance_rules)
+        _ = (self.policy_rules, self.rollout_rules, self.selection_rules)
         if "check_drift" in self.schedules.jobs:
             # Once more, now that it is known what learns from what the checks have seen.
             self.schedules = configs.load(settings.configs_dir / "schedules.yaml", Schedules, self._learning())
@@ -283,7 +272,7 @@ class Parts:
 
         rules = self.drift_rules
         shortest_s = max(rules.units.window_s, rules.quality.window_s)
-        return Trust(shortest_s, max(shortest_s, rules.current.longest_s), is_checked="check_drift" in self.schedules.jobs)
+        return Trust(shortest_s, max(shortest_s, rules.current.window_s), is_checked="check_drift" in self.schedules.jobs)
 
     @cached_property
     def experiments(self) -> "Experiments":

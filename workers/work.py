@@ -3,8 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from trajops.clock import now
-from workers.runner import MOST_APART
+from trajops.clock import MOST_APART, now
 from workers.schedules import JobName
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from data.stubs.tables import Repository
+from trajops.clock import MOST_APART
 from trajops.contracts.jobs import JobOut, JobRunOut
 from trajops.errors import Conflict, NotFound
 from trajops.jobs import job_out
@@ -19,6 +20,10 @@ class MemoryJobs(Repository):
         """Write or replace a schedule; requests and successes stay."""
         known = self._tables.schedules.get(job) or JobSchedule(job, description, every_s)
         self._tables.schedules.put(job, replace(known, description=description, every_s=every_s, cron=cron))
+
+    def forget(self, job: str) -> None:
+        """Take a schedule away; its runs stay, and an unknown job is no error."""
+        self._tables.schedules.drop(job)
 
     def schedules(self) -> list[JobSchedule]:
         """All schedules by name."""
@@ -125,9 +130,9 @@ class MemoryLeases(Repository):
     """Implements `trajops.ports.LeaseStore`."""
 
     def acquire(self, job: str, holder: str, now: datetime, expires_at: datetime) -> int | None:
-        """Fence of a fresh lease; None while another one, also of the same holder, has not expired."""
+        """Fence of a fresh lease; None while another one has not expired, unless it is from before the clock was put back."""
         known = self._tables.leases.get(job)
-        if known is not None and known[0] and known[2] > now:
+        if known is not None and known[0] and now < known[2] <= expires_at + MOST_APART:
             return None
         fence = 1 if known is None else known[1] + 1
         self._tables.leases.put(job, (holder, fence, expires_at))

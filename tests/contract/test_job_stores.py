@@ -47,6 +47,19 @@ def test_an_unknown_job_is_neither_paused_nor_resumed(database: Any, change: Any
         change(uow.jobs)
 
 
+def test_a_schedule_that_is_taken_away_leaves_its_runs(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        for job in ("compact", "prune"):
+            uow.jobs.describe(job, "does what it does", 5.0)
+            uow.jobs.record_start(job, "w", AT)
+        uow.jobs.forget("prune")
+        uow.jobs.forget("unknown")
+    with database.unit_of_work(read_only=True) as uow:
+        assert [row.job for row in uow.jobs.schedules()] == ["compact"]
+        assert [job.job for job in uow.jobs.overview(later(60))] == ["compact"]
+        assert len(uow.jobs.runs("prune")) == 1
+
+
 def test_a_request_is_taken_by_one(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.jobs.describe("compact", "Compact the spool.", 10)
@@ -139,6 +152,14 @@ def test_a_lease_has_one_holder_until_it_expires(database: Any) -> None:
         assert uow.leases.acquire("compact", "a", later(9), later(19)) is None
         assert uow.leases.acquire("other", "b", AT, later(10)) == 1
         assert uow.leases.acquire("compact", "b", later(10), later(20)) == 2
+
+
+def test_a_lease_from_before_the_clock_was_put_back_is_over(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.leases.acquire("compact", "a", AT, later(10))
+        assert uow.leases.acquire("compact", "b", later(-60), later(-50)) is None, "the clocks of two workers may differ by so much"
+        assert uow.leases.acquire("compact", "b", later(-61), later(-51)) == 2
+        assert not uow.leases.is_held("compact", "a", 1)
 
 
 def test_the_holder_of_a_lease_is_told_until_it_expires(database: Any) -> None:

@@ -518,15 +518,40 @@ def test_prune_forgets_what_is_old_and_keeps_what_is_needed(parts: Parts) -> Non
         pytest.param("schedules.yaml", lambda text: text.replace("every_s: 2", "every_s: two"), id="schedules"),
         pytest.param("drift.yaml", lambda text: text.replace("needed: 2", "needed: 5"), id="drift"),
         pytest.param("alerts.yaml", lambda text: text.replace("signal: drift_age_s", "signal: drift_age"), id="alerts"),
-        pytest.param(
-            "schedules.yaml", lambda text: text.replace("drift_checks_days: 3", "drift_checks_days: 0.05"), id="bad data forgotten"
-        ),
-        pytest.param("schedules.yaml", lambda text: text.replace("every_s: 30\n", "every_s: 60\n", 1), id="gaps between drift checks"),
+        pytest.param("objectives.yaml", lambda text: text.replace("target: 0.999", "target: 99.9"), id="objectives"),
+        pytest.param("performance.yaml", lambda text: text.replace("holdout: 0.3", "holdout: 1.3"), id="performance"),
+        pytest.param("policy.yaml", lambda text: text.replace("per_day: 6", "per_day: six"), id="policy"),
+        pytest.param("rollouts.yaml", lambda text: text.replace("margin: 0.05", "margin: 5"), id="rollouts"),
     ],
 )
-def test_a_mistake_in_a_configuration_stops_the_worker_with_its_line(tmp_path: Path, file: str, edit: Callable[[str], str]) -> None:
+@pytest.mark.parametrize("jobs", ["all", "one"])
+def test_a_mistake_in_a_configuration_stops_the_worker_with_its_line(
+    tmp_path: Path, file: str, edit: Callable[[str], str], jobs: str
+) -> None:
+    """Also where no job needs the file yet."""
     for path in CONFIGS.glob("*.yaml"):
-        text = path.read_text()
-        (tmp_path / path.name).write_text(edit(text) if path.name == file else text)
+        (tmp_path / path.name).write_text(path.read_text())
+    if jobs == "one":
+        (tmp_path / "schedules.yaml").write_text("jobs:\n  prune: {description: Forgets old rows., every_s: 2}\n")
+    text = (tmp_path / file).read_text()
+    (tmp_path / file).write_text(edit(text))
+    assert edit(text) != text
     with pytest.raises(InvalidInput, match=rf"{file}:\d+: "):
+        Parts(Settings(var_dir=tmp_path / "var", configs_dir=tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("drift_checks_days: 3", "drift_checks_days: 0.05", id="bad data forgotten"),
+        pytest.param("every_s: 30\n", "every_s: 60\n", id="gaps between drift checks"),
+    ],
+)
+def test_schedules_that_do_not_go_with_what_learns_stop_the_worker(tmp_path: Path, before: str, after: str) -> None:
+    for path in CONFIGS.glob("*.yaml"):
+        (tmp_path / path.name).write_text(path.read_text())
+    text = (CONFIGS / "schedules.yaml").read_text()
+    assert before in text
+    (tmp_path / "schedules.yaml").write_text(text.replace(before, after, 1))
+    with pytest.raises(InvalidInput, match=r"schedules.yaml:\d+: "):
         Parts(Settings(var_dir=tmp_path / "var", configs_dir=tmp_path))

@@ -9,9 +9,8 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,20 +19,15 @@ import pytest
 from data.sql.engine import Database
 from data.stubs import SetClock
 from tests.conftest import free_port
+from tests.job_runs import WAIT_S, Gate, a_runner, a_schedule, fails, in_thread, runs, sample, skips, wait_for, works
 from trajops.clock import SystemClock, now
-from trajops.contracts.jobs import JobRunOut
 from trajops.errors import Unavailable
-from trajops.ports import Clock
-from trajops.stores import UnitOfWork
-from workers import scheduler as scheduling
 from workers.health import HealthServer
 from workers.lease import fenced
 from workers.metrics import WorkerMetrics
-from workers.runner import Job, JobRunner
+from workers.runner import Job
 from workers.scheduler import Scheduler
-from workers.schedules import JobName, Schedule
-
-WAIT_S = 30.0
+from workers.schedules import JobName
 
 
 @pytest.fixture
@@ -42,64 +36,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.migrate()
     yield database
     database.close()
-
-
-def a_schedule(**changes: Any) -> Schedule:
-    return Schedule.model_validate({"description": "does what a test needs", "every_s": 3600, **changes})
-
-
-def a_runner(database: Database, *jobs: Job, holder: str = "w1", clock: Clock | None = None) -> JobRunner:
-    runner = JobRunner({job.name: job for job in jobs}, database.unit_of_work, holder, clock or SystemClock(), WorkerMetrics())
-    runner.describe()
-    return runner
-
-
-def runs(database: Database, job: str) -> list[JobRunOut]:
-    with database.unit_of_work(read_only=True) as work:
-        return work.jobs.runs(job, 100)
-
-
-def wait_for(probe: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not probe():
-        assert time.monotonic() < deadline, f"{what} did not come within {WAIT_S:g} s"
-        time.sleep(0.02)
-
-
-def works() -> Mapping[str, Any]:
-    return {"rows": 3}
-
-
-def fails() -> Mapping[str, Any]:
-    raise ZeroDivisionError("by zero")
-
-
-class Gate:
-    """A job that waits until the test lets it go."""
-
-    def __init__(self) -> None:
-        self.has_begun = threading.Event()
-        self.may_end = threading.Event()
-
-    def __call__(self) -> Mapping[str, Any]:
-        self.has_begun.set()
-        assert self.may_end.wait(WAIT_S)
-        return {}
-
-
-def skips(runner: JobRunner, job: str, reason: str) -> float:
-    return sample(runner, "trajops_job_skips_total", job=job, reason=reason)
-
-
-def sample(runner: JobRunner, name: str, **labels: str) -> float:
-    return runner.metrics.registry.get_sample_value(name, labels) or 0.0
-
-
-def in_thread(runner: JobRunner, job: str) -> tuple[threading.Thread, list[JobRunOut | None]]:
-    found: list[JobRunOut | None] = []
-    thread = threading.Thread(target=lambda: found.append(runner.run(job)))
-    thread.start()
-    return thread, found
 
 
 # --- one run ------------------------------------------------------------------------------------------------------------------------
@@ -295,18 +231,6 @@ def test_a_run_that_outlived_its_lease_counts_if_nobody_took_its_place(database:
     assert (record.state, record.error) == ("succeeded", None)
 
 
-@pytest.mark.parametrize("times", [{"every_s": 60}, {"cron": "* * * * *", "every_s": None}], ids=["interval", "times"])
-def test_after_the_clock_was_put_back_jobs_go_on_at_their_pace(database: Database, times: dict[str, Any]) -> None:
-    clock = SetClock()
-    workers = [a_runner(database, Job("j", a_schedule(**times), works), holder=f"w{number}", clock=clock) for number in (1, 2)]
-    clock.advance(3600)
-    assert sum(worker.run("j") is not None for worker in workers) == 1
-    clock.advance(-3600)
-    for _ in range(5):
-        clock.advance(60)
-        assert sum(worker.run("j") is not None for worker in workers) == 1
-
-
 def test_a_run_that_takes_too_long_is_given_up(database: Database) -> None:
     clock, gate, passed_s = SetClock(), Gate(), [0.0]
     runner = a_runner(database, Job("j", a_schedule(timeout_s=60), gate), clock=clock)
@@ -392,28 +316,6 @@ def test_a_request_starts_a_run_within_two_seconds(database: Database) -> None:
         scheduler.stop(WAIT_S)
 
 
-def test_a_clock_that_was_put_back_does_not_stop_the_intervals(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = threading.Semaphore(0)
-
-    def begin() -> Mapping[str, Any]:
-        begun.release()
-        return {}
-
-    scheduler = Scheduler(a_runner(database, Job("j", a_schedule(every_s=0.5), begin)), watch_s=0.02)
-    scheduler.start()
-    try:
-        assert begun.acquire(timeout=WAIT_S)
-        # What is planned then is an hour away by the clock that was put back.
-        scheduler._scheduler.modify_job("j", next_run_time=datetime.now(UTC) + timedelta(hours=1))
-        monkeypatch.setattr(scheduling, "_ahead_s", lambda: time.time() - time.monotonic() - 3600)
-        while begun.acquire(blocking=False):
-            pass
-        assert begun.acquire(timeout=WAIT_S)
-        assert begun.acquire(timeout=WAIT_S)
-    finally:
-        assert scheduler.stop(5) == []
-
-
 def test_two_schedulers_run_a_job_once_and_keep_its_pace(database: Database) -> None:
     overlap: list[int] = []
     inside = threading.Semaphore(1)
@@ -439,159 +341,6 @@ def test_two_schedulers_run_a_job_once_and_keep_its_pace(database: Database) -> 
             scheduler.stop(WAIT_S)
     assert not overlap
     assert took_s >= 5 * 0.9 * 0.5, "two workers must not double the pace"
-
-
-# --- by the record --------------------------------------------------------------------------------------------------------------------
-
-# A look that comes so much of an interval after a run, less twice the jitter, finds the job due.
-SOON = 0.8
-
-
-@contextmanager
-def at_work(*runners: JobRunner) -> Iterator[list[Scheduler]]:
-    schedulers = [Scheduler(runner, watch_s=0.1) for runner in runners]
-    try:
-        for scheduler in schedulers:
-            scheduler.start()
-        yield schedulers
-    finally:
-        for scheduler in schedulers:
-            if scheduler._scheduler.running:
-                scheduler.stop(WAIT_S)
-
-
-def gap_s(database: Database) -> float:
-    """Between the begins of the newest run and the one before it."""
-    newest, before = runs(database, "j")[:2]
-    return (newest.started_at - before.started_at).total_seconds()
-
-
-def ask_for(database: Database) -> None:
-    """Press "Run now", and wait until the run has begun."""
-    count = len(runs(database, "j"))
-    with database.unit_of_work() as work:
-        work.jobs.request("j", now(SystemClock()))
-    wait_for(lambda: len(runs(database, "j")) > count, "the requested run")
-
-
-def pause(database: Database) -> None:
-    with database.unit_of_work() as work:
-        work.jobs.pause("j", at=now(SystemClock()), by="ada", reason="the disk is full")
-
-
-def resume(database: Database) -> None:
-    with database.unit_of_work() as work:
-        work.jobs.resume("j")
-
-
-def test_a_worker_that_starts_between_two_times_waits_for_the_next_one_only(database: Database) -> None:
-    job = Job("j", a_schedule(every_s=4, jitter_s=0.2), works)
-    assert a_runner(database, job).run("j") is not None
-    time.sleep(2)  # half an interval: the worker's own would begin here
-    with at_work(a_runner(database, job, holder="w2")):
-        wait_for(lambda: len(runs(database, "j")) == 2, "the next run")
-    assert SOON * 4 <= gap_s(database) <= 4 + 0.2 + 1
-
-
-@pytest.mark.parametrize("after_s", [1.0, 3.0], ids=["soon after a run", "shortly before the next"])
-def test_a_run_by_hand_counts_and_delays_nothing(database: Database, after_s: float) -> None:
-    job = Job("j", a_schedule(every_s=4, jitter_s=0.2), works)
-    with at_work(*(a_runner(database, job, holder=holder) for holder in ("w1", "w2"))):
-        wait_for(lambda: len(runs(database, "j")) == 1, "the first run")
-        time.sleep(after_s)
-        ask_for(database)
-        ask_for(database)
-        wait_for(lambda: len(runs(database, "j")) == 4, "the run after it")
-    assert SOON * 4 <= gap_s(database) <= 4 + 0.2 + 1
-
-
-def test_the_worker_that_is_left_keeps_the_pace(database: Database) -> None:
-    job = Job("j", a_schedule(every_s=3), works)
-    first, second = (a_runner(database, job, holder=holder) for holder in ("w1", "w2"))
-    with at_work(first) as [scheduler]:
-        wait_for(lambda: len(runs(database, "j")) == 1, "the first run")
-        with at_work(second):
-            time.sleep(1)
-            ask_for(database)
-            scheduler.stop(WAIT_S)
-            wait_for(lambda: len(runs(database, "j")) == 3, "a run of the second worker")
-            assert runs(database, "j")[0].holder == "w2"
-            assert SOON * 3 <= gap_s(database) <= 3 + 1
-
-
-def test_a_run_of_a_killed_worker_is_not_waited_for_until_its_next_time(database: Database) -> None:
-    job = Job("j", a_schedule(lease_s=1), works)
-    present = now(SystemClock())
-    with database.unit_of_work() as work:
-        work.jobs.describe("j", "does what a test needs", 3600)
-        assert work.leases.acquire("j", "killed", present, present + timedelta(seconds=1)) == 1
-        work.jobs.record_start("j", "killed", present)
-        work.jobs.plan("j", present + timedelta(hours=1))
-    with at_work(a_runner(database, job)):
-        wait_for(lambda: [run.holder for run in runs(database, "j")] == ["w1", "killed"], "the run of its successor")
-    assert gap_s(database) <= 1 + 1 + 1, "it was asked for while the lease was not over, and again afterwards"
-
-
-@pytest.mark.parametrize("times", [{"every_s": 3}, {"every_s": None, "cron": "* * * * *"}], ids=["interval", "times"])
-def test_what_a_pause_has_passed_over_is_run_when_it_is_resumed(database: Database, times: dict[str, Any]) -> None:
-    job = Job("j", a_schedule(**times), works)
-    before = now(SystemClock()) - timedelta(seconds=70)
-    with database.unit_of_work() as work:
-        work.jobs.describe("j", "does what a test needs", job.schedule.interval_s, job.schedule.cron)
-        work.jobs.record_finish(work.jobs.record_start("j", "w0", before).run_id, before)
-    pause(database)
-    runner = a_runner(database, job)
-    with at_work(runner):
-        wait_for(lambda: skips(runner, "j", "paused"), "the first look")
-        time.sleep(0.5)  # the watch has seen that the job is paused
-        resumed_at = now(SystemClock())
-        resume(database)
-        wait_for(lambda: len(runs(database, "j")) == 2, "the run that was passed over")
-    assert (runs(database, "j")[0].started_at - resumed_at).total_seconds() <= 1
-
-
-def test_while_the_database_is_away_a_job_is_tried_again_and_again(database: Database) -> None:
-    job = Job("j", a_schedule(every_s=1), works)
-    runner, is_away = a_runner(database, job), threading.Event()
-
-    def unit_of_work(*, read_only: bool = False) -> AbstractContextManager[UnitOfWork]:
-        if is_away.is_set():
-            raise Unavailable("the database is away")
-        return database.unit_of_work(read_only=read_only)
-
-    runner.unit_of_work = unit_of_work
-    with at_work(runner):
-        wait_for(lambda: runs(database, "j"), "the first run")
-        is_away.set()
-        time.sleep(3)
-        count, back_at = len(runs(database, "j")), now(SystemClock())
-        is_away.clear()
-        wait_for(lambda: len(runs(database, "j")) > count, "a run after it came back")
-        began_at = runs(database, "j")[-1 - count].started_at
-    assert (began_at - back_at).total_seconds() <= 2
-
-
-def test_another_interval_counts_from_the_last_run(database: Database) -> None:
-    clock = SetClock()
-    assert a_runner(database, Job("j", a_schedule(every_s=3600), works), clock=clock).run("j") is not None
-    begin = now(clock)
-    clock.advance(10)
-    for every_s in (60, 600):
-        runner = a_runner(database, Job("j", a_schedule(every_s=every_s), works), clock=clock)
-        assert runner.due_at("j") == begin + timedelta(seconds=every_s)
-
-
-def test_a_run_elsewhere_is_looked_after_when_its_lease_could_be_over(database: Database) -> None:
-    clock, gate = SetClock(), Gate()
-    job = Job("j", a_schedule(every_s=3600, lease_s=30), gate)
-    first, second = (a_runner(database, job, holder=holder, clock=clock) for holder in ("w1", "w2"))
-    thread, _ = in_thread(first, "j")
-    assert gate.has_begun.wait(WAIT_S)
-    assert first.due_at("j") == now(clock) + timedelta(hours=1), "it runs here, and then a time passes"
-    assert second.due_at("j") == now(clock) + timedelta(seconds=30)
-    gate.may_end.set()
-    thread.join(WAIT_S)
-    assert first.due_at("j") == second.due_at("j") == now(clock) + timedelta(seconds=3600)
 
 
 # --- health and metrics of each job ---------------------------------------------------------------------------------------------------

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from data.stubs import MemoryDatabase, SetClock
+from tests.alert_builders import an_alert
 from tests.rollout_builders import a_rollout
 from trajops.alerts.rules import AlertRules
 from trajops.alerts.signals import Signal
-from trajops.clock import now
+from trajops.clock import now, to_ns
 from trajops.configs import load
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, QualityKind, QualityVerdict, Verdict
 from trajops.contracts.performance import CheckVerdict, Metric, PerformanceCheckOut
@@ -23,6 +24,7 @@ from trajops.objectives import Objectives
 from trajops.rollouts.lifecycle import RolloutState
 from trajops.services.alert_rounds import AlertRounds
 from workers import signals
+from workers.jobs.join_truth import SILENT_SINCE
 from workers.signals import SignalReader, View, signal_names
 
 AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -264,28 +266,33 @@ def test_rollouts(database: MemoryDatabase, changes: dict[str, Any], waits: floa
     ]
 
 
+def test_a_job_that_is_scheduled_no_more_is_not_late_for_ever(database: MemoryDatabase) -> None:
+    with database.unit_of_work() as uow:
+        uow.jobs.describe("kept", "Stays.", 10)
+        for number, job in enumerate(("kept", "gone")):
+            uow.alerts.add(an_alert(f"a{number}", AT, rule="job_late", fingerprint=job, labels={"job": job}))
+    assert {one.labels["job"]: one.value for one in read(database)["job_late"]} == {"kept": 0, "gone": 0}
+    assert {one.labels["job"]: one.value for one in read(database)["job_failed"]} == {"gone": 0}
+
+
 def test_broken_files(database: MemoryDatabase) -> None:
     (signal,) = read(database, broken=("a", "b", "c", "d"))["lake_broken_files"]
     assert (signal.value, signal.detail) == (4, "Files of the lake that cannot be read: a, b, c and 1 more.")
 
 
 @pytest.mark.parametrize(
-    ("runs", "silence_s"),
-    [
-        pytest.param([(5, 5)], 0, id="scored just now"),
-        pytest.param([(5, 5), (5, 0), (5, 0)], 30, id="two runs in vain"),
-        pytest.param([(5, 0), (0, 0), (5, 0)], 20, id="nothing waited in between"),
-        pytest.param([(5, 0), (5, 0), (0, 0)], 0, id="nothing waits any more"),
-    ],
+    ("since_s", "silence_s"), [pytest.param(None, 0, id="all is well"), pytest.param(100, 120, id="scores nothing since")]
 )
-def test_truth(database: MemoryDatabase, runs: list[tuple[int, int]], silence_s: float) -> None:
+def test_truth(database: MemoryDatabase, since_s: float | None, silence_s: float) -> None:
+    result = {"candidates": 5, "scored": 0} | ({} if since_s is None else {SILENT_SINCE: to_ns(later(since_s))})
     with database.unit_of_work() as uow:
         uow.jobs.describe("join_truth", "Scores predictions.", 10)
-        for number, (candidates, scored) in enumerate(runs):
-            run = uow.jobs.record_start("join_truth", "w", later(10 * number))
-            uow.jobs.record_finish(run.run_id, later(10 * number), result={"candidates": candidates, "scored": scored})
-    (signal,) = read(database, later(10 * len(runs) + 10))["truth_silence_s"]
+        uow.jobs.record_finish(uow.jobs.record_start("join_truth", "w", later(200)).run_id, later(201), result=result)
+        uow.jobs.record_finish(uow.jobs.record_start("join_truth", "w", later(210)).run_id, later(211), error="the disk is full")
+    (signal,) = read(database, later(220))["truth_silence_s"]
     assert signal.value == silence_s
+    assert "5 predictions wait" in signal.detail
+    assert "truth_silence_s" not in read(database, later(190)), "before the first run nothing is known"
 
 
 def test_a_source_that_fails_takes_no_other_with_it(database: MemoryDatabase, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from trajops.errors import InvalidInput
 from trajops.objectives import Objectives
 from trajops.performance.rules import PerformanceRules
 from trajops.policy.rules import PolicyRules
+from trajops.rollouts.rules import RolloutRules
 from trajops.selection.rules import SelectionRules
 from workers.schedules import Schedules
 from workers.signals import signal_names
@@ -31,6 +32,7 @@ MODELS: Mapping[str, type[Config]] = {
     "objectives": Objectives,
     "performance": PerformanceRules,
     "policy": PolicyRules,
+    "rollouts": RolloutRules,
     "schedules": Schedules,
     "selection": SelectionRules,
 }
@@ -42,7 +44,7 @@ load_alerts = partial(load, model=AlertRules, context={"signals": signal_names()
 def loaded(path: Path, file: str) -> BaseModel:
     if file == "alerts":
         return load_alerts(path)
-    context = {"alerts": {rule.name for rule in load_alerts(CONFIGS / "alerts.yaml").rules}} if file == "policy" else None
+    context = {"alerts": {rule.name for rule in load_alerts(CONFIGS / "alerts.yaml").rules}} if file in {"policy", "rollouts"} else None
     return load(path, MODELS[file], context)
 
 
@@ -115,6 +117,58 @@ def test_every_figure_has_bounds(file: str) -> None:
     assert [name for name, one in found.items() if not {"minimum", "exclusiveMinimum"} & one.keys()] == []
 
 
+RECEIVER = "receivers:\n  - kind: {}\n    name: ops\n    {}"
+MAIL, MANAGER = RECEIVER.format("email", "sender: a@b\n    to: [c@d]\n    {}"), RECEIVER.format("alertmanager", "{}")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "said"),
+    [
+        ("schedules", "retry_s: 3", "retry_s: yes", "jobs.reconcile_aliases.retry_s: Input should be a valid number"),
+        (
+            "drift",
+            "{column: ade_m, kind: performance}",
+            "{column: ade_m, kind: input}",
+            "kind: Value error, ade_m is of the kind performance",
+        ),
+        ("drift", "{column: dt_s, kind: input}", "{column: dt_s, kind: prediction}", "kind: Value error, dt_s is of the kind input"),
+        ("drift", "sources: [live, replay]", "sources: []", "current.sources: Tuple should have at least 1 item"),
+        ("drift", "sources: [backfill]", "sources: []", "reference.sources: Tuple should have at least 1 item"),
+        ("drift", "columns: [speed_mps, dt_s]", "columns: []", "units.columns: Tuple should have at least 1 item"),
+        ("drift", "ridge: 0.1", "ridge: 1.0e-16", "domain.ridge: Input should be greater than or equal to 0.000001"),
+        (
+            "drift",
+            "current:\n  window_s: 300",
+            "current:\n  window_s: 30",
+            "current: Value error, fast_window_s (60) cannot be more than window_s (30)",
+        ),
+        ("performance", "sources: [live, replay]", "sources: []", "check.sources: Tuple should have at least 1 item"),
+        ("alerts", "receivers: []", MANAGER.format("url: http://[bad"), "url: Value error, "),
+        ("alerts", "receivers: []", MANAGER.format("url: 'http://'"), "url: Value error, 'http://' is no address of a server"),
+        ("alerts", "receivers: []", MANAGER.format("url: http://host:99999"), "url: Value error, "),
+        ("alerts", "receivers: []", MAIL.format("host: ' '"), "host: String should match"),
+    ],
+)
+def test_what_would_go_wrong_later_is_refused_with_its_line(tmp_path: Path, file: str, old: str, new: str, said: str) -> None:
+    text = (CONFIGS / f"{file}.yaml").read_text()
+    place = text.index(old)
+    path = tmp_path / f"{file}.yaml"
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(InvalidInput, match=re.escape(said)) as caught:
+        loaded(path, file)
+    # Of several lines, the last one is wrong; but a rule over several figures names the part that holds them, which is the first.
+    first = 1 + text[:place].count("\n")
+    assert lines(path, caught.value.message) == {first if "cannot be more" in said else first + new.count("\n")}
+
+
+@pytest.mark.parametrize("spec", [">1999999999", ".999999999f", "100", "{value}", "0>{value}.{value}f"])
+def test_a_summary_is_not_padded_without_end(spec: str) -> None:
+    rule = {"name": "late", "title": "A job is late", "signal": "job_late", "when": ">= 1", "severity": "critical"}
+    with pytest.raises(ValueError, match="cannot be written so; give numbers of two digits at most"):
+        AlertRules.model_validate({"rules": [{**rule, "summary": f"{{value:{spec}}}"}]})
+    assert AlertRules.model_validate({"rules": [{**rule, "summary": "{value:>+08,.12f} of {job:_^40}"}]}).rules
+
+
 @pytest.mark.parametrize(
     ("old", "new", "place"),
     [
@@ -133,4 +187,3 @@ def test_a_column_that_is_not_there_is_refused(tmp_path: Path, old: str, new: st
 
 def test_columns_that_can_be_watched_are_those_of_the_lake() -> None:
     assert set(COLUMNS) == set(VALUES) - {"observed_at_s"}
-    assert len(COLUMNS) == len(set(COLUMNS))

@@ -7,6 +7,8 @@ from typing import get_args
 import pytest
 import yaml
 
+from trajops.alerts.rules import AlertRules
+from trajops.config_model import Config
 from trajops.configs import load
 from trajops.drift.rules import DriftRules
 from trajops.errors import InvalidInput
@@ -128,11 +130,12 @@ def test_a_list_item_is_named_with_its_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n"], ids=["empty", "comment-only"])
-def test_an_empty_file_lacks_what_is_required(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "schedules.yaml"
+@pytest.mark.parametrize("model", [Schedules, AlertRules, PerformanceRules])
+def test_an_empty_file_is_refused_even_where_all_could_be_left_out(tmp_path: Path, model: type[Config], text: str) -> None:
+    path = tmp_path / "rules.yaml"
     path.write_text(text)
-    with pytest.raises(InvalidInput, match="jobs"):
-        load(path, Schedules)
+    with pytest.raises(InvalidInput, match=r"rules\.yaml:1: the file says nothing"):
+        load(path, model)
 
 
 def test_a_missing_file_says_where_to_put_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from data.stubs import SetClock
 from trajops.clock import now
 from trajops.contracts.jobs import JobRunOut
-from workers.jobs.join_truth import LEFT, MOST_ROWS, join_truth
+from workers.jobs.join_truth import LEFT, MOST_ROWS, SILENT_SINCE, join_truth
 
 S = 10**9
 WAIT_NS = 125 * S
@@ -20,12 +20,13 @@ FLOOR_NS = NOW_NS - WAIT_NS
 
 
 class Join:
-    def __init__(self) -> None:
+    def __init__(self, candidates: int = 1, scored: int = 1) -> None:
         self.calls: list[str] = []
+        self._counts = {"candidates": candidates, "scored": scored, "completed": scored}
 
     def run(self, now_ns: int) -> dict[str, int]:
         self.calls.append("run")
-        return {"candidates": 1, "scored": 1, "completed": 1}
+        return dict(self._counts)
 
     def forget(self) -> None:
         self.calls.append("forget")
@@ -96,3 +97,19 @@ def test_an_outage_while_another_is_made_up_for_is_added_to_it() -> None:
     missed, left_ns = Missed(), [FLOOR_NS - 9_000 * S, FLOOR_NS - 5_000 * S]
     join_truth(Join(), missed, success(600, **{LEFT: left_ns}), WAIT_NS, CLOCK)
     assert missed.asked == [(left_ns[0], FLOOR_NS)]
+
+
+def test_however_often_it_runs_it_is_known_since_when_nothing_was_scored() -> None:
+    clock, last, silent_since = SetClock(), None, []
+    for candidates, scored in [(5, 0)] * 600 + [(5, 1), (5, 0), (5, 0), (0, 0)]:
+        clock.advance(0.5)
+        result = join_truth(Join(candidates, scored), Missed(), last, WAIT_NS, clock)
+        last = success(0, **result).model_copy(update={"started_at": now(clock)})
+        silent_since.append(result.get(SILENT_SINCE))
+    begin_ns = CLOCK.now_ns()
+    assert silent_since == [begin_ns + S // 2] * 600 + [None] + [begin_ns + 301 * S] * 2 + [None]
+
+
+def test_a_silence_does_not_begin_after_now_by_a_clock_that_was_put_back() -> None:
+    last = success(0, **{SILENT_SINCE: NOW_NS + 3_600 * S})
+    assert join_truth(Join(5, 0), Missed(), last, WAIT_NS, CLOCK)[SILENT_SINCE] == NOW_NS

@@ -2,13 +2,15 @@
 
 import math
 import operator
+import re
 import string
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from trajops.alerts.lifecycle import Severity
@@ -26,6 +28,8 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
 }
 # What a summary may name beside the labels.
 FIGURES = frozenset({"value", "detail"})
+# How a figure may be written in a summary: a width or precision of more digits would be padded to that length at every look at the rules.
+_SPEC = re.compile(r"(?:[^{}\d]|(?<!\d)\d{1,2}(?!\d))*")
 
 RuleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 VariableName = Annotated[
@@ -84,6 +88,15 @@ def _matcher(text: Any) -> Matcher:
         raise ValueError(error.message) from error
 
 
+def _url(text: str) -> str:
+    """An address that can be asked: `urlsplit` refuses a host or a port that is none."""
+    parts = urlsplit(text)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.port == 0 or re.search(r"\s", text):
+        raise ValueError(f"{text!r} is no address of a server; write one such as http://alertmanager:9093")
+    return text
+
+
+Url = Annotated[str, AfterValidator(_url)]
 WrittenCondition = Annotated[Condition, BeforeValidator(Condition.parse)]
 WrittenMatcher = Annotated[Matcher, BeforeValidator(_matcher)]
 
@@ -147,9 +160,11 @@ class AlertRule(Config):
     @field_validator("summary")
     @classmethod
     def _names_are_plain(cls, value: str) -> str:
-        for _text, name, _spec, _conversion in string.Formatter().parse(value):
+        for _text, name, spec, _conversion in string.Formatter().parse(value):
             if name is not None and not name.isidentifier():
                 raise ValueError(f"{{{name}}} cannot be filled in; name value, detail or a label")
+            if spec and _SPEC.fullmatch(spec) is None:
+                raise ValueError(f"{{{name}:{spec}}} cannot be written so; give numbers of two digits at most, for example {{{name}:.2f}}")
         return value
 
     def said(self, value: float | None, detail: str, labels: Mapping[str, str]) -> str:
@@ -173,7 +188,7 @@ class EmailReceiver(Config):
 
     kind: Literal["email"]
     name: RuleName
-    host: str = Field(min_length=1)
+    host: str = Field(pattern=r"^[^\s/@]+$", description="Name or address of the server.")
     port: int = Field(default=587, ge=1, le=65535)
     tls: Literal["starttls", "implicit"] = "starttls"
     ca_file: str | None = Field(default=None, description="Certificates (PEM) that vouch for the server, in place of the machine's.")
@@ -204,7 +219,7 @@ class AlertmanagerReceiver(Config):
 
     kind: Literal["alertmanager"]
     name: RuleName
-    url: str | None = Field(default=None, pattern=r"^https?://", description="Default: the setting TRAJOPS_ALERTMANAGER_URL.")
+    url: Url | None = Field(default=None, description="Default: the setting TRAJOPS_ALERTMANAGER_URL.")
     repost_s: Seconds = Field(default=60.0, ge=5, description="Open alerts are posted again this often; five times that without is an end.")
 
 

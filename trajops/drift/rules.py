@@ -1,34 +1,36 @@
 """What the drift check compares and when it speaks up: the model of `configs/drift.yaml`."""
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from trajops.config_model import Config, Count, Days, Factor, Seconds
 from trajops.telemetry import Recorded, Served
 
 Kind = Literal["input", "prediction", "performance"]
-# Figures that the lake has of each prediction, and that can be watched.
-COLUMNS = (
-    "speed_mps",
-    "speed_last_mps",
-    "max_speed_mps",
-    "acceleration_mps2",
-    "max_acceleration_mps2",
-    "turn_rad",
-    "heading_rad",
-    "path_m",
-    "jitter_m",
-    "x_m",
-    "y_m",
-    "dt_s",
-    "predicted_speed_mps",
-    "predicted_spread_m",
-    "latency_ms",
-    "ade_m",
-    "fde_m",
-    "inside_share",
-)
+# Figures that the lake has of each prediction, and that can be watched. The kind says whose a change is: that of what came in, of what was
+# answered, or of what was seen afterwards, which has to be waited for.
+COLUMNS: Mapping[str, Kind] = {
+    "speed_mps": "input",
+    "speed_last_mps": "input",
+    "max_speed_mps": "input",
+    "acceleration_mps2": "input",
+    "max_acceleration_mps2": "input",
+    "turn_rad": "input",
+    "heading_rad": "input",
+    "path_m": "input",
+    "jitter_m": "input",
+    "x_m": "input",
+    "y_m": "input",
+    "dt_s": "input",
+    "predicted_speed_mps": "prediction",
+    "predicted_spread_m": "prediction",
+    "latency_ms": "prediction",
+    "ade_m": "performance",
+    "fde_m": "performance",
+    "inside_share": "performance",
+}
 
 
 def _known(name: str) -> str:
@@ -46,25 +48,34 @@ class ColumnRule(Config):
     column: Column
     kind: Kind
 
+    @field_validator("kind")
+    @classmethod
+    def _is_that_of_the_column(cls, value: Kind, info: ValidationInfo) -> Kind:
+        kind = COLUMNS.get(info.data.get("column", ""), value)
+        if value != kind:
+            raise ValueError(f"{info.data['column']} is of the kind {kind}")
+        return value
+
 
 class CurrentRule(Config):
     """The window that is judged: the newest rows of real traffic."""
 
     window_s: Seconds = Field(default=300.0, gt=0)
     fast_window_s: Seconds = Field(default=60.0, gt=0, description="What is large is looked for in this much shorter window as well.")
-    sources: tuple[Served, ...] = ("live", "replay")
+    sources: tuple[Served, ...] = Field(default=("live", "replay"), min_length=1)
     min_agents: Count = Field(default=60, ge=2, description="Fewer continuous tracks than this are too little data for a verdict.")
 
-    @property
-    def longest_s(self) -> float:
-        """How much is looked at in all, seconds."""
-        return max(self.window_s, self.fast_window_s)
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.fast_window_s > self.window_s:
+            raise ValueError(f"fast_window_s ({self.fast_window_s:g}) cannot be more than window_s ({self.window_s:g})")
+        return self
 
 
 class ReferenceRule(Config):
     """What the current window is compared with."""
 
-    sources: tuple[Recorded, ...] = ("backfill",)
+    sources: tuple[Recorded, ...] = Field(default=("backfill",), min_length=1)
     window_s: Seconds = Field(default=3600.0, gt=0, description="Without such rows, the oldest traffic of this length.")
     min_agents: Count = Field(default=120, ge=2)
     refresh_s: Seconds = Field(default=600.0, gt=0, description="How long a reference that has stopped growing is kept in memory.")
@@ -105,7 +116,7 @@ class UnitRule(Config):
     Critical without confirmation.
     """
 
-    columns: tuple[Column, ...] = ("speed_mps", "dt_s")
+    columns: tuple[Column, ...] = Field(default=("speed_mps", "dt_s"), min_length=1)
     window_s: Seconds = Field(default=60.0, gt=0)
     min_agents: Count = Field(default=30, ge=2, description="In the embedded match, minutes of fewer tracks vary as much as a unit does.")
     low: float = Field(default=0.5, gt=0, lt=1)
@@ -125,7 +136,7 @@ class DomainRule(Config):
 
     is_on: bool = True
     sample: int = Field(default=2000, ge=200, le=1_000_000, description="Agents of the reference that it is tested on.")
-    ridge: Factor = Field(default=0.1, gt=0)
+    ridge: Factor = Field(default=0.1, ge=1e-6, description="With much less, a covariance that is singular has no inverse.")
     min_auc: float = Field(default=0.55, gt=0.5, lt=1, description="A smaller AUC is never worth an alarm.")
 
 

@@ -105,7 +105,7 @@ class Watch:
             rules.quality,
             new_min_agents=rules.scenes.new_min_agents,
             is_split=rules.scenes.is_split,
-            longest_s=rules.current.longest_s,
+            longest_s=rules.current.window_s,
         )
         scores = assessment.scores(binned, at_s)
         columns = [unit for name in rules.units.columns if (unit := self._unit(name, current)) is not None]
@@ -122,8 +122,8 @@ class Watch:
 
     def _unit(self, column: str, current: Rows) -> DriftColumn | None:
         if column not in self._units:
-            self._units[column] = unit_bounds(self.rules.units, column, self.reference, self.rules.current.longest_s)
-        return unit_column(self.rules.units, column, self._units[column], current, self.rules.current.longest_s)
+            self._units[column] = unit_bounds(self.rules.units, column, self.reference, self.rules.current.window_s)
+        return unit_column(self.rules.units, column, self._units[column], current, self.rules.current.window_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,7 +27,7 @@ class CheckRule(Config):
     """The window that a check judges: the newest scored predictions of real traffic."""
 
     window_s: Seconds = Field(default=900.0, gt=0)
-    sources: tuple[Served, ...] = ("live", "replay")
+    sources: tuple[Served, ...] = Field(default=("live", "replay"), min_length=1)
 
 
 class IntervalRule(Config):
@@ -75,7 +75,7 @@ class RecalibrationRule(Config):
     """Conformal factors from recent truth, and when they are put into force without asking."""
 
     window_s: Seconds = Field(default=7200.0, gt=0)
-    sources: tuple[Served, ...] = ("live", "replay")
+    sources: tuple[Served, ...] = Field(default=("live", "replay"), min_length=1)
     half_life_s: Seconds = Field(default=1800.0, gt=0, description="Truth of this age counts half.")
     holdout: float = Field(default=0.3, gt=0, lt=0.9, description="Newest share of the window that the factors are tried on.")
     min_agents: Count = Field(default=120, ge=10, description="Agents that the factors are fitted on, at least.")

@@ -101,7 +101,7 @@ class DriftMonitor:
         """
         at = now(self._clock)
         rule = self._rules.current
-        since = at - timedelta(seconds=rule.longest_s)
+        since = at - timedelta(seconds=rule.window_s)
         current = self._source.rows(since, at, rule.sources)
         with self._unit_of_work(read_only=True) as work:
             history = work.drift_checks.history(LOOK_BACK)

@@ -14,6 +14,10 @@ class JobStore(Protocol):
         """Write or replace a schedule; requests and successes stay."""
         ...
 
+    def forget(self, job: str) -> None:
+        """Take a schedule away; its runs stay, and an unknown job is no error."""
+        ...
+
     def schedules(self) -> list[JobSchedule]:
         """All schedules by name."""
         ...
@@ -92,7 +96,10 @@ class LeaseStore(Protocol):
     """One holder a job at a time. The fence grows with each new holder, so that a late one can be told."""
 
     def acquire(self, job: str, holder: str, now: datetime, expires_at: datetime) -> int | None:
-        """Fence of a fresh lease; None while another one, also of the same holder, has not expired."""
+        """Fence of a fresh lease; None while another one, also of the same holder, has not expired.
+
+        One that would outlast the fresh one by more than `MOST_APART` is from before the clock was put back, and over.
+        """
         ...
 
     def renew(self, job: str, holder: str, fence: int, now: datetime, expires_at: datetime) -> bool:

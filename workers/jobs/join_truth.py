@@ -18,6 +18,8 @@ OUTAGE_NS = 60 * 10**9
 MOST_ROWS = 400_000
 # In the result of a run that has not made up for all: begin and end of what is left, server's clock.
 LEFT = "left_ns"
+# In the result of a run that scored nothing though predictions wait: since when it has been so, server's clock.
+SILENT_SINCE = "silent_since_ns"
 
 
 class TruthJoin(Protocol):
@@ -71,6 +73,9 @@ def join_truth(join: TruthJoin, missed: MissedTruth, last: JobRunOut | None, wai
         join.forget()
         until_ns = floor_ns
     result = dict(join.run(now_ns))
+    if result["candidates"] and not result["scored"]:
+        before_ns = None if last is None else last.result.get(SILENT_SINCE)
+        result[SILENT_SINCE] = now_ns if before_ns is None else min(before_ns, now_ns)
     if since_ns < until_ns:
         made_up = missed.score(since_ns, until_ns, MOST_ROWS)
         result["made_up"] = made_up.scored

@@ -8,7 +8,7 @@ record is repeated, and finds what it had written in the lake.
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from trajops.clock import to_ns, utc
+from trajops.clock import MOST_APART, to_ns, utc
 from trajops.contracts.jobs import JobRunOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
@@ -17,7 +17,6 @@ from trajops.ports import Clock
 from trajops.services.shadows import Beside, Shadows, Treatment, Wanted
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 from trajops.telemetry import PredictionEvent
-from workers.runner import MOST_APART
 
 JOB = "shadow"
 # In the result of a run: from when on each treatment has to be looked after next, server's clock.

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from data.sql.repositories.statements import insert_or
 from data.sql.tables import job_runs, job_schedules, new_id
@@ -24,6 +24,10 @@ class SqlJobs:
         said = {"description": description, "every_s": every_s, "cron": cron}
         written = insert_or(self._connection, job_schedules).values(job=job, **said)
         self._connection.execute(written.on_conflict_do_update(index_elements=["job"], set_=said))
+
+    def forget(self, job: str) -> None:
+        """Take a schedule away; its runs stay, and an unknown job is no error."""
+        self._connection.execute(delete(job_schedules).where(job_schedules.c.job == job))
 
     def schedules(self) -> list[JobSchedule]:
         """All schedules by name."""

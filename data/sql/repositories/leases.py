@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, select, update
 
 from data.sql.repositories.statements import insert_or
 from data.sql.tables import job_leases
+from trajops.clock import MOST_APART
 
 # Holder of a lease that was given back.
 NOBODY = ""
@@ -19,12 +20,17 @@ class SqlLeases:
         self._connection = connection
 
     def acquire(self, job: str, holder: str, now: datetime, expires_at: datetime) -> int | None:
-        """Fence of a fresh lease; None while another one, also of the same holder, has not expired."""
+        """Fence of a fresh lease; None while another one, also of the same holder, has not expired.
+
+        One that would outlast the fresh one by more than clocks differ is of somebody who is gone, from before the clock was put back: a
+        living holder renews it by the clock as it is.
+        """
+        is_over = (job_leases.c.expires_at <= now) | (job_leases.c.expires_at > expires_at + MOST_APART)
         first = insert_or(self._connection, job_leases).values(job=job, holder=holder, fence=1, expires_at=expires_at)
         taken = first.on_conflict_do_update(
             index_elements=["job"],
             set_={"holder": holder, "fence": job_leases.c.fence + 1, "expires_at": expires_at},
-            where=(job_leases.c.holder == NOBODY) | (job_leases.c.expires_at <= now),
+            where=(job_leases.c.holder == NOBODY) | is_over,
         )
         fence: int | None = self._connection.execute(taken.returning(job_leases.c.fence)).scalar()
         return fence

@@ -93,6 +93,21 @@ def test_a_foreign_family_need_not_turn_with_the_frame(data: Split, make: Any) -
     assert turned.measured == pytest.approx(0.5 * np.sqrt(2 - 2 * np.cos(np.pi)), rel=1e-6)
 
 
+@pytest.mark.parametrize(("windows", "is_fine"), [(2, True), (12, False)])
+def test_a_few_windows_may_jump(data: Split, make: Any, windows: int, is_fine: bool) -> None:
+    """A model of trees may carry a rounding error over a threshold; what happens to a twentieth of the windows is no rounding."""
+    asked_m = Subject(make("Sound"), data.validation).some(256).history_m
+    jumping = {row.tobytes() for row in asked_m[:windows] + 1024.0 * np.array([1.0, -0.5])}
+
+    def forecast(self: Any, history_m: np.ndarray) -> Any:
+        made = self.inner.forecast(history_m)
+        jumps = np.array([row.tobytes() in jumping for row in history_m])
+        return type(made)(made.mean_m + 0.05 * jumps[:, None, None, None], made.covariance_m2, made.weights)
+
+    found = checked("invariance", type("Trees", (broken.Sound,), {"forecast": forecast})(inner=make("Sound").inner), data.validation)
+    assert beyond(found) == ([] if is_fine else ["translation"])
+
+
 def test_a_clock_of_another_kind_moves_nobody(data: Split, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Histories that are cut for another time are what the time shift would find."""
     late = lambda times_s, seen_m, spec, **_: seen_m + 0.05  # noqa: E731

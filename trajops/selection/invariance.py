@@ -23,7 +23,7 @@ Ask = Callable[[FloatArray], Forecast]
 
 
 def check_invariance(subject: Subject, rules: BatteryRule) -> CheckOut:
-    """Largest deviation under each change that must not matter.
+    """Deviation under each change that must not matter, of all windows but the few that may be passed over.
 
     Positions and standard deviations in metres, weights as a share; a covariance counts by the change of the standard deviation that
     it stands for, Δσ ≈ Δσ² / 2σ.
@@ -36,19 +36,20 @@ def check_invariance(subject: Subject, rules: BatteryRule) -> CheckOut:
     here = ask(history_m)
     family = subject.forecaster.family
 
-    def limited(name: str, value: float, families: tuple[str, ...] | None = None) -> MeasuredOut:
+    def limited(name: str, *found: FloatArray, families: tuple[str, ...] | None = None) -> MeasuredOut:
+        value = max(all_but(one, rule.passed_over) for one in found)
         if families is None or family in families:
             return measured(name, value, "m", at_most=rule.tolerance_m)
         return measured(f"{name} (not asked of this family)", value, "m")
 
     figures = [
-        limited("translation", max(deviation(moved(here, np.eye(2), shift_m), ask(history_m + shift_m)) for shift_m in SHIFTS_M)),
-        limited("rotation", max(_turned(ask, here, history_m, _turn(angle_rad)) for angle_rad in ANGLES_RAD), rule.turning),
-        limited("reflection", _turned(ask, here, history_m, MIRROR), rule.mirrored),
-        limited("time shift", deviation(here, ask(_later(windows)))),
+        limited("translation", *(deviations(moved(here, np.eye(2), shift_m), ask(history_m + shift_m)) for shift_m in SHIFTS_M)),
+        limited("rotation", *(_turned(ask, here, history_m, _turn(angle_rad)) for angle_rad in ANGLES_RAD), families=rule.turning),
+        limited("reflection", _turned(ask, here, history_m, MIRROR), families=rule.mirrored),
+        limited("time shift", deviations(here, ask(_later(windows)))),
         limited("asked about alone", _alone(ask, here, history_m)),
-        limited("order of the batch", deviation(rows(here, np.arange(len(history_m))[::-1]), ask(history_m[::-1]))),
-        limited("asked again", deviation(here, ask(history_m))),
+        limited("order of the batch", deviations(rows(here, np.arange(len(history_m))[::-1]), ask(history_m[::-1]))),
+        limited("asked again", deviations(here, ask(history_m))),
     ]
     return judged(
         "invariance",
@@ -57,16 +58,28 @@ def check_invariance(subject: Subject, rules: BatteryRule) -> CheckOut:
     )
 
 
-def deviation(wanted: Forecast, got: Forecast) -> float:
-    """Largest difference of two forecasts: metres of positions and standard deviations, or a share of weight; infinite for other shapes."""
+def deviations(wanted: Forecast, got: Forecast) -> FloatArray:
+    """(A,) largest difference of two forecasts of each agent: metres of positions and standard deviations, or a share of weight.
+
+    Infinite where a number is not finite, and for all agents where the shapes differ.
+    """
+    agents = len(wanted.mean_m)
     if wanted.mean_m.shape != got.mean_m.shape:
-        return float("inf")
-    if not wanted.mean_m.size:
-        return 0.0
+        return np.full(max(agents, 1), np.inf)
     scale_m = np.sqrt(np.abs(wanted.covariance_m2).max(axis=(-1, -2), keepdims=True))
-    spread_m = np.abs(got.covariance_m2 - wanted.covariance_m2) / (2 * np.maximum(scale_m, 1e-3))
-    found = (np.abs(got.mean_m - wanted.mean_m).max(), spread_m.max(), np.abs(got.weights - wanted.weights).max())
-    return float(max(found)) if np.isfinite(found).all() else float("inf")
+    parts = (
+        got.mean_m - wanted.mean_m,
+        (got.covariance_m2 - wanted.covariance_m2) / (2 * np.maximum(scale_m, 1e-3)),
+        got.weights - wanted.weights,
+    )
+    found = np.stack([np.abs(part).reshape(agents, -1).max(axis=1) for part in parts]).max(axis=0)
+    result: FloatArray = np.where(np.isfinite(found), found, np.inf)
+    return result
+
+
+def all_but(values: FloatArray, share: float) -> float:
+    """Largest of some values once so large a share of them, rounded down, has been passed over."""
+    return float(np.sort(values)[len(values) - 1 - int(share * len(values))])
 
 
 def moved(forecast: Forecast, turn: FloatArray, shift_m: FloatArray) -> Forecast:
@@ -79,8 +92,8 @@ def rows(forecast: Forecast, chosen: np.ndarray) -> Forecast:
     return Forecast(forecast.mean_m[chosen], forecast.covariance_m2[chosen], forecast.weights[chosen])
 
 
-def _turned(ask: Ask, here: Forecast, history_m: FloatArray, turn: FloatArray) -> float:
-    return deviation(moved(here, turn, np.zeros(2)), ask(history_m @ turn.T))
+def _turned(ask: Ask, here: Forecast, history_m: FloatArray, turn: FloatArray) -> FloatArray:
+    return deviations(moved(here, turn, np.zeros(2)), ask(history_m @ turn.T))
 
 
 def _turn(angle_rad: float) -> FloatArray:
@@ -98,6 +111,6 @@ def _later(windows: Windows) -> FloatArray:
     return np.stack(cut)
 
 
-def _alone(ask: Ask, here: Forecast, history_m: FloatArray) -> float:
+def _alone(ask: Ask, here: Forecast, history_m: FloatArray) -> FloatArray:
     chosen = np.unique(np.linspace(0, len(history_m) - 1, min(ALONE, len(history_m))).astype(np.intp))
-    return max(deviation(rows(here, np.array([row])), ask(history_m[row : row + 1])) for row in chosen)
+    return np.concatenate([deviations(rows(here, np.array([row])), ask(history_m[row : row + 1])) for row in chosen])

@@ -53,6 +53,7 @@ class InvarianceRule(Config):
     """The same scene elsewhere, turned, later, or asked about in other company gets the same forecast."""
 
     tolerance_m: float = Field(default=0.01, gt=0, le=10, description="Of positions and standard deviations, metres; of weights, a share.")
+    passed_over: float = Field(default=0.01, ge=0, le=0.1, description="Share of windows that may deviate: trees jump at their thresholds.")
     max_windows: Count = Field(default=256, ge=10, description="Of more held-out windows, so many are asked about.")
     turning: tuple[str, ...] = Field(default=OWN_FAMILIES, description="Families that must follow a rotation of the frame.")
     mirrored: tuple[str, ...] = Field(default=("constant_velocity", "kalman"), description="Families that must follow a reflection.")

@@ -12,6 +12,7 @@ compacted every fifteen seconds as a worker does it, and each run finds the answ
 """
 
 import os
+import shutil
 import statistics
 import sys
 import tempfile
@@ -180,7 +181,7 @@ class _Switch:
 def _worker(product: Product, api_port: int, port: int) -> tuple[list[str], dict[str, str], str]:
     """Command, environment and health address of a worker with a few jobs."""
     configs_dir = product.var_dir / "configs"
-    configs_dir.mkdir()
+    shutil.copytree(ROOT / "configs", configs_dir)
     schedules = yaml.safe_load((ROOT / "configs" / "schedules.yaml").read_text())
     schedules["jobs"] = {name: schedules["jobs"][name] for name in JOBS}
     (configs_dir / "schedules.yaml").write_text(yaml.safe_dump(schedules))

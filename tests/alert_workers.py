@@ -34,6 +34,11 @@ def configure(folder: Path, receivers: list[dict[str, Any]], **alerts: Any) -> P
     (configs / "schedules.yaml").write_text(yaml.safe_dump({"jobs": jobs}))
     rules: dict[str, Any] = {"rules": [DRIFT], "receivers": receivers, "routes": [{"receivers": [one["name"] for one in receivers]}]}
     (configs / "alerts.yaml").write_text(yaml.safe_dump({**rules, **alerts}))
+    # What ships refers to the rules that ship.
+    (configs / "policy.yaml").write_text(yaml.safe_dump({"answers": []}))
+    (configs / "rollouts.yaml").write_text(
+        yaml.safe_dump({"default": "plain", "policies": [{"name": "plain", "canary": [{"coverage": 1}]}]})
+    )
     return configs
 
 

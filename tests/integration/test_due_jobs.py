@@ -273,9 +273,6 @@ def test_a_living_worker_keeps_its_lease_when_the_clock_is_put_back(database: Da
     assert found[0].state == "succeeded"
 
 
-# --- what is missed -------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("missed", "is_run"), [("run", True), ("skip", False)])
 def test_the_first_time_of_a_new_job_is_made_up_for(database: Database, missed: str, is_run: bool) -> None:
     clock = SetClock()
@@ -302,9 +299,6 @@ def test_a_time_that_came_during_a_run_is_run_after_it_though_what_is_missed_is_
     assert runner.run("j") is not None
     clock.advance(away_s)
     assert (runner.run("j") is not None) is is_run
-
-
-# --- what is scheduled no more --------------------------------------------------------------------------------------------------------
 
 
 def test_a_job_that_is_scheduled_no_more_is_gone_when_a_worker_starts(database: Database) -> None:

@@ -320,7 +320,7 @@ def _obstacle(work: UnitOfWork, rivals: Sequence[RoutedExperiment]) -> str | Non
         return f"v{rollout.model_version} is being rolled out"
     makers = {one.experiment_id: one.created_by for one in work.experiments.newest(states=ROUTED)}
     for rival in rivals:
-        compared = " and ".join(f"v{ref.version}" for ref in treatments(rival))
+        compared = " and ".join(f"v{version}" for version in _compared([rival]))
         if rival.coverage:
             return f"{compared} is being compared"
         if not makers.get(rival.experiment_id, "").startswith(POLICY):

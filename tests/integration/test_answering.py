@@ -472,6 +472,14 @@ def test_what_an_operator_compares_is_not_ended_though_an_answer_has_paused_it(s
     assert (shop.route, shop.state(3), shop.state(4)) == ((BAD, 3, None, 0.0), State.PAUSED, State.STAGED)
 
 
+def test_a_champion_that_is_compared_with_itself_is_named(shop: Shop) -> None:
+    shop.models[GOOD] = StandStill()
+    shop.live(GOOD)
+    shop.compare(GOOD, 0.0)
+    shop.walk(25)
+    assert shop.steps().retrain(an_answer()).sentence.startswith("v4 is staged, because v1 is being compared;")
+
+
 def test_a_shadow_keeps_nobody_from_challenging(shop: Shop) -> None:
     shop.live(BAD)
     shadow = shop.shadow(3)

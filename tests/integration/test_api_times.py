@@ -30,7 +30,12 @@ POSTED = {
 # Bodies that would be taken, by the path of their route.
 BODIES: dict[str, Any] = {
     "/v1/drift/reference": {
-        "reference": {"kind": "range", "since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"},
+        "reference": {
+            "kind": "range",
+            "since": "2026-01-01T00:00:00Z",
+            "until": "2026-01-02T00:00:00Z",
+            "without": [{"since": "2026-01-01T03:00:00Z", "until": "2026-01-01T04:00:00Z"}],
+        },
         "reason": REASON,
     },
     "/v1/drift/mutes/{column}": {"until": "2100-01-01T00:00:00Z", "reason": REASON},

@@ -14,6 +14,7 @@ from console.ab.tables import arm_heads, arm_lines, arms_csv, guardrail_rows, ov
 from console.ab.words import (
     HIDDEN,
     METRICS,
+    MODE_WORDS,
     SEQUENCE_HELP,
     STILL_OPEN,
     arm_words,
@@ -208,7 +209,7 @@ def the_plan(experiment: ExperimentOut) -> None:
     rows = [
         ("Hypothesis", plan.hypothesis),
         ("Arms", ", ".join(f"{arm_words(plan, arm.variant)} {share(arm.weight, 0)}" for arm in plan.arms)),
-        ("Mode", "live: treatments answer" if plan.mode == "live" else "shadow: treatments answer nobody"),
+        ("Mode", MODE_WORDS[plan.mode]),
         ("Unit", plan.unit),
         ("Namespace", "all units" if space is None else f"{space.name}, {share(space.begin, 0)} to {share(space.end, 0)}"),
         ("Metric", f"{METRICS[plan.metric]}, expected −{-100 * plan.expected_change:g} %, margin {100 * plan.margin:g} %"),

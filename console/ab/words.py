@@ -13,6 +13,7 @@ from trajops.contracts.experiments import (
     ExperimentSliceOut,
     HealthOut,
     Metric,
+    Mode,
     VerdictKind,
     VerdictOut,
 )
@@ -89,6 +90,13 @@ def experiment_mark(state: ExperimentState) -> Mark:
     return _STATES[state]
 
 
+MODE_WORDS: dict[Mode, str] = {
+    "live": "live: treatments answer",
+    "shadow": "shadow: treatments answer nobody",
+    "watch": "watch: the predecessor answers nobody",
+}
+
+
 def banner_mark(experiment: ExperimentOut) -> Mark:
     """The one verdict: what an operator reads first."""
     plan, state, verdict = experiment.plan, experiment.state, experiment.verdict
@@ -120,6 +128,14 @@ def _running_mark(plan: ExperimentPlan, verdict: VerdictOut | None) -> Mark:
         "inconclusive": _STATES[S.INCONCLUSIVE],
         "invalid": Mark("Data invalid", "bad", "error"),
     }
+    if plan.mode == "watch":
+        # Its treatment is the predecessor: what is worse in it speaks for the champion.
+        marks |= {
+            "better": Mark("Predecessor nearer to the truth", "warn", "warning"),
+            "worse": Mark("Predecessor worse, the champion holds", "ok", "check_circle"),
+            "guardrail": Mark("Predecessor worse, the champion holds", "ok", "check_circle"),
+            "no_worse": Mark("Predecessor about as good", "ok", "check_circle"),
+        }
     return marks[kind]
 
 
@@ -150,6 +166,10 @@ def notes(experiment: ExperimentOut) -> list[str]:
         )
     if experiment.plan.mode == "shadow":
         found.append("A shadow: treatments predict beside the champion and answer nobody. It tells accuracy only.")
+    if experiment.plan.mode == "watch":
+        found.append(
+            "The predecessor of the champion predicts beside it while that bakes. Its rollout, under Models, decides what follows."
+        )
     if is_early(experiment):
         found.append(EARLY_STOP)
     return found

@@ -108,6 +108,20 @@ def test_one_verdict_in_icon_word_and_colour(experiment: ExperimentOut, word: st
     assert mark.icon
 
 
+@pytest.mark.parametrize(
+    ("verdict", "word", "tone"),
+    [
+        (judged(), "Predecessor nearer to the truth", "warn"),
+        (judged(0.7), "Predecessor worse, the champion holds", "ok"),
+        (judged(0.5, 60), "Collecting data", "info"),
+    ],
+)
+def test_what_is_worse_in_a_predecessor_speaks_for_the_champion(verdict: VerdictOut, word: str, tone: str) -> None:
+    experiment = in_state(S.RUNNING, verdict, plan=a_plan(mode="watch"))
+    assert (banner_mark(experiment).word, banner_mark(experiment).tone) == (word, tone)
+    assert any("Its rollout, under Models, decides" in note for note in notes(experiment))
+
+
 def test_no_worse_names_the_margin_and_never_says_equal() -> None:
     effect = EffectOut(variant="treatment", change=-0.001, low=-0.015, high=0.012, harm_low=-0.01, verdict="no_worse")
     verdict = judged().model_copy(update={"kind": "no_worse", "effects": [effect]})

@@ -290,6 +290,8 @@ def places() -> list[Place]:
     found = [("match", [*match["first_half"].tracks])]
     for name in ("hotel", "univ", "zara1", "zara2", "eth"):
         scenes = read_scenes(Path(folder) / name / "test")
+        if not any(scene.tracks for scene in scenes):
+            raise RuntimeError(f"{FOLDER_VARIABLE} names {folder}, which has no tracks of {name}; name the folder that holds {name}/test")
         apart = [(number * 100_000.0, track) for number, scene in enumerate(scenes) for track in scene.tracks]
         found.append((name, [Track(track.agent_id, track.times_s + later_s, track.positions_m) for later_s, track in apart]))
     return _places(found)

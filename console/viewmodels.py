@@ -246,8 +246,8 @@ def carrier_words(carrier: str) -> str:
 
 
 def worst_window_s(column: DriftColumn) -> float | None:
-    """Length of the window whose score has gone furthest towards its threshold; None for a column without one, such as a unit rule."""
-    return max(column.scores, key=lambda one: one.score / one.threshold).window_s if column.scores else None
+    """Length of the window whose score has gone furthest towards its threshold; of a unit rule, of the one that it has looked at."""
+    return max(column.scores, key=lambda one: one.score / one.threshold).window_s if column.scores else column.window_s
 
 
 def scene_rows(scenes: Sequence[DriftScene]) -> list[dict[str, Any]]:

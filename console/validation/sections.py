@@ -71,7 +71,11 @@ def _gates(found: ValidationOut) -> None:
     frame.table(
         words.check_rows(found.checks),
         alt="Checks of the battery with their results",
-        column_config={"What was found": st.column_config.TextColumn(width="large")},
+        column_config={
+            "Check": st.column_config.TextColumn(width=110),
+            "Result": st.column_config.TextColumn(width=90),
+            "What was found": st.column_config.TextColumn(width="large"),
+        },
     )
     details = st.expander("Figures of the battery", on_change="rerun", key="battery-figures")
     if details.open:

@@ -381,6 +381,11 @@ def test_what_tells_windows_apart_is_said_in_words() -> None:
     assert viewmodels.carriers_sentence([column(0.3)]) is None
 
 
+def test_the_window_of_a_unit_rule_is_the_one_that_it_looked_at() -> None:
+    unit = column(1.2, name="speed_mps_ratio").model_copy(update={"method": UNIT_RULE, "scores": [], "window_s": 300.0})
+    assert [row["Window"] for row in viewmodels.drift_rows([unit])] == ["5 min"]
+
+
 def test_drift_rows_put_a_ratio_far_below_one_first() -> None:
     low = column(0.1, 0.5, UNIT_RULE, name="dt_s_ratio")
     rows = viewmodels.drift_rows([column(0.12, name="ade_m"), low])

@@ -36,7 +36,7 @@ def run(injections: int | None = None) -> Measurement:
     injections = injections or int(os.environ.get(COUNT_VARIABLE, "20"))
     found, new = city(seed=0)
     watch = Watch.of(rules(), found.reference(REFERENCE_DAYS, rules().reference.max_rows))
-    details: dict[str, Any] = {"injections": injections, "places": list(found.names)}
+    details: dict[str, Any] = {"injections": injections, "scenes": list(found.names)}
     worst = 0.0
     for name in (*LARGE, *SMALL):
         rng = np.random.default_rng(sum(map(ord, name)))

@@ -53,7 +53,6 @@ def run(days: int | None = None, seeds: tuple[int, ...] | None = None) -> Measur
     # Exact Poisson bounds (Garwood 1936).
     low, high = chi2.ppf(0.025, 2 * alarms) / 2 if alarms else 0.0, chi2.ppf(0.975, 2 * alarms + 2) / 2
     details = {
-        "places": list(found.names),
         "days": days * len(seeds),
         "alarms": alarms,
         "per_week_95_percent": [round(low / weeks, 2), round(high / weeks, 2)],

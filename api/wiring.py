@@ -335,7 +335,11 @@ class Parts:
     def rollouts(self) -> Rollouts:
         """Changes of what is rolled out."""
         return Rollouts(
-            self.unit_of_work, lambda: self.rollout_rules, model_name=self.settings.model_name, make_ready=Readying(lambda: self.host)
+            self.unit_of_work,
+            lambda: self.rollout_rules,
+            model_name=self.settings.model_name,
+            needs_validation=True,
+            make_ready=Readying(lambda: self.host),
         )
 
     @cached_property

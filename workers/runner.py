@@ -26,6 +26,8 @@ from workers.schedules import Schedule
 
 # Successes of jobs that run more often than this are logged at debug level only; metrics and SQL have them all.
 OFTEN_S = 10.0
+# A job that nobody names has not run for so long.
+FORSAKEN_S = 86_400.0
 
 logger = logging.getLogger(__name__)
 
@@ -92,13 +94,15 @@ class JobRunner:
             self.metrics.scheduled(name, job.schedule.interval_s, known[name].last_success_at)
 
     def retire(self) -> None:
-        """Take away the schedules that this worker does not name, lest they be late for ever.
+        """Take away the schedules that nobody names any more, lest they be late for ever.
 
-        A worker that names them after all writes them anew.
+        That is told by a day, and three intervals, without a run: what another worker names runs meanwhile. What somebody has paused or
+        asked for stays.
         """
+        present = now(self.clock)
         with self.unit_of_work() as work:
             for row in work.jobs.schedules():
-                if row.job not in self.jobs:
+                if row.job not in self.jobs and _is_forsaken(row, _last_run(work, row.job, present), present):
                     logger.info("the job is scheduled no more", extra={"job": row.job})
                     work.jobs.forget(row.job)
 
@@ -328,3 +332,10 @@ def _is_due(schedule: Schedule, due_at: datetime | None, last: JobRunOut | None,
     if last is not None and last.state == "failed" and schedule.retry_s is not None:
         return present - last.started_at >= timedelta(seconds=0.9 * schedule.retry_s)
     return schedule.is_due(None if last is None else last.started_at, present)
+
+
+def _is_forsaken(row: JobSchedule, last: JobRunOut | None, present: datetime) -> bool:
+    if row.paused_at is not None or row.requested_at is not None:
+        return False
+    unused_s = max(FORSAKEN_S, 3 * row.every_s)
+    return last is not None and (present - last.started_at).total_seconds() > unused_s

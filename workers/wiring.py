@@ -115,9 +115,10 @@ class Parts:
     @cached_property
     def rollout_rules(self) -> "RolloutRules":
         """How versions are rolled out."""
+        from trajops.alerts.lifecycle import Severity  # noqa: PLC0415
         from trajops.rollouts.rules import RolloutRules  # noqa: PLC0415
 
-        known = {rule.name for rule in self.alert_rules.rules}
+        known = {rule.name for rule in self.alert_rules.rules if rule.severity == Severity.CRITICAL}
         return configs.load(self.settings.configs_dir / "rollouts.yaml", RolloutRules, {"alerts": known})
 
     @cached_property

@@ -87,7 +87,8 @@ def actions(experiment: ExperimentOut, role: Role) -> list[Action[ActionName]]:
         S.PAUSED: ("resume", "stop", "override"),
         S.RECOMMENDED: ("promote", "cover", "pause", "stop", "override"),
     }
-    return [Action(name, LABELS[name], refusal) for name in names.get(experiment.state, ())]
+    offered = ("stop",) if experiment.plan.mode == "watch" and experiment.state in ROUTED else names.get(experiment.state, ())
+    return [Action(name, LABELS[name], refusal) for name in offered]
 
 
 def switch_action(role: Role, *, is_stopped: bool, epoch: int | None) -> Action[ActionName]:

@@ -85,6 +85,8 @@ _GATES: dict[str, str] = {
     "approval": "Approval",
     "predecessor": "Predecessor",
     "alerts": "Alerts",
+    "coverage": "Coverage",
+    "obstacle": "In the way",
 }
 _GATE_MARKS: dict[str, Mark] = {
     "passed": Mark("Passed", "ok", "check_circle"),
@@ -132,10 +134,15 @@ def path(rollout: RolloutOut) -> list[PathStep]:
             mark = replace(_STATES[rollout.state], word="Here")
         else:
             mark = Mark("Ahead", "unknown", "radio_button_unchecked")
-        words = f"Canary {share(policy.canary[step].coverage, 0)}" if stage == Stage.CANARY else _STAGES[stage]
+        words = f"Canary {percent(policy.canary[step].coverage)}" if stage == Stage.CANARY else _STAGES[stage]
         found.append(PathStep(words, mark, place_help(policy, stage, step)))
     end = Mark("Passed", "ok", "check_circle") if rollout.state == R.LIVE else Mark("Ahead", "unknown", "radio_button_unchecked")
     return [*found, PathStep("Live", end, "It is the champion, and nothing waits any longer.")]
+
+
+def percent(coverage: float) -> str:
+    """A coverage with all its digits: half a percent is not none."""
+    return f"{100 * coverage:.3g} %"
 
 
 def place_help(policy: RolloutPolicy, stage: Stage, step: int) -> str:
@@ -170,7 +177,7 @@ def stale_words(rollout: RolloutOut, now: datetime) -> str | None:
 
 def policy_words(policy: RolloutPolicy) -> str:
     """A policy in one line."""
-    steps = ", ".join(share(step.coverage, 0) for step in policy.canary)
+    steps = ", ".join(percent(step.coverage) for step in policy.canary)
     shadow = "shadow, then " if policy.shadow is not None else ""
     asked = {"canary": "a person lets the canary begin", "promoting": "a person approves the promotion"}
     by_hand = "; ".join(asked[one] for one in policy.approval)

@@ -301,13 +301,26 @@ def test_a_time_that_came_during_a_run_is_run_after_it_though_what_is_missed_is_
     assert (runner.run("j") is not None) is is_run
 
 
-def test_a_job_that_is_scheduled_no_more_is_gone_when_a_worker_starts(database: Database) -> None:
+@pytest.mark.parametrize(
+    ("hours", "pauses", "is_kept"), [(0.1, False, True), (23.0, False, True), (25.0, False, False), (25.0, True, True)]
+)
+def test_a_job_that_nobody_names_for_a_day_is_gone_when_a_worker_starts(
+    database: Database, hours: float, pauses: bool, is_kept: bool
+) -> None:
+    clock = SetClock()
     kept, gone = Job("kept", a_schedule(every_s=1), works), Job("gone", a_schedule(every_s=1), works)
-    assert a_runner(database, kept, gone).run("gone") is not None
-    with at_work(a_runner(database, kept, holder="w2")):
-        with database.unit_of_work(read_only=True) as work:
-            assert [job.job for job in work.jobs.overview(now(SystemClock()))] == ["kept"]
-        assert len(runs(database, "gone")) == 1
+    first = a_runner(database, kept, gone, clock=clock)
+    first.describe()
+    until(clock, first.due_at("gone"))
+    assert first.run("gone") is not None
+    if pauses:
+        with database.unit_of_work() as work:
+            work.jobs.pause("gone", at=now(clock), by="ada", reason="it did harm today")
+    clock.advance(3600 * hours)
+    a_runner(database, kept, holder="w2", clock=clock).retire()
+    with database.unit_of_work(read_only=True) as work:
+        assert ("gone" in {row.job for row in work.jobs.schedules()}) is is_kept
+    assert len(runs(database, "gone")) == 1
 
 
 def test_a_job_that_another_worker_took_away_is_written_anew(database: Database) -> None:

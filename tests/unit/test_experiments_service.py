@@ -305,6 +305,16 @@ def test_other_ends(service: Experiments, releases: Deployments, kind: Any, stat
     assert states(releases) == {1: State.LIVE, 2: deployed, 3: State.STAGED}
 
 
+def test_nobody_launches_a_watch_of_their_own(service: Experiments) -> None:
+    with pytest.raises(InvalidInput, match="only the bake of a rollout"):
+        service.create(a_plan(mode="watch"), **WHO)
+
+
+def test_a_change_of_the_coverage_leaves_what_was_decided(service: Experiments) -> None:
+    found = decided(service, launched(service), "better", "treatment").experiment
+    assert service.cover(found.experiment_id, found.version, 0.5, **WHO).experiment.sentence == found.sentence
+
+
 def test_the_same_request_is_done_once(service: Experiments) -> None:
     drafts = [service.create(a_plan(), idempotency_key="k", **WHO) for _ in range(2)]
     assert drafts[0] == drafts[1]
@@ -382,8 +392,9 @@ class AnySequence(RuleBasedStateMachine):
 
     @rule()
     def rollback(self) -> None:
-        with contextlib.suppress(Conflict):
-            self.releases.rollback(self.releases.routes().current.epoch, **WHO)
+        route = self.releases.routes().current
+        if route.previous is not None:
+            self.releases.rollback(route.epoch, **WHO)
 
     @rule(number=st.integers(1, 4))
     def canary(self, number: int) -> None:

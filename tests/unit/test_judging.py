@@ -152,3 +152,26 @@ def test_an_arm_that_fails_is_rolled_back_by_its_guardrail() -> None:
     arms = an_arm("control", 300, failed_units=1), an_arm("treatment", 300, failed_units=30)
     assert desk.look(arms) == "guardrail"
     assert desk.experiment.state == S.ROLLED_BACK
+
+
+def test_nothing_is_judged_while_all_experiments_are_stopped() -> None:
+    """Nothing comes in then, which would look like missing truth."""
+    desk = Desk()
+    desk.service.switch(desk.releases.routes().current.epoch, is_stopped=True, **WHO)
+    desk.arms = two(100, 100)
+    assert desk.judge.run() == []
+    desk.service.switch(desk.releases.routes().current.epoch, is_stopped=False, **WHO)
+    assert len(desk.judge.run()) == 1
+
+
+def test_harm_is_told_by_the_bound_that_it_was_found_by() -> None:
+    desk = Desk()
+    for units in range(60, 400, 20):
+        if desk.look(two(units, units, 0.58), after_s=5) == "worse":
+            break
+    effect = desk.experiment.verdict.effects[0] if desk.experiment.verdict is not None else None
+    assert effect is not None
+    assert effect.low is not None
+    assert effect.harm_low is not None
+    said = f"at least {100 * effect.harm_low:+.1f} % by the one-sided 95 % sequence"
+    assert (said in desk.experiment.sentence) is (effect.low <= 0)

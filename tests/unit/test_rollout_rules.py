@@ -64,7 +64,7 @@ def test_only_the_entry_of_a_stage_waits_for_a_person() -> None:
         ({"canary": []}, "at least 1 item"),
         ({"canary": [{"coverage": 1.5}]}, "less than or equal to 1"),
         ({"canary": [{"coverage": 0.5, "min_units": 3}]}, "greater than or equal to 20"),
-        ({"bake": {"roll_back_on": ["typo"]}}, "there is no rule 'typo' in alerts.yaml"),
+        ({"bake": {"roll_back_on": ["typo"]}}, "'typo': no critical rule of alerts.yaml"),
         ({"approval": ["bake"]}, "'canary' or 'promoting'"),
         ({"approval": ["promoting", "promoting"]}, "stands twice"),
         ({"approval": ["canary"], "shadow": None}, "nothing comes before the canary"),

@@ -21,7 +21,7 @@ from trajops.contracts.experiments import ExperimentOut
 from trajops.contracts.rollouts import RolloutOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import Units
-from trajops.errors import Conflict, IllegalTransition, InvalidInput, NotFound, StaleVersion
+from trajops.errors import Conflict, IllegalTransition, InvalidInput, NotFound, NotValidated, StaleVersion
 from trajops.experiments.decisions import Decision
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.rollouts.lifecycle import ACTIVE, DEPLOYED, RolloutState, Stage
@@ -384,6 +384,80 @@ def test_a_look_that_comes_too_late_does_nothing() -> None:
     place = desk.place
     assert desk.rollouts.advance()[0][1].way == "wait"
     assert desk.place == place
+
+
+@pytest.mark.parametrize("change", ["roll_back", "stop", "worse", "baked"])
+def test_a_predecessor_whose_watch_is_paused_is_no_obstacle(change: str) -> None:
+    desk = RolloutDesk()
+    desk.reach(Stage.BAKING)
+    desk.experiments.pause(desk.experiment.experiment_id, desk.experiment.version, **WHO)
+    if change == "roll_back":
+        desk.rollouts.roll_back(desk.id, desk.rollout.version, **WHO)
+    elif change == "stop":
+        desk.rollouts.stop(desk.id, desk.rollout.version, **WHO)
+    else:
+        desk.look(units=3000, ratio=1.4 if change == "worse" else 0.9, after_s=700)
+    is_back = change in {"roll_back", "worse"}
+    assert desk.rollout.state == (R.ROLLED_BACK if is_back else R.LIVE)
+    assert states(desk.releases) == ({1: State.LIVE, 2: State.ROLLED_BACK} if is_back else {1: State.RETIRED, 2: State.LIVE})
+
+
+def test_what_keeps_a_step_from_being_taken_is_told() -> None:
+    desk = RolloutDesk()
+    desk.releases.stage(3, **WHO)
+    other = next(one for one in desk.releases.deployments().deployments if one.model_version == 3)
+    desk.releases.start_canary(other.deployment_id, other.version, 0.5, **WHO)
+    for _ in range(3):
+        desk.look(units=desk.units + 400, ratio=0.9)
+    assert desk.place == (Stage.SHADOW, 0, R.RUNNING)
+    assert "trajectory/3 is compared with the champion on the same units" in desk.rollout.sentence
+    assert [gate.name for gate in desk.rollout.gates if gate.state != "passed"] == ["obstacle"]
+    assert desk.rollout.looked_at == now(desk.clock)
+
+
+def test_a_worse_champion_is_found_whatever_else_is_wrong_with_its_predecessor() -> None:
+    desk = RolloutDesk()
+    desk.reach(Stage.BAKING)
+    assert desk.experiment.plan.guardrails == ()
+
+
+def test_the_figures_of_the_decision_are_shown_and_not_the_last_change() -> None:
+    desk = RolloutDesk(a_policy(approval=["promoting"]))
+    desk.reach(Stage.CANARY, 2)
+    desk.look(units=desk.units + 400)
+    accuracy = next(gate for gate in desk.rollout.gates if gate.name == "accuracy")
+    assert accuracy.state == "passed"
+    assert accuracy.detail.startswith("shown to be no worse than by 2 %; by now the error is at most -")
+    assert "enrolled" not in desk.experiment.sentence
+
+
+def test_another_coverage_by_hand_holds_the_step() -> None:
+    desk = RolloutDesk()
+    desk.reach(Stage.CANARY, 1)
+    desk.experiments.cover(desk.experiment.experiment_id, desk.experiment.version, 0.03, **WHO)
+    desk.look(units=desk.units + 400)
+    assert "3 % are enrolled by hand; the step is one of 50 %" in desk.rollout.sentence
+    desk.experiments.cover(desk.experiment.experiment_id, desk.experiment.version, 0.5, **WHO)
+    desk.look(units=desk.units + 400)
+    assert desk.place == (Stage.CANARY, 2, R.RUNNING)
+
+
+def test_a_pause_that_no_look_has_seen_leads_back_to_the_last_step_too() -> None:
+    desk = RolloutDesk()
+    desk.reach(Stage.PROMOTING)
+    desk.experiments.pause(desk.experiment.experiment_id, desk.experiment.version, **WHO)
+    desk.experiments.cover(desk.experiment.experiment_id, desk.experiment.version, 1.0, **WHO)
+    desk.look(after_s=1.0)
+    assert desk.place == (Stage.CANARY, 2, R.RUNNING)
+
+
+def test_what_has_not_passed_its_battery_is_not_rolled_out() -> None:
+    desk = RolloutDesk()
+    desk.rollouts.stop(desk.id, desk.rollout.version, **WHO)
+    strict = Rollouts(desk.database.unit_of_work, desk.rollouts._rules, needs_validation=True, clock=desk.clock)
+    staged = next(one for one in desk.releases.deployments().deployments if one.model_version == 2)
+    with pytest.raises(NotValidated):
+        strict.start(staged.deployment_id, staged.version, **WHO)
 
 
 class AnySequenceWithRollouts(AnySequence):

@@ -8,7 +8,21 @@ from trajops.contracts.wire import Reason, Wire
 from trajops.rollouts.lifecycle import RolloutState, Stage
 from trajops.rollouts.rules import RolloutPolicy
 
-GateName = Literal["switch", "time", "units", "freshness", "health", "guardrails", "harm", "accuracy", "approval", "predecessor", "alerts"]
+GateName = Literal[
+    "switch",
+    "time",
+    "units",
+    "freshness",
+    "health",
+    "guardrails",
+    "harm",
+    "accuracy",
+    "approval",
+    "predecessor",
+    "alerts",
+    "coverage",
+    "obstacle",
+]
 GateState = Literal["passed", "waiting", "failed"]
 
 

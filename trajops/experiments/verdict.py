@@ -227,6 +227,10 @@ def _sentence(
     said = next((effect for effect in effects if effect.verdict == kind and effect.change is not None), None)
     if said is not None and kind in {"better", "worse"}:
         way = "lower" if said.change is not None and said.change < 0 else "higher"
+        if kind == "worse" and said.harm_low is not None and (said.low is None or said.low <= 0):
+            level = 100 * (1 - plan.alpha / max(1, len(plan.arms) - 1))
+            bound = f"at least {100 * said.harm_low:+.1f} % by the one-sided {level:.3g} % sequence"
+            return f"{metric} of {said.variant} is {_percent(said.change)} {way}, {bound}. Valid however often you look."
         return f"{metric} of {said.variant} is {_percent(said.change)} {way} ({_sequence(plan, said)}). Valid however often you look."
     if said is not None and kind == "no_worse":
         return f"{said.variant} is no worse than {plan.arms[0].variant} by more than {_percent(plan.margin)} ({_sequence(plan, said)})."

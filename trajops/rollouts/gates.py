@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from trajops.contracts.experiments import ExperimentOut, VerdictOut
 from trajops.contracts.rollouts import GateName, GateOut, GateState, RolloutOut
 from trajops.deployments.lifecycle import State
-from trajops.experiments.lifecycle import OVER, ExperimentState
+from trajops.experiments.lifecycle import OVER, ROUTED, ExperimentState
 from trajops.rollouts.lifecycle import BAKED, DEPLOYED, ENDED_BY, RolloutState, Stage
 from trajops.rollouts.rules import RolloutPolicy, Wait
 
@@ -58,6 +58,8 @@ def look(rollout: RolloutOut, seen: Seen) -> Look:
     if ended is not None:
         return Look("follow", *ended)
     state = RolloutState.PAUSED if seen.deployment == State.PAUSED else RolloutState.RUNNING
+    if rollout.stage == Stage.PROMOTING and seen.deployment == State.CANARY:
+        return Look("follow", state, tuple(rollout.gates), "It was paused and goes on, so the last step of the canary is taken again.")
     gates = tuple(_gates(rollout, seen))
     if state != rollout.state:
         sentence = _said(seen, "It was paused.") if state == RolloutState.PAUSED else "It goes on."
@@ -143,6 +145,15 @@ def _gates(rollout: RolloutOut, seen: Seen) -> Iterator[GateOut]:
             last = stage == Stage.SHADOW or (stage == Stage.CANARY and step == len(policy.canary) - 1) or stage == Stage.PROMOTING
             if last:
                 yield _accuracy(policy, experiment, verdict)
+    if (
+        stage == Stage.CANARY
+        and experiment is not None
+        and experiment.state in ROUTED
+        and experiment.coverage != policy.canary[step].coverage
+    ):
+        wanted = policy.canary[step].coverage
+        said = f"{100 * experiment.coverage:.3g} % are enrolled by hand; the step is one of {100 * wanted:.3g} %"
+        yield _gate("coverage", "failed", said)
     if is_bake:
         yield _alerts(policy, seen.alerts)
     if waits_for_person(policy, stage, step):
@@ -190,9 +201,10 @@ def _evidence(verdict: VerdictOut) -> Iterator[GateOut]:
 def _accuracy(policy: RolloutPolicy, experiment: ExperimentOut, verdict: VerdictOut) -> GateOut:
     has_won = experiment.state == ExperimentState.RECOMMENDED
     aim = "better" if policy.aim == "better" else f"no worse than by {100 * policy.margin:g} %"
-    if has_won:
-        return _gate("accuracy", "passed", experiment.sentence.removesuffix("."))
     highs = [one.high for one in verdict.effects if one.high is not None]
+    if has_won:
+        now = f"; by now the error is at most {100 * highs[0]:+.1f} %" if highs else ""
+        return _gate("accuracy", "passed", f"shown to be {aim}{now}")
     bound = f"the error is at most {100 * highs[0]:+.1f} % so far" if highs else "nothing is known yet"
     return _gate("accuracy", "waiting", f"not shown to be {aim}; {bound}")
 

@@ -44,7 +44,7 @@ class BakeRule(Wait):
     def _are_known(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
         known: set[str] = (info.context or {}).get("alerts", set(value))
         if unknown := sorted(set(value) - known):
-            raise ValueError(f"there is no rule {', '.join(map(repr, unknown))} in alerts.yaml; there are {', '.join(sorted(known))}")
+            raise ValueError(f"{', '.join(map(repr, unknown))}: no critical rule of alerts.yaml; there are {', '.join(sorted(known))}")
         return value
 
 

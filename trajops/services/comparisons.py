@@ -94,7 +94,9 @@ def cover(step: Step, experiment: ExperimentOut, coverage: float) -> ExperimentO
             _move(step, ref, State.SHADOW if routed.is_shadow else State.CANARY)
     going_on = ExperimentState.RUNNING if experiment.winner is None else ExperimentState.RECOMMENDED
     state = going_on if was_paused else experiment.state
-    sentence = f"{100 * coverage:g} % of the {experiment.plan.unit}s are enrolled."
+    # What was decided stays what is said.
+    enrolled = f"{100 * coverage:g} % of the {experiment.plan.unit}s are enrolled."
+    sentence = enrolled if experiment.winner is None or was_paused else experiment.sentence
     return step.move_experiment(experiment, state, coverage=coverage, sentence=sentence)
 
 

@@ -97,6 +97,10 @@ class Experiments:
                 self._may_launch(plan)
 
         def change(uow: UnitOfWork) -> ExperimentChangeOut:
+            if plan.mode == "watch":
+                raise InvalidInput(
+                    "only the bake of a rollout lets a predecessor watch; plan a shadow to compare versions on the same requests"
+                )
             step = Step(uow, self._clock, "experiment.launch" if is_launched else "experiment.create", actor, reason)
             for arm in plan.arms:
                 uow.model_versions.get(ModelRef(self._model_name, arm.model_version))

@@ -7,19 +7,20 @@ from trajops.alerts.lifecycle import ACTIVE as UNRESOLVED
 from trajops.alerts.lifecycle import Alert, Severity
 from trajops.clock import SystemClock, now
 from trajops.contracts.experiments import ExperimentOut
-from trajops.contracts.rollouts import RolloutChangeOut, RolloutOut, RolloutPoliciesOut, RolloutsOut
+from trajops.contracts.rollouts import GateOut, RolloutChangeOut, RolloutOut, RolloutPoliciesOut, RolloutsOut
 from trajops.deployments.lifecycle import State, check_transition
 from trajops.deployments.model_ref import ModelRef
-from trajops.errors import Conflict, InvalidInput, NotFound
+from trajops.errors import Conflict, InvalidInput, NotFound, StaleVersion
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.policy.decisions import VERSION_LABEL
 from trajops.ports import Clock
-from trajops.rollouts.gates import Look, Seen, look, waits_for_person
+from trajops.rollouts.gates import Look, Seen, look, place_words, waits_for_person
 from trajops.rollouts.lifecycle import ACTIVE, RolloutState, Stage
 from trajops.rollouts.rules import RolloutRules
 from trajops.services import comparisons, rollout_steps
 from trajops.services.once import Asked, once
 from trajops.services.step import Step, expected_deployment, expected_rollout
+from trajops.services.validations import check_validated
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 ACTOR = "worker:advance_rollouts"
@@ -37,6 +38,7 @@ class Rollouts:
         unit_of_work: opens transactions of the control state.
         rules: the policies.
         model_name: the registered model.
+        needs_validation: refuse to roll out a version whose newest battery has not passed.
         make_ready: called with a version before it may take traffic, outside of any transaction; what it raises refuses the change.
         clock: stamps the changes.
     """
@@ -47,12 +49,14 @@ class Rollouts:
         rules: Callable[[], RolloutRules],
         *,
         model_name: str = "trajectory",
+        needs_validation: bool = False,
         make_ready: Callable[[ModelRef], None] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._rules = rules
         self._model_name = model_name
+        self._needs_validation = needs_validation
         self._make_ready = make_ready
         self._clock: Clock = clock or SystemClock()
 
@@ -92,6 +96,7 @@ class Rollouts:
             NotFound, StaleVersion: as the deployment is gone or has changed.
             Conflict: if there is no champion, a rollout is active, or something else is compared on the same agents.
             IllegalTransition: if the version is not staged.
+            NotValidated, BatteryFailed: as its newest validation says, where one is needed.
             TrajOpsError: as `make_ready` raises.
         """
         rules = self._rules()
@@ -110,6 +115,8 @@ class Rollouts:
         def change(uow: UnitOfWork) -> RolloutChangeOut:
             step = Step(uow, self._clock, "rollout.start", actor, reason)
             deployment, _ = step.expect(deployment_id, expected_version)
+            if self._needs_validation:
+                check_validated(uow, ModelRef(deployment.model_name, deployment.model_version))
             if deployment.state != State.STAGED:
                 raise Conflict(f"version {deployment.model_version} is {deployment.state}; stage it first")
             return step.finish_rollout(rollout_steps.begin(step, rollout_steps.drafted(step, deployment, followed)))
@@ -211,9 +218,20 @@ class Rollouts:
         for rollout, found in looks:
             try:
                 self._follow(rollout, found)
+            except StaleVersion as error:  # somebody was faster; the next look sees what they did
+                logger.info("rollout %s has changed meanwhile: %s", rollout.rollout_id, error)
             except (Conflict, NotFound, InvalidInput) as error:
-                logger.warning("rollout %s could not go on: %s", rollout.rollout_id, error)
+                self._hold(rollout, found, str(error))
         return looks
+
+    def _hold(self, rollout: RolloutOut, found: Look, reason: str) -> None:
+        """Say what keeps a step from being taken, where everybody can read it."""
+        gate = GateOut(name="obstacle", state="failed", detail=reason)
+        place = place_words(rollout.policy, rollout.stage, rollout.step)
+        if gate not in rollout.gates:
+            logger.warning("rollout %s cannot go on: %s", rollout.rollout_id, reason)
+        with self._unit_of_work() as uow:
+            uow.rollouts.note(rollout.rollout_id, rollout.version, [*found.gates, gate], f"{place} waits: {reason}.", now(self._clock))
 
     def _follow(self, rollout: RolloutOut, found: Look) -> None:
         with self._unit_of_work() as uow:

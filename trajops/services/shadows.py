@@ -27,6 +27,8 @@ BLOCK = 256
 MOST_S = 2.0
 # So many rows are forecast alone to time a model, or as many as fit into this; at least one.
 TIMED_ROWS, TIMED_S = 5, 0.1
+# The median of fewer would be one slow moment of the machine.
+LEAST_TIMED_ROWS, STALLED_S = 3, 0.9
 
 logger = logging.getLogger(__name__)
 
@@ -166,7 +168,7 @@ class Shadows:
             histories_m = self._histories([pairs[places[number]] for number in spread])
             taken_s = list[float]()
             for row in range(len(histories_m)):
-                if sum(taken_s) > TIMED_S:
+                if sum(taken_s) > (TIMED_S if len(taken_s) >= LEAST_TIMED_ROWS else STALLED_S):
                     break
                 taken_s.append(self._taken_s(treatments[model].forecaster, histories_m[row : row + 1]))
             latency_ms[model] = round(1e3 * statistics.median(taken_s), 4)

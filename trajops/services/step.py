@@ -61,7 +61,8 @@ class Step:
         if not is_repeat:
             check_transition(deployment.state, state)
         name = str(ModelRef(deployment.model_name, deployment.model_version))
-        self._before[name], self._after[name] = deployment.state, state
+        self._before.setdefault(name, deployment.state)
+        self._after[name] = state
         return self.uow.deployments.move(deployment.deployment_id, deployment.version, state, self.at)
 
     def move_model(self, ref: ModelRef, state: State) -> DeploymentOut:
@@ -69,7 +70,11 @@ class Step:
         deployment = self.uow.deployments.of_model(ref)
         if deployment is None:
             raise Conflict(f"the routes name {ref}, which has no deployment; stage and promote a version to repair them")
-        return deployment if deployment.state == state else self.move(deployment, state)
+        if deployment.state == state:
+            return deployment
+        if deployment.state in {State.PAUSED, State.INCONCLUSIVE}:  # what the routes fall back on is there, whatever was compared with it
+            deployment = self.move(deployment, State.STAGED)
+        return self.move(deployment, state)
 
     def move_experiment(self, experiment: ExperimentOut, state: ExperimentState, **changes: Any) -> ExperimentOut:
         """Write the next state of an experiment and what else changes; the same state only counts the version up."""

@@ -14,7 +14,7 @@ class Trust:
     Attributes:
         window_s: newest part of the traffic that a check tells units and quality by, seconds.
         longest_s: how much it looks at for that where agents are few, seconds.
-        is_checked: whether checks are made here at all; if not, everything counts that was not found wrong.
+        is_checked: whether checks are made here; where no other worker makes them either, everything counts that was not found wrong.
     """
 
     window_s: float = 60.0
@@ -33,7 +33,7 @@ class Trust:
     def left_out(self, work: UnitOfWork, whole: Span) -> list[Span]:
         """What of a range must not be learnt from, in order: what was found wrong, and what no check has vouched for."""
         wrong = self.doubtful(work, whole.since)
-        if not self.is_checked:
+        if not self.is_checked and not any(one.job == "check_drift" for one in work.jobs.schedules()):
             return wrong
         checks = work.drift_checks.judged(whole.since - timedelta(seconds=self.margin_s))
         return joined([*wrong, *outside(vouched(checks, self.window_s), whole)])

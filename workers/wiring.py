@@ -269,11 +269,12 @@ class Parts:
     @cached_property
     def trust(self) -> "Trust":
         """Which traffic may be learnt from."""
+        from trajops.drift.watch import LONGEST_S  # noqa: PLC0415
         from trajops.services.trust import Trust  # noqa: PLC0415
 
         rules = self.drift_rules
         shortest_s = max(rules.units.window_s, rules.quality.window_s)
-        return Trust(shortest_s, max(shortest_s, rules.current.window_s), is_checked="check_drift" in self.schedules.jobs)
+        return Trust(shortest_s, max(shortest_s, rules.current.window_s, LONGEST_S), is_checked="check_drift" in self.schedules.jobs)
 
     @cached_property
     def experiments(self) -> "Experiments":

@@ -149,6 +149,7 @@ def findings(
     new_min_agents: int,
     is_split: bool = True,
     longest_s: float = 0.0,
+    longest: Rows | None = None,
 ) -> list[QualityFinding]:
     """What is wrong with the newest rows, worst first.
 
@@ -159,7 +160,8 @@ def findings(
         rule: limits.
         new_min_agents: so many agents of an unknown scene are a finding.
         is_split: whether scenes are told apart.
-        longest_s: of all rows.
+        longest_s: of what is looked at where the newest are too few.
+        longest: that; None: all rows.
     """
     window_s = rule.window_s
     newest = rows.select(rows.times_s > rows.times_s.max(initial=-np.inf) - rule.window_s)
@@ -168,7 +170,7 @@ def findings(
         found += _new_scenes(rows, usual, new_min_agents)
     found += _counted(counts, rule)
     if newest.agent_count < rule.min_agents and longest_s > window_s:
-        window_s, newest = longest_s, rows
+        window_s, newest = longest_s, rows if longest is None else longest
     if newest.agent_count < rule.min_agents:
         said = f"The last {window_s:g} s hold {newest.agent_count} agents; the rules on quality need {rule.min_agents}."
         if not any(one.kind == "missing" for one in found):

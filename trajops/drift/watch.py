@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,17 @@ from trajops.drift.units import UnitBounds, unit_bounds, unit_column
 OTHERS = "(other scenes)"
 ONE = "(all scenes)"
 _NOTHING = np.empty(0)
+
+
+# Where fewer agents come than units can be told by, more of the newest traffic is looked at, up to this.
+LONGEST_S = 3_600.0
+
+
+class Wider(NamedTuple):
+    """More of the newest traffic than the window: rows from `Watch.scenes`, and how many seconds of it."""
+
+    rows: Rows
+    window_s: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +98,15 @@ class Watch:
             self._by_version[version] = Assessment.of(self.rules, self.reference, version)
         return self._by_version[version]
 
-    def look(self, current: Rows, at_s: float, version: int, counts: Counts | None = None, binned: Binned | None = None) -> Look:
+    def look(
+        self,
+        current: Rows,
+        at_s: float,
+        version: int,
+        counts: Counts | None = None,
+        binned: Binned | None = None,
+        wider: Wider | None = None,
+    ) -> Look:
         """Score the window that ends now.
 
         Args:
@@ -95,9 +115,11 @@ class Watch:
             version: the model version that answers.
             counts: of the lake, for the rules on quality.
             binned: the rows in the bins of the assessment, where the caller has them.
+            wider: what units and quality are told by where the window holds too few agents; None: no more than the window.
         """
         rules, assessment = self.rules, self.assessment(version)
         binned = assessment.binned(current) if binned is None else binned
+        longest = wider or Wider(current, rules.current.window_s)
         quality = findings(
             current,
             counts,
@@ -105,10 +127,11 @@ class Watch:
             rules.quality,
             new_min_agents=rules.scenes.new_min_agents,
             is_split=rules.scenes.is_split,
-            longest_s=rules.current.window_s,
+            longest_s=longest.window_s,
+            longest=longest.rows,
         )
         scores = assessment.scores(binned, at_s)
-        columns = [unit for name in rules.units.columns if (unit := self._unit(name, current)) is not None]
+        columns = [unit for name in rules.units.columns if (unit := self._unit(name, longest)) is not None]
         columns += [described_column(rule, scores.get(None, {}).get(rule.column, []), _NOTHING, _NOTHING) for rule in rules.columns]
         domain = assessment.domain_column(binned, at_s)
         columns += [domain] if domain is not None else []
@@ -120,10 +143,10 @@ class Watch:
         agents = {name: len(np.unique(current.agents[current.scenes == code])) for code, name in enumerate(current.scene_names)}
         return Look(columns, scenes, agents, quality)
 
-    def _unit(self, column: str, current: Rows) -> DriftColumn | None:
+    def _unit(self, column: str, longest: Wider) -> DriftColumn | None:
         if column not in self._units:
             self._units[column] = unit_bounds(self.rules.units, column, self.reference, self.rules.current.window_s)
-        return unit_column(self.rules.units, column, self._units[column], current, self.rules.current.window_s)
+        return unit_column(self.rules.units, column, self._units[column], longest.rows, longest.window_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,7 +27,7 @@ from trajops.contracts.drift import (
 )
 from trajops.drift.columns import Earlier, Rows, described_column
 from trajops.drift.rules import DriftRules
-from trajops.drift.watch import Conclusion, Look, Watch, conclude
+from trajops.drift.watch import LONGEST_S, Conclusion, Look, Watch, Wider, conclude
 from trajops.errors import Unavailable
 from trajops.ports import Clock, DriftDetector, DriftSource
 from trajops.stores import UnitOfWorkFactory
@@ -123,7 +123,7 @@ class DriftMonitor:
             has_report=False,
         )
         if reference is not None:
-            check = self._judged(check, reference, current, history, settings)
+            check = self._judged(check, reference, current, self._wider(current, reference, at), history, settings)
         report = None
         if reference is not None and check.verdict != "insufficient_data":
             wanted = self._reports_dir / f"{check.check_id}.html" if self._is_report_due(check, last_report, history) else None
@@ -133,8 +133,28 @@ class DriftMonitor:
         self._store(check, report, history)
         return check
 
+    def _wider(self, current: Rows, reference: Reference, at: datetime) -> Wider | None:
+        """As much of the newest traffic as units and quality can be told by; None where the window is enough, or an hour is not."""
+        rule, enough = self._rules.current, max(self._rules.units.min_agents, self._rules.quality.min_agents)
+        if current.agent_count >= enough or rule.window_s >= LONGEST_S:
+            return None
+        rows = reference.watch.scenes(self._source.rows(at - timedelta(seconds=LONGEST_S), at, rule.sources))
+        window_s = rule.window_s
+        while window_s < LONGEST_S:
+            window_s = min(2 * window_s, LONGEST_S)
+            newest = rows.select(rows.times_s > at.timestamp() - window_s)
+            if newest.agent_count >= enough:
+                return Wider(newest, window_s)
+        return None
+
     def _judged(
-        self, check: DriftCheckOut, reference: Reference, current: Rows, history: Sequence[DriftCheckOut], settings: DriftSettings
+        self,
+        check: DriftCheckOut,
+        reference: Reference,
+        current: Rows,
+        wider: Wider | None,
+        history: Sequence[DriftCheckOut],
+        settings: DriftSettings,
     ) -> DriftCheckOut:
         """The check with all that is seen in the window, and the verdict on it."""
         rule, watch = self._rules.current, reference.watch
@@ -142,7 +162,7 @@ class DriftMonitor:
         version = _answering_version(current, self._rules.confirm.spacing_s) if len(current) else 0
         counted_since = check.at - timedelta(seconds=self._rules.quality.window_s)
         counts = self._source.counts(counted_since, check.at, rule.sources)
-        look = _muted(watch.look(rows, check.at.timestamp(), version, counts), settings.mutes, check.at)
+        look = _muted(watch.look(rows, check.at.timestamp(), version, counts, wider=wider), settings.mutes, check.at)
         earlier = self._earlier(history, check.at, check.reference_since)
         told = conclude(
             look,

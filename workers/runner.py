@@ -338,4 +338,5 @@ def _is_forsaken(row: JobSchedule, last: JobRunOut | None, present: datetime) ->
     if row.paused_at is not None or row.requested_at is not None:
         return False
     unused_s = max(FORSAKEN_S, 3 * row.every_s)
-    return last is not None and (present - last.started_at).total_seconds() > unused_s
+    since = row.next_due_at if last is None else last.started_at
+    return since is not None and (present - since).total_seconds() > unused_s

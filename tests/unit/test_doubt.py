@@ -64,7 +64,6 @@ def test_a_check_that_looks_at_more_is_doubted_for_longer() -> None:
         (check(0, quality=[]), None),
         (check(0, bad="missing", is_judged=False), None),
         (check(0, columns=[]), None),
-        (check(0, columns=[], bad="new_scene"), 60.0),
     ],
 )
 def test_units_and_quality_are_judged_where_there_are_agents_for_both(found: DriftCheckOut, expected: float | None) -> None:

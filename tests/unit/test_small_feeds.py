@@ -83,3 +83,16 @@ def test_quality_is_told_by_more_where_the_last_minute_holds_too_few() -> None:
     assert [one.verdict for one in findings(rows, None, usual, rule, new_min_agents=10)] == ["insufficient_data"]
     found = findings(rows, None, usual, rule, new_min_agents=10, longest_s=300.0)
     assert [(one.kind, one.window_s) for one in found if one.kind == "frozen"] == [("frozen", 300.0)]
+
+
+def test_traffic_that_has_ended_is_not_judged_for_long_after(tmp_path: Path) -> None:
+    """Feet for three minutes, nothing for half an hour: the first empty window says nothing of them."""
+    reference = feed(45, 60, seed=0, start_s=START_S - 100_000)
+    source = FixedSource({"backfill": reference, "live": feed(45, 3, gain=FEET, seed=5000)})
+    clock = SecondsClock()
+    monitor = DriftMonitor(source, MemoryDatabase().unit_of_work, RULES, tmp_path, clock)
+    told = {}
+    for minute in (3, 7, 9, 15, 30):
+        clock.at_s = START_S + 60 * minute
+        told[minute] = trouble(monitor.check()) is not None
+    assert told == {3: True, 7: True, 9: False, 15: False, 30: False}

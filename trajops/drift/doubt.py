@@ -53,11 +53,8 @@ def judged_s(columns: Iterable[DriftColumn], quality: Iterable[QualityFinding]) 
         Seconds; 0 if the check does not say, because the release before has made it.
     """
     units = [column.window_s or 0.0 for column in columns if column.method == UNIT_RULE]
-    findings = list(quality)
-    well = [finding.window_s or 0.0 for finding in findings if finding.kind == _ALWAYS]
-    # Agents of a scene that the reference does not know have no unit to be held against: what is new is not doubted for that.
-    is_new = any(finding.kind in _HARMLESS for finding in findings)
-    return max((*units, *well)) if well and (units or is_new) else None
+    well = [finding.window_s or 0.0 for finding in quality if finding.kind == _ALWAYS]
+    return max(*units, *well) if units and well else None
 
 
 def doubtful(checks: Sequence[DriftCheckOut], window_s: float) -> list[Span]:

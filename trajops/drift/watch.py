@@ -20,7 +20,7 @@ _NOTHING = np.empty(0)
 
 
 # Where fewer agents come than units can be told by, more of the newest traffic is looked at, up to this.
-LONGEST_S = 3_600.0
+LONGEST_S = 1_200.0
 
 
 class Wider(NamedTuple):
@@ -67,7 +67,7 @@ class Watch:
     reference: Rows
     usual: Usual
     grouped: Mapping[str, str]
-    _units: dict[str, Mapping[str, UnitBounds]] = field(default_factory=dict)
+    _units: dict[tuple[str, float], Mapping[str, UnitBounds]] = field(default_factory=dict)
     _by_version: dict[int, Assessment] = field(default_factory=dict)
 
     @classmethod
@@ -144,9 +144,10 @@ class Watch:
         return Look(columns, scenes, agents, quality)
 
     def _unit(self, column: str, longest: Wider) -> DriftColumn | None:
-        if column not in self._units:
-            self._units[column] = unit_bounds(self.rules.units, column, self.reference, self.rules.current.window_s)
-        return unit_column(self.rules.units, column, self._units[column], longest.rows, longest.window_s)
+        key = (column, longest.window_s)
+        if key not in self._units:
+            self._units[key] = unit_bounds(self.rules.units, column, self.reference, longest.window_s)
+        return unit_column(self.rules.units, column, self._units[key], longest.rows, longest.window_s)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -33,7 +33,7 @@ class Trust:
     def left_out(self, work: UnitOfWork, whole: Span) -> list[Span]:
         """What of a range must not be learnt from, in order: what was found wrong, and what no check has vouched for."""
         wrong = self.doubtful(work, whole.since)
-        if not self.is_checked and not any(one.job == "check_drift" for one in work.jobs.schedules()):
+        if not self.is_checked and not any(one.job == "check_drift" and one.paused_at is None for one in work.jobs.schedules()):
             return wrong
         checks = work.drift_checks.judged(whole.since - timedelta(seconds=self.margin_s))
         return joined([*wrong, *outside(vouched(checks, self.window_s), whole)])

@@ -134,7 +134,7 @@ class DriftMonitor:
         return check
 
     def _wider(self, current: Rows, reference: Reference, at: datetime) -> Wider | None:
-        """As much of the newest traffic as units and quality can be told by; None where the window is enough or empty, or all is too little."""
+        """As much of the newest traffic as tells units and quality; None where the window is enough or empty, or all is too little."""
         rule, enough = self._rules.current, max(self._rules.units.min_agents, self._rules.quality.min_agents)
         if not len(current) or current.agent_count >= enough or rule.window_s >= LONGEST_S:
             return None

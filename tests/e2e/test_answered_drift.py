@@ -143,7 +143,7 @@ def test_without_a_better_champion_before_a_challenger_is_trained_on_the_changed
             known = {row.variant: row.ade_m for row in rows if row.complete >= 20 and row.ade_m is not None}
             return known if {"treatment", "control"} <= known.keys() else None
 
-        wait_for(compared, "the challenger's own answers and the champion's beside them", 180)
+        wait_for(compared, "the challenger's own answers and the champion's beside them", 90)
         ade_m = compared()
         assert ade_m is not None
         assert ade_m["treatment"] < ade_m["control"] / 2

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from console import frame, session
+from console import confirmation, frame, session
 
 STATIC = Path(__file__).parent / "static"
 VIEWS = Path(__file__).parent / "views"
@@ -74,4 +74,6 @@ else:
     frame.account(me)
     frame.top_bar(me, is_ranged=page.title in RANGED)
     session.show_flash()
+    if frame.is_left(page):
+        confirmation.discard()
     frame.run(page)

@@ -1,7 +1,4 @@
-"""The confirmation of a risky change: what gets better or worse, a reason, the version typed; then the call.
-
-The dialog is opened from session state, so it survives refreshes of the page behind it.
-"""
+"""The confirmation of a risky change: what gets better or worse, a reason, the version typed; then the call."""
 
 from datetime import UTC, datetime
 from functools import partial
@@ -28,7 +25,6 @@ from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.deployments import ChangeOut, RouteOut
 from trajops.contracts.models import ModelsOut, ModelVersionOut
 
-PENDING = "pending_change"
 TITLES: dict[ActionName, str] = {
     "stage": "Stage version {v}",
     "canary": "Start a canary with version {v}",
@@ -79,18 +75,11 @@ class Pending(NamedTuple):
     seen: Standing | None = None
 
 
-def open_dialog(pending: Pending) -> None:
-    """Open the confirmation in this run and keep it open until it is sent or dismissed."""
-    st.session_state[PENDING] = pending
-
-
 def show_pending(models: ModelsOut, route: RouteOut) -> None:
     """Show the confirmation when one is pending."""
-    pending: Pending | None = st.session_state.get(PENDING)
-    if pending is None:
-        return
-    title = TITLES[pending.action].format(v=pending.model_version)
-    st.dialog(title, width="medium", on_dismiss=partial(confirmation.close, PENDING))(body)(pending, models, route)
+    pending = confirmation.waiting(Pending)
+    if pending is not None:
+        confirmation.show(pending, TITLES[pending.action].format(v=pending.model_version), partial(body, pending, models, route))
 
 
 def body(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
@@ -165,11 +154,11 @@ def send(pending: Pending, reason: str, coverage: float) -> None:
     except (ApiProblem, ApiUnavailable) as error:
         if isinstance(error, ApiProblem) and error.status == 409:
             st.session_state["change_notice"] = frame.plain(too_late(pending, error.detail))
-            confirmation.settle(PENDING)
+            confirmation.settle(pending)
         confirmation.refused(error)
     else:
         session.flash(f"{DONE[pending.action].format(v=pending.model_version)} · epoch {change.route.epoch} · audit {change.audit_id}")
-        confirmation.settle(PENDING)
+        confirmation.settle(pending)
 
 
 def too_late(pending: Pending, detail: str) -> str:

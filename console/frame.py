@@ -93,6 +93,11 @@ def live(body: Callable[[], None]) -> None:
     st.fragment(body, run_every=REFRESHES.get(st.session_state.get("refresh") or "5s"))()
 
 
+def is_left(page: st.Page) -> bool:
+    """Whether another page than this was shown before."""
+    return st.session_state.get("page") not in {None, page.title}
+
+
 def run(page: st.Page) -> None:
     """Run a page, and remember that it has been drawn to its end."""
     st.session_state["page"] = page.title

@@ -1,9 +1,5 @@
-"""Confirmations of changes of experiments: what will happen, figures in words, a reason, what must be typed; then the call.
+"""Confirmations of changes of experiments: what will happen, figures in words, a reason, what must be typed; then the call."""
 
-A dialog is opened from session state, so it survives refreshes of the page behind it.
-"""
-
-import uuid
 from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
@@ -34,8 +30,6 @@ from console.changes import Action, reason_problem
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.experiments import ExperimentChangeOut, ExperimentOut, KillSwitchOut
 
-PENDING = "pending_experiment_change"
-SHOWN = "shown_experiment_change"
 NOTICE = "experiment_notice"
 
 
@@ -73,35 +67,14 @@ class Sent(NamedTuple):
 
 def change_button(action: Action[ActionName], pending: PendingChange, *, key: str, is_first: bool = False) -> None:
     """A button that opens the confirmation, or that says why it is disabled."""
-    st.button(
-        action.label,
-        key=key,
-        type="primary" if is_first and action.refusal is None else "secondary",
-        icon=f":material/{ICONS[action.name]}:",
-        disabled=action.refusal is not None,
-        help=action.refusal,
-        on_click=open_dialog,
-        args=(pending._replace(dialog_id=uuid.uuid4().hex),),
-    )
-
-
-def open_dialog(pending: PendingChange) -> None:
-    """Open the confirmation and keep it open until it is sent or dismissed."""
-    st.session_state[PENDING] = pending
-
-
-def is_waiting() -> bool:
-    """Whether a button in a part that refreshes by itself has asked for a confirmation that the page has not shown yet."""
-    pending: PendingChange | None = st.session_state.get(PENDING)
-    return pending is not None and st.session_state.get(SHOWN) != pending.dialog_id
+    confirmation.button(action.label, pending, key=key, refusal=action.refusal, icon=f":material/{ICONS[action.name]}:", is_first=is_first)
 
 
 def show_pending() -> None:
     """Show the confirmation when one is pending."""
-    pending: PendingChange | None = st.session_state.get(PENDING)
-    st.session_state[SHOWN] = None if pending is None else pending.dialog_id
+    pending = confirmation.waiting(PendingChange)
     if pending is not None:
-        st.dialog(TITLES[pending.name], width="medium", on_dismiss=partial(confirmation.close, PENDING))(body)(pending)
+        confirmation.show(pending, TITLES[pending.name], partial(body, pending))
 
 
 def body(pending: PendingChange) -> None:
@@ -227,12 +200,12 @@ def send(pending: PendingChange, reason: str, sent: Sent) -> None:
     except (ApiProblem, ApiUnavailable) as error:
         if isinstance(error, ApiProblem) and error.status == 409:
             st.session_state[NOTICE] = frame.plain(too_late(pending, error.detail))
-            confirmation.settle(PENDING)
+            confirmation.settle(pending)
         confirmation.refused(error)
     else:
         about = f": {frame.plain(pending.seen.plan.name)}" if pending.seen is not None else ""
         session.flash(f"{DONE[pending.name]}{about} · epoch {changed.epoch} · audit {changed.audit_id}")
-        confirmation.settle(PENDING)
+        confirmation.settle(pending)
 
 
 def call(pending: PendingChange, reason: str, sent: Sent, key: str) -> ExperimentChangeOut | KillSwitchOut:

@@ -5,7 +5,7 @@ from typing import Literal
 
 import streamlit as st
 
-from console import frame, session
+from console import confirmation, frame, session
 from console.alerts.answer_words import (
     action_words,
     answer_mark,
@@ -17,7 +17,7 @@ from console.alerts.answer_words import (
     sentence,
     step_mark,
 )
-from console.alerts.dialogs import about_answer, change_button
+from console.alerts.dialogs import about_answer
 from console.changes import role_refusal
 from console.wording import clock
 from trajops.contracts.alerts import AlertOut
@@ -73,5 +73,5 @@ def decision(answer: AnswerOut, *, align: Literal["left", "right"] = "left") -> 
         return
     refusal = role_refusal(session.role())
     with st.container(horizontal=True, gap="xsmall", horizontal_alignment=align):
-        change_button("Approve", about_answer("approve", answer), key=f"approve-{answer.answer_id}", refusal=refusal, is_first=True)
-        change_button("Dismiss", about_answer("dismiss", answer), key=f"dismiss-{answer.answer_id}", refusal=refusal)
+        confirmation.button("Approve", about_answer("approve", answer), key=f"approve-{answer.answer_id}", refusal=refusal, is_first=True)
+        confirmation.button("Dismiss", about_answer("dismiss", answer), key=f"dismiss-{answer.answer_id}", refusal=refusal)

@@ -5,10 +5,10 @@ from html import escape
 
 import streamlit as st
 
-from console import frame, session
+from console import confirmation, frame, session
 from console.alerts.answers import answered
 from console.alerts.delivery import is_address
-from console.alerts.dialogs import about_alert, change_button
+from console.alerts.dialogs import about_alert
 from console.alerts.history import Step, linked_changes, reaches_back, steps
 from console.alerts.words import alert_actions, facts, place, since_words
 from console.changes import role_refusal
@@ -71,7 +71,7 @@ def head(alert: AlertOut, now: datetime) -> None:
         if offered:
             with st.container(horizontal=True, gap="xsmall"):
                 for action in offered:
-                    change_button(
+                    confirmation.button(
                         action.label,
                         about_alert(action.name, alert),
                         key=f"detail-{action.name}",

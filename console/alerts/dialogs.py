@@ -1,9 +1,5 @@
-"""Confirmations of changes about alerts: what will happen, a reason, and what the change needs; then the call.
+"""Confirmations of changes about alerts: what will happen, a reason, and what the change needs; then the call."""
 
-A dialog is opened from session state, so it survives refreshes of the page behind it.
-"""
-
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -22,8 +18,6 @@ from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.alerts import AlertOut, NotificationOut, SilenceIn, SilenceOut
 from trajops.contracts.answers import AnswerOut
 
-PENDING = "pending_alert_change"
-SHOWN = "shown_alert_change"
 NOTICE = "alert_notice"
 TESTS = "receiver_tests"
 Name = Literal["acknowledge", "assign", "silence", "resolve", "expire", "resend", "test", "approve", "dismiss"]
@@ -105,39 +99,11 @@ def about_answer(name: Literal["approve", "dismiss"], answer: AnswerOut) -> Pend
     return PendingChange("", name, answer.answer_id, answer_label(answer), answer=answer)
 
 
-def change_button(
-    label: str, pending: PendingChange, *, key: str, refusal: str | None, icon: str | None = None, is_first: bool = False
-) -> None:
-    """A button that opens the confirmation, or that says why it is disabled."""
-    st.button(
-        label,
-        key=key,
-        type="primary" if is_first and refusal is None else "secondary",
-        icon=icon,
-        disabled=refusal is not None,
-        help=refusal,
-        on_click=open_dialog,
-        args=(pending._replace(dialog_id=uuid.uuid4().hex),),
-    )
-
-
-def open_dialog(pending: PendingChange) -> None:
-    """Open the confirmation and keep it open until it is sent or dismissed."""
-    st.session_state[PENDING] = pending
-
-
-def is_waiting() -> bool:
-    """Whether a button in a part that refreshes by itself has asked for a confirmation that the page has not shown yet."""
-    pending: PendingChange | None = st.session_state.get(PENDING)
-    return pending is not None and st.session_state.get(SHOWN) != pending.dialog_id
-
-
 def show_pending(alerts: Sequence[AlertOut]) -> None:
     """Show the confirmation when one is pending."""
-    pending: PendingChange | None = st.session_state.get(PENDING)
-    st.session_state[SHOWN] = None if pending is None else pending.dialog_id
+    pending = confirmation.waiting(PendingChange)
     if pending is not None:
-        st.dialog(TITLES[pending.name], width="medium", on_dismiss=partial(confirmation.close, PENDING))(body)(pending, alerts)
+        confirmation.show(pending, TITLES[pending.name], partial(body, pending, alerts))
 
 
 def body(pending: PendingChange, alerts: Sequence[AlertOut]) -> None:
@@ -185,11 +151,11 @@ def send(pending: PendingChange, reason: str, *, assignee: str | None = None, si
     except (ApiProblem, ApiUnavailable) as error:
         if isinstance(error, ApiProblem) and error.status == 409 and (told := conflict(pending, error.detail)) is not None:
             st.session_state[NOTICE] = frame.plain(told)
-            confirmation.settle(PENDING)
+            confirmation.settle(pending)
         confirmation.refused(error)
     else:
         session.flash(f"{DONE[pending.name].format(about=frame.plain(pending.about))}{_held(changed)}{_audit(pending, changed)}")
-        confirmation.settle(PENDING)
+        confirmation.settle(pending)
 
 
 def call(pending: PendingChange, reason: str, key: str, assignee: str | None, silencing: Silencing | None) -> Any:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import streamlit as st
 
-from console import frame, session
+from console import confirmation, frame, session
 from console.alerts.answer_words import answer_label, answer_mark, begun_words, done_sentence
 from console.alerts.answers import decision, read_answers
 from console.alerts.delivery import (
@@ -18,7 +18,7 @@ from console.alerts.delivery import (
     rule_rows,
 )
 from console.alerts.detail import open_detail
-from console.alerts.dialogs import TESTS, PendingChange, change_button
+from console.alerts.dialogs import TESTS, PendingChange
 from console.alerts.silencing import matcher_words, time_words
 from console.changes import role_refusal
 from console.wording import ago, count, severity_mark, silence_mark
@@ -76,7 +76,7 @@ def silences(now: datetime) -> None:
     read = session.fetch("silences", lambda c: c.silences())
     refusal = role_refusal(session.role())
     with st.container(horizontal=True, vertical_alignment="center"):
-        change_button("New silence", PendingChange("", "silence"), key="new-silence", refusal=refusal, icon=":material/add:")
+        confirmation.button("New silence", PendingChange("", "silence"), key="new-silence", refusal=refusal, icon=":material/add:")
         st.caption("While a silence is in force, nobody is told about alerts that all of its conditions hold for.")
     frame_problem(read.problem)
     if read.value is None:
@@ -112,7 +112,7 @@ def silence_card(silence: SilenceOut, now: datetime, refusal: str | None) -> Non
             st.caption(frame.plain(f"{silence.reason} · {silence.created_by}, {ago(silence.created_at, now)}"))
         if silence.state != "over":
             with right, st.container(horizontal=True, horizontal_alignment="right"):
-                change_button(
+                confirmation.button(
                     "End now",
                     PendingChange("", "expire", silence.silence_id, " ".join(matcher_words(silence.matchers))),
                     key=f"expire-{silence.silence_id}",
@@ -165,7 +165,7 @@ def letter_card(letter: NotificationOut, now: datetime) -> None:
             st.markdown(f"**{frame.plain(letter.title)}**")
             st.caption(frame.plain(attempt_sentence(letter, now)[:1].upper() + attempt_sentence(letter, now)[1:]))
         with right, st.container(horizontal=True, horizontal_alignment="right"):
-            change_button(
+            confirmation.button(
                 "Send again",
                 PendingChange("", "resend", letter.notification_id, letter.title),
                 key=f"resend-{letter.notification_id}",
@@ -200,7 +200,7 @@ def receiver_card(receiver: ReceiverOut, now: datetime) -> None:
         if test.value is not None:
             st.caption(f"Test: {frame.badge(notification_mark(test.value.state.value))} {frame.plain(attempt_sentence(test.value, now))}")
     not_ready = None if receiver.is_ready else "It is not set up; what is missing stands above."
-    change_button(
+    confirmation.button(
         "Send a test",
         PendingChange("", "test", receiver.name, receiver.name),
         key=f"test-{receiver.name}",

@@ -3,7 +3,6 @@
 Opened from session state, as the dialog of releases, and sent once under one idempotency key.
 """
 
-import uuid
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -15,7 +14,6 @@ from console.performance.words import calibration_sentence, factor_words
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.calibrations import CalibrationOut
 
-PENDING = "pending_calibration"
 ActionName = Literal["apply", "revert"]
 LABELS: dict[ActionName, str] = {"apply": "Apply", "revert": "Revert"}
 EFFECTS: dict[ActionName, str] = {
@@ -33,17 +31,12 @@ class Pending(NamedTuple):
     calibration: CalibrationOut
 
 
-def open_dialog(action: ActionName, calibration: CalibrationOut) -> None:
-    """Open the confirmation in the next run and keep it open until it is sent or dismissed."""
-    st.session_state[PENDING] = Pending(uuid.uuid4().hex, action, calibration)
-
-
 def show_pending() -> None:
     """Show the confirmation when one is pending."""
-    pending: Pending | None = st.session_state.get(PENDING)
+    pending = confirmation.waiting(Pending)
     if pending is not None:
         title = f"{LABELS[pending.action]} calibration {pending.calibration.number} of version {pending.calibration.model_version}"
-        st.dialog(title, width="medium", on_dismiss=partial(confirmation.close, PENDING))(body)(pending)
+        confirmation.show(pending, title, partial(body, pending))
 
 
 def body(pending: Pending) -> None:
@@ -75,4 +68,4 @@ def send(pending: Pending, reason: str) -> None:
     else:
         said = "in force" if pending.action == "apply" else "reverted"
         session.flash(f"Calibration {one.number} of v{one.model_version} is {said} · audit {done.audit_id}")
-        confirmation.settle(PENDING)
+        confirmation.settle(pending)

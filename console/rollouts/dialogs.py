@@ -1,9 +1,5 @@
-"""Confirmations of changes of rollouts: what will happen, a reason, the version typed; then the call.
+"""Confirmations of changes of rollouts: what will happen, a reason, the version typed; then the call."""
 
-A dialog is opened from session state, so it survives refreshes of the page behind it.
-"""
-
-import uuid
 from functools import partial
 from typing import NamedTuple
 
@@ -16,7 +12,6 @@ from console.rollouts.words import DONE, ICONS, LABELS, TITLES, ActionName, effe
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.rollouts import RolloutChangeOut, RolloutOut
 
-PENDING, SHOWN = "pending_rollout", "shown_rollout"
 NOTICE = "change_notice"
 
 
@@ -41,41 +36,14 @@ class PendingRollout(NamedTuple):
 
 def change_button(action: Action[ActionName], pending: PendingRollout, *, key: str, is_first: bool = False) -> None:
     """A button that opens the confirmation, or that says why it is disabled."""
-    st.button(
-        action.label,
-        key=key,
-        type="primary" if is_first and action.refusal is None else "secondary",
-        icon=f":material/{ICONS[action.name]}:",
-        disabled=action.refusal is not None,
-        help=action.refusal,
-        on_click=open_dialog,
-        args=(pending._replace(dialog_id=uuid.uuid4().hex),),
-    )
-
-
-def open_dialog(pending: PendingRollout) -> None:
-    """Open the confirmation in this run and keep it open until it is sent or dismissed."""
-    st.session_state[PENDING] = pending
-
-
-def is_open() -> bool:
-    """Whether a confirmation is open, or about to be."""
-    return PENDING in st.session_state
-
-
-def is_waiting() -> bool:
-    """Whether a button in a part that refreshes by itself has asked for a confirmation that the page has not shown yet."""
-    pending: PendingRollout | None = st.session_state.get(PENDING)
-    return pending is not None and st.session_state.get(SHOWN) != pending.dialog_id
+    confirmation.button(action.label, pending, key=key, refusal=action.refusal, icon=f":material/{ICONS[action.name]}:", is_first=is_first)
 
 
 def show_pending() -> None:
     """Show the confirmation when one is pending."""
-    pending: PendingRollout | None = st.session_state.get(PENDING)
-    st.session_state[SHOWN] = None if pending is None else pending.dialog_id
+    pending = confirmation.waiting(PendingRollout)
     if pending is not None:
-        title = TITLES[pending.name].format(v=pending.model_version)
-        st.dialog(title, width="medium", on_dismiss=partial(confirmation.close, PENDING))(body)(pending)
+        confirmation.show(pending, TITLES[pending.name].format(v=pending.model_version), partial(body, pending))
 
 
 def body(pending: PendingRollout) -> None:
@@ -115,11 +83,11 @@ def send(pending: PendingRollout, reason: str, policy: str | None) -> None:
             st.session_state[NOTICE] = frame.plain(
                 f"Nothing was done: {error.detail.removesuffix('.')}. The page has been read again: look at how things stand now."
             )
-            confirmation.settle(PENDING)
+            confirmation.settle(pending)
         confirmation.refused(error)
     else:
         session.flash(f"{DONE[pending.name].format(v=pending.model_version)} · epoch {changed.epoch} · audit {changed.audit_id}")
-        confirmation.settle(PENDING)
+        confirmation.settle(pending)
 
 
 def call(pending: PendingRollout, reason: str, policy: str | None, key: str) -> RolloutChangeOut:

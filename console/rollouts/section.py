@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from console import frame, session
-from console.rollouts.dialogs import PendingRollout, change_button, is_waiting
+from console import confirmation, frame, session
+from console.rollouts.dialogs import PendingRollout, change_button
 from console.rollouts.reads import own_audit, read_rollouts
 from console.rollouts.words import PathStep, actions, gate_lines, history, path, policy_words, rollout_mark, shown, stale_words
 from console.wording import ago
@@ -15,7 +15,7 @@ from trajops.rollouts.lifecycle import ACTIVE
 
 def rollout_part() -> None:
     """The active rollout, or how the last one ended; refreshes by itself."""
-    if is_waiting():
+    if confirmation.is_waiting():
         st.rerun()  # Confirmations belong to the page, where refreshes of this part do not reach them.
     st.header("Rollout")
     read = read_rollouts()

@@ -1,6 +1,5 @@
 """The confirmation of a validation: a reason, then the call. Opened from session state and sent once under one idempotency key."""
 
-import uuid
 from functools import partial
 from typing import NamedTuple
 
@@ -11,8 +10,6 @@ from console.changes import reason_problem
 from console.names import job_title
 from trajops.client import ApiProblem, ApiUnavailable
 
-PENDING = "pending_validation"
-
 
 class Pending(NamedTuple):
     """One opening of the dialog, and the version that it is about."""
@@ -21,22 +18,11 @@ class Pending(NamedTuple):
     model_version: int
 
 
-def open_dialog(model_version: int) -> None:
-    """Open the confirmation in the next run and keep it open until it is sent or dismissed."""
-    st.session_state[PENDING] = Pending(uuid.uuid4().hex, model_version)
-
-
-def is_open() -> bool:
-    """Whether a confirmation is open, or about to be."""
-    return PENDING in st.session_state
-
-
 def show_pending() -> None:
     """Show the confirmation when one is pending."""
-    pending: Pending | None = st.session_state.get(PENDING)
+    pending = confirmation.waiting(Pending)
     if pending is not None:
-        title = f"Validate version {pending.model_version}"
-        st.dialog(title, width="medium", on_dismiss=partial(confirmation.close, PENDING))(body)(pending)
+        confirmation.show(pending, f"Validate version {pending.model_version}", partial(body, pending))
 
 
 def body(pending: Pending) -> None:
@@ -62,4 +48,4 @@ def send(pending: Pending, reason: str) -> None:
         session.expire()
     else:
         session.flash(f"A validation of v{pending.model_version} is asked for; its result appears here by itself")
-        confirmation.settle(PENDING)
+        confirmation.settle(pending)

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from console import frame, session
+from console import confirmation, frame, session
 from console.changes import role_refusal
 from console.names import family_words
 from console.validation import dialog, words
@@ -18,7 +18,6 @@ def section(models: ModelsOut) -> None:
     if not models.versions:
         return
     st.header("Validation and model card")
-    dialog.show_pending()
     by_number = {version.model_version: version for version in models.versions}
     number = st.selectbox(
         "Version",
@@ -55,14 +54,12 @@ def _verdict(version: ModelVersionOut) -> None:
         if version.validation is not None:
             told = f"{version.validation.sentence} {ago(version.validation.at, datetime.now(UTC)).capitalize()}."
             st.caption(frame.plain(told), width="content")
-        st.button(
+        confirmation.button(
             "Validate" if version.validation is None else "Validate again",
+            dialog.Pending("", version.model_version),
             key="validate",
+            refusal=refusal,
             icon=":material/fact_check:",
-            disabled=refusal is not None,
-            help=refusal,
-            on_click=dialog.open_dialog,
-            args=(version.model_version,),
         )
 
 

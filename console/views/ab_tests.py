@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from console import frame, session
+from console import confirmation, frame, session
 from console.ab.actions import switch_action
-from console.ab.dialogs import NOTICE, PendingChange, change_button, is_waiting, show_pending
+from console.ab.dialogs import NOTICE, PendingChange, change_button, show_pending
 from console.ab.reads import read_experiments, read_one, read_routes
 from console.ab.sections import arms, banner, change_bar, choose, effects, every_experiment, guardrails, health, the_plan, timeline
 from console.ab.slices import exploratory
@@ -22,7 +22,7 @@ CHOICE = "ab-choice"
 
 def live_part() -> None:
     """Everything that changes by itself."""
-    if is_waiting() or is_open():
+    if confirmation.is_waiting() or is_open():
         st.rerun()  # Confirmations and the form belong to the page, where refreshes of this part do not reach them.
     asked = st.query_params.get("experiment")
     with frame.first_load(420):

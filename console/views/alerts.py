@@ -4,12 +4,12 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from console import frame, session
+from console import confirmation, frame, session
 from console.alerts import charts as alert_charts
 from console.alerts.answer_words import is_proposed, proposals_sentence
 from console.alerts.answers import read_answers
 from console.alerts.detail import detail_part, open_detail
-from console.alerts.dialogs import NOTICE, about_alert, change_button, is_waiting, show_pending
+from console.alerts.dialogs import NOTICE, about_alert, show_pending
 from console.alerts.history import alert_spans, is_cut
 from console.alerts.sections import answers, notifications, receivers, rules, silences
 from console.alerts.words import (
@@ -45,7 +45,7 @@ def read_alerts() -> session.Fetched[AlertsOut]:
 
 def live_part() -> None:
     """Everything that changes by itself."""
-    if is_waiting():
+    if confirmation.is_waiting():
         st.rerun()  # The confirmation belongs to the page, where refreshes of this part do not reach it.
     with frame.first_load(420):
         read = read_alerts()
@@ -206,7 +206,7 @@ def alert_card(alert: AlertOut, now: datetime) -> None:
             )
             with st.container(horizontal=True, gap="xsmall", horizontal_alignment="right"):
                 for action in alert_actions(alert, session.role()):
-                    change_button(
+                    confirmation.button(
                         action.label, about_alert(action.name, alert), key=f"{action.name}-{alert.alert_id}", refusal=action.refusal
                     )
 

@@ -1,19 +1,16 @@
 """Models: what is live, what could be, how they compare; stage, canary, promote and roll back."""
 
-import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import streamlit as st
 
-from console import charts, frame, session
+from console import charts, confirmation, frame, session
 from console.ab.reads import read_experiments
 from console.ab.words import of_challenger
 from console.adoptions import adoption_help, adoption_mark
-from console.change_dialog import PENDING, Pending, open_dialog, show_pending
+from console.change_dialog import Pending, show_pending
 from console.changes import (
-    Action,
-    ActionName,
     actions,
     is_rollback_urged,
     role_refusal,
@@ -22,12 +19,12 @@ from console.changes import (
 from console.conflicts import Standing
 from console.measured import dataset_words, is_comparable
 from console.names import family_words
-from console.rollouts.dialogs import PendingRollout, change_button, is_open
+from console.rollouts.dialogs import PendingRollout, change_button
 from console.rollouts.dialogs import show_pending as show_pending_rollout
 from console.rollouts.reads import read_rollouts
 from console.rollouts.section import rollout_part
 from console.rollouts.words import start_action
-from console.validation.dialog import is_open as is_validation_open
+from console.validation.dialog import show_pending as show_pending_validation
 from console.validation.sections import section
 from console.validation.words import gate_mark
 from console.viewmodels import RANGES, live_spans, merged_row, version_rows
@@ -57,8 +54,7 @@ def strip() -> None:
         return
     route = routes.value.current
     present = listed(models.value, route)
-    is_confirming = PENDING in st.session_state or is_open() or is_validation_open()
-    if st.session_state.get("drawn", present) != present and not is_confirming:
+    if st.session_state.get("drawn", present) != present and not confirmation.is_open():
         st.rerun()
     by_version = {v.model_version: v for v in models.value.versions}
     champion = champion_of(models.value, route)
@@ -169,38 +165,25 @@ def rollback_bar(models: ModelsOut | None, route: RouteOut) -> None:
     now = datetime.now(UTC)
     urged = is_rollback_urged(route, now)
     with st.container(horizontal=True, vertical_alignment="center"):
-        button(
-            action,
-            key="rollback",
-            kind="primary" if urged and action.refusal is None else "secondary",
-            icon=":material/undo:",
-            pending=Pending(
+        confirmation.button(
+            action.label,
+            Pending(
                 dialog_id="",
                 action="rollback",
                 model_version=route.previous.model_version if route.previous else 0,
                 expected_epoch=route.epoch,
                 seen=Standing.of(models, route, route.previous.model_version) if route.previous else None,
             ),
+            key="rollback",
+            refusal=action.refusal,
+            icon=":material/undo:",
+            is_first=urged,
         )
         if route.previous is None:
             st.caption("There is no previous champion to go back to.")
         else:
             told = f"last change {ago(route.changed_at, now)}" + (f" by {frame.plain(route.actor)}" if route.actor else "")
             st.caption(f"Puts v{route.previous.model_version} back as champion · epoch {route.epoch} · {told}")
-
-
-def button(action: Action[ActionName], *, key: str, kind: str, icon: str | None, pending: Pending) -> None:
-    """A button that opens the confirmation, or that says why it is disabled."""
-    st.button(
-        action.label,
-        key=key,
-        type="primary" if kind == "primary" else "secondary",
-        icon=icon,
-        disabled=action.refusal is not None,
-        help=action.refusal,
-        on_click=open_dialog,
-        args=(pending._replace(dialog_id=uuid.uuid4().hex),),
-    )
 
 
 def versions_table(models: ModelsOut, route: RouteOut, rollouts: Sequence[RolloutOut]) -> None:
@@ -292,12 +275,9 @@ def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut, r
                 about = PendingRollout("", "start", version.model_version, None, version.deployment_id or "", version.version or 1)
                 change_button(begin, about, key=f"rollout-start-{version.model_version}")
             for action in offered:
-                button(
-                    action,
-                    key=f"{action.name}-{version.model_version}",
-                    kind="secondary",
-                    icon=None,
-                    pending=Pending(
+                confirmation.button(
+                    action.label,
+                    Pending(
                         dialog_id="",
                         action=action.name,
                         model_version=version.model_version,
@@ -305,6 +285,8 @@ def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut, r
                         expected_version=version.version,
                         seen=Standing(route, version.state, version.version),
                     ),
+                    key=f"{action.name}-{version.model_version}",
+                    refusal=action.refusal,
                 )
             if not offered:
                 st.caption("live" if version.state == "live" else "in progress")
@@ -354,6 +336,7 @@ def render() -> None:
         # First, so that the dialog appears before the rest of the page has been drawn behind it.
         show_pending(models.value, routes.value.current)
         show_pending_rollout()
+        show_pending_validation()
         st.session_state["drawn"] = listed(models.value, routes.value.current)
     if routes.value is not None:
         rollback_bar(models.value, routes.value.current)

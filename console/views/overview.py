@@ -5,12 +5,12 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
-from console import charts, frame, session
+from console import charts, confirmation, frame, session
 from console.ab.reads import read_experiments
 from console.ab.words import banner_mark, overview_words, routed
 from console.alerts.answer_words import is_proposed, proposals_sentence
 from console.alerts.answers import read_answers
-from console.alerts.dialogs import NOTICE, about_alert, change_button, is_waiting, show_pending
+from console.alerts.dialogs import NOTICE, about_alert, show_pending
 from console.alerts.history import alert_label
 from console.alerts.words import alert_actions, by_severity, evaluation_problem, firing_sentence, is_foreign, since_words
 from console.names import action_words, actor_words
@@ -37,7 +37,7 @@ METRICS: dict[str, charts.Metric] = {"ADE": "ade_m", "FDE": "fde_m", "Coverage":
 
 def live_part() -> None:
     """Everything that changes by itself."""
-    if is_waiting():
+    if confirmation.is_waiting():
         st.rerun()  # The confirmation belongs to the page, where refreshes of this part do not reach it.
     chosen = frame.time_range()
     with frame.first_load(420):
@@ -143,7 +143,7 @@ def bad_alert(alert: AlertOut, now: datetime) -> None:
             for action in alert_actions(alert, session.role()):
                 if action.name == "acknowledge":
                     pending = about_alert("acknowledge", alert)
-                    change_button(action.label, pending, key=f"acknowledge-{alert.alert_id}", refusal=action.refusal)
+                    confirmation.button(action.label, pending, key=f"acknowledge-{alert.alert_id}", refusal=action.refusal)
         st.page_link(
             "views/alerts.py",
             label=frame.plain(alert_label(alert)),

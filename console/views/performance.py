@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
-from console import frame, session
+from console import confirmation, frame, session
 from console.changes import role_refusal
 from console.performance import calibration_dialog
 from console.performance import charts as performance_charts
@@ -212,9 +212,10 @@ def _card(one: CalibrationOut, carried: SlicesOut | None, refusal: str | None) -
                     disabled=refusal is not None,
                     help=refusal,
                     width="stretch",
+                    on_click=confirmation.open_dialog,
+                    args=(calibration_dialog.Pending("", action, one),),
                 )
                 if is_pressed:
-                    calibration_dialog.open_dialog(action, one)
                     st.rerun()  # of the whole page: the dialog does not belong to the part that refreshes
 
 

@@ -10,8 +10,9 @@ from console_stub import StubApi, StubServer
 from console_stub.experiments import plan_for
 from streamlit.testing.v1 import AppTest
 
-from console.ab.dialogs import PENDING, PendingChange
+from console.ab.dialogs import PendingChange
 from console.ab.slices import CHOICE
+from console.confirmation import PENDING
 from tests.experiment_builders import three_arms
 from tests.served_api import served_api
 from trajops.contracts.experiments import ExperimentOut, ExperimentPlan, ExperimentsOut

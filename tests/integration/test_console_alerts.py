@@ -9,8 +9,9 @@ import pytest
 from console_stub import Refused, StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
-from console.alerts.dialogs import PENDING, PendingChange, about_alert, about_answer
+from console.alerts.dialogs import PendingChange, about_alert, about_answer
 from console.alerts.silencing import rows_for
+from console.confirmation import PENDING
 from tests.builders import an_alert
 from trajops.contracts.alerts import AlertmanagerOut
 

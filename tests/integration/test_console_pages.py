@@ -9,7 +9,8 @@ import pytest
 from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
-from console.change_dialog import PENDING, Pending
+from console.change_dialog import Pending
+from console.confirmation import PENDING
 from console.performance import calibration_dialog
 from tests.builders import an_adoption
 
@@ -449,7 +450,7 @@ def test_a_range_of_days_is_asked_for_as_one_day(server: StubServer, api: StubAp
 
 def calibration_with(pending: calibration_dialog.Pending, user: str = "ada") -> AppTest:
     app = opened("Performance", user)
-    app.session_state[calibration_dialog.PENDING] = pending
+    app.session_state[PENDING] = pending
     return app.run()
 
 
@@ -468,7 +469,7 @@ def test_a_calibration_is_taken_out_with_a_reason_and_the_version_typed(server: 
     assert path == "/v1/calibrations/2/revert"
     assert body == {"expected_state": "applied", "reason": "the ellipses are far too wide now"}
     assert headers["idempotency-key"]
-    assert calibration_dialog.PENDING not in app.session_state
+    assert PENDING not in app.session_state
     assert api.performance.calibrated[0].state == "reverted"
 
 
@@ -500,7 +501,7 @@ def test_what_was_typed_about_one_calibration_is_not_carried_into_the_next(serve
     app.text_input[0].set_value("3")
     app.button(key="calibration-submit").click().run()
     assert [app.text_area[0].value, app.text_input[0].value] == ["too short", "3"], "a mistake is mended where it was made"
-    app.session_state[calibration_dialog.PENDING] = calibration_dialog.Pending("d2", "apply", api.performance.calibrated[1])
+    app.session_state[PENDING] = calibration_dialog.Pending("d2", "apply", api.performance.calibrated[1])
     app.run()
     assert not app.exception
     assert not any((app.text_area[0].value, app.text_input[0].value))

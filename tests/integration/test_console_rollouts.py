@@ -8,7 +8,8 @@ import pytest
 from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
-from console.rollouts.dialogs import PENDING, PendingRollout
+from console.confirmation import PENDING
+from console.rollouts.dialogs import PendingRollout
 
 APP = Path(__file__).parents[2] / "console" / "app.py"
 REASON = "because the operator decided so"

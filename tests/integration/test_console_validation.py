@@ -8,7 +8,8 @@ import pytest
 from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
-from console.validation.dialog import PENDING, Pending
+from console.confirmation import PENDING
+from console.validation.dialog import Pending
 from tests.record_builders import check, validation
 
 APP = Path(__file__).parents[2] / "console" / "app.py"

@@ -31,7 +31,7 @@ def section(models: ModelsOut) -> None:
     if version.validation is None:
         frame.empty(
             "It has not been validated, so it cannot be staged.",
-            "The workers do that within a minute while they run; “Validate” asks for it now.",
+            "The workers do that within a minute while they run; “Validate” asks for it now. If nothing comes of it, Services says why.",
             icon="hourglass_empty",
         )
         return

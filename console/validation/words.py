@@ -42,7 +42,7 @@ def gate_refusal(version: ModelVersionOut) -> str | None:
     """Why a version may not be staged; None where it may. The API decides; this is only said in advance."""
     found = version.validation
     if found is None:
-        return "It has not been validated yet; the workers do that within a minute, see Validation and model card below."
+        return "It has not been validated yet; the workers do that within a minute while they run, see Validation and model card below."
     if not found.is_passed:
         names = ", ".join(CHECKS[check].lower() for check in found.failed)
         return f"Its battery has failed ({names}); the reasons stand under Validation and model card below."

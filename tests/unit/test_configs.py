@@ -12,6 +12,7 @@ from trajops.config_model import Config
 from trajops.configs import load
 from trajops.drift.rules import DriftRules
 from trajops.errors import InvalidInput
+from trajops.jobs import RELIED_ON
 from trajops.performance.rules import PerformanceRules
 from workers.schedules import JobName, Schedules
 
@@ -31,6 +32,7 @@ jobs:
 def test_shipped_schedules_name_every_job() -> None:
     schedules = load(CONFIGS / "schedules.yaml", Schedules)
     assert set(schedules.jobs) == set(get_args(JobName))
+    assert set(RELIED_ON) < set(get_args(JobName)), "only what can be named is missed"
 
 
 def test_shipped_drift_rules_write_out_every_default() -> None:

@@ -464,6 +464,7 @@ def test_change_is_words(action: str, subject: str, words: str) -> None:
 def test_part_of_the_product_that_acted_is_named_in_words() -> None:
     assert names.actor_words("worker:check_drift") == "the workers (Check for drift)"
     assert names.actor_words("rules") == "the rules"
+    assert names.actor_words("workers.training") == "a training run"
     assert names.actor_words("ada") == "ada"
 
 

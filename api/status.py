@@ -13,6 +13,7 @@ from trajops.contracts.jobs import JobOut, job_title
 from trajops.contracts.performance import PerformanceRow
 from trajops.contracts.status import Health, ProcessOut, ServiceOut, Standing, StatusOut, TrafficPoint, service_title
 from trajops.errors import TrajOpsError
+from trajops.jobs import unscheduled
 from trajops.services.availability import read_availability
 
 MINUTES = 15
@@ -38,7 +39,7 @@ def read_status(parts: Parts) -> StatusOut:
         _api(parts),
         control.service,
         parts.cached_longer.get("mlflow", lambda: _mlflow(parts)),
-        _workers(control.jobs, at),
+        workers_service(control.jobs, at),
         telemetry.service,
         *_redis(parts),
     ]
@@ -294,7 +295,13 @@ def _process(gauges: Mapping[str, float]) -> ProcessOut:
     )
 
 
-def _workers(jobs: Sequence[JobOut], at: datetime) -> ServiceOut:
+def workers_service(jobs: Sequence[JobOut], at: datetime) -> ServiceOut:
+    """Whether jobs run, and all that the product relies on are scheduled.
+
+    Args:
+        jobs: all that are on record.
+        at: present.
+    """
     runs = [job.last_run for job in jobs if job.last_run is not None]
     if not runs:
         return ServiceOut(service="workers", health="unknown", detail="no job has run yet; start the workers")
@@ -304,8 +311,14 @@ def _workers(jobs: Sequence[JobOut], at: datetime) -> ServiceOut:
         return ServiceOut(service="workers", health="bad", detail=f"no job has run for {silent.total_seconds():.0f} s; start the workers")
     failed = sorted(job_title(run.job) for run in runs if run.state == "failed")
     late = sorted(job_title(job.job) for job in jobs if job.is_late)
-    if failed or late:
+    missing = unscheduled(job.job for job in jobs)
+    if failed or late or missing:
         troubles = [f"failed: {', '.join(failed)}"] * bool(failed) + [f"late: {', '.join(late)}"] * bool(late)
+        if missing:
+            effects = "; ".join(f"{job_title(job)} ({effect})" for job, effect in missing.items())
+            troubles.append(
+                f"named in no schedules.yaml, so never run: {effects}. Take them over from the shipped file, and restart the workers"
+            )
         return ServiceOut(service="workers", health="warn", detail="; ".join(troubles))
     return ServiceOut(
         service="workers", health="ok", detail=f"{len(runs)} of {len(jobs)} jobs have run, the last at {last_at:%H:%M:%S} UTC"

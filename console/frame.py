@@ -1,6 +1,6 @@
 """What surrounds every page: top bar, marks, freshness, empty states and problems, always in the same form."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -165,6 +165,18 @@ def table(rows: Sequence[Mapping[str, Any]], *, alt: str, column_config: Mapping
     data = pd.DataFrame(rows)
     counts = dict.fromkeys(data.select_dtypes("integer").columns, count)
     st.dataframe(data.style.format(counts) if counts else data, hide_index=True, alt=alt, placeholder=DASH, column_config=column_config)
+
+
+def prose(rows: Sequence[Mapping[str, str]], *, alt: str, names: Collection[str] = ()) -> None:
+    """Rows that hold sentences: they wrap and are read whole, where a table that sorts would cut them.
+
+    Args:
+        rows: text, as it is.
+        alt: what they are, for those who do not see them.
+        names: columns of few words, which are not broken.
+    """
+    shown = [{name: plain(unbroken(text) if name in names else text) for name, text in row.items()} for row in rows]
+    st.table(pd.DataFrame(shown), border="horizontal", hide_index=True, alt=alt)
 
 
 def chart(figure: go.Figure, *, key: str, alt: str) -> None:

@@ -170,7 +170,7 @@ _ACTIONS = {
 }
 
 
-_ACTORS = {"rules": "the rules", "delivery": "the delivery"}
+_ACTORS = {"rules": "the rules", "delivery": "the delivery", "workers.training": "a training run"}
 
 
 def family_words(family: str) -> str:

@@ -96,6 +96,18 @@ class Server:
         tasks = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(pid) for pid in tasks if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
+    def wait_until_asked(self, times: int) -> None:
+        """Return once the supervisor, which writes nothing else, has asked its processes so often whether they live."""
+        path = Path(f"/proc/{self.process.pid}/io")
+
+        def written() -> int:
+            return int(path.read_text().partition("syscw: ")[2].split()[0])
+
+        before, deadline = written(), time.monotonic() + 60
+        while written() < before + times:
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.05)
+
     def stop(self) -> int:
         """Ask the process to end, and wait for it."""
         self.process.send_signal(signal.SIGTERM)

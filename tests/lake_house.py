@@ -14,7 +14,14 @@ from data.lake.rollups import Rollups
 from data.lake.spool import Spool
 from data.sql.engine import Database
 from data.sql.tables import metadata
-from tests.builders import CLOCK_NS
+from tests.builders import CLOCK_NS, a_prediction_event
+from trajops.clock import utc
+from trajops.telemetry import PredictionEvent
+
+MINUTE_NS = 60 * 10**9
+HOUR_NS = 60 * MINUTE_NS
+START = utc(CLOCK_NS)
+PLAIN_HOUR_NS = 1_700_006_400 * 10**9  # 2023-11-15 00:00 UTC
 
 
 @dataclass
@@ -85,3 +92,16 @@ def a_house(folder: Path, database_url: str | None = None) -> Iterator[House]:
         yield House(folder, database, clock, spool, lake)
     lake.close()
     database.close()
+
+
+def some(count: int, start: int = 0, **changes: Any) -> list[PredictionEvent]:
+    """Predictions of five agents, a millisecond apart."""
+    return [
+        a_prediction_event(f"p{n:04d}", received_ns=CLOCK_NS + n * 10**6, agent_id=f"a{n % 5}", **changes)
+        for n in range(start, start + count)
+    ]
+
+
+def ids(count: int) -> list[str]:
+    """Of the first predictions of `some`."""
+    return [f"p{n:04d}" for n in range(count)]

@@ -1,6 +1,6 @@
 """When a background job is late, and what its runs add up to."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from trajops.contracts.jobs import JobOut, JobRunOut, JobRunsOut
@@ -9,6 +9,28 @@ from trajops.records import JobSchedule
 LATE_INTERVALS = 3
 # One slow run of a job that is due every second makes nobody wait.
 LEAST_LATE_S = 6.0
+# What stands still where no worker has a job in its schedules.yaml. The others are a matter of choice: drift, what is measured against
+# validation, recalibration, and what the policy says.
+RELIED_ON: Mapping[str, str] = {
+    "join_truth": "no prediction is scored",
+    "compact_lake": "the spool grows without end",
+    "roll_up": "figures of months take long",
+    "evaluate_alerts": "no alert is raised",
+    "deliver_alerts": "nobody is told of alerts",
+    "judge_experiments": "no experiment is judged or ended",
+    "advance_rollouts": "rollouts stand still",
+    "shadow": "shadow experiments predict nothing",
+    "reconcile_aliases": "the registry's aliases do not follow the routes",
+    "validate_versions": "versions from elsewhere cannot be staged",
+    "probe": "availability is not known",
+    "prune": "old records stay for good",
+}
+
+
+def unscheduled(scheduled: Iterable[str]) -> dict[str, str]:
+    """Jobs that the product relies on and nobody has scheduled, each with what stands still."""
+    known = set(scheduled)
+    return {job: effect for job, effect in RELIED_ON.items() if job not in known}
 
 
 def job_out(schedule: JobSchedule, last_run: JobRunOut | None, first_started_at: datetime | None, now: datetime) -> JobOut:

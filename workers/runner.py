@@ -17,6 +17,7 @@ import orjson
 from trajops.clock import MOST_APART, now
 from trajops.contracts.jobs import JobRunOut
 from trajops.errors import Conflict, NotFound, TrajOpsError, Unavailable
+from trajops.jobs import unscheduled
 from trajops.ports import Clock
 from trajops.records import JobSchedule
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
@@ -105,6 +106,13 @@ class JobRunner:
                 if row.job not in self.jobs and _is_forsaken(row, _last_run(work, row.job, present), present):
                     logger.info("the job is scheduled no more", extra={"job": row.job})
                     work.jobs.forget(row.job)
+
+    def warn_of_unscheduled(self) -> None:
+        """Log what the product relies on and neither this worker nor another one has been told to run."""
+        with self.unit_of_work(read_only=True) as work:
+            missing = unscheduled(row.job for row in work.jobs.schedules())
+        if missing:
+            logger.warning("jobs that the product relies on are named in no schedules.yaml, so they never run", extra={"jobs": missing})
 
     def run(self, name: str) -> JobRunOut | None:
         """Run a job if it is this worker's turn; never raises for what the job or the database does.

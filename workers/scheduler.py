@@ -73,6 +73,7 @@ class Scheduler:
         """
         self._runner.describe()
         self._runner.retire()
+        self._runner.warn_of_unscheduled()
         self._known = {name: _said(record) for name, record in self._runner.records().items()}
         for number, (name, trigger) in enumerate(self._triggers.items()):
             first = datetime.now(UTC) + timedelta(seconds=number * STAGGER_S)  # what was missed is made up for; the runner knows

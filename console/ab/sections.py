@@ -27,6 +27,7 @@ from console.ab.words import (
     health_tiles,
     is_over,
     notes,
+    planned_words,
     running_words,
     shown_effects,
     stale_verdict,
@@ -66,8 +67,8 @@ def banner(experiment: ExperimentOut, now: datetime) -> None:
         ("Units so far", count(verdict.units if verdict else None), "Units that were answered in an arm, or predicted for in a shadow."),
         (
             "Of planned units",
-            share(verdict.units / needed, 0) if verdict is not None and needed else "–",
-            "Units so far as a share of what the expected change takes, by what is known of the spread.",
+            planned_words(verdict),
+            "Units so far as a share of what the expected change takes, by what is known of the spread; beyond it, as a multiple.",
         ),
         (
             "Detectable now",

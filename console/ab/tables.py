@@ -190,19 +190,31 @@ def cause_words(plan: ExperimentPlan, entry: AuditOut) -> str:
         cause = VerdictOut.model_validate(entry.after["cause"])
     except (KeyError, ValidationError):
         return ""
-    units = ", ".join(f"{arm_letter(plan, arm.variant)} {count(arm.units)}" for arm in cause.arms)
+    names = _arm_names(plan, cause)
+    control = names.get(cause.arms[0].variant, "A") if cause.arms else "A"
+    units = ", ".join(f"{names[arm.variant]} {count(arm.units)}" for arm in cause.arms)
     effects = [
-        f"{arm_letter(plan, one.variant)} {signed(one.change)} (sequence {bounds_words(one)})"
+        f"{names.get(one.variant, one.variant)} {signed(one.change)} (sequence {bounds_words(one)})"
         for one in cause.effects
         if one.change is not None
     ]
     tripped = [
-        f"{_GUARDRAILS.get(one.kind, one.kind).lower()}: {count(one.treatment_units)} in {arm_letter(plan, one.variant)}, "
-        f"{count(one.control_units)} in A"
+        f"{_GUARDRAILS.get(one.kind, one.kind).lower()}: {count(one.treatment_units)} in {names.get(one.variant, one.variant)}, "
+        f"{count(one.control_units)} in {control}"
         for one in cause.guardrails
         if one.is_tripped
     ]
     return "; ".join([f"units: {units}", *effects, *tripped])
+
+
+def _arm_names(plan: ExperimentPlan, cause: VerdictOut) -> dict[str, str]:
+    """Arms by their letters; by their versions where a cause is of another experiment, which ended as this one began.
+
+    A rollout's canary and the watch that follows it name their arms alike, and have the versions the other way round.
+    """
+    versions = {arm.variant: arm.model_version for arm in plan.arms}
+    is_own = all(versions.get(arm.variant) == arm.model_version for arm in cause.arms)
+    return {arm.variant: arm_letter(plan, arm.variant) if is_own else f"v{arm.model_version}" for arm in cause.arms}
 
 
 # Overrides

@@ -32,6 +32,7 @@ SEQUENCE_HELP = (
 STILL_OPEN = "Not enough evidence yet. This does not mean that the models are equal."
 HIDDEN = "The data are invalid, so the effect is hidden: it would mean nothing."
 EARLY_STOP = "It ended early, so the size may be overstated; the sequence is not."
+EARLY_WORD = "It was decided early and goes on, so the size may still be overstated; the sequence is not."
 UNITS: dict[UnitKind, str] = {"agent": "agents", "client": "clients", "scene": "scenes"}
 _STATES: dict[ExperimentState, Mark] = {
     S.DRAFT: Mark("Draft", "unknown", "edit_note"),
@@ -156,7 +157,7 @@ def banner_sentence(experiment: ExperimentOut) -> str:
 
 
 def notes(experiment: ExperimentOut) -> list[str]:
-    """What must be known beside the verdict: arms that are out, and that an early end overstates."""
+    """What must be known beside the verdict: arms that are out, and that an early decision overstates."""
     found = []
     if experiment.closed_arms and experiment.state in ROUTED:
         control = experiment.plan.arms[0].model_version
@@ -171,7 +172,7 @@ def notes(experiment: ExperimentOut) -> list[str]:
             "The predecessor of the champion predicts beside it while that bakes. Its rollout, under Models, decides what follows."
         )
     if is_early(experiment):
-        found.append(EARLY_STOP)
+        found.append(EARLY_WORD if experiment.state == S.RECOMMENDED else EARLY_STOP)
     return found
 
 
@@ -181,6 +182,14 @@ def is_early(experiment: ExperimentOut) -> bool:
     if experiment.state not in {S.RECOMMENDED, S.PROMOTED, S.ROLLED_BACK} or verdict is None or not shown_effects(verdict):
         return False
     return verdict.expected_units is None or verdict.units < verdict.expected_units
+
+
+def planned_words(verdict: VerdictOut | None) -> str:
+    """Units so far by what the expected change takes: a share, and a multiple once that is passed."""
+    if verdict is None or not verdict.expected_units:
+        return DASH
+    ratio = verdict.units / verdict.expected_units
+    return share(ratio, 0) if ratio <= 1 else f"{ratio:.1f} ×"
 
 
 def running_words(experiment: ExperimentOut, now: datetime) -> str:

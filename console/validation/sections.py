@@ -31,7 +31,7 @@ def section(models: ModelsOut) -> None:
     if version.validation is None:
         frame.empty(
             "It has not been validated, so it cannot be staged.",
-            "The workers do that within a minute while they run; “Validate” asks for it now.",
+            "The workers do that within a minute while they run; “Validate” asks for it now. If nothing comes of it, Services says why.",
             icon="hourglass_empty",
         )
         return
@@ -65,15 +65,7 @@ def _verdict(version: ModelVersionOut) -> None:
 
 def _gates(found: ValidationOut) -> None:
     st.caption(frame.plain(words.about(found)))
-    frame.table(
-        words.check_rows(found.checks),
-        alt="Checks of the battery with their results",
-        column_config={
-            "Check": st.column_config.TextColumn(width=110),
-            "Result": st.column_config.TextColumn(width=90),
-            "What was found": st.column_config.TextColumn(width="large"),
-        },
-    )
+    frame.prose(words.check_rows(found.checks), alt="Checks of the battery with their results", names={"Check", "Result"})
     details = st.expander("Figures of the battery", on_change="rerun", key="battery-figures")
     if details.open:
         with details:
@@ -100,9 +92,9 @@ def _ranking(found: ValidationOut) -> None:
         column_config={
             **dict.fromkeys(("ADE (m)", "NLL (nats)", "Coverage", "Time, median (ms)", "Time, p99 (ms)", "Size (MB)"), three),
             "Points": st.column_config.NumberColumn(format="%.1f"),
-            "Why": st.column_config.TextColumn(width="large"),
         },
     )
+    frame.prose(words.why_rows(found.ranking), alt="Why each candidate stands where it stands", names={"Rank", "Family"})
 
 
 def _card(version: ModelVersionOut, stamp: str) -> None:

@@ -42,7 +42,7 @@ def gate_refusal(version: ModelVersionOut) -> str | None:
     """Why a version may not be staged; None where it may. The API decides; this is only said in advance."""
     found = version.validation
     if found is None:
-        return "It has not been validated yet; the workers do that within a minute, see Validation and model card below."
+        return "It has not been validated yet; the workers do that within a minute while they run, see Validation and model card below."
     if not found.is_passed:
         names = ", ".join(CHECKS[check].lower() for check in found.failed)
         return f"Its battery has failed ({names}); the reasons stand under Validation and model card below."
@@ -59,7 +59,7 @@ def about(validation: ValidationOut) -> str:
     return f"Run {_CAUSES[validation.cause]}, by {validation.by}, on {on}; times are of {validation.machine}."
 
 
-def check_rows(checks: Sequence[CheckOut]) -> list[dict[str, Any]]:
+def check_rows(checks: Sequence[CheckOut]) -> list[dict[str, str]]:
     """One row a check."""
     return [{"Check": CHECKS[one.check], "Result": _STATES[one.state], "What was found": _capital(one.sentence)} for one in checks]
 
@@ -103,9 +103,15 @@ def rank_rows(ranking: Sequence[RankedOut]) -> list[dict[str, Any]]:
             "Time, median (ms)": one.figures.get("latency_ms"),
             "Time, p99 (ms)": one.figures.get("latency_p99_ms"),
             "Size (MB)": one.figures.get("size_mb"),
-            "Why": one.sentence,
         }
         for one in ranking
+    ]
+
+
+def why_rows(ranking: Sequence[RankedOut]) -> list[dict[str, str]]:
+    """The reason of each rank, best first."""
+    return [
+        {"Rank": DASH if one.rank is None else str(one.rank), "Family": family_words(one.family), "Why": one.sentence} for one in ranking
     ]
 
 

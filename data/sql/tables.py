@@ -184,6 +184,7 @@ job_leases = Table(
     Column("holder", String(128), nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("expires_at", UtcDateTime, nullable=False),
+    Column("promised_at", UtcDateTime),
 )
 
 job_runs = Table(

@@ -132,24 +132,24 @@ class MemoryLeases(Repository):
     def acquire(self, job: str, holder: str, now: datetime, expires_at: datetime) -> int | None:
         """Fence of a fresh lease; None while another one has not expired, unless it is from before the clock was put back."""
         known = self._tables.leases.get(job)
-        if known is not None and known[0] and now < known[2] <= expires_at + MOST_APART:
+        if known is not None and known[0] and now < known[2] and known[3] <= now + MOST_APART:
             return None
         fence = 1 if known is None else known[1] + 1
-        self._tables.leases.put(job, (holder, fence, expires_at))
+        self._tables.leases.put(job, (holder, fence, expires_at, now))
         return fence
 
     def renew(self, job: str, holder: str, fence: int, now: datetime, expires_at: datetime) -> bool:
         """Extend a lease that nobody else has taken since."""
         if not self.is_held(job, holder, fence):
             return False
-        self._tables.leases.put(job, (holder, fence, expires_at))
+        self._tables.leases.put(job, (holder, fence, expires_at, now))
         return True
 
     def release(self, job: str, holder: str, fence: int, now: datetime) -> bool:
         """Give a lease back that nobody else has taken since; the fence is kept."""
         if not self.is_held(job, holder, fence):
             return False
-        self._tables.leases.put(job, ("", fence, now))
+        self._tables.leases.put(job, ("", fence, now, now))
         return True
 
     def is_held(self, job: str, holder: str, fence: int) -> bool:

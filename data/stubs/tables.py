@@ -80,7 +80,7 @@ class Tables:
     idempotency: Table[tuple[str, str], Remembered] = field(default_factory=Table)
     schedules: Table[str, JobSchedule] = field(default_factory=Table)
     runs: Table[str, JobRunOut] = field(default_factory=Table)
-    leases: Table[str, tuple[str, int, datetime]] = field(default_factory=Table)
+    leases: Table[str, tuple[str, int, datetime, datetime]] = field(default_factory=Table)
     drift_checks: Table[str, tuple[DriftCheckOut, str | None]] = field(default_factory=Table)
     drift_settings: Table[str, DriftSettings] = field(default_factory=Table)
     performance_checks: Table[str, PerformanceCheckOut] = field(default_factory=Table)

@@ -147,8 +147,8 @@ def test_the_services_work_together(environment: dict[str, str], stack: None) ->
 
     trained = podman(environment, "exec", workers, "python", "-m", "workers.training", "--family", "kalman", timeout_s=300)
     assert "registered trajectory/1" in trained
-    staged = fetch(f"{API}/v1/deployments", token=token, body={"model_version": 1, "reason": "test of the containers"})
-    deployment = staged["deployment"]
+    assert "staged trajectory/1" in trained
+    [deployment] = fetch(f"{API}/v1/deployments", token=token)["deployments"]
     fetch(
         f"{API}/v1/deployments/{deployment['deployment_id']}/promote",
         token=token,

@@ -162,6 +162,16 @@ def test_a_lease_from_before_the_clock_was_put_back_is_over(database: Any) -> No
         assert not uow.leases.is_held("compact", "a", 1)
 
 
+def test_a_lease_lasts_as_its_holder_was_promised_not_as_the_taker_is_set(database: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.leases.acquire("compact", "a", AT, later(300))
+        assert uow.leases.acquire("compact", "b", later(10), later(20)) is None
+        assert uow.leases.renew("compact", "a", 1, later(100), later(400))
+        assert uow.leases.acquire("compact", "b", later(399), later(409)) is None
+        assert uow.leases.acquire("compact", "b", later(39), later(49)) == 2, "renewed by a clock that was put back by more than a minute"
+        assert uow.leases.acquire("compact", "a", later(49), later(349)) == 3
+
+
 def test_the_holder_of_a_lease_is_told_until_it_expires(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.leases.acquire("j", "w1", AT, later(30))

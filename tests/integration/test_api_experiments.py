@@ -218,6 +218,12 @@ def test_changes_need_an_operator(api: Api, path: str, body: dict[str, Any]) -> 
     assert api.post(f"/v1/experiments{path}", body, "operator").status_code in {200, 404, 409}
 
 
+def arms(weight: float) -> list[dict[str, Any]]:
+    """Of which the second one gets a share."""
+    weights = {"control": 1 - weight, "treatment": weight}
+    return [{"variant": name, "model_version": 1 + number, "weight": part} for number, (name, part) in enumerate(weights.items())]
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -228,6 +234,11 @@ def test_changes_need_an_operator(api: Api, path: str, body: dict[str, Any]) -> 
         ),
         ({"coverage": 0}, "greater than 0"),
         ({"coverage": float("nan")}, ""),
+        *(({"arms": arms(weight)}, "weight") for weight in (0, 1, float("nan"))),
+        ({"max_stale_s": float("inf")}, "max_stale_s"),
+        ({"invalid_for_s": 1e300}, "invalid_for_s"),
+        ({"stop": {"min_s": float("inf")}}, "min_s"),
+        ({"guardrails": [{"kind": "slow_answers", "slow_ms": float("inf")}]}, "slow_ms"),
         ({"namespace": {"name": "n", "begin": 0.5, "end": 0.5}}, "begins before it ends"),
         ({"unit": "planet"}, "agent"),
         ({"stop": {"min_units": 1}}, "greater than or equal to 20"),

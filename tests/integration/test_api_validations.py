@@ -31,6 +31,10 @@ def test_a_version_without_validation_is_refused_with_what_to_do(api: Api) -> No
     api.register(1, is_validated=False)
     refused = api.post("/v1/deployments", {"model_version": 1, "reason": REASON}, "operator")
     assert (refused.status_code, refused.json()["code"]) == (409, "not_validated")
+    assert "no worker has ever run here. Start one" in refused.json()["detail"]
+    with api.parts.unit_of_work() as uow:
+        uow.jobs.describe("validate_versions", "Runs the battery.", 30.0)
+    refused = api.post("/v1/deployments", {"model_version": 1, "reason": REASON}, "operator")
     assert "POST /v1/models/1/validation" in refused.json()["detail"]
 
 

@@ -43,7 +43,7 @@ def test_a_process_that_hangs_keeps_nobody_from_leaving(tmp_path: Path) -> None:
         server.wait_until(200)
         hung, other = server.children()
         os.kill(hung, signal.SIGSTOP)
-        time.sleep(1.0)  # so that it has been asked whether it lives
+        server.wait_until_asked(3)  # the one that hangs is asked once; the other, which answers, in every second round
         began_s = time.monotonic()
         server.process.send_signal(signal.SIGTERM)
         while "State:\tZ" not in Path(f"/proc/{other}/status").read_text():  # ended, and not fetched yet

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from console_app import opened as opened_page
+from console_app import text
 from console_stub import StubApi, StubServer
 from console_stub.experiments import plan_for
 from streamlit.testing.v1 import AppTest
@@ -19,7 +22,7 @@ from trajops.contracts.experiments import ExperimentOut, ExperimentPlan, Experim
 from trajops.contracts.jobs import job_title
 from trajops.experiments.lifecycle import ExperimentState as S
 
-APP = Path(__file__).parents[2] / "console" / "app.py"
+opened = partial(opened_page, "A/B tests")
 REASON = "because the operator decided so"
 HOUR = timedelta(hours=1)
 pytestmark = pytest.mark.slow
@@ -35,23 +38,6 @@ def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer
     with StubServer(api) as running:
         monkeypatch.setenv("TRAJOPS_API_URL", running.url)
         yield running
-
-
-def opened(user: str = "ada", **query: str) -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    app.session_state["session_token"] = f"token-{user}"
-    app.run()
-    app.switch_page("views/ab_tests.py")
-    for key, value in query.items():
-        app.query_params[key] = value
-    app.run()
-    assert not app.exception
-    return app
-
-
-def text(app: AppTest) -> str:
-    kinds = ("title", "header", "markdown", "caption", "error", "warning", "info", "success", "html")
-    return "\n".join(str(e.value) for kind in kinds for e in getattr(app, kind)).replace("\\", "").replace("\u00a0", " ")
 
 
 def keys(app: AppTest) -> dict[str, Any]:
@@ -171,9 +157,7 @@ def test_one_that_does_not_exist_is_said(server: StubServer) -> None:
 
 
 def test_the_overview_and_the_models_page_lead_there(server: StubServer) -> None:
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    app.session_state["session_token"] = "token-ada"
-    app.run()
+    app = opened_page("Overview")
     assert "A/B test “wider net”, v3 against v2" in text(app)
     assert "Look at the A/B test" in [link.proto.label for link in app.get("page_link")]
     app.switch_page("views/models.py").run()
@@ -454,10 +438,7 @@ def test_from_the_form_to_a_promotion_over_the_real_api(tmp_path: Path, monkeypa
         real.register(2)
         assert real.post("/v1/deployments", {"model_version": 2, "reason": REASON}, "operator").status_code == 200
         monkeypatch.setenv("TRAJOPS_API_URL", f"http://127.0.0.1:{served.port}")
-        app = AppTest.from_file(str(APP), default_timeout=60)
-        app.session_state["session_token"] = real.headers["operator"]["Authorization"].removeprefix("Bearer ")
-        app.run()
-        app.switch_page("views/ab_tests.py").run()
+        app = opened(token=real.headers["operator"]["Authorization"].removeprefix("Bearer "))
         assert "No experiment has been planned yet." in text(app)
         app.button(key="ab-plan").click().run()
         app = give_reason(fill(app))

@@ -2,21 +2,21 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from console_stub import Refused, StubApi, StubServer
+from console_alerts import WHY, confirm, opened, posts, with_pending
+from console_app import opened as opened_page
+from console_app import text
+from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
-from console.alerts.dialogs import PendingChange, about_alert, about_answer
+from console.alerts.dialogs import PendingChange, about_alert
 from console.alerts.silencing import rows_for
 from console.confirmation import PENDING
 from tests.builders import an_alert
 from trajops.contracts.alerts import AlertmanagerOut
 
-APP = Path(__file__).parents[2] / "console" / "app.py"
-WHY = "because the operator decided so"
 pytestmark = pytest.mark.slow
 
 
@@ -32,28 +32,9 @@ def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer
         yield running
 
 
-def opened(user: str = "ada", **query: str) -> AppTest:
-    """The Alerts page as `user` sees it, with these query parameters."""
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    app.session_state["session_token"] = f"token-{user}"
-    for name, value in query.items():
-        app.query_params[name] = value
-    return app.switch_page("views/alerts.py").run()
-
-
-def text(app: AppTest) -> str:
-    """All that can be read on the page."""
-    parts = [e.value for kind in ("title", "header", "markdown", "caption", "error", "warning", "info", "html") for e in getattr(app, kind)]
-    return "\n".join(str(p) for p in parts).replace("\\", "")
-
-
 def cards(app: AppTest) -> list[str]:
     """Ids of the alerts that are listed, in order."""
     return [b.key.removeprefix("details-") for b in app.button if b.key and b.key.startswith("details-")]
-
-
-def posts(api: StubApi) -> list[tuple[str, Any]]:
-    return [(path, body) for method, path, _, body in api.calls if method == "POST"]
 
 
 # What is shown
@@ -219,17 +200,6 @@ def test_details_lead_to_the_alert_and_back(server: StubServer) -> None:
 # Changes
 
 
-def with_pending(pending: PendingChange, user: str = "ada") -> AppTest:
-    app = opened(user)
-    app.session_state[PENDING] = pending
-    return app.run()
-
-
-def confirm(app: AppTest, reason: str = WHY) -> AppTest:
-    next(area for area in app.text_area if area.key.startswith("alert-reason-")).set_value(reason)
-    return app.button(key="alert-submit").click().run()
-
-
 def about(api: StubApi, name: Any, alert_id: str = "late-1", dialog_id: str = "d1") -> PendingChange:
     return about_alert(name, api.alerts.alerts[alert_id])._replace(dialog_id=dialog_id)
 
@@ -357,105 +327,6 @@ def test_an_api_that_is_away_is_said_in_the_dialog_and_the_page_is_marked_stale(
     assert cards(app), "the last known values stay on the page"
 
 
-# Answers
-
-
-def test_an_alert_shows_its_answer_step_by_step(server: StubServer) -> None:
-    app = opened(alert="drift-1")
-    assert not app.exception
-    assert "Answered without a hand" in [h.value for h in app.header]
-    part = app.container(key="alert-answer")
-    assert "At work" in part.markdown[0].value
-    assert "rule “traffic has changed”" in part.markdown[0].value
-    found = [app.container(key=f"answer-step-{n}") for n in (1, 2, 3)]
-    for container, words in zip(
-        found,
-        (("Done", "1. Pause the rollout"), ("Refused", "2. Roll back"), ("Waiting", "3. Train a challenger on recent tracks")),
-        strict=True,
-    ):
-        assert all(word in container.markdown[0].value for word in (*words, "UTC"))
-    assert found[2].markdown[1].value == "41 of 60 agents seen since, to train on."
-    table = found[1].markdown[2].value
-    for figure in ("Mean ADE over 34 agents", "the previous champion | the champion", "0.71 m | 0.60 m", "0.11 m farther"):
-        assert figure in table
-    assert [[link.label for link in one.page_link] for one in found] == [["v3 on the Models page"], [], []]
-    assert not part.button, "there is nothing to decide"
-    assert "Answered without a hand" not in [h.value for h in opened(alert="late-1").header]
-
-
-def test_answers_that_cannot_be_read_leave_the_alert_readable(server: StubServer, api: StubApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(**_: Any) -> None:
-        raise Refused(503, "unavailable", "the control state is away")
-
-    monkeypatch.setattr(api.alerts, "answered", refused)
-    app = opened(alert="drift-1")
-    assert not app.exception
-    assert "What the policy does about it cannot be read: the control state is away" in text(app)
-    assert "What happened" in [h.value for h in app.header]
-
-
-def test_answers_are_listed_and_lead_to_their_alert(server: StubServer) -> None:
-    app = opened(section="Answers")
-    assert not app.exception
-    proposed, working = app.container(key="answer-ans-2"), app.container(key="answer-ans-1")
-    assert "Proposed" in proposed.markdown[0].value
-    assert "It would pause the rollout, then roll back." in proposed.markdown[2].value
-    assert "At work" in working.markdown[0].value
-    assert "The canary of v3 is paused. 41 of 60 agents seen since" in working.markdown[2].value
-    app.button(key="answered-ans-1").click().run()
-    assert app.query_params["alert"] == "drift-1"
-
-
-def test_a_proposal_is_named_at_the_top_and_leads_to_its_alert(server: StubServer, api: StubApi) -> None:
-    app = opened()
-    assert "1 answer is proposed and waits for approval: Answers are slow · model_version=3." in text(app)
-    app.button(key="look-at-proposals").click().run()
-    assert app.query_params["alert"] == "slow-1"
-    api.alerts.answers.append(api.alerts.answers[0].model_copy(update={"answer_id": "ans-3", "alert_id": "late-1"}))
-    app.button(key="refresh-now").click().run()
-    app.button(key="look-at-proposals").click().run()
-    assert "alert" not in app.query_params
-    assert {"approve-ans-2", "approve-ans-3"} <= {b.key for b in app.button}
-
-
-@pytest.mark.parametrize(
-    ("name", "toast", "state"),
-    [("approve", "Approved: Answers are slow", "working"), ("dismiss", "Dismissed: Answers are slow", "dismissed")],
-)
-def test_a_proposal_is_decided_with_what_was_seen(
-    server: StubServer, api: StubApi, name: Literal["approve", "dismiss"], toast: str, state: str
-) -> None:
-    app = opened(alert="slow-1")
-    app.button(key=f"{name}-ans-2").click().run()
-    assert "It would pause the rollout, then roll back." in text(app)
-    assert not posts(api)
-    confirm(app)
-    assert posts(api) == [(f"/v1/answers/ans-2/{name}", {"expected_version": 1, "reason": WHY})]
-    assert len(next(headers["idempotency-key"] for method, _, headers, _ in api.calls if method == "POST")) == 32
-    [told] = [t.value for t in app.toast]
-    assert toast in told
-    assert f"audit {api.releases.audit[0].audit_id}" in told
-    assert api.alerts.answers[0].state == state
-    assert not app.container(key="alert-answer").button
-    assert "look-at-proposals" not in {b.key for b in app.button}
-
-
-def test_a_decision_that_comes_too_late_says_who_was_faster(server: StubServer, api: StubApi) -> None:
-    app = with_pending(about_answer("approve", api.alerts.answers[0])._replace(dialog_id="d1"))
-    api.alerts.overtaken_by = "ben"
-    confirm(app)
-    [told] = [w.value.replace("\\", "") for w in app.warning]
-    assert told.startswith("Nothing was done, because the proposal changed while you were deciding: ben dismissed it")
-    assert PENDING not in app.session_state
-
-
-def test_viewer_who_forces_a_decision_is_refused_by_the_api(server: StubServer, api: StubApi) -> None:
-    app = with_pending(about_answer("approve", api.alerts.answers[0])._replace(dialog_id="d1"), "vera")
-    confirm(app)
-    assert any("a viewer may not change what is served" in e.value for e in app.error)
-    assert api.alerts.answers[0].state == "proposed"
-
-
 # Silences
 
 
@@ -576,14 +447,8 @@ def test_rules_are_listed_as_the_file_has_them(server: StubServer) -> None:
 # Overview
 
 
-def overview(user: str = "ada") -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    app.session_state["session_token"] = f"token-{user}"
-    return app.run()
-
-
 def test_overview_says_what_is_firing_and_links_the_worst(server: StubServer) -> None:
-    app = overview()
+    app = opened_page("Overview")
     part = app.container(key="open-alerts")
     said = part.markdown[0].value
     for words in ("1 critical", "3 warning", "1 info", "5 alerts are firing"):
@@ -600,7 +465,7 @@ def test_overview_says_what_is_firing_and_links_the_worst(server: StubServer) ->
 
 
 def test_the_worst_alert_is_acknowledged_on_the_overview(server: StubServer, api: StubApi) -> None:
-    app = overview()
+    app = opened_page("Overview")
     offered = [b.key for b in app.container(key="open-alerts").button]
     assert offered == ["acknowledge-drift-1", "acknowledge-late-1"], "not what somebody looks after already"
     app.button(key="acknowledge-drift-1").click().run()
@@ -613,7 +478,7 @@ def test_the_worst_alert_is_acknowledged_on_the_overview(server: StubServer, api
 
 
 def test_an_acknowledgement_that_comes_too_late_is_explained_on_the_overview(server: StubServer, api: StubApi) -> None:
-    app = overview()
+    app = opened_page("Overview")
     app.button(key="acknowledge-drift-1").click().run()
     api.alerts.overtaken_by = "ben"
     confirm(app)
@@ -622,14 +487,14 @@ def test_an_acknowledgement_that_comes_too_late_is_explained_on_the_overview(ser
 
 
 def test_viewer_sees_on_the_overview_why_nothing_can_be_acknowledged(server: StubServer) -> None:
-    found = overview("vera").container(key="open-alerts").button
+    found = opened_page("Overview", "vera").container(key="open-alerts").button
     assert len(found) == 2
     assert all(b.disabled and "viewer" in b.help for b in found)
 
 
 def test_overview_is_drawn_when_alerts_cannot_be_read(server: StubServer, api: StubApi, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(api.alerts, "readers", dict)
-    app = overview()
+    app = opened_page("Overview")
     assert not app.exception
     assert "Alerts cannot be read." in app.container(key="open-alerts").markdown[0].value
     assert {m.label for m in app.metric} >= {"Live ADE"}

@@ -3,28 +3,15 @@
 import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
+from console_app import PAGES, opened, text
 from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
-from console.change_dialog import Pending
 from console.confirmation import PENDING
 from console.performance import calibration_dialog
-from tests.builders import an_adoption
 
-APP = Path(__file__).parents[2] / "console" / "app.py"
-PAGES = {
-    "Overview": "views/overview.py",
-    "Models": "views/models.py",
-    "A/B tests": "views/ab_tests.py",
-    "Live predict": "views/live_predict.py",
-    "Performance": "views/performance.py",
-    "Drift": "views/drift.py",
-    "Services": "views/services.py",
-    "Alerts": "views/alerts.py",
-}
 every_page = pytest.mark.parametrize("title", PAGES)
 pytestmark = pytest.mark.slow
 
@@ -39,23 +26,6 @@ def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer
     with StubServer(api) as running:
         monkeypatch.setenv("TRAJOPS_API_URL", running.url)
         yield running
-
-
-def opened(title: str, user: str | None = "ada") -> AppTest:
-    """The page as `user` sees it; nobody is signed in for None."""
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    if user is not None:
-        app.session_state["session_token"] = f"token-{user}"
-    app.run()
-    if title != "Overview" and user is not None:
-        app.switch_page(PAGES[title]).run()
-    return app
-
-
-def text(app: AppTest) -> str:
-    """All that can be read on the page."""
-    parts = [e.value for kind in ("title", "header", "markdown", "caption", "error", "warning", "info", "html") for e in getattr(app, kind)]
-    return "\n".join(str(p) for p in parts)
 
 
 @every_page
@@ -169,186 +139,10 @@ def test_overview_says_the_verdict_the_accuracy_and_the_credit(server: StubServe
 
 
 def test_time_range_is_read_from_the_url_and_sent_to_the_api(server: StubServer, api: StubApi) -> None:
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    app.session_state["session_token"] = "token-ada"
-    app.query_params["range"] = "6h"
-    app.run()
+    app = opened("Overview", range="6h")
     assert app.session_state["range"] == "6h"
     accuracy = next(d.value for d in app.dataframe if "Variant" in d.value.columns)
     assert list(accuracy["Variant"]) == ["champion", "control", "treatment"]
-
-
-# Models
-
-
-def models_with(pending: Pending, user: str = "ada") -> AppTest:
-    app = opened("Models", user)
-    app.session_state[PENDING] = pending
-    return app.run()
-
-
-def confirm(app: AppTest, version: str, reason: str) -> AppTest:
-    next(area for area in app.text_area if area.key.startswith("confirm-reason-")).set_value(reason)
-    next(field for field in app.text_input if field.key and field.key.startswith("confirm-version-")).set_value(version)
-    return app.button(key="confirm-submit").click().run()
-
-
-PROMOTE = Pending("d1", "promote", 3, "dep-3", 3)
-
-
-def test_models_offers_what_each_state_allows(server: StubServer) -> None:
-    app = opened("Models")
-    keys = {b.key: b for b in app.button if b.key}
-    assert {"stage-5", "canary-4", "promote-4", "stop-3", "promote-3", "stage-1", "rollback"} <= set(keys)
-    assert "promote-2" not in keys
-    assert not keys["promote-3"].disabled
-    assert keys["canary-4"].disabled
-    assert "stop that canary first" in keys["canary-4"].help
-    for card, version in (("champion-card", "v2"), ("challenger-card", "v3"), ("previous-card", "v1")):
-        assert app.container(key=card).header[0].value.startswith(version)
-    assert "Latency" not in app.container(key="champion-card").markdown[2].value, "the API's time is not comparable with a model's alone"
-
-
-def test_figures_of_other_tracks_are_muted_and_named(server: StubServer) -> None:
-    app = opened("Models")
-    shown = {v: [m.value for m in app.container(key=f"version-{v}").markdown] for v in (2, 4, 5)}
-    assert shown[5][2] == ":gray[0.395]"
-    assert "on my\\_tracks.csv, not the champion's data, so not comparable" in shown[5][0]
-    for version, figure in ((2, "0.530"), (4, "0.440")):
-        assert shown[version][2] == figure
-        assert "on match first half]" in shown[version][0], "an adopted version is named by its windows' fingerprint"
-
-
-def test_a_promotion_is_not_argued_for_with_figures_of_other_tracks(server: StubServer) -> None:
-    shown = text(models_with(Pending("d1", "promote", 5, "dep-5", 3)))
-    assert "Validation: not comparable" in shown
-    assert "v2 on match first half" in shown
-    assert "better" not in shown.partition("Validation: not comparable")[2][:200]
-
-
-def test_viewer_sees_every_change_disabled_with_the_reason(server: StubServer) -> None:
-    app = opened("Models", user="vera")
-    changing = [b for b in app.button if b.key and b.key.split("-")[0] in {"stage", "canary", "promote", "stop", "rollback"}]
-    assert len(changing) == 7
-    assert all(b.disabled for b in changing)
-    assert all("viewer" in b.help for b in changing)
-    assert "You are signed in as a viewer" in text(app)
-
-
-def test_button_opens_the_confirmation_with_the_difference_in_words(server: StubServer, api: StubApi) -> None:
-    app = opened("Models")
-    app.button(key="promote-3").click().run()
-    shown = text(app)
-    assert "Validation: 5 better." in shown
-    assert "0.045 better (8 %)" in shown
-    assert "agents drawn by lot: 5 better." in shown
-    begun = api.releases.current.changed_at.isoformat()
-    assert begun in [query["since"] for _, path, query in api.reads if path == "/v1/performance"], "both arms over the canary's own time"
-    assert app.button(key="confirm-submit").label == "Promote"
-    assert not [c for c in api.calls if c[0] == "POST"], "opening changes nothing"
-
-
-def test_promotion_sends_what_was_seen_and_names_the_audit_entry(server: StubServer, api: StubApi) -> None:
-    app = confirm(models_with(PROMOTE), "3", "lower FDE on live traffic for 40 minutes")
-    assert not app.exception
-    method, path, headers, body = next(c for c in api.calls if c[0] == "POST")
-    assert (method, path) == ("POST", "/v1/deployments/dep-3/promote")
-    assert body == {"expected_version": 3, "reason": "lower FDE on live traffic for 40 minutes"}
-    assert len(headers["idempotency-key"]) == 32
-    assert api.releases.current.champion.model_version == 3
-    assert any("audit aud-0004" in t.value for t in app.toast)
-    assert app.container(key="champion-card").header[0].value == "v3 · Gaussian MLP"
-    assert PENDING not in app.session_state
-
-
-@pytest.mark.parametrize(
-    ("version", "reason", "expected"),
-    [("4", "a good enough reason", "Type 3 to confirm"), ("3", "too short", "at least 10 characters"), ("", "", "at least 10 characters")],
-    ids=["wrong-version", "short-reason", "nothing"],
-)
-def test_confirmation_refuses_before_the_api_is_asked(server: StubServer, api: StubApi, version: str, reason: str, expected: str) -> None:
-    app = confirm(models_with(PROMOTE), version, reason)
-    assert any(expected in e.value for e in app.error)
-    assert not [c for c in api.calls if c[0] == "POST"]
-
-
-def test_conflict_is_explained_and_the_page_is_refreshed(server: StubServer, api: StubApi) -> None:
-    """Ben promotes v4 while Ada confirms v3: she is told who did what and why, that hers was not done, and what to do."""
-    app = opened("Models")
-    app.button(key="promote-3").click().run()
-    app = models_with(app.session_state[PENDING])  # AppTest cannot press inside a dialog that a click opened
-    api.releases.conflict_next = True
-    confirm(app, "3", "lower FDE on live traffic")
-    [told] = [w.value.replace("\\", "") for w in app.warning]
-    assert told.startswith("Nothing was done, because something changed while you were deciding: v3 went from canary to staged; v4 is the")
-    assert "v4 is the champion, no longer v2; there is no challenger any more, it was v3" in told
-    assert "(ben, " in told
-    assert "“boosted model wins everywhere”" in told
-    assert told.endswith("compare the versions as they stand now, and press “Promote” once more if it is still right.")
-    assert not [word for word in ("dep-3", "stale_version", "epoch", "409") if word in told]
-    assert PENDING not in app.session_state
-    assert app.container(key="champion-card").header[0].value.startswith("v4")
-
-
-def test_rollback_that_comes_too_late_says_what_is_gone(server: StubServer, api: StubApi) -> None:
-    app = opened("Models")
-    app.button(key="rollback").click().run()
-    app = models_with(app.session_state[PENDING])
-    api.releases.history[0] = api.releases.current.model_copy(update={"previous": None})
-    confirm(app, "1", "the canary misbehaves badly")
-    [told] = [w.value.replace("\\", "") for w in app.warning]
-    assert "there is no previous champion any more, it was v1" in told
-
-
-def test_same_confirmation_sent_twice_carries_the_same_key(server: StubServer, api: StubApi) -> None:
-    keys = []
-    for dialog in ("d1", "d1", "d2"):
-        api.releases.states[3], api.releases.versions[3] = "canary", 3
-        confirm(models_with(PROMOTE._replace(dialog_id=dialog)), "3", "lower FDE on live traffic")
-        keys.append([c for c in api.calls if c[0] == "POST"][-1][2]["idempotency-key"])
-    assert keys[0] == keys[1] != keys[2]
-
-
-@pytest.mark.parametrize(
-    ("pending", "path", "fields"),
-    [
-        (Pending("d", "stage", 5), "/v1/deployments", {"model_version": 5}),
-        (Pending("d", "canary", 4, "dep-4", 3), "/v1/deployments/dep-4/canary", {"expected_version": 3, "coverage": 0.2}),
-        (Pending("d", "stop", 3, "dep-3", 3), "/v1/deployments/dep-3/canary/stop", {"expected_version": 3}),
-        (Pending("d", "rollback", 1, expected_epoch=3), "/v1/routes/rollback", {"expected_epoch": 3}),
-    ],
-    ids=["stage", "canary", "stop", "rollback"],
-)
-def test_every_change_reaches_its_route(server: StubServer, api: StubApi, pending: Pending, path: str, fields: dict[str, object]) -> None:
-    app = confirm(models_with(pending), f"v{pending.model_version}", "because the operator decided so")
-    assert not app.exception
-    assert not app.error
-    _, called, _, body = next(c for c in api.calls if c[0] == "POST")
-    assert called == path
-    assert body == {**fields, "reason": "because the operator decided so"}
-
-
-def test_viewer_who_forces_the_dialog_is_refused_by_the_api(server: StubServer, api: StubApi) -> None:
-    app = confirm(models_with(PROMOTE, user="vera"), "3", "I would like to promote this")
-    assert any("a viewer may not change what is served" in e.value for e in app.error)
-    assert api.releases.current.champion.model_version == 2
-
-
-def test_versions_that_wait_or_were_refused_are_listed_with_the_reason_and_what_to_do(server: StubServer, api: StubApi) -> None:
-    app = opened("Models")
-    assert "Not adopted yet" not in text(app)
-    api.releases.adoptions = [
-        an_adoption(7, "waiting", None, "next in line"),
-        an_adoption(6, "refused", "unsafe_model", "trajectory/6 runs code"),
-    ]
-    app.button(key="refresh-now").click().run()
-    assert "Not adopted yet" in text(app)
-    waiting, refused = (app.container(key=f"adoption-{number}") for number in (7, 6))
-    assert "Waiting" in waiting.markdown[0].value
-    assert "--adopt 7" in waiting.caption[0].value
-    assert "Refused" in refused.markdown[0].value
-    assert refused.markdown[1].value == "trajectory/6 runs code"
-    assert "TRAJOPS_ALLOW_PICKLED_MODELS=true" in refused.caption[0].value
 
 
 # Live predict
@@ -589,14 +383,14 @@ def test_a_paused_canary_is_told_on_the_overview(api: StubApi, server: StubServe
     route = told.route.model_copy(update={"coverage": 0.0})
     monkeypatch.setattr(api.services, "status", lambda **_: told.model_copy(update={"route": route, "drift_verdict": "drift"}))
     shown = text(opened("Overview"))
-    assert f"The canary of v{told.route.challenger.model_version} is paused\\: it answers nobody until it is resumed" in shown
+    assert f"The canary of v{told.route.challenger.model_version} is paused: it answers nobody until it is resumed" in shown
     assert "Wait until the drift is over" in shown
     assert "on 0 % of agents" not in shown
 
 
 def test_services_says_the_verdict_the_parts_the_budget_and_the_jobs(server: StubServer) -> None:
     app = opened("Services")
-    shown = text(app).replace("\\", "")
+    shown = text(app)
     assert "Lake: last compaction 5 min ago (2 more parts need a look)" in shown
     assert "2 processes of the API, all ready; all answer by routing epoch 3" in shown
     metrics = {m.label: m.value for m in app.metric}
@@ -615,13 +409,7 @@ def test_services_says_the_verdict_the_parts_the_budget_and_the_jobs(server: Stu
 
 
 def test_the_runs_of_a_job_are_a_deep_link_with_the_error(server: StubServer) -> None:
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    app.session_state["session_token"] = "token-ada"
-    app.query_params["job"] = "check_drift"
-    app.run()
-    app.switch_page(PAGES["Services"])
-    app.query_params["job"] = "check_drift"
-    app.run()
+    app = opened("Services", job="check_drift")
     assert not app.exception
     assert [e.value for e in app.error] == ["the reference window is empty; run the backfill first"]
     assert "0 % of the last 12 runs succeeded" in text(app)

@@ -1,17 +1,19 @@
 """The rollout on the Models page in Streamlit's own test harness: each state, roles, changes, refusals."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
+from console_app import opened as opened_page
+from console_app import text
 from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
 from console.confirmation import PENDING
 from console.rollouts.dialogs import PendingRollout
 
-APP = Path(__file__).parents[2] / "console" / "app.py"
+opened = partial(opened_page, "Models")
 REASON = "because the operator decided so"
 pytestmark = pytest.mark.slow
 
@@ -26,20 +28,6 @@ def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer
     with StubServer(api) as running:
         monkeypatch.setenv("TRAJOPS_API_URL", running.url)
         yield running
-
-
-def opened(user: str = "ada") -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    app.session_state["session_token"] = f"token-{user}"
-    app.run()
-    app.switch_page("views/models.py").run()
-    assert not app.exception
-    return app
-
-
-def text(app: AppTest) -> str:
-    kinds = ("title", "header", "markdown", "caption", "error", "warning", "info", "success", "html")
-    return "\n".join(str(e.value) for kind in kinds for e in getattr(app, kind)).replace("\\", "").replace("\u00a0", " ")
 
 
 def buttons(app: AppTest) -> dict[str, Any]:

@@ -1,18 +1,20 @@
 """Validation and model card on the page of models, in Streamlit's own test harness."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
+from console_app import opened as opened_page
+from console_app import text
 from console_stub import StubApi, StubServer
 from streamlit.testing.v1 import AppTest
 
 from console.confirmation import PENDING
 from console.validation.dialog import Pending
-from tests.record_builders import check, validation
+from tests.record_builders import check, ranked, validation
 
-APP = Path(__file__).parents[2] / "console" / "app.py"
+opened = partial(opened_page, "Models")
 REASON = "the policy has changed since then"
 pytestmark = pytest.mark.slow
 
@@ -29,22 +31,8 @@ def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer
         yield running
 
 
-def opened(user: str = "ada") -> AppTest:
-    app = AppTest.from_file(str(APP), default_timeout=60)
-    app.session_state["session_token"] = f"token-{user}"
-    app.run()
-    app.switch_page("views/models.py").run()
-    assert not app.exception
-    return app
-
-
-def text(app: AppTest) -> str:
-    kinds = ("header", "markdown", "caption", "error", "warning", "info")
-    return "\n".join(str(e.value) for kind in kinds for e in getattr(app, kind)).replace("\\", "").replace("\u00a0", " ")
-
-
 def table(app: AppTest, column: str) -> Any:
-    return next(frame.value for frame in app.dataframe if column in frame.value.columns)
+    return next(frame.value for frame in (*app.dataframe, *app.table) if column in frame.value.columns)
 
 
 def buttons(app: AppTest) -> dict[str, Any]:
@@ -55,8 +43,9 @@ def test_gates_and_rank_of_the_newest_version_are_shown(server: StubServer) -> N
     app = opened()
     assert "Validation and model card" in [header.value for header in app.header]
     assert list(table(app, "What was found")["Check"]) == ["Signature", "Latency"]
-    assert list(table(app, "What was found")["Result"]) == ["● Passed"] * 2
-    assert list(table(app, "Why")["Rank"]) == [1]
+    assert list(table(app, "What was found")["Result"]) == ["●\u00a0Passed"] * 2
+    assert list(table(app, "ADE (m)")["Rank"]) == [1]
+    assert list(table(app, "Why")["Why"]) == ["Behind in no figure that counts."]
     shown = text(app)
     assert "2 of 2 checks passed." in shown
     assert "2212 held-out windows of 172 agents" in shown
@@ -69,12 +58,24 @@ def test_a_failed_battery_is_shown_and_keeps_a_version_from_being_staged(server:
     app = opened()
     assert "1 check failed" in text(app)
     found = table(app, "What was found")
-    assert list(found["Result"]) == ["● Passed", "✕ Failed"]
+    assert list(found["Result"]) == ["●\u00a0Passed", "✕\u00a0Failed"]
     assert list(found["What was found"])[1] == "The 99th percentile is 31 ms, allowed at most 20 ms"
     stage = buttons(app)["stage-5"]
     assert stage.disabled
     assert "Its battery has failed (latency)" in stage.help
     assert not buttons(app)["stage-1"].disabled
+
+
+def test_sentences_stand_in_tables_that_wrap_and_are_no_markup(server: StubServer, api: StubApi) -> None:
+    said = "the worst scene is *north_hall*, " * 9
+    failed = check("worst_scenes", "failed", 1.3).model_copy(update={"sentence": said})
+    excluded = ranked(None, points=None).model_copy(update={"sentence": f"Excluded: {said}"})
+    api.releases.validations[5] = validation(5, 1, failed, ranking=[excluded])
+    app = opened()
+    checks, reasons = (one.value for one in app.table)
+    assert checks["What was found"].iloc[0] == said.capitalize().replace("*", "\\*").replace("_", "\\_")
+    assert reasons["Why"].iloc[0].startswith("Excluded\\: the worst scene is \\*north")
+    assert not {"What was found", "Why"} & {column for one in app.dataframe for column in one.value.columns}
 
 
 def test_another_version_can_be_looked_at(server: StubServer, api: StubApi) -> None:

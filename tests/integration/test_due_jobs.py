@@ -48,8 +48,11 @@ def resume(database: Database) -> None:
 
 def test_a_worker_that_starts_between_two_times_waits_for_the_next_one_only(database: Database) -> None:
     job = Job("j", a_schedule(every_s=4, jitter_s=0.2), works)
-    assert a_runner(database, job).run("j") is not None
-    time.sleep(2)  # half an interval: the worker's own would begin here
+    before = now(SystemClock()) - timedelta(seconds=2)  # half an interval: the worker's own would begin here
+    with database.unit_of_work() as work:
+        work.jobs.describe("j", "does what a test needs", 4)
+        work.jobs.record_finish(work.jobs.record_start("j", "w1", before).run_id, before)
+        work.jobs.plan("j", before + timedelta(seconds=4))
     with at_work(a_runner(database, job, holder="w2")):
         wait_for(lambda: len(runs(database, "j")) == 2, "the next run")
     assert SOON * 4 <= gap_s(database) <= 4 + 0.2 + 1
@@ -72,8 +75,8 @@ def test_the_worker_that_is_left_keeps_the_pace(database: Database) -> None:
     first, second = (a_runner(database, job, holder=holder) for holder in ("w1", "w2"))
     with at_work(first) as [scheduler]:
         wait_for(lambda: len(runs(database, "j")) == 1, "the first run")
-        with at_work(second):
-            time.sleep(1)
+        with at_work(second) as [other]:
+            wait_for(lambda: other._triggers["j"].planned, "the plan of the second worker, by the record")
             ask_for(database)
             scheduler.stop(WAIT_S)
             wait_for(lambda: len(runs(database, "j")) == 3, "a run of the second worker")

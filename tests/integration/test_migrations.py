@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,19 @@ def test_the_second_revision_can_be_taken_back_alone(database: Database) -> None
     with database.engine.connect() as connection:
         assert connection.execute(text("SELECT key_id FROM api_keys")).scalars().all() == ["kept"]
     assert {column["name"] for column in inspect(database.engine).get_columns("api_keys")}.isdisjoint({"scopes", "successor_id"})
+
+
+def test_a_lease_of_the_release_before_lasts_until_it_expires_and_its_holder_renews_it(database: Database) -> None:
+    move(database, "up", "r0012")
+    lease = "INSERT INTO job_leases (job, holder, fence, expires_at) VALUES ('compact', 'old', 7, :at)"
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    with database.engine.begin() as connection:
+        connection.execute(text(lease), {"at": "2026-01-01 00:05:00+00:00"})
+    database.migrate()
+    with database.unit_of_work() as uow:
+        assert uow.leases.acquire("compact", "new", at, at + timedelta(seconds=10)) is None
+        assert uow.leases.renew("compact", "old", 7, at, at + timedelta(seconds=60))
+        assert uow.leases.acquire("compact", "new", at + timedelta(seconds=60), at + timedelta(seconds=70)) == 8
 
 
 @pytest.mark.slow

@@ -19,9 +19,10 @@ import pytest
 from data.sql.engine import Database
 from data.stubs import SetClock
 from tests.conftest import free_port
-from tests.job_runs import WAIT_S, Gate, a_runner, a_schedule, fails, in_thread, runs, sample, skips, wait_for, works
+from tests.job_runs import WAIT_S, Gate, a_runner, a_schedule, at_work, fails, in_thread, runs, sample, skips, wait_for, works
 from trajops.clock import SystemClock, now
 from trajops.errors import Unavailable
+from trajops.jobs import RELIED_ON
 from workers.health import HealthServer
 from workers.lease import fenced
 from workers.metrics import WorkerMetrics
@@ -53,6 +54,15 @@ def test_a_failing_job_is_recorded_with_its_error(database: Database) -> None:
     run = a_runner(database, Job("j", a_schedule(), fails)).run("j")
     assert run is not None
     assert (run.state, run.error) == ("failed", "ZeroDivisionError: by zero")
+
+
+def test_what_the_product_relies_on_and_nobody_runs_is_logged_at_the_start(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    elsewhere = [Job(name, a_schedule(), works) for name in RELIED_ON if name not in {"validate_versions", "probe"}]
+    a_runner(database, *elsewhere, holder="w2")
+    with at_work(a_runner(database, Job("probe", a_schedule(), works))):
+        pass
+    [told] = [record for record in caplog.records if "named in no schedules.yaml" in record.message]
+    assert (told.levelname, told.__dict__["jobs"]) == ("WARNING", {"validate_versions": RELIED_ON["validate_versions"]})
 
 
 def test_what_fails_in_the_same_way_again_is_logged_once(database: Database, caplog: pytest.LogCaptureFixture) -> None:

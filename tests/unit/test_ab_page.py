@@ -32,6 +32,7 @@ from console.ab.planning import (
 from console.ab.tables import about, arm_lines, arms_csv, cause_words, guardrail_rows, overrides, shown_arms, steps
 from console.ab.words import (
     EARLY_STOP,
+    EARLY_WORD,
     arm_letter,
     arm_words,
     banner_mark,
@@ -44,6 +45,7 @@ from console.ab.words import (
     notes,
     of_challenger,
     overview_words,
+    planned_words,
     running_words,
     stale_verdict,
     versions_words,
@@ -142,6 +144,7 @@ def test_the_sentence_is_the_apis_of_the_decision_or_of_the_newest_look() -> Non
 def test_what_must_be_known_beside_the_verdict() -> None:
     early = in_state(S.ROLLED_BACK, judged(0.9, 60), closed_arms=["treatment"])
     assert notes(early) == [EARLY_STOP]
+    assert notes(in_state(S.RECOMMENDED, judged(0.2, 60), winner="treatment")) == [EARLY_WORD], "it has not ended"
     plan = three_arms()
     closed = an_experiment(plan=plan, closed_arms=["wide"])
     assert notes(closed) == ["B was rolled back; its agents are answered by v1 since."]
@@ -153,6 +156,18 @@ def test_days_and_hours_that_it_ran() -> None:
     assert running_words(an_experiment(), NOW) == "60 min"
     assert running_words(an_experiment(), STARTED + timedelta(hours=60)) == "2.5 d"
     assert running_words(in_state(S.STOPPED, ended_at=STARTED + timedelta(minutes=5)), NOW) == "5 min"
+
+
+@pytest.mark.parametrize(
+    ("units", "expected_units", "words"),
+    [(50, 200, "25 %"), (200, 200, "100 %"), (1014, 200, "5.1 ×"), (50, None, "–"), (0, 0, "–")],
+)
+def test_more_units_than_planned_are_told_as_a_multiple(units: int, expected_units: int | None, words: str) -> None:
+    assert planned_words(judged().model_copy(update={"units": units, "expected_units": expected_units})) == words
+
+
+def test_before_the_first_look_nothing_is_told_of_the_plan() -> None:
+    assert planned_words(None) == "–"
 
 
 def test_nobody_who_looks_is_said() -> None:
@@ -286,6 +301,17 @@ def test_a_tripped_guardrail_is_told_with_its_units() -> None:
     assert said.endswith("failed answers: 19 in B, 0 in A")
     assert cause_words(a_plan(), entry("experiment.pause")) == ""
     assert cause_words(a_plan(), entry("experiment.pause", after={"cause": {"kind": "odd"}})) == ""
+
+
+def test_a_cause_of_another_experiment_names_versions_instead_of_letters() -> None:
+    """The switch of a rollout ends its canary and begins the watch, in which the arms have changed places."""
+    canary = judge(a_plan(), figures(*two(600, 620, 0.42, failed_units=19)), STARTED)
+    arms = [{"variant": "control", "model_version": 2, "weight": 0.5}, {"variant": "treatment", "model_version": 1, "weight": 0.5}]
+    switch = entry("rollout.advance", after={"experiments": {"e1": "running"}, "cause": canary.model_dump(mode="json")})
+    said = cause_words(a_plan(arms=arms, mode="watch"), switch)
+    assert said.startswith("units: v1 600, v2 620; v2 −")
+    assert said.endswith("failed answers: 19 in v2, 0 in v1")
+    assert cause_words(a_plan(), switch).startswith("units: A 600, B 620; B −")
 
 
 def test_overrides_are_read_from_the_audit() -> None:

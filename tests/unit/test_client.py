@@ -13,6 +13,7 @@ from tests.client_calls import CHANGE, PREDICTION, REASON
 from tests.faulty_server import answer, faulty_server
 from trajops.client import ApiProblem, AsyncTrajOpsClient, TrajOpsClient
 from trajops.contracts.predictions import PredictIn, PredictOut
+from trajops.errors import InvalidInput
 
 CALLS = client_calls.CALLS | experiment_calls.CALLS | rollout_calls.CALLS | validation_calls.CALLS
 CHANGES = client_calls.CHANGES + experiment_calls.CHANGES + rollout_calls.CHANGES + validation_calls.CHANGES
@@ -121,6 +122,29 @@ def test_a_newer_api_may_say_more(kind: Kind) -> None:
     newer = PREDICTION | {"explained": True, "modes": [{**mode, "name": "left"} for mode in PREDICTION["modes"]]}
     with faulty_server(answer(200, newer)) as server, a_client(kind, server.url) as client:
         assert client.predict(PredictIn(agent_id="a")) == PredictOut.model_validate(PREDICTION)
+
+
+@pytest.mark.parametrize("split", [0, 1, -0.5, 2, float("nan")])
+def test_a_split_that_leaves_an_arm_empty_is_refused_in_one_sentence(kind: Kind, split: float) -> None:
+    with faulty_server() as server, a_client(kind, server.url) as client:
+        with pytest.raises(InvalidInput, match=r"^traffic_split is .* version 4: above 0 and below 1, not ") as refused:
+            client.create_experiment(3, 4, split)
+        assert server.received == []
+    assert (refused.value.code, "pydantic" in refused.value.message) == ("invalid_input", False)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda c: c.create_experiment(3, 4, 1e-17), "create_experiment: weight: Input should be less than 1; nothing was sent"),
+        (lambda c: c.create_experiment(3, 4, coverage=0), "create_experiment: coverage: Input should be greater than 0; nothing was sent"),
+        (lambda c: c.launch_experiment("e", 2, "why"), "launch_experiment: reason: String should have at least 10 characters; nothing"),
+    ],
+    ids=["split", "coverage", "reason"],
+)
+def test_what_makes_no_body_is_refused_in_one_sentence(kind: Kind, call: Any, said: str) -> None:
+    with faulty_server() as server, a_client(kind, server.url) as client, pytest.raises(InvalidInput, match=f"^{said}"):
+        call(client)
 
 
 def test_two_changes_have_different_keys(kind: Kind) -> None:

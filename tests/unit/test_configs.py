@@ -12,8 +12,11 @@ from trajops.config_model import Config
 from trajops.configs import load
 from trajops.drift.rules import DriftRules
 from trajops.errors import InvalidInput
+from trajops.jobs import RELIED_ON
 from trajops.performance.rules import PerformanceRules
+from trajops.selection.rules import OWN_FAMILIES, Family, SelectionRules
 from workers.schedules import JobName, Schedules
+from workers.training.candidates import FAMILIES
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -31,6 +34,7 @@ jobs:
 def test_shipped_schedules_name_every_job() -> None:
     schedules = load(CONFIGS / "schedules.yaml", Schedules)
     assert set(schedules.jobs) == set(get_args(JobName))
+    assert set(RELIED_ON) < set(get_args(JobName)), "only what can be named is missed"
 
 
 def test_shipped_drift_rules_write_out_every_default() -> None:
@@ -112,6 +116,21 @@ def test_drift_checks_are_as_often_and_kept_for_as_long_as_is_learnt_from(tmp_pa
     with pytest.raises(InvalidInput, match=re.escape(said)) as caught:
         load(path, Schedules, needs)
     assert f"{path}:{1 + shipped.splitlines().index(line)}: " in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["turning", "mirrored"])
+def test_a_family_that_there_is_not_is_refused_lest_nothing_be_asked_of_it(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "selection.yaml"
+    path.write_text(f"battery:\n  invariance:\n    {name}:\n      - kalman\n      - gausian_mlp\n      - pyfunc_model\n")
+    with pytest.raises(
+        InvalidInput, match=rf"^{re.escape(str(path))}:5: battery\.invariance\.{name}\.1: Input should be 'constant_veloc"
+    ) as told:
+        load(path, SelectionRules)
+    assert "\n" not in told.value.message
+
+
+def test_every_family_that_is_trained_here_can_be_named() -> None:
+    assert set(FAMILIES) == set(OWN_FAMILIES) < set(get_args(Family))
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:

@@ -133,6 +133,15 @@ def test_experiments_run_beside_one_another_in_disjoint_parts_of_a_namespace(ser
     assert service.get(second.experiment_id).state == S.RUNNING
 
 
+def test_an_experiment_of_the_champion_with_itself_is_named_where_it_is_in_the_way(service: Experiments) -> None:
+    found = launched(service, comparing(1, 1))
+    draft = service.create(a_plan(), **WHO).experiment
+    with pytest.raises(
+        Conflict, match=f"^{NAME}/1 itself is compared with the champion on the same units, in experiment {found.experiment_id}"
+    ):
+        service.launch(draft.experiment_id, draft.version, **WHO)
+
+
 def test_a_shadow_answers_nobody_and_runs_beside_anything(service: Experiments, releases: Deployments, database: MemoryDatabase) -> None:
     launched(service, a_plan(mode="shadow"))
     assert (states(releases)[2], variants(database)) == (State.SHADOW, {"champion"})

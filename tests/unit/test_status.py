@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
-from api.status import sentence, standing
+from api.status import sentence, standing, workers_service
 from tests.alert_builders import an_alert
 from trajops.alerts.lifecycle import Severity
 from trajops.contracts.deployments import ModelRefOut, RouteOut
+from trajops.contracts.jobs import JobOut, JobRunOut
 from trajops.contracts.performance import PerformanceRow
 from trajops.contracts.status import ServiceOut, TrafficPoint, service_title
+from trajops.jobs import RELIED_ON
 
 AT = datetime(2026, 11, 24, tzinfo=UTC)
 FINE = [ServiceOut(service="api", health="ok", detail="epoch 2 answers")]
@@ -135,3 +137,18 @@ def test_down_is_only_what_does_not_answer(
     alert = None if severity is None else an_alert("a1", AT, severity=Severity(severity))
     assert standing(services, drift, alert, budget_left, is_answering=True) == expected
     assert standing(services, drift, alert, budget_left, is_answering=False) == "down"
+
+
+def some_jobs(*names: str) -> list[JobOut]:
+    """Jobs that have just run."""
+    ended = {"state": "succeeded", "holder": "w", "started_at": AT, "finished_at": AT, "duration_s": 0.0, "error": None}
+    about = {"description": "does what it does", "every_s": 30.0, "last_success_at": AT, "is_late": False}
+    return [JobOut(job=name, last_run=JobRunOut(run_id=name, job=name, **ended), **about) for name in names]
+
+
+def test_jobs_that_nobody_has_scheduled_are_told_with_what_stands_still() -> None:
+    assert workers_service(some_jobs(*RELIED_ON), AT).health == "ok"
+    found = workers_service(some_jobs(*(name for name in RELIED_ON if name not in {"validate_versions", "advance_rollouts"})), AT)
+    assert found.health == "warn"
+    assert "Take rollouts further (rollouts stand still); Validate model versions (versions from elsewhere" in found.detail
+    assert workers_service([], AT).health == "unknown", "no worker has ever run, which is what to say"

@@ -1,5 +1,6 @@
 """A training run ranks and validates its candidates before anybody can stage them; registered versions are validated as they are."""
 
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -259,6 +260,78 @@ def test_the_command_validates_on_tracks_that_are_named(
     assert (found.cause, found.is_passed, found.dataset) == ("asked_for", False, DATASET)
     assert command.main(["--validate", "9"]) == 1
     assert "trajectory/9 is not known here" in capsys.readouterr().err
+
+
+@pytest.fixture
+def trains(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """The command, with a registry that only numbers."""
+    store = Store()
+    monkeypatch.setattr(command.Settings, "from_environment", lambda: settings)
+    monkeypatch.setattr(run, "_check_registry", lambda _: None)
+    monkeypatch.setattr(run, "_open_store", lambda _: store)
+    return store
+
+
+def staged(database: Database) -> dict[int, State]:
+    with database.unit_of_work(read_only=True) as uow:
+        return {one.model_version: one.state for one in uow.deployments.all()}
+
+
+TWO = ["--family", "constant_velocity", "--family", "kalman"]
+
+
+def test_the_command_stages_the_best_candidate_that_has_passed(
+    database: Database, trains: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert command.main(TWO) == 0
+    assert staged(database) == {2: State.STAGED}
+    assert f"staged trajectory/2 (kalman), rank 1 of 2 trained on {DATASET}: " in capsys.readouterr().out
+    with database.unit_of_work(read_only=True) as uow:
+        [entry] = [one for one in uow.audit.newest() if one.action == "deployment.stage"]
+    assert (entry.actor, entry.reason.partition(" trained")[0]) == ("workers.training", "rank 1 of 2")
+
+
+def test_a_candidate_that_has_failed_is_passed_over_with_its_reason(
+    database: Database, trains: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit, other = run.fit_candidate, golden.record(broken.Sound(scale=3.0))
+
+    def exchanged(candidate: Any) -> Fitted:
+        fitted = fit(candidate)
+        return replace(fitted, package=replace(fitted.package, golden=other)) if candidate.family == "kalman" else fitted
+
+    monkeypatch.setattr(run, "fit_candidate", exchanged)
+    assert command.main(TWO) == 0
+    assert staged(database) == {1: State.STAGED}
+    said = capsys.readouterr().out
+    assert "not staged: trajectory/2 may not be staged: golden replay: the largest deviation" in said
+    assert said.index("not staged: trajectory/2") < said.index("staged trajectory/1 (constant_velocity), rank 2 of 2")
+
+
+def test_what_the_policy_excludes_is_left_to_people(
+    settings: Settings,
+    database: Database,
+    trains: Store,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configs = tmp_path / "configs"
+    shutil.copytree(settings.configs_dir, configs)
+    policy = (configs / "selection.yaml").read_text()
+    assert "ade_to_baseline: 1.05" in policy
+    (configs / "selection.yaml").write_text(policy.replace("ade_to_baseline: 1.05", "ade_to_baseline: 0.5"))
+    changed = settings.model_copy(update={"configs_dir": configs})
+    monkeypatch.setattr(command.Settings, "from_environment", lambda: changed)
+    assert command.main(["--family", "kalman"]) == 0
+    assert staged(database) == {}
+    assert "not staged: trajectory/1: Excluded: its ADE over that of constant velocity is" in capsys.readouterr().out
+
+
+def test_whoever_wants_to_stage_by_hand_says_so(database: Database, trains: Store) -> None:
+    assert command.main(["--family", "kalman", "--no-stage"]) == 0
+    assert staged(database) == {}
+    assert len(trains.records) == 1
 
 
 def test_a_calm_crowd_does_not_block(settings: Settings, database: Database) -> None:

@@ -53,6 +53,34 @@ def test_what_was_never_validated_is_not_staged_and_it_is_said_what_to_do(house:
     assert house.releases.stage(1, **WHO).deployment.state == State.STAGED
 
 
+def test_a_job_that_nobody_has_scheduled_is_not_promised(house: House) -> None:
+    with house.database.unit_of_work() as uow:
+        uow.jobs.describe("prune", "Forgets what is old.", 60.0)
+        uow.jobs.forget(JOB)
+    with pytest.raises(NotValidated, match=f"will not be: the job {JOB} is named in no worker's schedules.yaml") as refused:
+        house.releases.stage(1, **WHO)
+    assert "at once" not in refused.value.message
+    for look in (house.validations.newest, house.validations.card):
+        with pytest.raises(NotFound, match=r"schedules\.yaml"):
+            look(1)
+
+
+def test_a_paused_job_is_not_promised_either(house: House) -> None:
+    with house.database.unit_of_work() as uow:
+        uow.jobs.pause(JOB, at=datetime(2026, 1, 1, tzinfo=UTC), by="ben", reason="the machine is needed")
+    with pytest.raises(
+        NotValidated, match=r"ben has paused the job .* \(the machine is needed\)\. Resume it, or .* POST /v1/models/1/valid"
+    ):
+        house.releases.stage(1, **WHO)
+
+
+def test_a_job_that_runs_seldom_is_not_promised_soon(house: House) -> None:
+    with house.database.unit_of_work() as uow:
+        uow.jobs.describe(JOB, "Runs the battery.", 86_400.0, "0 3 * * *")
+    with pytest.raises(NotValidated, match="at its next turn, or at once"):
+        house.releases.stage(1, **WHO)
+
+
 def test_a_failed_battery_blocks_with_its_reasons(house: House) -> None:
     house.validated(1, 0, check("signature"), check("latency", "failed", 31.0), check("calibration", "failed", 0.5))
     with pytest.raises(BatteryFailed, match=r"latency: the 99th percentile is 31 ms, allowed at most 20 ms; calibration: ") as refused:

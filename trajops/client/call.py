@@ -15,9 +15,10 @@ from datetime import datetime
 from typing import Any, Concatenate, Generic, Literal, ParamSpec, Protocol, TypeVar, cast, get_args, overload
 from urllib.parse import quote
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from trajops.client.retries import Retry
+from trajops.errors import InvalidInput
 
 A = TypeVar("A")
 A_co = TypeVar("A_co", covariant=True)
@@ -86,11 +87,18 @@ class Described(Protocol[P, A_co]):
 
 
 def described(describe: Callable[Concatenate[Any, P], Call[A]]) -> Described[P, A]:
-    """Make a method that sends what `describe` describes."""
+    """Make a method that sends what `describe` describes.
+
+    The method raises InvalidInput, with one sentence, before anything is sent, where its arguments make no body that the API takes.
+    """
 
     @functools.wraps(describe)
     def ask(client: SendsBlocking | SendsAwaiting, *args: P.args, **kwargs: P.kwargs) -> Any:
-        return client.send(describe(client, *args, **kwargs))
+        try:
+            call = describe(client, *args, **kwargs)
+        except ValidationError as error:
+            raise InvalidInput(f"{describe.__name__}: {'; '.join(map(_refused, error.errors()))}; nothing was sent") from error
+        return client.send(call)
 
     shown = inspect.signature(describe)
     ask.__signature__ = shown.replace(return_annotation=get_args(shown.return_annotation)[0])  # type: ignore[attr-defined]
@@ -129,6 +137,12 @@ def iso(moment: datetime | None) -> str | None:
 def reader(gives: type[Model]) -> Callable[[bytes], Model]:
     """Reads an answer. A newer API may say more than this release knows: what is unknown is left out."""
     return functools.partial(gives.model_validate_json, extra="ignore")
+
+
+def _refused(found: Mapping[str, Any]) -> str:
+    """One thing that is wrong with a body, in words."""
+    place = ".".join(map(str, found["loc"]))
+    return f"{place}: {found['msg']}" if place else str(found["msg"])
 
 
 def _decoded(content: bytes) -> str:

@@ -47,7 +47,7 @@ class GuardrailIn(Wire):
 
     kind: GuardrailKind
     tolerance: float = Field(default=1.0, ge=1, le=10, description="Ratio of rates that is still accepted.")
-    slow_ms: float = Field(default=100.0, gt=0, description="Answers that take longer are slow; of `slow_answers` only.")
+    slow_ms: float = Field(default=100.0, gt=0, le=600_000, description="Answers that take longer are slow; of `slow_answers` only.")
 
 
 class StopRules(Wire):
@@ -55,7 +55,7 @@ class StopRules(Wire):
 
     min_units: int = Field(default=50, ge=20, description="Units in each arm before anything but harm is decided.")
     min_harmed_units: int = Field(default=25, ge=10, description="Units in each arm before harm is acted on.")
-    min_s: float = Field(default=600.0, ge=0, description="Seconds before a treatment is found better or no worse.")
+    min_s: float = Field(default=600.0, ge=0, le=90 * DAY_S, description="Seconds before a treatment is found better or no worse.")
     horizon_s: float = Field(default=7 * DAY_S, gt=0, le=90 * DAY_S, description="Seconds after which it ends without a decision.")
     horizon_units: int | None = Field(default=None, ge=100, description="Units of all arms after which it ends without a decision.")
     aim: Literal["better", "no_worse"] = Field(default="better", description="What a treatment must show to win.")
@@ -86,8 +86,8 @@ class ExperimentPlan(Wire):
     max_join_gap: float = Field(
         default=0.05, gt=0, le=1, description="Largest difference of that share between arms, beyond what chance may do."
     )
-    max_stale_s: float = Field(default=180.0, ge=30, description="Older truth than this is no ground for a decision.")
-    invalid_for_s: float = Field(default=60.0, ge=0, description="Data that are invalid for so long pause it.")
+    max_stale_s: float = Field(default=180.0, ge=30, le=90 * DAY_S, description="Older truth than this is no ground for a decision.")
+    invalid_for_s: float = Field(default=60.0, ge=0, le=90 * DAY_S, description="Data that are invalid for so long pause it.")
     stop: StopRules = StopRules()
 
     @property

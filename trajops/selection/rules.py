@@ -1,12 +1,14 @@
 """How candidates are ranked and what the battery demands: the model of `configs/selection.yaml`."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from trajops.config_model import Config, Count, Factor
 
-OWN_FAMILIES = ("constant_velocity", "kalman", "gaussian_mlp", "gradient_boosting")
+# What is trained here, and what models of others are called. A name that is none of them would ask nothing of anybody.
+Family = Literal["constant_velocity", "kalman", "gaussian_mlp", "gradient_boosting", "onnx_model", "pyfunc_model"]
+OWN_FAMILIES: tuple[Family, ...] = ("constant_velocity", "kalman", "gaussian_mlp", "gradient_boosting")
 
 
 class Band(Config):
@@ -55,8 +57,8 @@ class InvarianceRule(Config):
     tolerance_m: float = Field(default=0.01, gt=0, le=10, description="Of positions and standard deviations, metres; of weights, a share.")
     passed_over: float = Field(default=0.01, ge=0, le=0.1, description="Share of windows that may deviate: trees jump at their thresholds.")
     max_windows: Count = Field(default=256, ge=10, description="Of more held-out windows, so many are asked about.")
-    turning: tuple[str, ...] = Field(default=OWN_FAMILIES, description="Families that must follow a rotation of the frame.")
-    mirrored: tuple[str, ...] = Field(default=("constant_velocity", "kalman"), description="Families that must follow a reflection.")
+    turning: tuple[Family, ...] = Field(default=OWN_FAMILIES, description="Families that must follow a rotation of the frame.")
+    mirrored: tuple[Family, ...] = Field(default=("constant_velocity", "kalman"), description="Families that must follow a reflection.")
 
 
 class WorstScenesRule(Config):

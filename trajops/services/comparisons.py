@@ -76,7 +76,7 @@ def obstacle_of(route: RouteTable, routed: RoutedExperiment) -> str | None:
         if shared := set(treatments(other)) & set(treatments(routed)):
             return f"{next(iter(shared))} is being compared already, in experiment {other.experiment_id}; stop that first"
         if not routed.is_shadow and not other.is_shadow and not _are_apart(routed, other):
-            compared = ", ".join(map(str, treatments(other)))
+            compared = ", ".join(map(str, treatments(other))) or f"{control} itself"  # an A/A
             return (
                 f"{compared} is compared with the champion on the same units, in experiment {other.experiment_id}; stop that first, or "
                 "give both disjoint parts of one namespace"

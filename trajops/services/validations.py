@@ -12,6 +12,8 @@ from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 JOB = "validate_versions"
+# A job that runs as often has begun, and mostly ended, within a minute.
+SOON_S = 45.0
 
 
 class Validations:
@@ -37,8 +39,8 @@ class Validations:
         ref = ModelRef(self._model_name, model_version)
         with self._unit_of_work(read_only=True) as uow:
             found = uow.validations.newest(uow.model_versions.get(ref).ref)
-        if found is None:
-            raise NotFound(_missing(ref))
+            if found is None:
+                raise NotFound(_missing(uow, ref))
         return found
 
     def card(self, model_version: int) -> str:
@@ -50,8 +52,8 @@ class Validations:
         ref = ModelRef(self._model_name, model_version)
         with self._unit_of_work(read_only=True) as uow:
             found = uow.validations.card(uow.model_versions.get(ref).ref)
-        if found is None:
-            raise NotFound(_missing(ref))
+            if found is None:
+                raise NotFound(_missing(uow, ref))
         return found
 
     def ask(self, model_version: int, *, actor: str, reason: str, idempotency_key: str | None = None) -> ValidationAskedOut:
@@ -104,7 +106,7 @@ def check_validated(uow: UnitOfWork, ref: ModelRef) -> None:
     """
     found = uow.validations.newest(ref)
     if found is None:
-        raise NotValidated(_missing(ref))
+        raise NotValidated(_missing(uow, ref))
     if not found.is_passed:
         reasons = [FieldProblem(field=f"battery.{check.check}", message=check.sentence) for check in found.failed]
         raise BatteryFailed(
@@ -119,8 +121,19 @@ def failures(validation: ValidationOut) -> str:
     return "; ".join(f"{check.check.replace('_', ' ')}: {check.sentence.rstrip('.')}" for check in validation.failed)
 
 
-def _missing(ref: ModelRef) -> str:
-    return (
-        f"{ref} has not been validated yet; the job {JOB} of the workers does that within a minute, "
-        f"or at once: POST /v1/models/{ref.version}/validation"
-    )
+def _missing(uow: UnitOfWork, ref: ModelRef) -> str:
+    """That a version has not been validated, and what is to be done, by what is on record about the job."""
+    said, by_hand = f"{ref} has not been validated yet", f"POST /v1/models/{ref.version}/validation"
+    try:
+        schedule = uow.jobs.schedule(JOB)
+    except NotFound:
+        if not uow.jobs.schedules():
+            return f"{said}: no worker has ever run here. Start one (`python -m workers`); its job {JOB} does that within a minute"
+        return (
+            f"{said}, and will not be: the job {JOB} is named in no worker's schedules.yaml. Take its entry over from the shipped file and "
+            "restart the workers; they validate it then by themselves"
+        )
+    if schedule.paused_at is not None:
+        return f"{said}: {schedule.paused_by} has paused the job {JOB} ({schedule.pause_reason}). Resume it, or ask for one run: {by_hand}"
+    when = "within a minute" if schedule.every_s <= SOON_S else "at its next turn"
+    return f"{said}; the job {JOB} of the workers does that {when}, or at once: {by_hand}"

@@ -98,7 +98,8 @@ class LeaseStore(Protocol):
     def acquire(self, job: str, holder: str, now: datetime, expires_at: datetime) -> int | None:
         """Fence of a fresh lease; None while another one, also of the same holder, has not expired.
 
-        One that would outlast the fresh one by more than `MOST_APART` is from before the clock was put back, and over.
+        How long a lease lasts is what its holder was promised, whatever the taker asks for. One that was promised later than `now` by more
+        than `MOST_APART` is from before the clock was put back, and over.
         """
         ...
 

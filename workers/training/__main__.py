@@ -19,11 +19,12 @@ from workers.training.adopt import adopt, audit_unsafe
 from workers.training.candidates import FAMILIES
 from workers.training.partitions import Cutting
 from workers.training.run import ACTOR, train
+from workers.training.staging import stage_best
 from workers.training.validate import HeldOut, Validator, held_out
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run from the command line; 0 when every version is registered, 1 with one sentence otherwise."""
+    """Run from the command line; 0 when every version is registered, whether one may be staged or not, 1 with one sentence otherwise."""
     options = _parser().parse_args(arguments)
     try:
         settings = Settings.from_environment()
@@ -37,9 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             validate(settings, options.validate, held_out(scenes, dataset, cutting), database)
         else:
             families = options.family or ["gaussian_mlp"]
-            train(
+            versions = train(
                 settings, scenes, families=families, database=database, dataset=dataset, cutting=cutting, seed=options.seed, progress=_say
             )
+            if options.stage:
+                stage_best(settings.model_name, versions, database=database, dataset=dataset, progress=_say)
     except TrajOpsError as error:
         sys.stderr.write(f"{error.message}\n")
         return 1
@@ -100,6 +103,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--adopt", type=int, metavar="VERSION", help="measure and list this version that you registered in MLflow yourself")
     parser.add_argument(
         "--validate", type=int, metavar="VERSION", help="run the battery over this version on the tracks, and write its card"
+    )
+    parser.add_argument(
+        "--no-stage",
+        dest="stage",
+        action="store_false",
+        help="only register what is trained (default: the best candidate that has passed its battery is moved to staged)",
     )
     parser.add_argument("--max-gap-s", type=float, default=1.0, help="split tracks at wider gaps, seconds (default: 1)")
     parser.add_argument("--max-speed-mps", type=float, default=None, help="split tracks at higher speeds, m/s (default: no limit)")

@@ -22,14 +22,14 @@ class SqlLeases:
     def acquire(self, job: str, holder: str, now: datetime, expires_at: datetime) -> int | None:
         """Fence of a fresh lease; None while another one, also of the same holder, has not expired.
 
-        One that would outlast the fresh one by more than clocks differ is of somebody who is gone, from before the clock was put back: a
-        living holder renews it by the clock as it is.
+        One that was promised further ahead than clocks differ is of somebody who is gone, from before the clock was put back: a living
+        holder renews it by the clock as it is.
         """
-        is_over = (job_leases.c.expires_at <= now) | (job_leases.c.expires_at > expires_at + MOST_APART)
-        first = insert_or(self._connection, job_leases).values(job=job, holder=holder, fence=1, expires_at=expires_at)
+        is_over = (job_leases.c.expires_at <= now) | (job_leases.c.promised_at > now + MOST_APART)
+        first = insert_or(self._connection, job_leases).values(job=job, holder=holder, fence=1, expires_at=expires_at, promised_at=now)
         taken = first.on_conflict_do_update(
             index_elements=["job"],
-            set_={"holder": holder, "fence": job_leases.c.fence + 1, "expires_at": expires_at},
+            set_={"holder": holder, "fence": job_leases.c.fence + 1, "expires_at": expires_at, "promised_at": now},
             where=(job_leases.c.holder == NOBODY) | is_over,
         )
         fence: int | None = self._connection.execute(taken.returning(job_leases.c.fence)).scalar()
@@ -37,7 +37,7 @@ class SqlLeases:
 
     def renew(self, job: str, holder: str, fence: int, now: datetime, expires_at: datetime) -> bool:
         """Extend a lease that nobody else has taken since."""
-        return self._change(job, holder, fence, expires_at=expires_at)
+        return self._change(job, holder, fence, expires_at=expires_at, promised_at=now)
 
     def release(self, job: str, holder: str, fence: int, now: datetime) -> bool:
         """Give a lease back that nobody else has taken since; the row stays, so that the fence goes on growing."""

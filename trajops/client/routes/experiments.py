@@ -20,6 +20,7 @@ from trajops.contracts.experiments import (
     StopIn,
     VerdictsOut,
 )
+from trajops.errors import InvalidInput
 
 
 class ExperimentRoutes:
@@ -66,11 +67,19 @@ class ExperimentRoutes:
         Args:
             model_a: version of the control, which must be the champion.
             model_b: version of the treatment, which must be staged.
-            traffic_split: share of the enrolled agents that get `model_b`.
+            traffic_split: share of the enrolled agents that get `model_b`, above 0 and below 1.
             coverage: share of all agents that are enrolled.
             reason: for the audit.
             idempotency_key: of the caller; where there is none, one is made.
+
+        Raises:
+            InvalidInput: if one of them cannot be, for example a split of 0 or 1, which leaves an arm without agents; nothing is sent.
         """
+        if not 0 < traffic_split < 1:
+            raise InvalidInput(
+                f"traffic_split is the share of the enrolled agents that get version {model_b}: above 0 and below 1, not {traffic_split}, "
+                "or one of the two answers nobody. To let fewer agents take part, lower coverage"
+            )
         arms = (
             ArmIn(variant="control", model_version=model_a, weight=1 - traffic_split),
             ArmIn(variant="treatment", model_version=model_b, weight=traffic_split),

@@ -38,7 +38,7 @@ class Desk:
         self.asked: list[tuple[str, datetime, datetime, float]] = []
         self.judge = Judge(self, self.database.unit_of_work, self.service, self.clock)  # type: ignore[arg-type] - one half of the port
 
-    def figures(self, experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float) -> Figures:
+    def figures(self, experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float, *more: Any) -> Figures:
         self.asked.append((experiment_id, since, at, slow_ms))
         return figures(*self.arms, at=at, last_outcome_at=at)
 
@@ -136,7 +136,7 @@ def test_verdicts_are_kept_the_more_seldom_the_longer_it_runs() -> None:
 def test_one_that_was_changed_meanwhile_is_left_for_the_next_look(caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk()
 
-    def changed(experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float) -> Figures:
+    def changed(experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float, *_: object) -> Figures:
         desk.service.cover(desk.id, desk.experiment.version, 0.5, **WHO)
         return figures(*two(600, 620, 0.9), at=at, last_outcome_at=at)
 

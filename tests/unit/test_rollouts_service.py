@@ -1,7 +1,7 @@
 """Rollouts from shadow to live: what each step does to states, routes and audit, what ends one, and what is refused."""
 
 import contextlib
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -108,6 +108,31 @@ def test_a_step_waits_for_what_is_missing(given: dict[str, Any], gate: str) -> N
     assert [one.name for one in found.gates if one.state != "passed"] == [gate]
     assert desk.rollout.gates == list(found.gates)
     assert next(one.detail for one in found.gates if one.name == gate) in desk.rollout.sentence
+
+
+def test_a_fleet_that_returns_passes_a_step_as_a_new_one_does() -> None:
+    desk = RolloutDesk()
+    desk.reach(Stage.CANARY, 1)
+    desk.returned = 49
+    desk.look()
+    assert "49 of 50" in desk.rollout.sentence
+    desk.returned = 50
+    desk.look()
+    assert desk.place == (Stage.CANARY, 2, R.RUNNING)
+
+
+def test_units_that_were_counted_for_another_step_do_not_count_in_this_one() -> None:
+    desk = RolloutDesk()
+    desk.reach(Stage.CANARY, 1)
+    desk.look(units=desk.units + 30)
+    verdict = desk.experiment.verdict
+    assert verdict is not None
+    arms = [arm.model_copy(update={"units_since": 5000}) for arm in verdict.arms]
+    counted = {"counted_since": desk.rollout.entered_at - timedelta(seconds=1), "arms": arms, "at": now(desk.clock)}
+    with desk.database.unit_of_work() as uow:
+        uow.experiments.note(desk.experiment.experiment_id, verdict.model_copy(update=counted), keep=False)
+    desk.rollouts.advance()
+    assert "0 of 50" in desk.rollout.sentence
 
 
 def test_units_of_a_step_are_those_that_came_since_it_began() -> None:
@@ -496,15 +521,15 @@ class AnySequenceWithRollouts(AnySequence):
         if experiment.state == ExperimentState.RUNNING and rollout.stage != Stage.BAKING:
             won = Decision("better", "treatment")
             self.service.decide(experiment.experiment_id, experiment.version, won, a_verdict(), actor=ACTOR)
-        units = {arm.variant: 10_000 + rollout.units_before.get(arm.variant, 0) for arm in experiment.plan.arms}
-        self.note(experiment, units)
+        self.note(experiment, rollout.entered_at)
 
-    def note(self, experiment: ExperimentOut, units: dict[str, int]) -> None:
+    def note(self, experiment: ExperimentOut, counted_since: datetime) -> None:
         at = now(self.clock)
         verdict = a_verdict(mean_m=0.5 if experiment.plan.mode == "watch" else 0.42)
-        arms = [arm.model_copy(update={"scored_units": units.get(arm.variant, 0)}) for arm in verdict.arms]
+        arms = [arm.model_copy(update={"units_since": 10_000}) for arm in verdict.arms]
+        seen = verdict.model_copy(update={"at": at, "arms": arms, "counted_since": counted_since})
         with self.database.unit_of_work() as uow:
-            uow.experiments.note(experiment.experiment_id, verdict.model_copy(update={"at": at, "arms": arms}), keep=False)
+            uow.experiments.note(experiment.experiment_id, seen, keep=False)
 
     @rule(change=st.sampled_from(["approve", "pause", "resume", "stop", "roll_back"]), drift=AnySequence.drift)
     def steer(self, change: str, drift: int) -> None:

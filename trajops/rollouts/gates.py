@@ -104,11 +104,6 @@ def wait_of(policy: RolloutPolicy, stage: Stage, step: int) -> Wait | None:
     return {Stage.SHADOW: policy.shadow, Stage.BAKING: policy.bake}.get(stage)
 
 
-def units_of(verdict: VerdictOut | None) -> dict[str, int]:
-    """Units with truth by arm."""
-    return {} if verdict is None else {arm.variant: arm.scored_units for arm in verdict.arms}
-
-
 def _ended(rollout: RolloutOut, seen: Seen) -> tuple[RolloutState, tuple[GateOut, ...], str] | None:
     """How something else has ended it: a verdict, or a person."""
     gates = tuple(rollout.gates)
@@ -175,8 +170,14 @@ def _time(rollout: RolloutOut, at: datetime, wait: Wait) -> GateOut:
 
 
 def _units(rollout: RolloutOut, verdict: VerdictOut, wait: Wait) -> GateOut:
-    new = [count - rollout.units_before.get(variant, 0) for variant, count in units_of(verdict).items()]
-    least = max(0, min(new, default=0))
+    """How many agents the version was tried on in this step: answered since it began, with the truth of that.
+
+    Who was answered in a step before counts again: a step asks whether the version has been exercised at this share of the traffic, and a
+    fleet that returns exercises it as much as a new one. Nothing is inferred from this number. What is inferred, harm and accuracy, is
+    by units of the whole comparison, each of which has one value however often it comes back, and is valid however often it is looked at.
+    """
+    is_of_step = verdict.counted_since == rollout.entered_at
+    least = min((arm.units_since for arm in verdict.arms), default=0) if is_of_step else 0
     where = "predicted by both" if rollout.stage != Stage.CANARY else "with truth in each arm"
     return _gate("units", "passed" if least >= wait.min_units else "waiting", f"{least} of {wait.min_units} agents {where} in this step")
 

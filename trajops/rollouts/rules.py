@@ -15,7 +15,7 @@ ByHand = Literal["canary", "promoting"]
 class Wait(Config):
     """What must have come together before the next step."""
 
-    min_units: Count = Field(default=50, ge=20, description="Agents with truth, in each arm, since the step began.")
+    min_units: Count = Field(default=50, ge=20, description="Agents answered since the step began, with truth, in each arm.")
     min_s: Seconds = Field(default=600.0, ge=0, description="Seconds since the step began.")
 
 

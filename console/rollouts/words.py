@@ -74,6 +74,7 @@ _STATES: dict[RolloutState, Mark] = {
     R.STOPPED: Mark("Stopped", "unknown", "stop_circle"),
 }
 _GATES: dict[str, str] = {
+    "horizon": "Time left",
     "switch": "Kill switch",
     "time": "Time",
     "units": "Agents",

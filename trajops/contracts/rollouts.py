@@ -9,6 +9,7 @@ from trajops.rollouts.lifecycle import RolloutState, Stage
 from trajops.rollouts.rules import RolloutPolicy
 
 GateName = Literal[
+    "horizon",
     "switch",
     "time",
     "units",

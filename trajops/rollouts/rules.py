@@ -61,7 +61,13 @@ class RolloutPolicy(Config):
     margin: float = Field(default=0.02, gt=0, le=0.5, description="Relative rise of the metric that still counts as no worse.")
     alpha: float = Field(default=0.05, gt=0, le=0.2)
     horizon_s: Seconds = Field(
-        default=7 * DAY_S, gt=0, le=90 * DAY_S, description="Shadow or canary without a decision for so long: the champion stays."
+        default=7 * DAY_S,
+        gt=0,
+        le=90 * DAY_S,
+        description="Shadow, and canary with the promotion, may each take so long, pauses included: then it ends, and the champion stays.",
+    )
+    told_after_s: Seconds = Field(
+        default=DAY_S, gt=0, le=90 * DAY_S, description="A step that takes so much longer than its `min_s` is told: alert `rollout_waits`."
     )
     approval: tuple[ByHand, ...] = Field(default=("promoting",), description="What waits for a person: none of them, it goes unattended.")
 
@@ -89,6 +95,13 @@ class RolloutRules(Config):
             raise ValueError("two policies have the same name")
         if self.default not in names:
             raise ValueError(f"there is no policy {self.default!r}; there are {', '.join(names)}")
+        for policy in self.policies:
+            least_s = max(0.0 if policy.shadow is None else policy.shadow.min_s, sum(step.min_s for step in policy.canary))
+            if least_s + policy.told_after_s >= policy.horizon_s:
+                raise ValueError(
+                    f"{policy.name}: shadow or canary take {least_s:g} s at least, and a step that waits is told {policy.told_after_s:g} s "
+                    f"after its time; horizon_s, {policy.horizon_s:g}, must be more than both together"
+                )
         return self
 
     def policy(self, name: str | None) -> RolloutPolicy | None:

@@ -73,7 +73,8 @@ class Judge:
         since = experiment.started_at or experiment.created_at
         slow_ms = next((one.slow_ms for one in plan.guardrails if one.kind == "slow_answers"), float("inf"))
         figures = self._source.figures(experiment.experiment_id, plan, since, at, slow_ms, step_began_at)
-        verdict = judge(plan, figures, since, experiment.closed_arms, experiment.verdict)
+        is_paused = experiment.state == ExperimentState.PAUSED
+        verdict = judge(plan, figures, since, experiment.closed_arms, experiment.verdict, is_paused=is_paused)
         found = decision(plan, verdict)
         with self._unit_of_work() as uow:
             last = uow.experiments.last_kept_at(experiment.experiment_id)
@@ -93,6 +94,6 @@ class Judge:
 
 
 def _acts(state: ExperimentState, found: Decision) -> bool:
-    """A decision latches: what is paused by somebody is only ever taken back for harm, and what is recommended also paused."""
-    allowed = {ExperimentState.PAUSED: HARM, ExperimentState.RECOMMENDED: HARM | {"invalid"}}
+    """A decision latches: what is paused is only taken back for harm, or ends at its horizon; what is recommended may also be paused."""
+    allowed = {ExperimentState.PAUSED: HARM | {"inconclusive"}, ExperimentState.RECOMMENDED: HARM | {"invalid"}}
     return state not in allowed or found.kind in allowed[state]

@@ -107,6 +107,12 @@ def take_back(step: Step, rollout: RolloutOut, sentence: str) -> RolloutOut:
     return over(step, rollout, RolloutState.ROLLED_BACK, sentence)
 
 
+def give_up(step: Step, rollout: RolloutOut, sentence: str) -> RolloutOut:
+    """End what is not through at its horizon: the champion answers everybody."""
+    comparisons.give_up(step, _needed(_experiment(step, rollout)), sentence)
+    return over(step, rollout, RolloutState.INCONCLUSIVE, sentence)
+
+
 def over(step: Step, rollout: RolloutOut, state: RolloutState, sentence: str, **changes: Any) -> RolloutOut:
     """Write how it ended."""
     return step.move_rollout(rollout.model_copy(update={"state": state, "sentence": sentence, "ended_at": step.at, **changes}), rollout)

@@ -160,6 +160,30 @@ def test_the_last_step_waits_until_the_version_is_shown_to_be_no_worse() -> None
     assert desk.place == (Stage.CANARY, 2, R.RUNNING)
 
 
+def test_what_was_shown_in_shadow_need_not_be_shown_again_where_the_policy_says_so() -> None:
+    desk = RolloutDesk(a_policy(shown_in=["shadow"]))
+    desk.look(units=120, ratio=1.2)
+    assert desk.place[0] != Stage.CANARY, "not before it is shown"
+    desk = RolloutDesk(a_policy(shown_in=["shadow"]))
+    desk.reach(Stage.CANARY, 0)
+    desk.units = 0
+    for units in (60, 120, 180):
+        desk.look(units=units, ratio=1.0)
+    assert desk.experiment.state == ExperimentState.RUNNING, "nothing is known of so few"
+    assert desk.place[0] == Stage.PROMOTING
+
+
+def test_what_is_shown_in_the_canary_alone_does_not_hold_the_shadow() -> None:
+    desk = RolloutDesk(a_policy(shown_in=["canary"]))
+    desk.look(units=110, ratio=1.0)
+    assert desk.place == (Stage.CANARY, 0, R.RUNNING)
+    desk.units = 0
+    for units in (60, 120, 180, 240):
+        desk.look(units=units, ratio=1.0)
+    assert desk.place == (Stage.CANARY, 2, R.RUNNING)
+    assert "not shown to be no worse" in desk.rollout.sentence
+
+
 @pytest.mark.parametrize("stage", [(Stage.SHADOW, 0), (Stage.CANARY, 0), (Stage.CANARY, 2), (Stage.PROMOTING, 0)])
 def test_harm_ends_it_before_the_switch(stage: tuple[Stage, int]) -> None:
     desk = RolloutDesk()

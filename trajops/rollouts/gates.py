@@ -157,7 +157,8 @@ def _gates(rollout: RolloutOut, seen: Seen) -> Iterator[GateOut]:
             if wait is not None:
                 yield _units(rollout, verdict, wait)
             yield from _watch(policy, verdict) if is_bake else _evidence(verdict)
-            if stage == Stage.SHADOW or is_before_switch:
+            to_be_shown = "shadow" if stage == Stage.SHADOW else "canary" if is_before_switch else None
+            if to_be_shown in policy.shown_in:
                 yield _accuracy(policy, experiment, verdict)
     if (
         stage == Stage.CANARY

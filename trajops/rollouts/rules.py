@@ -58,6 +58,12 @@ class RolloutPolicy(Config):
     bake: BakeRule = Field(default_factory=BakeRule)
     metric: Metric = "ade_m"
     aim: Literal["better", "no_worse"] = Field(default="no_worse", description="What the version must show, in shadow and in the canary.")
+    shown_in: tuple[Literal["shadow", "canary"], ...] = Field(
+        default=("shadow", "canary"),
+        min_length=1,
+        description="Where that must be shown; in the other only harm, guardrails and data are looked at. In shadow it takes a fraction of "
+        "the agents, because both versions predict for each.",
+    )
     margin: float = Field(default=0.02, gt=0, le=0.5, description="Relative rise of the metric that still counts as no worse.")
     alpha: float = Field(default=0.05, gt=0, le=0.2)
     horizon_s: Seconds = Field(
@@ -77,6 +83,10 @@ class RolloutPolicy(Config):
             raise ValueError("each step of the canary covers more than the one before it")
         if len(set(self.approval)) < len(self.approval):
             raise ValueError("a stage stands twice in approval")
+        if len(set(self.shown_in)) < len(self.shown_in):
+            raise ValueError("a stage stands twice in shown_in")
+        if self.shadow is None and "canary" not in self.shown_in:
+            raise ValueError("without a shadow the version can show nothing in it; take canary into shown_in")
         if "canary" in self.approval and self.shadow is None:
             raise ValueError("without a shadow nothing comes before the canary that could wait for an approval; start it when it may run")
         return self

@@ -170,7 +170,8 @@ def check_not_rolled_out(step: Step, ref: ModelRef, experiment_id: str | None = 
         else:
             what = "it is promoted there once its gates are passed; approve it under Models, or stop the rollout to promote it without"
         raise InRollout(
-            f"version {rollout.model_version} is being rolled out, and the rollout decides what follows: {what}", rollout_id=rollout.rollout_id
+            f"version {rollout.model_version} is being rolled out, and the rollout decides what follows: {what}",
+            rollout_id=rollout.rollout_id,
         )
 
 

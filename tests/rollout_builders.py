@@ -6,7 +6,7 @@ from typing import Any
 
 from data.stubs import MemoryDatabase, SetClock
 from tests.experiment_builders import STARTED, a_shadow, an_arm, figures, two
-from tests.unit.test_deployments_service import WHO, a_database, live
+from tests.unit.test_deployments_service import WHO, a_database, live, route
 from trajops.contracts.experiments import ExperimentOut, ExperimentPlan
 from trajops.contracts.rollouts import RolloutOut
 from trajops.experiments.figures import Figures
@@ -130,3 +130,8 @@ class RolloutDesk:
                 return
             self.look(units=self.units + 400, ratio=0.9)
         raise AssertionError(f"{self.place}: {self.rollout.sentence}")
+
+
+def champion(desk: RolloutDesk) -> int | None:
+    """Version of the champion."""
+    return route(desk.database)[0]

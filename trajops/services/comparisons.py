@@ -169,10 +169,8 @@ def check_not_rolled_out(step: Step, ref: ModelRef, experiment_id: str | None = 
             what = "roll it back under Models, which is the way to its predecessor, or end the bake there"
         else:
             what = "it is promoted there once its gates are passed; approve it under Models, or stop the rollout to promote it without"
-        raise InRollout(
-            f"version {rollout.model_version} is being rolled out, and the rollout decides what follows: {what}",
-            rollout_id=rollout.rollout_id,
-        )
+        said = f"version {rollout.model_version} is being rolled out, and the rollout decides what follows: {what}"
+        raise InRollout(said, rollout_id=rollout.rollout_id)
 
 
 def give_up(step: Step, experiment: ExperimentOut, sentence: str) -> ExperimentOut:

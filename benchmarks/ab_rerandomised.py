@@ -44,7 +44,7 @@ _BOTH_KNOWN = """
 # Sums are additive: those of the agents between two looks are added up, and each agent is summed once.
 _ASSIGNED = """
     CREATE OR REPLACE TEMP TABLE exposed AS
-    SELECT CASE WHEN is_treated THEN {treatment} ELSE {control} END AS prediction_id, place AS unit, part AS arm
+    SELECT CASE WHEN is_treated THEN {treatment} ELSE {control} END AS prediction_id, place AS unit, part AS arm, false AS is_recent
     FROM recorded JOIN assigned USING (place)
 """
 
@@ -150,7 +150,8 @@ def true_change(recorded: Recorded) -> float:
         connection.register("recorded", recorded.pairs)
         connection.register("scored", recorded.outcomes)
         arms = " UNION ALL ".join(
-            f"SELECT {name} AS prediction_id, place AS unit, {arm} AS arm FROM recorded" for arm, name in enumerate((CONTROL, TREATMENT))
+            f"SELECT {name} AS prediction_id, place AS unit, {arm} AS arm, false AS is_recent FROM recorded"
+            for arm, name in enumerate((CONTROL, TREATMENT))
         )
         connection.execute(f"CREATE TEMP VIEW exposed AS {arms}")
         found = connection.execute(exposures.arm_sums("ade_m")).fetchnumpy()

@@ -130,7 +130,8 @@ def _register(settings: Settings, ref: ModelRef, fit: Fit, seed: int) -> None:
     publish(settings.models_dir, info, lambda folder: _save(folder, package))
     battery = assess_fitted(fitted, _data().validation, selection_rules(settings).battery, None)
     validation = validation_of(ref, battery, HeldOut("skillcorner_2417/first_half", _data()), cause="training", by="benchmark")
-    mirror(Database(settings.sql_url), TrainedVersion(ref, fit.family, None, "benchmark", {}, validation), {})
+    with contextlib.closing(Database(settings.sql_url)) as database:
+        mirror(database, TrainedVersion(ref, fit.family, None, "benchmark", {}, validation), {})
 
 
 @cache

@@ -113,6 +113,7 @@ _ACTIONS = {
     "rollout.next": "Took a rollout a step further",
     "rollout.follow": "A rollout followed what had happened",
     "rollout.roll_back": "Rolled a rollout back",
+    "rollout.end": "Ended a rollout at its horizon",
     "rollout.approve": "Approved a rollout",
     "rollout.pause": "Paused a rollout",
     "rollout.resume": "Resumed a rollout",

@@ -18,6 +18,8 @@ from trajops.telemetry import OutcomeEvent, PredictionEvent
 S = 10**9
 SINCE, AT = utc(CLOCK_NS), utc(CLOCK_NS + 600 * S)
 SLOW_MS = 0.8
+# Half of the answers are of the step that is counted apart.
+STEP_NS = CLOCK_NS + 300 * S
 DUE_NS = CLOCK_NS + 600 * S - 6_800_000_000
 EXPERIMENT = "e1"
 
@@ -76,6 +78,7 @@ def an_arm_by_hand(plan: ExperimentPlan, variant: str, mine: Sequence[Prediction
             float(np.mean([*figures[name].values()])) if whole else None for name in ("ade_m", "fde_m", "is_miss", "inside_share")
         ),
         latency_ms=tuple(np.quantile(latency_ms, [0.5, 0.95, 0.99])) if mine else (None, None, None),  # type: ignore[arg-type]
+        units_since=len({unit_of(plan, one) for one in mine if one.received_ns >= STEP_NS and one.prediction_id in best}),
     )
 
 
@@ -102,7 +105,7 @@ def live_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent], o
     kept, jumpers = counted_live(plan, predictions)
     arms = tuple(an_arm_by_hand(plan, arm.variant, [one for one in kept if one.variant == arm.variant], outcomes) for arm in plan.arms)
     newest_ns = max((one.scored_ns for one in outcomes if in_range(one) and one.experiment_id == EXPERIMENT), default=None)
-    return Figures(AT, arms, jumpers, None if newest_ns is None else utc(newest_ns))
+    return Figures(AT, arms, jumpers, None if newest_ns is None else utc(newest_ns), utc(STEP_NS))
 
 
 def counted_shadow(
@@ -142,12 +145,14 @@ def shadow_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent],
         a = by_unit([(unit, value_of(plan, best[answer])) for unit, answer, _ in both])
         b = by_unit([(unit, value_of(plan, best[own])) for unit, _, own in both])
         pairs = PairSums.of(np.array([*a.values()]), np.array([b[unit] for unit in a]))
-        arms.append(dataclasses.replace(an_arm_by_hand(plan, arm.variant, mine, outcomes), pairs=pairs))
+        recent = {one.prediction_id for one in mine if one.received_ns >= STEP_NS}
+        since = len({unit for unit, _, own in both if own in recent})
+        arms.append(dataclasses.replace(an_arm_by_hand(plan, arm.variant, mine, outcomes), pairs=pairs, units_since=since))
     newest_ns = max(
         (one.scored_ns for one in outcomes if in_range(one) and (one.experiment_id == EXPERIMENT or one.prediction_id in paired)),
         default=None,
     )
-    return Figures(AT, tuple(arms), 0, None if newest_ns is None else utc(newest_ns))
+    return Figures(AT, tuple(arms), 0, None if newest_ns is None else utc(newest_ns), utc(STEP_NS))
 
 
 # Traffic at random

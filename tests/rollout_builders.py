@@ -1,11 +1,12 @@
 """Policies of rollouts with readable defaults, and a desk at which one is judged and advanced over figures that the test sets."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from data.stubs import MemoryDatabase, SetClock
 from tests.experiment_builders import STARTED, a_shadow, an_arm, figures, two
-from tests.unit.test_deployments_service import WHO, a_database, live
+from tests.unit.test_deployments_service import WHO, a_database, live, route
 from trajops.contracts.experiments import ExperimentOut, ExperimentPlan
 from trajops.contracts.rollouts import RolloutOut
 from trajops.experiments.figures import Figures
@@ -48,7 +49,6 @@ def a_rollout(rollout_id: str = "r1", **changes: Any) -> RolloutOut:
         "version": 1,
         "experiment_id": "e1",
         "entered_at": STARTED,
-        "units_before": {},
         "is_approved": False,
         "gates": [],
         "looked_at": None,
@@ -62,7 +62,10 @@ def a_rollout(rollout_id: str = "r1", **changes: Any) -> RolloutOut:
 
 
 class RolloutDesk:
-    """A judge and a rollout over figures that the test sets: `units` in each arm, and the version's mean error over that of the other."""
+    """A judge and a rollout over figures that the test sets: `units` in each arm, and the version's mean error over that of the other.
+
+    Units that come are answered in the step that they come in; of those who were there before, `returned` are answered in it too.
+    """
 
     def __init__(self, policy: RolloutPolicy | None = None) -> None:
         self.clock = SetClock()
@@ -74,21 +77,33 @@ class RolloutDesk:
         rules = RolloutRules(default="unattended", policies=(policy or a_policy(),))
         self.rollouts = Rollouts(self.database.unit_of_work, lambda: rules, clock=self.clock)
         self.units, self.ratio = 0, 1.0
+        self.returned, self._units_before, self._begun = 0, 0, dict[datetime, int]()
         self.changes: dict[str, Any] = {}
         staged = self.releases.stage(2, **WHO).deployment
         self.id = self.rollouts.start(staged.deployment_id, staged.version, **WHO).rollout.rollout_id
 
-    def figures(self, experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float) -> Figures:
+    def figures(
+        self,
+        experiment_id: str,
+        plan: ExperimentPlan,
+        since: datetime,
+        at: datetime,
+        slow_ms: float,
+        counted_since: datetime | None = None,
+    ) -> Figures:
         if plan.is_beside:
             ratio = 1 / self.ratio if plan.mode == "watch" else self.ratio
             arms = (an_arm("control", self.units), a_shadow(self.units, ratio))
         else:
             arms = two(self.units, self.units, 0.5 * self.ratio, **self.changes)
-        return figures(*arms, at=at, last_outcome_at=at)
+        new = 0 if counted_since is None else self.units - self._begun.setdefault(counted_since, self._units_before)
+        arms = (replace(arms[0], units_since=new + self.returned), replace(arms[1], units_since=new + self.returned))
+        return figures(*arms, at=at, last_outcome_at=at, counted_since=counted_since)
 
     def look(self, *, units: int | None = None, ratio: float | None = None, after_s: float = 100.0, **changes: Any) -> Look | None:
         """Time passes, everybody looks once; how the active rollout was found, or None where there is none."""
         self.clock.advance(after_s)
+        self._units_before = self.units
         self.units = self.units if units is None else units
         self.ratio = self.ratio if ratio is None else ratio
         self.changes = changes
@@ -115,3 +130,8 @@ class RolloutDesk:
                 return
             self.look(units=self.units + 400, ratio=0.9)
         raise AssertionError(f"{self.place}: {self.rollout.sentence}")
+
+
+def champion(desk: RolloutDesk) -> int | None:
+    """Version of the champion."""
+    return route(desk.database)[0]

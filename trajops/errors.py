@@ -10,6 +10,7 @@ TrajOpsError
 ├── Conflict                the thing changed meanwhile, or its state forbids the step
 │   ├── StaleVersion
 │   ├── IllegalTransition
+│   ├── InRollout           a rollout decides what follows
 │   ├── ModelNotLoadable
 │   ├── NotValidated        a version has not been validated yet
 │   └── BatteryFailed       a version has failed its battery
@@ -94,6 +95,12 @@ class IllegalTransition(Conflict):
     """The transition table has no such step."""
 
     code = "illegal_transition"
+
+
+class InRollout(Conflict):
+    """The version is being rolled out, and its rollout promotes it behind its gates; `rollout_id` names it."""
+
+    code = "in_rollout"
 
 
 class ModelNotLoadable(Conflict):

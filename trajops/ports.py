@@ -264,7 +264,15 @@ class PerformanceSource(Protocol):
 class ExperimentSource(Protocol):
     """Where an experiment reads how it stands, and what the traffic is like that one may be launched on."""
 
-    def figures(self, experiment_id: str, plan: "ExperimentPlan", since: datetime, at: datetime, slow_ms: float) -> "Figures":
+    def figures(
+        self,
+        experiment_id: str,
+        plan: "ExperimentPlan",
+        since: datetime,
+        at: datetime,
+        slow_ms: float,
+        counted_since: datetime | None = None,
+    ) -> "Figures":
         """Figures of all arms of the plan, in its order, of what was received in [since, at).
 
         Args:
@@ -273,6 +281,7 @@ class ExperimentSource(Protocol):
             since: when it was launched.
             at: now; what is younger than a horizon is not due to have truth.
             slow_ms: an answer that took longer is slow.
+            counted_since: units that were answered since then are counted apart; None: they are not.
 
         Raises:
             Unavailable: if they cannot be read.

@@ -26,8 +26,10 @@ from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, Quali
 from trajops.contracts.jobs import job_title
 from trajops.contracts.performance import Metric
 from trajops.deployments.model_ref import ModelRef
+from trajops.experiments.lifecycle import ExperimentState
 from trajops.objectives import Objectives
-from trajops.rollouts.lifecycle import RolloutState
+from trajops.rollouts.lifecycle import ACTIVE, RolloutState
+from trajops.rollouts.waiting import wanted
 from trajops.services.availability import burning
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 from workers.jobs.join_truth import SILENT_SINCE
@@ -228,17 +230,26 @@ def _jobs(view: View) -> Iterator[Signal]:
 
 @source("rollout_waits", "rollout_failed")
 def _rollouts(view: View) -> Iterator[Signal]:
-    """Of the newest rollout: 1 where only a person's approval is missing; 1 where it was lately taken back, or not decided; else 0."""
+    """Of the newest rollout: 1 where it waits for a person; 1 where it was lately taken back, or not decided; else 0."""
     newest = next(iter(view.work.rollouts.newest(limit=1)), None)
     if newest is None:
         return
     about = {"model_version": str(newest.model_version)}
-    held = [gate.name for gate in newest.gates if gate.state != "passed"]
-    waits = newest.state == RolloutState.RUNNING and held == ["approval"] and not newest.is_approved
-    yield Signal("rollout_waits", float(waits), view.at, about, f"Version {newest.model_version} has passed all gates but your approval.")
+    asked = wanted(newest, view.at)
+    yield Signal("rollout_waits", float(asked is not None), view.at, about, asked or "It waits for nobody.")
     is_new = newest.ended_at is not None and view.at - newest.ended_at < LATELY
     failed = is_new and newest.state in {RolloutState.ROLLED_BACK, RolloutState.INCONCLUSIVE}
     yield Signal("rollout_failed", float(failed), view.at, about, f"The rollout of version {newest.model_version}: {newest.sentence}")
+
+
+@source("experiment_waits")
+def _experiments(view: View) -> Iterator[Signal]:
+    """How many experiments of nobody's rollout are paused, or have recommended what nobody has acted on."""
+    steps = {one.experiment_id for one in view.work.rollouts.newest(states=ACTIVE)}
+    waiting = view.work.experiments.newest(states={ExperimentState.PAUSED, ExperimentState.RECOMMENDED})
+    said = [f"{one.plan.name} is {one.state}: {one.sentence}" for one in waiting if one.experiment_id not in steps]
+    more = f" And {len(said) - MOST_PATHS} more." if len(said) > MOST_PATHS else ""
+    yield Signal("experiment_waits", float(len(said)), view.at, detail=" ".join(said[:MOST_PATHS]) + more)
 
 
 @source("lake_broken_files")

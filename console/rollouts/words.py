@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from console.changes import Action, role_refusal
+from console.changes import Action, Name, role_refusal
 from console.names import actor_words
 from console.wording import Mark, ago, seconds, share
 from trajops.contracts.audit import AuditOut
@@ -65,6 +65,7 @@ _EFFECTS_OF_BAKE: dict[ActionName, str] = {
     "stop": "The version stays champion, and nobody watches it any longer. Its predecessor is retired, and stays warm for a rollback.",
     "roll_back": "The champion of before answers everybody again, in every process within two seconds.",
 }
+PAST_GATES = "Its rollout promotes it once its gates are passed. Approve it there, or stop the rollout to promote it without."
 _STATES: dict[RolloutState, Mark] = {
     R.RUNNING: Mark("Under way", "info", "rocket_launch"),
     R.PAUSED: Mark("Paused", "warn", "pause_circle"),
@@ -74,6 +75,7 @@ _STATES: dict[RolloutState, Mark] = {
     R.STOPPED: Mark("Stopped", "unknown", "stop_circle"),
 }
 _GATES: dict[str, str] = {
+    "horizon": "Time left",
     "switch": "Kill switch",
     "time": "Time",
     "units": "Agents",
@@ -219,6 +221,17 @@ def start_action(version: ModelVersionOut, route: RouteOut, rollouts: Sequence[R
     if refusal is None and active is not None:
         refusal = f"Version {active.model_version} is being rolled out; stop that first, or wait until it is over."
     return Action("start", LABELS["start"], refusal)
+
+
+def behind_gates(
+    offered: Sequence[Action[Name]], rollouts: Sequence[RolloutOut], *, model_version: int | None = None, experiment_id: str | None = None
+) -> list[Action[Name]]:
+    """What is offered of a version, or of an experiment, with a promotion disabled where a rollout that is not over decides on it."""
+    active = next((one for one in rollouts if one.state in ACTIVE), None)
+    is_its_own = active is not None and (
+        active.model_version == model_version or (experiment_id is not None and active.experiment_id == experiment_id)
+    )
+    return [replace(one, refusal=one.refusal or PAST_GATES) if is_its_own and one.name == "promote" else one for one in offered]
 
 
 def effect(name: ActionName, rollout: RolloutOut | None) -> str:

@@ -23,7 +23,7 @@ from console.rollouts.dialogs import PendingRollout, change_button
 from console.rollouts.dialogs import show_pending as show_pending_rollout
 from console.rollouts.reads import read_rollouts
 from console.rollouts.section import rollout_part
-from console.rollouts.words import start_action
+from console.rollouts.words import behind_gates, start_action
 from console.validation.dialog import show_pending as show_pending_validation
 from console.validation.sections import section
 from console.validation.words import gate_mark
@@ -269,7 +269,7 @@ def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut, r
         ):
             cell.markdown(f":gray[{frame.unbroken(text)}]" if is_apart else frame.unbroken(text))
         with cells[5], st.container(horizontal=True, gap="xsmall"):
-            offered = actions(version, route, session.role())
+            offered = behind_gates(actions(version, route, session.role()), rollouts, model_version=version.model_version)
             begin = start_action(version, route, rollouts, session.role())
             if begin is not None:
                 about = PendingRollout("", "start", version.model_version, None, version.deployment_id or "", version.version or 1)

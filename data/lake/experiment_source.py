@@ -42,7 +42,15 @@ class LakeExperiments:
     def __init__(self, lake: LakeReader) -> None:
         self._lake = lake
 
-    def figures(self, experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float) -> Figures:
+    def figures(
+        self,
+        experiment_id: str,
+        plan: ExperimentPlan,
+        since: datetime,
+        at: datetime,
+        slow_ms: float,
+        counted_since: datetime | None = None,
+    ) -> Figures:
         """Figures of the predictions received in [since, at), as far as truth has arrived.
 
         Live, predictions of served traffic in the arms of the plan count; who was put into one by hand is in none of them. A unit that was
@@ -59,12 +67,12 @@ class LakeExperiments:
 
         def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> _Found:
             with exposures.cleared(cursor):
-                jumpers = exposures.expose(cursor, prefix, experiment_id, plan, at, slow_ms)
+                jumpers = exposures.expose(cursor, prefix, experiment_id, plan, at, slow_ms, counted_since=counted_since)
                 return _found(cursor, plan.metric, jumpers, has_pairs=is_shadow)
 
         found = self._lake.read(("predictions", "outcomes"), work, since_ns=to_ns(since), until_ns=to_ns(at))
         arms = tuple(found.arm(number, variant, is_paired=is_shadow and number > 1) for number, variant in enumerate(variants, 1))
-        return Figures(at, arms, found.jumpers, None if found.newest_ns is None else utc(found.newest_ns))
+        return Figures(at, arms, found.jumpers, None if found.newest_ns is None else utc(found.newest_ns), counted_since)
 
     def traffic(self, since: datetime, until: datetime, unit: UnitKind, metric: Metric, max_rows: int = TRAFFIC_ROWS) -> TrafficFigures:
         """Units of the served traffic received in [since, until), of whichever arm; of more than `max_rows` predictions the newest.
@@ -99,7 +107,8 @@ class _Found(NamedTuple):
     def arm(self, number: int, variant: str, *, is_paired: bool = False) -> ArmFigures:
         """Figures of one arm; nothing but zeros where nobody was answered in it."""
         units, predictions, due, failed, slow = map(int, self.counts.get(number, (0,) * 5))
-        sums = self.sums.get(number, (0.0,) * 6 + (None,) * 4)
+        sums = self.sums.get(number, (0.0,) * 6 + (None,) * 4 + (0,))
+        pairs = self.pairs.get(number, (0.0,) * 6 + (0,))
         [joined] = self.joined.get(number, (0,))
         [latency_ms] = self.latency_ms.get(number, (None,))
         return ArmFigures(
@@ -111,9 +120,10 @@ class _Found(NamedTuple):
             joined=joined,
             failed_units=failed,
             slow_units=slow,
-            means=sums[6:],
+            means=sums[6:10],
             latency_ms=(None, None, None) if latency_ms is None else tuple(latency_ms),
-            pairs=PairSums(*map(float, self.pairs.get(number, (0.0,) * 6))) if is_paired else None,
+            pairs=PairSums(*map(float, pairs[:6])) if is_paired else None,
+            units_since=int(pairs[6] if is_paired else sums[10]),
         )
 
 

@@ -27,7 +27,7 @@ _METRICS: dict[Metric, str] = {"ade_m": "ade_m", "fde_m": "fde_m", "miss_rate": 
 
 _EXPOSURE = f"""
     hash(prediction_id) AS prediction_id, {{unit}} AS unit, received_ns <= $due_ns AS is_due, model_name = '{BASELINE.name}' AS has_failed,
-    latency_ms > $slow_ms::FLOAT AS is_slow, latency_ms {{more}}
+    latency_ms > $slow_ms::FLOAT AS is_slow, received_ns >= $recent_ns AS is_recent, latency_ms {{more}}
 """
 _SERVED = "list_contains($sources, source)"
 _LIVE = f"""
@@ -71,6 +71,7 @@ def expose(
     at: datetime,
     slow_ms: float,
     *,
+    counted_since: datetime | None = None,
     of_exposed: str = "",
     of_scored: str = "",
 ) -> int:
@@ -83,11 +84,12 @@ def expose(
         plan: its arms, mode and unit.
         at: now.
         slow_ms: an answer that took longer is slow.
+        counted_since: what was received since then is recent; None: nothing is.
         of_exposed: further columns out of `predictions`, each after a comma.
         of_scored: further columns out of `outcomes`.
     """
     variants = [arm.variant for arm in plan.arms]
-    given = {"experiment_id": experiment_id, "variants": variants} | _parameters(at, slow_ms)
+    given = {"experiment_id": experiment_id, "variants": variants} | _parameters(at, slow_ms, counted_since)
     outcomes, is_shadow = _OF_EXPERIMENT, plan.is_beside
     if is_shadow:
         given["control_version"] = plan.arms[0].model_version
@@ -118,9 +120,10 @@ def cleared(cursor: duckdb.DuckDBPyConnection) -> Iterator[None]:
             cursor.execute(f"DROP TABLE IF EXISTS {table}")
 
 
-def _parameters(at: datetime, slow_ms: float) -> dict[str, Any]:
+def _parameters(at: datetime, slow_ms: float, counted_since: datetime | None = None) -> dict[str, Any]:
     due_ns = to_ns(at) - round((DEFAULT_WINDOW.horizon_s + TRUTH_SLACK_S) * 1e9)
-    return {"sources": list(SERVED), "due_ns": due_ns, "slow_ms": slow_ms}
+    recent_ns = to_ns(at if counted_since is None else counted_since)
+    return {"sources": list(SERVED), "due_ns": due_ns, "slow_ms": slow_ms, "recent_ns": recent_ns}
 
 
 def _leave_out_jumpers(cursor: duckdb.DuckDBPyConnection) -> int:
@@ -145,25 +148,25 @@ def best(metric: Metric) -> str:
 
 
 def arm_sums(metric: Metric) -> str:
-    """Query for one row an arm: the fields of `ArmSums`, and the means over units of ADE, FDE, miss rate and coverage."""
+    """Query for one row an arm: the fields of `ArmSums`, the means over units of ADE, FDE, miss rate and coverage, recent units."""
     return f"""
         {best(metric)}
         SELECT arm, count(*) AS units, sum(y) AS y, sum(y * y) AS yy, sum(x) AS x, sum(x * x) AS xx, sum(x * y) AS xy, avg(ade_m),
-            avg(fde_m), avg(miss_rate), avg(inside_share)
+            avg(fde_m), avg(miss_rate), avg(inside_share), count(*) FILTER (is_recent)
         FROM (
             SELECT unit, arm, avg(y) AS y, avg(x) AS x, avg(ade_m) AS ade_m, avg(fde_m) AS fde_m, avg(is_miss::INTEGER) AS miss_rate,
-                avg(inside_share) AS inside_share
+                avg(inside_share) AS inside_share, bool_or(is_recent) AS is_recent
             FROM exposed JOIN best USING (prediction_id) GROUP BY unit, arm
         ) GROUP BY arm
     """  # noqa: S608 - names of our own
 
 
 def pair_sums(metric: Metric) -> str:
-    """Query for one row an arm of a shadow: the fields of `PairSums`."""
+    """Query for one row an arm of a shadow: the fields of `PairSums`, and recent units."""
     return f"""
         {best(metric)}
-        SELECT arm, count(*), sum(a), sum(b), sum(a * a), sum(b * b), sum(a * b) FROM (
-            SELECT unit, arm, avg(control.y) AS a, avg(own.y) AS b
+        SELECT arm, count(*), sum(a), sum(b), sum(a * a), sum(b * b), sum(a * b), count(*) FILTER (is_recent) FROM (
+            SELECT unit, arm, avg(control.y) AS a, avg(own.y) AS b, bool_or(is_recent) AS is_recent
             FROM exposed
                 JOIN best own ON own.prediction_id = exposed.prediction_id
                 JOIN best control ON control.prediction_id = exposed.shadow_of

@@ -86,3 +86,17 @@ def test_what_is_refused(api: Api) -> None:
         assert said in answer.text
         assert answer.headers["content-type"] == "application/problem+json"
     assert api.post("/v1/rollouts", second, "viewer").status_code == 403
+
+
+@pytest.mark.parametrize("way", ["experiment", "deployment"])
+def test_promoting_past_its_gates_is_refused_with_a_code_of_its_own(api: Api, way: str) -> None:
+    rollout = changed(api, "", staged(api, 2))
+    deployment = next(one for one in api.get("/v1/deployments").json()["deployments"] if one["model_version"] == 2)
+    paths = {
+        "experiment": (f"/v1/experiments/{rollout.experiment_id}/stop", {"expected_version": 2, "winner": "treatment"}),
+        "deployment": (f"/v1/deployments/{deployment['deployment_id']}/promote", {"expected_version": deployment["version"]}),
+    }
+    path, body = paths[way]
+    answer = api.post(path, body | {"reason": REASON}, "operator")
+    assert (answer.status_code, answer.json()["code"]) == (409, "in_rollout"), answer.text
+    assert "stop the rollout to promote it without" in answer.json()["detail"]

@@ -41,7 +41,9 @@ def confirm(app: AppTest, version: str, reason: str) -> AppTest:
 PROMOTE = Pending("d1", "promote", 3, "dep-3", 3)
 
 
-def test_models_offers_what_each_state_allows(server: StubServer) -> None:
+def test_models_offers_what_each_state_allows(server: StubServer, api: StubApi) -> None:
+    assert "Its rollout promotes it" in next(b.help for b in opened("Models").button if b.key == "promote-3")
+    api.rollouts.known = None
     app = opened("Models")
     keys = {b.key: b for b in app.button if b.key}
     assert {"stage-5", "canary-4", "promote-4", "stop-3", "promote-3", "stage-1", "rollback"} <= set(keys)
@@ -81,6 +83,7 @@ def test_viewer_sees_every_change_disabled_with_the_reason(server: StubServer) -
 
 
 def test_button_opens_the_confirmation_with_the_difference_in_words(server: StubServer, api: StubApi) -> None:
+    api.rollouts.known = None
     app = opened("Models")
     app.button(key="promote-3").click().run()
     shown = text(app)
@@ -119,6 +122,7 @@ def test_confirmation_refuses_before_the_api_is_asked(server: StubServer, api: S
 
 def test_conflict_is_explained_and_the_page_is_refreshed(server: StubServer, api: StubApi) -> None:
     """Ben promotes v4 while Ada confirms v3: she is told who did what and why, that hers was not done, and what to do."""
+    api.rollouts.known = None
     app = opened("Models")
     app.button(key="promote-3").click().run()
     app = models_with(app.session_state[PENDING])  # AppTest cannot press inside a dialog that a click opened

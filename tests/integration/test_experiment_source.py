@@ -19,6 +19,7 @@ from tests.experiment_rows import (
     EXPERIMENT,
     SINCE,
     SLOW_MS,
+    STEP_NS,
     S,
     an_answer,
     an_arm_by_hand,
@@ -47,12 +48,13 @@ def house(tmp_path: Path) -> Iterator[House]:
 
 def asked(house: House, plan: ExperimentPlan, **options: Any) -> Figures:
     source: ExperimentSource = LakeExperiments(house.lake)
-    return source.figures(EXPERIMENT, plan, **({"since": SINCE, "at": AT, "slow_ms": SLOW_MS} | options))
+    return source.figures(EXPERIMENT, plan, **({"since": SINCE, "at": AT, "slow_ms": SLOW_MS, "counted_since": utc(STEP_NS)} | options))
 
 
 def same(found: Figures, expected: Figures) -> None:
     """Equal, but for the order of additions and for latencies in single precision."""
-    assert (found.at, found.jumpers, found.last_outcome_at) == (expected.at, expected.jumpers, expected.last_outcome_at)
+    for name in ("at", "jumpers", "last_outcome_at", "counted_since"):
+        assert getattr(found, name) == getattr(expected, name), name
     assert [arm.variant for arm in found.arms] == [arm.variant for arm in expected.arms]
     for one, other in zip(found.arms, expected.arms, strict=True):
         for field in dataclasses.fields(ArmFigures):

@@ -9,6 +9,7 @@ import pytest
 
 from data.stubs import MemoryDatabase, SetClock
 from tests.alert_builders import an_alert
+from tests.experiment_builders import an_experiment
 from tests.rollout_builders import a_rollout
 from trajops.alerts.rules import AlertRules
 from trajops.alerts.signals import Signal
@@ -19,9 +20,10 @@ from trajops.contracts.performance import CheckVerdict, Metric, PerformanceCheck
 from trajops.contracts.rollouts import GateOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
+from trajops.experiments.lifecycle import ExperimentState
 from trajops.experiments.routed import canary
 from trajops.objectives import Objectives
-from trajops.rollouts.lifecycle import RolloutState
+from trajops.rollouts.lifecycle import RolloutState, Stage
 from trajops.services.alert_rounds import AlertRounds
 from workers import signals
 from workers.jobs.join_truth import SILENT_SINCE
@@ -161,7 +163,7 @@ def test_drift_of_something_else_is_told_at_once() -> None:
 
 
 def test_before_the_first_check_there_is_nothing_to_say(database: MemoryDatabase) -> None:
-    assert read(database).keys() == {"source_failed", "lake_broken_files", "burn_alarm"}
+    assert read(database).keys() == {"source_failed", "experiment_waits", "lake_broken_files", "burn_alarm"}
 
 
 def test_data_quality_is_told_by_its_worst_finding(database: MemoryDatabase) -> None:
@@ -248,7 +250,10 @@ TIME = GateOut(name="time", state="waiting", detail="3 of 60 s")
         ({"gates": [APPROVAL]}, 1, 0),
         ({"gates": [APPROVAL], "is_approved": True}, 0, 0),
         ({"gates": [APPROVAL, TIME]}, 0, 0),
-        ({"gates": [APPROVAL], "state": RolloutState.PAUSED}, 0, 0),
+        ({"gates": [APPROVAL], "state": RolloutState.PAUSED}, 1, 0),
+        ({"gates": [TIME], "entered_at": AT - timedelta(days=2)}, 1, 0),
+        ({"gates": [TIME], "entered_at": AT - timedelta(hours=20)}, 0, 0),
+        ({"gates": [TIME], "entered_at": AT - timedelta(days=2), "stage": Stage.BAKING}, 1, 0),
         ({"state": RolloutState.ROLLED_BACK, "ended_at": AT}, 0, 1),
         ({"state": RolloutState.INCONCLUSIVE, "ended_at": AT}, 0, 1),
         ({"state": RolloutState.ROLLED_BACK, "ended_at": AT - timedelta(hours=1)}, 0, 0),
@@ -264,6 +269,22 @@ def test_rollouts(database: MemoryDatabase, changes: dict[str, Any], waits: floa
         ({"model_version": "2"}, waits),
         ({"model_version": "2"}, failed),
     ]
+
+
+def test_experiments_of_no_rollout(database: MemoryDatabase) -> None:
+    def waiting() -> float:
+        return read(database)["experiment_waits"][0].value
+
+    assert waiting() == 0
+    with database.unit_of_work() as uow:
+        uow.experiments.add(an_experiment("e1", state=ExperimentState.RECOMMENDED, winner="treatment", sentence="It is better."))
+        uow.experiments.add(an_experiment("e2", state=ExperimentState.PAUSED))
+        uow.experiments.add(an_experiment("e3"))
+    assert waiting() == 2
+    assert "wider net is recommended: It is better." in read(database)["experiment_waits"][0].detail
+    with database.unit_of_work() as uow:
+        uow.rollouts.add(a_rollout(experiment_id="e1"))
+    assert waiting() == 1
 
 
 def test_a_job_that_is_scheduled_no_more_is_not_late_for_ever(database: MemoryDatabase) -> None:

@@ -299,6 +299,13 @@ def test_better_is_recommended_and_stays_so(service: Experiments, releases: Depl
     assert service.stop(found.experiment_id, found.version, "treatment", **WHO).experiment.state == S.PROMOTED
 
 
+def test_what_is_paused_wins_nothing(service: Experiments, releases: Deployments) -> None:
+    experiment = launched(service)
+    service.pause(experiment.experiment_id, experiment.version, **WHO)
+    with pytest.raises(Conflict, match="paused"):
+        service.decide(experiment.experiment_id, experiment.version + 1, Decision("better", "treatment"), a_verdict(), **WORKER)
+
+
 def test_better_is_promoted_where_the_plan_says_so(service: Experiments, releases: Deployments, database: MemoryDatabase) -> None:
     experiment = launched(service, a_plan(stop=STOP | {"on_win": "promote"}))
     over = decided(service, experiment, "better", "treatment").experiment

@@ -38,7 +38,7 @@ class Desk:
         self.asked: list[tuple[str, datetime, datetime, float]] = []
         self.judge = Judge(self, self.database.unit_of_work, self.service, self.clock)  # type: ignore[arg-type] - one half of the port
 
-    def figures(self, experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float) -> Figures:
+    def figures(self, experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float, *more: Any) -> Figures:
         self.asked.append((experiment_id, since, at, slow_ms))
         return figures(*self.arms, at=at, last_outcome_at=at)
 
@@ -120,6 +120,37 @@ def test_at_the_horizon_it_ends_without_a_decision() -> None:
     assert states(desk.releases) == {1: State.LIVE, 2: State.INCONCLUSIVE}
 
 
+@pytest.mark.parametrize("arms", [two(0, 0), two(600, 620, 0.42), two(600, 620, joined=10)], ids=["nobody", "better", "invalid"])
+def test_a_pause_does_not_stop_the_clock(arms: Any) -> None:
+    desk = Desk()
+    desk.service.pause(desk.id, desk.experiment.version, **WHO)
+    assert desk.look(arms, after_s=86_300) is None
+    assert desk.look(arms, after_s=100) == "inconclusive"
+    assert (desk.experiment.state, states(desk.releases)[2]) == (S.INCONCLUSIVE, State.INCONCLUSIVE)
+
+
+def test_a_recommendation_that_was_paused_ends_at_the_horizon_and_stays_on_record() -> None:
+    desk = Desk()
+    assert desk.look(two(600, 620, 0.42)) == "better"
+    desk.service.pause(desk.id, desk.experiment.version, **WHO)
+    assert desk.look(two(600, 620, 0.42), after_s=86_400) == "inconclusive"
+    assert (desk.experiment.state, desk.experiment.winner) == (S.STOPPED, "treatment")
+    assert states(desk.releases) == {1: State.LIVE, 2: State.STAGED}
+
+
+def test_one_that_nobody_came_to_ends_at_the_horizon() -> None:
+    desk = Desk()
+    assert desk.look(two(3, 2, joined=0), after_s=86_400) == "inconclusive"
+    assert "The data are not right" in desk.experiment.sentence
+
+
+def test_a_recommendation_is_not_forgotten_at_the_horizon() -> None:
+    desk = Desk()
+    assert desk.look(two(600, 620, 0.42)) == "better"
+    assert desk.look(two(600, 620), after_s=86_400) is None
+    assert desk.experiment.state == S.RECOMMENDED
+
+
 def test_verdicts_are_kept_the_more_seldom_the_longer_it_runs() -> None:
     desk = Desk(a_plan(margin=0.001, stop=STOP | {"horizon_s": 1e6}))
     for _ in range(200):
@@ -136,7 +167,7 @@ def test_verdicts_are_kept_the_more_seldom_the_longer_it_runs() -> None:
 def test_one_that_was_changed_meanwhile_is_left_for_the_next_look(caplog: pytest.LogCaptureFixture) -> None:
     desk = Desk()
 
-    def changed(experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float) -> Figures:
+    def changed(experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime, slow_ms: float, *_: object) -> Figures:
         desk.service.cover(desk.id, desk.experiment.version, 0.5, **WHO)
         return figures(*two(600, 620, 0.9), at=at, last_outcome_at=at)
 

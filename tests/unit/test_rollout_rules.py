@@ -69,6 +69,11 @@ def test_only_the_entry_of_a_stage_waits_for_a_person() -> None:
         ({"approval": ["promoting", "promoting"]}, "stands twice"),
         ({"approval": ["canary"], "shadow": None}, "nothing comes before the canary"),
         ({"horizon_s": float("inf")}, "finite"),
+        ({"horizon_s": 3600, "told_after_s": 3500}, "must be more than both together"),
+        ({"shown_in": []}, "at least 1 item"),
+        ({"shown_in": ["shadow", "shadow"]}, "stands twice in shown_in"),
+        ({"shown_in": ["shadow"], "shadow": None}, "can show nothing in it"),
+        ({"told_after_s": 0}, "greater than 0"),
         ({"marign": 0.1}, "Extra inputs"),
     ],
 )

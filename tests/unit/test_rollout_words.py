@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from console.changes import Action
 from console.rollouts.words import (
+    PAST_GATES,
     actions,
     approval_problem,
+    behind_gates,
     effect,
     gate_lines,
     history,
@@ -23,7 +26,7 @@ from tests.rollout_builders import a_policy, a_rollout
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import RouteOut
 from trajops.contracts.models import ModelVersionOut
-from trajops.contracts.rollouts import GateOut
+from trajops.contracts.rollouts import GateOut, RolloutOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
@@ -125,6 +128,24 @@ def test_a_version_is_rolled_out_from_where_it_is_staged() -> None:
     ]:
         assert found is not None
         assert said in str(found.refusal)
+
+
+@pytest.mark.parametrize(
+    ("rollout", "asked", "is_refused"),
+    [
+        (a_rollout(), {"model_version": 2}, True),
+        (a_rollout(), {"model_version": 1}, False),
+        (a_rollout(), {"experiment_id": "e1"}, True),
+        (a_rollout(), {"experiment_id": "e2"}, False),
+        (a_rollout(experiment_id=None), {"model_version": 1}, False),
+        (a_rollout(state=R.STOPPED), {"model_version": 2, "experiment_id": "e1"}, False),
+    ],
+)
+def test_a_promotion_past_the_gates_is_not_offered(rollout: RolloutOut, asked: dict[str, Any], *, is_refused: bool) -> None:
+    offered = [Action("pause", "Pause"), Action("promote", "Promote")]
+    pause, promote = behind_gates(offered, [rollout], **asked)
+    assert (pause, promote.refusal) == (offered[0], PAST_GATES if is_refused else None)
+    assert behind_gates(offered, [], **asked) == offered
 
 
 def test_words_of_policies_and_steps() -> None:

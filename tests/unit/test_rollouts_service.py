@@ -1,38 +1,22 @@
 """Rollouts from shadow to live: what each step does to states, routes and audit, what ends one, and what is refused."""
 
-import contextlib
 from datetime import timedelta
 from itertools import pairwise
 from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, rule
 
-from tests.alert_builders import an_alert
-from tests.experiment_builders import a_verdict
-from tests.rollout_builders import RolloutDesk, a_policy
+from tests.rollout_builders import RolloutDesk, a_policy, champion
 from tests.unit.test_deployments_service import WHO, route, states
-from tests.unit.test_experiments_service import AnySequence
-from trajops.alerts.lifecycle import Severity
 from trajops.clock import now
-from trajops.contracts.experiments import ExperimentOut
-from trajops.contracts.rollouts import RolloutOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import Units
-from trajops.errors import Conflict, IllegalTransition, InvalidInput, NotFound, NotValidated, StaleVersion
-from trajops.experiments.decisions import Decision
+from trajops.errors import Conflict, IllegalTransition, InvalidInput, NotValidated, StaleVersion
 from trajops.experiments.lifecycle import ExperimentState
-from trajops.rollouts.lifecycle import ACTIVE, DEPLOYED, RolloutState, Stage
-from trajops.rollouts.rules import RolloutRules
+from trajops.rollouts.lifecycle import RolloutState, Stage
 from trajops.services.rollouts import ACTOR, Rollouts
 
 R = RolloutState
-
-
-def champion(desk: RolloutDesk) -> int | None:
-    return route(desk.database)[0]
 
 
 def test_it_goes_from_shadow_to_live_without_a_hand() -> None:
@@ -108,6 +92,31 @@ def test_a_step_waits_for_what_is_missing(given: dict[str, Any], gate: str) -> N
     assert [one.name for one in found.gates if one.state != "passed"] == [gate]
     assert desk.rollout.gates == list(found.gates)
     assert next(one.detail for one in found.gates if one.name == gate) in desk.rollout.sentence
+
+
+def test_a_fleet_that_returns_passes_a_step_as_a_new_one_does() -> None:
+    desk = RolloutDesk()
+    desk.reach(Stage.CANARY, 1)
+    desk.returned = 49
+    desk.look()
+    assert "49 of 50" in desk.rollout.sentence
+    desk.returned = 50
+    desk.look()
+    assert desk.place == (Stage.CANARY, 2, R.RUNNING)
+
+
+def test_units_that_were_counted_for_another_step_do_not_count_in_this_one() -> None:
+    desk = RolloutDesk()
+    desk.reach(Stage.CANARY, 1)
+    desk.look(units=desk.units + 30)
+    verdict = desk.experiment.verdict
+    assert verdict is not None
+    arms = [arm.model_copy(update={"units_since": 5000}) for arm in verdict.arms]
+    counted = {"counted_since": desk.rollout.entered_at - timedelta(seconds=1), "arms": arms, "at": now(desk.clock)}
+    with desk.database.unit_of_work() as uow:
+        uow.experiments.note(desk.experiment.experiment_id, verdict.model_copy(update=counted), keep=False)
+    desk.rollouts.advance()
+    assert "0 of 50" in desk.rollout.sentence
 
 
 def test_units_of_a_step_are_those_that_came_since_it_began() -> None:
@@ -221,32 +230,6 @@ def test_a_predecessor_that_was_not_nearer_by_the_margin_retires(ratio: float) -
     assert (desk.rollout.state, champion(desk)) == (R.LIVE, 2)
     assert states(desk.releases) == {1: State.RETIRED, 2: State.LIVE}
     assert desk.experiment.state == ExperimentState.STOPPED
-
-
-def alarm(desk: RolloutDesk, rule: str, *, version: str | None = None) -> None:
-    labels = {} if version is None else {"model_version": version}
-    with desk.database.unit_of_work() as uow:
-        opened = {"severity": Severity.CRITICAL, "opened_at": now(desk.clock) + timedelta(seconds=1)}
-        uow.alerts.add(an_alert("a1", now(desk.clock), rule=rule, labels=labels, **opened))
-
-
-@pytest.mark.parametrize(
-    ("rule", "version", "state"),
-    [
-        ("performance_degraded", "2", R.ROLLED_BACK),
-        ("performance_degraded", None, R.ROLLED_BACK),
-        ("performance_degraded", "1", R.LIVE),
-        ("budget_burns", None, R.RUNNING),
-    ],
-)
-def test_alerts_of_the_bake(rule: str, version: str | None, state: RolloutState) -> None:
-    desk = RolloutDesk()
-    desk.reach(Stage.BAKING)
-    alarm(desk, rule, version=version)
-    for number in range(1, 9):
-        desk.look(units=500 * number, ratio=1.0)
-    assert desk.rollout.state == state
-    assert champion(desk) == (1 if state == R.ROLLED_BACK else 2)
 
 
 def test_a_person_pauses_and_resumes_it() -> None:
@@ -458,75 +441,3 @@ def test_what_has_not_passed_its_battery_is_not_rolled_out() -> None:
     staged = next(one for one in desk.releases.deployments().deployments if one.model_version == 2)
     with pytest.raises(NotValidated):
         strict.start(staged.deployment_id, staged.version, **WHO)
-
-
-class AnySequenceWithRollouts(AnySequence):
-    """The same with rollouts: at most one is active, it agrees with what is routed, and what is over changes no more."""
-
-    @initialize()
-    def start(self) -> None:
-        super().start()
-        rules = RolloutRules(default="unattended", policies=(a_policy(), a_policy(name="bare", shadow=None, bake={"watched": False})))
-        self.rollouts = Rollouts(self.database.unit_of_work, lambda: rules, clock=self.clock)
-        self.ended: dict[str, Any] = {}
-
-    @rule(number=st.integers(1, 4), policy=st.sampled_from(["unattended", "bare"]))
-    def roll_out(self, number: int, policy: str) -> None:
-        found = next((one for one in self.releases.deployments().deployments if one.model_version == number), None)
-        if found is not None:
-            with contextlib.suppress(Conflict):
-                self.rollouts.start(found.deployment_id, found.version, policy, **WHO)
-
-    @rule(steps=st.integers(0, 6))
-    def look(self, steps: int) -> None:
-        """So often, whatever the gates say that can be said of figures is put right before."""
-        self.rollouts.advance()
-        for _ in range(steps):
-            for rollout in self.rollouts.newest().rollouts[:1]:
-                if rollout.state == R.RUNNING:
-                    self.clock.advance(3600)
-                    self.show(rollout)
-            self.rollouts.advance()
-
-    def show(self, rollout: RolloutOut) -> None:
-        """Figures that pass."""
-        if rollout.experiment_id is None:
-            return
-        experiment = self.service.get(rollout.experiment_id)
-        if experiment.state == ExperimentState.RUNNING and rollout.stage != Stage.BAKING:
-            won = Decision("better", "treatment")
-            self.service.decide(experiment.experiment_id, experiment.version, won, a_verdict(), actor=ACTOR)
-        units = {arm.variant: 10_000 + rollout.units_before.get(arm.variant, 0) for arm in experiment.plan.arms}
-        self.note(experiment, units)
-
-    def note(self, experiment: ExperimentOut, units: dict[str, int]) -> None:
-        at = now(self.clock)
-        verdict = a_verdict(mean_m=0.5 if experiment.plan.mode == "watch" else 0.42)
-        arms = [arm.model_copy(update={"scored_units": units.get(arm.variant, 0)}) for arm in verdict.arms]
-        with self.database.unit_of_work() as uow:
-            uow.experiments.note(experiment.experiment_id, verdict.model_copy(update={"at": at, "arms": arms}), keep=False)
-
-    @rule(change=st.sampled_from(["approve", "pause", "resume", "stop", "roll_back"]), drift=AnySequence.drift)
-    def steer(self, change: str, drift: int) -> None:
-        for rollout in self.rollouts.newest().rollouts[:1]:
-            with contextlib.suppress(Conflict, NotFound):
-                getattr(self.rollouts, change)(rollout.rollout_id, rollout.version + drift, **WHO)
-
-    @invariant()
-    def rollouts_agree(self) -> None:
-        found = self.rollouts.newest().rollouts
-        assert sum(one.state in ACTIVE for one in found) <= 1
-        for one in found:
-            if one.state not in ACTIVE:
-                assert self.ended.setdefault(one.rollout_id, one) == one
-        self.rollouts.advance()
-        for one in self.rollouts.newest().rollouts:
-            deployed = {row.model_version: row.state for row in self.releases.deployments().deployments}[one.model_version]
-            if one.state == R.RUNNING:
-                assert deployed == DEPLOYED[one.stage]
-            if one.state == R.PAUSED:
-                assert deployed == State.PAUSED
-
-
-TestAnySequenceWithRollouts = AnySequenceWithRollouts.TestCase
-TestAnySequenceWithRollouts.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

@@ -142,6 +142,9 @@ class ArmOut(Wire):
     model_version: int
     units: int = Field(description="Units that were answered in it.")
     scored_units: int = Field(description="Of these, with an outcome.")
+    units_since: int = Field(
+        default=0, description="Units that were answered since `counted_since`, with an outcome of that; also who was answered before."
+    )
     predictions: int
     ade_m: float | None
     fde_m: float | None
@@ -171,6 +174,9 @@ class VerdictOut(Wire):
     kind: VerdictKind
     sentence: str
     units: int
+    counted_since: AwareDatetime | None = Field(
+        default=None, description="Begin of the step of a rollout, since which `units_since` of the arms is counted; None: of none."
+    )
     effects: list[EffectOut]
     arms: list[ArmOut]
     guardrails: list[GuardrailOut]

@@ -9,6 +9,7 @@ from trajops.rollouts.lifecycle import RolloutState, Stage
 from trajops.rollouts.rules import RolloutPolicy
 
 GateName = Literal[
+    "horizon",
     "switch",
     "time",
     "units",
@@ -49,7 +50,7 @@ class RolloutOut(Wire):
     version: int = Field(description="For `expected_version` of a change.")
     experiment_id: str | None = Field(description="What compares the versions in the present stage.")
     entered_at: AwareDatetime = Field(description="When the present step began.")
-    units_before: dict[str, int] = Field(description="Units with truth by arm, when the present step began.")
+    units_before: dict[str, int] = Field(default_factory=dict, description="Empty: read by the release before only.")
     is_approved: bool = Field(description="A person has let it go on.")
     gates: list[GateOut] = Field(description="As they stood at the last look.")
     looked_at: AwareDatetime | None

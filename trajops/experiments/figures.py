@@ -22,6 +22,8 @@ class ArmFigures:
         means: of ADE, FDE, miss rate and coverage over units, where known.
         latency_ms: median, 95th and 99th percentile.
         pairs: of a shadow, of the metric over units that both the control and this arm have predicted.
+        units_since: units with a scored prediction that was answered since the figures' `counted_since`; of a treatment in shadow, one that
+            both have predicted.
     """
 
     variant: str
@@ -35,6 +37,7 @@ class ArmFigures:
     means: tuple[float | None, float | None, float | None, float | None] = (None, None, None, None)
     latency_ms: tuple[float | None, float | None, float | None] = (None, None, None)
     pairs: PairSums | None = None
+    units_since: int = 0
 
     @property
     def join_rate(self) -> float | None:
@@ -51,12 +54,14 @@ class Figures:
         arms: in the order of the plan.
         jumpers: units that were answered in several arms.
         last_outcome_at: when the newest outcome was scored.
+        counted_since: since when `units_since` of the arms is counted; None: it is not.
     """
 
     at: datetime
     arms: tuple[ArmFigures, ...]
     jumpers: int = 0
     last_outcome_at: datetime | None = None
+    counted_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

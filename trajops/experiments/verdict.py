@@ -31,7 +31,13 @@ _WORST_FIRST: tuple[VerdictKind, ...] = ("guardrail", "worse", "better", "no_wor
 
 
 def judge(
-    plan: ExperimentPlan, figures: Figures, started_at: datetime, closed: Sequence[str] = (), before: VerdictOut | None = None
+    plan: ExperimentPlan,
+    figures: Figures,
+    started_at: datetime,
+    closed: Sequence[str] = (),
+    before: VerdictOut | None = None,
+    *,
+    is_paused: bool = False,
 ) -> VerdictOut:
     """The verdict on an experiment.
 
@@ -41,6 +47,7 @@ def judge(
         started_at: when it was launched.
         closed: arms that were rolled back already; they are not judged again.
         before: the verdict at the last look.
+        is_paused: whether nobody is enrolled for now.
     """
     control = figures.arms[0]
     treatments = [arm for arm in figures.arms[1:] if arm.variant not in closed]
@@ -62,10 +69,15 @@ def judge(
     total = figures.arms[0].units if plan.is_beside else sum(arm.units for arm in figures.arms)
     kinds = {one.verdict for one in effects}
     kind = next((one for one in _WORST_FIRST if one in kinds), "collecting")
+    # A pause does not stop the clock: nothing is in the way of others for ever. Data that stay invalid pause it first.
+    has_passed = passed_s >= plan.stop.horizon_s
     is_harmed = kind in {"guardrail", "worse"}
-    if not is_harmed and not is_valid:
+    if not is_harmed and is_paused and has_passed:
+        kind = "inconclusive"
+    elif not is_harmed and not is_valid:
         # With a handful of units, a lack of truth is only a beginning.
         kind = "invalid" if min(arm.units for arm in figures.arms) >= plan.stop.min_units else "collecting"
+        kind = "inconclusive" if kind == "collecting" and has_passed else kind
     elif kind in _short_of_winning(plan) and _is_over(plan, passed_s, total):
         kind = "inconclusive"
     spread = max((float(one.variance) for one in estimates if isfinite(float(one.variance))), default=None)
@@ -76,6 +88,7 @@ def judge(
         kind=kind,
         sentence=_sentence(plan, kind, effects, guardrails, health, total),
         units=total,
+        counted_since=figures.counted_since,
         effects=effects,
         arms=[_arm(plan, arm) for arm in figures.arms],
         guardrails=guardrails,
@@ -176,6 +189,7 @@ def _arm(plan: ExperimentPlan, arm: ArmFigures) -> ArmOut:
         model_version=next(one.model_version for one in plan.arms if one.variant == arm.variant),
         units=arm.units,
         scored_units=int(arm.sums.units),
+        units_since=arm.units_since,
         predictions=arm.predictions,
         ade_m=ade_m,
         fde_m=fde_m,
@@ -234,9 +248,10 @@ def _sentence(
         return f"{metric} of {said.variant} is {_percent(said.change)} {way} ({_sequence(plan, said)}). Valid however often you look."
     if said is not None and kind == "no_worse":
         return f"{said.variant} is no worse than {plan.arms[0].variant} by more than {_percent(plan.margin)} ({_sequence(plan, said)})."
-    if kind == "inconclusive":
-        return "The horizon is reached without a decision: the control stays. This does not mean that the models are equal."
     bad = [one.detail for one in health if not one.is_ok]
+    if kind == "inconclusive":
+        last = f" The data are not right: {'; '.join(bad)}." if bad and units else ""
+        return f"The horizon is reached without a decision: the control stays. This does not mean that the models are equal.{last}"
     more = f" Not right yet: {'; '.join(bad)}." if bad and units else ""
     return f"Not enough evidence yet, with {units} units. This does not mean that the models are equal.{more}"
 

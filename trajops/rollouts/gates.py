@@ -11,10 +11,24 @@ from trajops.deployments.lifecycle import State
 from trajops.experiments.lifecycle import OVER, ROUTED, ExperimentState
 from trajops.rollouts.lifecycle import BAKED, DEPLOYED, ENDED_BY, RolloutState, Stage
 from trajops.rollouts.rules import RolloutPolicy, Wait
+from trajops.rollouts.waiting import duration_words
 
 # A look at the figures that is older than this says nothing about now; they are looked at every few seconds.
 FRESH_S = 60.0
-Way = Literal["wait", "next", "roll_back", "follow"]
+Way = Literal["wait", "next", "roll_back", "follow", "end"]
+
+
+class CriticalAlert(NamedTuple):
+    """A critical alert that is open, and is not about another version.
+
+    Attributes:
+        rule: its name.
+        is_against: whether it speaks against the version: it names it, or was opened since the present step began. Another one holds what
+            is to come, and takes nothing back: whatever is wrong was so before.
+    """
+
+    rule: str
+    is_against: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +39,14 @@ class Seen:
         at: when.
         deployment: state of the version's deployment.
         experiment: what compares the versions in this stage; None: nothing does.
-        alerts: names of the critical alerts that are open and were not when the stage began.
+        alerts: the critical ones that are open, whenever they were opened.
         is_stopped: the kill switch.
     """
 
     at: datetime
     deployment: State
     experiment: ExperimentOut | None
-    alerts: tuple[str, ...] = ()
+    alerts: tuple[CriticalAlert, ...] = ()
     is_stopped: bool = False
 
 
@@ -40,7 +54,8 @@ class Look(NamedTuple):
     """What is to be done.
 
     Attributes:
-        way: wait, take the next step, roll back; or `follow`: something else has changed what is routed, and the rollout says so.
+        way: wait, take the next step, roll back; `end`: its horizon is reached; or `follow`: something else has changed what is routed, and
+            the rollout says so.
         state: of the rollout from now on.
         gates: as they stand.
         sentence: why.
@@ -61,6 +76,9 @@ def look(rollout: RolloutOut, seen: Seen) -> Look:
     if rollout.stage == Stage.PROMOTING and seen.deployment == State.CANARY:
         return Look("follow", state, tuple(rollout.gates), "It was paused and goes on, so the last step of the canary is taken again.")
     gates = tuple(_gates(rollout, seen))
+    first = next((gate for gate in gates if gate.state != "passed"), None)
+    if first is not None and first.name == "horizon":
+        return Look("end", RolloutState.INCONCLUSIVE, gates, _overdue(rollout, state, gates))
     if state != rollout.state:
         sentence = _said(seen, "It was paused.") if state == RolloutState.PAUSED else "It goes on."
         return Look("follow", state, gates, sentence)
@@ -69,7 +87,6 @@ def look(rollout: RolloutOut, seen: Seen) -> Look:
     back = next((gate for gate in gates if _brings_back(rollout, gate, seen)), None)
     if back is not None:
         return Look("roll_back", RolloutState.ROLLED_BACK, gates, back.detail)
-    first = next((gate for gate in gates if gate.state != "passed"), None)
     if first is None:
         return Look("next", state, gates, "All gates are passed.")
     return Look("wait", state, gates, f"{place_words(rollout.policy, rollout.stage, rollout.step)} waits: {first.detail}.")
@@ -104,11 +121,6 @@ def wait_of(policy: RolloutPolicy, stage: Stage, step: int) -> Wait | None:
     return {Stage.SHADOW: policy.shadow, Stage.BAKING: policy.bake}.get(stage)
 
 
-def units_of(verdict: VerdictOut | None) -> dict[str, int]:
-    """Units with truth by arm."""
-    return {} if verdict is None else {arm.variant: arm.scored_units for arm in verdict.arms}
-
-
 def _ended(rollout: RolloutOut, seen: Seen) -> tuple[RolloutState, tuple[GateOut, ...], str] | None:
     """How something else has ended it: a verdict, or a person."""
     gates = tuple(rollout.gates)
@@ -128,6 +140,9 @@ def _gates(rollout: RolloutOut, seen: Seen) -> Iterator[GateOut]:
     policy, stage, step = rollout.policy, rollout.stage, rollout.step
     wait = wait_of(policy, stage, step)
     is_bake = stage == Stage.BAKING
+    is_before_switch = stage == Stage.PROMOTING or (stage == Stage.CANARY and step == len(policy.canary) - 1)
+    if not is_bake and seen.experiment is not None:
+        yield _horizon(policy, seen.experiment, seen.at)
     if seen.is_stopped:
         yield _gate("switch", "failed", "all experiments are stopped by hand")
     if wait is not None:
@@ -142,8 +157,8 @@ def _gates(rollout: RolloutOut, seen: Seen) -> Iterator[GateOut]:
             if wait is not None:
                 yield _units(rollout, verdict, wait)
             yield from _watch(policy, verdict) if is_bake else _evidence(verdict)
-            last = stage == Stage.SHADOW or (stage == Stage.CANARY and step == len(policy.canary) - 1) or stage == Stage.PROMOTING
-            if last:
+            to_be_shown = "shadow" if stage == Stage.SHADOW else "canary" if is_before_switch else None
+            if to_be_shown in policy.shown_in:
                 yield _accuracy(policy, experiment, verdict)
     if (
         stage == Stage.CANARY
@@ -154,7 +169,7 @@ def _gates(rollout: RolloutOut, seen: Seen) -> Iterator[GateOut]:
         wanted = policy.canary[step].coverage
         said = f"{100 * experiment.coverage:.3g} % are enrolled by hand; the step is one of {100 * wanted:.3g} %"
         yield _gate("coverage", "failed", said)
-    if is_bake:
+    if is_bake or is_before_switch:
         yield _alerts(policy, seen.alerts)
     if waits_for_person(policy, stage, step):
         yield _gate("approval", *_either(rollout.is_approved, "a person has approved it", "a person approves what comes next"))
@@ -175,8 +190,14 @@ def _time(rollout: RolloutOut, at: datetime, wait: Wait) -> GateOut:
 
 
 def _units(rollout: RolloutOut, verdict: VerdictOut, wait: Wait) -> GateOut:
-    new = [count - rollout.units_before.get(variant, 0) for variant, count in units_of(verdict).items()]
-    least = max(0, min(new, default=0))
+    """How many agents the version was tried on in this step: answered since it began, with the truth of that.
+
+    Who was answered in a step before counts again: a step asks whether the version has been exercised at this share of the traffic, and a
+    fleet that returns exercises it as much as a new one. Nothing is inferred from this number. What is inferred, harm and accuracy, is
+    by units of the whole comparison, each of which has one value however often it comes back, and is valid however often it is looked at.
+    """
+    is_of_step = verdict.counted_since == rollout.entered_at
+    least = min((arm.units_since for arm in verdict.arms), default=0) if is_of_step else 0
     where = "predicted by both" if rollout.stage != Stage.CANARY else "with truth in each arm"
     return _gate("units", "passed" if least >= wait.min_units else "waiting", f"{least} of {wait.min_units} agents {where} in this step")
 
@@ -220,17 +241,42 @@ def _watch(policy: RolloutPolicy, verdict: VerdictOut) -> Iterator[GateOut]:
     yield _gate("predecessor", "failed" if is_nearer else "passed", said)
 
 
-def _alerts(policy: RolloutPolicy, names: Sequence[str]) -> GateOut:
-    if not names:
-        return _gate("alerts", "passed", "no critical alert has been opened since the switch")
-    back = sorted(set(names) & set(policy.bake.roll_back_on))
-    return _gate("alerts", "failed", f"critical since the switch: {', '.join(back or sorted(names))}")
+def _alerts(policy: RolloutPolicy, alerts: Sequence[CriticalAlert]) -> GateOut:
+    """Whatever is critical about the version, or about all that is live, must be over before the switch, and before the bake is."""
+    if not alerts:
+        return _gate("alerts", "passed", "no critical alert is open")
+    names = _backing(policy, alerts) or sorted({alert.rule for alert in alerts})
+    return _gate("alerts", "failed", f"critical: {', '.join(names)}")
+
+
+def _backing(policy: RolloutPolicy, alerts: Sequence[CriticalAlert]) -> list[str]:
+    """Rules for which the predecessor comes back."""
+    return sorted({alert.rule for alert in alerts if alert.is_against} & set(policy.bake.roll_back_on))
 
 
 def _brings_back(rollout: RolloutOut, gate: GateOut, seen: Seen) -> bool:
     if rollout.stage != Stage.BAKING or gate.state != "failed":
         return False
-    return gate.name == "predecessor" or (gate.name == "alerts" and bool(set(seen.alerts) & set(rollout.policy.bake.roll_back_on)))
+    return gate.name == "predecessor" or (gate.name == "alerts" and bool(_backing(rollout.policy, seen.alerts)))
+
+
+def _horizon(policy: RolloutPolicy, experiment: ExperimentOut, at: datetime) -> GateOut:
+    """What is left of the stage's time. It runs on over pauses and the kill switch: nothing blocks the next version for ever."""
+    began_at = experiment.started_at or experiment.created_at
+    left_s = policy.horizon_s - (at - began_at).total_seconds()
+    whole = duration_words(policy.horizon_s)
+    if left_s <= 0:
+        return _gate("horizon", "failed", f"{whole} are over")
+    return _gate("horizon", "passed", f"{duration_words(left_s)} left of {whole}")
+
+
+def _overdue(rollout: RolloutOut, state: RolloutState, gates: Sequence[GateOut]) -> str:
+    stage = "shadow" if rollout.stage == Stage.SHADOW else "canary"
+    held = [gate.detail for gate in gates if gate.state != "passed" and gate.name != "horizon"]
+    if state == RolloutState.PAUSED:
+        held = ["it was paused, and nobody resumed it"]
+    why = f": {held[0]}" if held else ""
+    return f"The {stage} was not through after {duration_words(rollout.policy.horizon_s)}{why}. The champion stays."
 
 
 def _said(seen: Seen, otherwise: str, *, only_over: bool = False) -> str:

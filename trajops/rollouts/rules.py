@@ -15,7 +15,7 @@ ByHand = Literal["canary", "promoting"]
 class Wait(Config):
     """What must have come together before the next step."""
 
-    min_units: Count = Field(default=50, ge=20, description="Agents with truth, in each arm, since the step began.")
+    min_units: Count = Field(default=50, ge=20, description="Agents answered since the step began, with truth, in each arm.")
     min_s: Seconds = Field(default=600.0, ge=0, description="Seconds since the step began.")
 
 
@@ -58,10 +58,22 @@ class RolloutPolicy(Config):
     bake: BakeRule = Field(default_factory=BakeRule)
     metric: Metric = "ade_m"
     aim: Literal["better", "no_worse"] = Field(default="no_worse", description="What the version must show, in shadow and in the canary.")
+    shown_in: tuple[Literal["shadow", "canary"], ...] = Field(
+        default=("shadow", "canary"),
+        min_length=1,
+        description="Where that must be shown; in the other only harm, guardrails and data are looked at. In shadow it takes a fraction of "
+        "the agents, because both versions predict for each.",
+    )
     margin: float = Field(default=0.02, gt=0, le=0.5, description="Relative rise of the metric that still counts as no worse.")
     alpha: float = Field(default=0.05, gt=0, le=0.2)
     horizon_s: Seconds = Field(
-        default=7 * DAY_S, gt=0, le=90 * DAY_S, description="Shadow or canary without a decision for so long: the champion stays."
+        default=7 * DAY_S,
+        gt=0,
+        le=90 * DAY_S,
+        description="Shadow, and canary with the promotion, may each take so long, pauses included: then it ends, and the champion stays.",
+    )
+    told_after_s: Seconds = Field(
+        default=DAY_S, gt=0, le=90 * DAY_S, description="A step that takes so much longer than its `min_s` is told: alert `rollout_waits`."
     )
     approval: tuple[ByHand, ...] = Field(default=("promoting",), description="What waits for a person: none of them, it goes unattended.")
 
@@ -71,6 +83,10 @@ class RolloutPolicy(Config):
             raise ValueError("each step of the canary covers more than the one before it")
         if len(set(self.approval)) < len(self.approval):
             raise ValueError("a stage stands twice in approval")
+        if len(set(self.shown_in)) < len(self.shown_in):
+            raise ValueError("a stage stands twice in shown_in")
+        if self.shadow is None and "canary" not in self.shown_in:
+            raise ValueError("without a shadow the version can show nothing in it; take canary into shown_in")
         if "canary" in self.approval and self.shadow is None:
             raise ValueError("without a shadow nothing comes before the canary that could wait for an approval; start it when it may run")
         return self
@@ -89,6 +105,13 @@ class RolloutRules(Config):
             raise ValueError("two policies have the same name")
         if self.default not in names:
             raise ValueError(f"there is no policy {self.default!r}; there are {', '.join(names)}")
+        for policy in self.policies:
+            least_s = max(0.0 if policy.shadow is None else policy.shadow.min_s, sum(step.min_s for step in policy.canary))
+            if least_s + policy.told_after_s >= policy.horizon_s:
+                raise ValueError(
+                    f"{policy.name}: shadow or canary take {least_s:g} s at least, and a step that waits is told {policy.told_after_s:g} s "
+                    f"after its time; horizon_s, {policy.horizon_s:g}, must be more than both together"
+                )
         return self
 
     def policy(self, name: str | None) -> RolloutPolicy | None:

@@ -13,10 +13,11 @@ from trajops.contracts.experiments import ArmIn, ExperimentOut, ExperimentPlan
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
-from trajops.errors import Conflict, InvalidInput
+from trajops.errors import Conflict, InRollout, InvalidInput
 from trajops.experiments.assignment import Range
 from trajops.experiments.lifecycle import ROUTED, ExperimentState
 from trajops.experiments.routed import CONTROL, TREATMENT, Arm, Namespace, RoutedExperiment
+from trajops.rollouts.lifecycle import ACTIVE, Stage
 from trajops.services.step import Step
 
 # What becomes of the versions of an experiment that ends, where they are not promoted.
@@ -147,6 +148,35 @@ def end(
     routed = _routed(step, experiment)
     step.reroute(experiments=tuple(one for one in step.route.experiments if one.experiment_id != routed.experiment_id))
     return _over(step, experiment, routed, state, sentence, winner=winner, kept=kept, closed_arms=closed_arms)
+
+
+def check_not_rolled_out(step: Step, ref: ModelRef, experiment_id: str | None = None) -> None:
+    """Refuse to promote past the gates, the approval and the bake of a rollout.
+
+    Args:
+        step: the change.
+        ref: the version that would be promoted.
+        experiment_id: whose winner it would be.
+
+    Raises:
+        InRollout: if a rollout that is not over is about the version, or compares in that experiment.
+    """
+    for rollout in step.uow.rollouts.newest(states=ACTIVE):
+        is_its_own = experiment_id is not None and experiment_id == rollout.experiment_id
+        if not is_its_own and ref != ModelRef(rollout.model_name, rollout.model_version):
+            continue
+        if rollout.stage == Stage.BAKING:
+            what = "roll it back under Models, which is the way to its predecessor, or end the bake there"
+        else:
+            what = "it is promoted there once its gates are passed; approve it under Models, or stop the rollout to promote it without"
+        said = f"version {rollout.model_version} is being rolled out, and the rollout decides what follows: {what}"
+        raise InRollout(said, rollout_id=rollout.rollout_id)
+
+
+def give_up(step: Step, experiment: ExperimentOut, sentence: str) -> ExperimentOut:
+    """End an experiment at its horizon: the champion answers everybody. What had been decided before stays on record."""
+    state = ExperimentState.INCONCLUSIVE if experiment.winner is None else ExperimentState.STOPPED
+    return end(step, experiment, state, sentence, winner=experiment.winner)
 
 
 def promote(step: Step, deployment: DeploymentOut, state: State = State.LIVE) -> DeploymentOut:

@@ -196,12 +196,14 @@ class Deployments:
         Raises:
             NotFound, StaleVersion: as the deployment is gone or has changed.
             IllegalTransition: if it is live already, or was never staged.
+            InRollout: if its rollout is not over.
             TrajOpsError: as `make_ready` raises.
         """
 
         def change(uow: UnitOfWork) -> ChangeOut:
             step = Step(uow, self._clock, "deployment.promote", actor, reason)
-            deployment, _ = step.expect(deployment_id, expected_version)
+            deployment, ref = step.expect(deployment_id, expected_version)
+            comparisons.check_not_rolled_out(step, ref)
             check_transition(deployment.state, State.LIVE)
             return step.finish(comparisons.promote(step, deployment))
 

@@ -183,6 +183,7 @@ class Experiments:
 
         Raises:
             NotFound, StaleVersion, Conflict, IllegalTransition: as the experiment is gone, has changed, or is over.
+            InRollout: if a treatment wins whose rollout is not over.
         """
 
         def change(step: Step, experiment: ExperimentOut) -> ExperimentOut:
@@ -257,12 +258,14 @@ class Experiments:
 
         def change(step: Step, experiment: ExperimentOut) -> ExperimentOut:
             said = experiment.model_copy(update={"verdict": verdict})
+            if experiment.state == ExperimentState.PAUSED and decision.kind not in HARM | {"inconclusive"}:
+                raise Conflict("the experiment is paused, so that nothing but harm and its horizon ends it")
             if decision.kind in HARM:
                 return comparisons.close_arm(step, said, str(decision.variant), verdict.sentence)
             if decision.kind == "invalid":
                 return comparisons.pause(step, said, verdict.sentence)
             if decision.kind == "inconclusive":
-                return comparisons.end(step, said, ExperimentState.INCONCLUSIVE, verdict.sentence)
+                return comparisons.give_up(step, said, verdict.sentence)
             if experiment.plan.stop.on_win == "promote":
                 return self._promoted(step, said, str(decision.variant))
             return step.move_experiment(said, ExperimentState.RECOMMENDED, winner=decision.variant, sentence=verdict.sentence)
@@ -288,6 +291,7 @@ class Experiments:
         if experiment.state not in ROUTED:
             raise Conflict(f"the experiment is {experiment.state}; promote the version under Models instead")
         ref = ModelRef(self._model_name, arm.model_version)
+        comparisons.check_not_rolled_out(step, ref, experiment.experiment_id)
         deployment = step.uow.deployments.of_model(ref)
         if deployment is None or ref == step.route.champion:
             raise Conflict(f"{ref} is champion already; stop the experiment without a winner")

@@ -2,7 +2,7 @@
 
 import logging
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from trajops.clock import now
 from trajops.contracts.experiments import ExperimentOut, VerdictOut
@@ -11,6 +11,7 @@ from trajops.experiments.decisions import HARM, Decision, decision
 from trajops.experiments.lifecycle import ROUTED, ExperimentState
 from trajops.experiments.verdict import judge
 from trajops.ports import Clock, ExperimentSource
+from trajops.rollouts.lifecycle import ACTIVE
 from trajops.services.experiments import Experiments
 from trajops.stores import UnitOfWorkFactory
 
@@ -63,15 +64,17 @@ class Judge:
             if uow.routes.table().is_stopped:  # by hand: nothing comes in, and that is nobody's fault
                 return []
             routed = uow.experiments.newest(states=ROUTED)
-        return [self._judged(one) for one in routed]
+            steps = {one.experiment_id: one.entered_at for one in uow.rollouts.newest(states=ACTIVE)}
+        return [self._judged(one, steps.get(one.experiment_id)) for one in routed]
 
-    def _judged(self, experiment: ExperimentOut) -> Judged:
+    def _judged(self, experiment: ExperimentOut, step_began_at: datetime | None) -> Judged:
         at = now(self._clock)
         plan = experiment.plan
         since = experiment.started_at or experiment.created_at
         slow_ms = next((one.slow_ms for one in plan.guardrails if one.kind == "slow_answers"), float("inf"))
-        figures = self._source.figures(experiment.experiment_id, plan, since, at, slow_ms)
-        verdict = judge(plan, figures, since, experiment.closed_arms, experiment.verdict)
+        figures = self._source.figures(experiment.experiment_id, plan, since, at, slow_ms, step_began_at)
+        is_paused = experiment.state == ExperimentState.PAUSED
+        verdict = judge(plan, figures, since, experiment.closed_arms, experiment.verdict, is_paused=is_paused)
         found = decision(plan, verdict)
         with self._unit_of_work() as uow:
             last = uow.experiments.last_kept_at(experiment.experiment_id)
@@ -91,6 +94,6 @@ class Judge:
 
 
 def _acts(state: ExperimentState, found: Decision) -> bool:
-    """A decision latches: what is paused by somebody is only ever taken back for harm, and what is recommended also paused."""
-    allowed = {ExperimentState.PAUSED: HARM, ExperimentState.RECOMMENDED: HARM | {"invalid"}}
+    """A decision latches: what is paused is only taken back for harm, or ends at its horizon; what is recommended may also be paused."""
+    allowed = {ExperimentState.PAUSED: HARM | {"inconclusive"}, ExperimentState.RECOMMENDED: HARM | {"invalid"}}
     return state not in allowed or found.kind in allowed[state]

@@ -12,7 +12,7 @@ from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict
 from trajops.experiments.lifecycle import OVER, ExperimentState
 from trajops.experiments.routed import CONTROL, TREATMENT
-from trajops.rollouts.gates import following, place_words, units_of, wait_of
+from trajops.rollouts.gates import following, place_words, wait_of
 from trajops.rollouts.lifecycle import RolloutState, Stage
 from trajops.rollouts.rules import RolloutPolicy
 from trajops.services import comparisons
@@ -43,7 +43,6 @@ def drafted(step: Step, deployment: DeploymentOut, policy: RolloutPolicy) -> Rol
         version=1,
         experiment_id=None,
         entered_at=step.at,
-        units_before={},
         is_approved=False,
         gates=[],
         looked_at=None,
@@ -106,6 +105,12 @@ def take_back(step: Step, rollout: RolloutOut, sentence: str) -> RolloutOut:
     else:
         comparisons.end(step, _needed(_experiment(step, rollout)), ExperimentState.ROLLED_BACK, sentence)
     return over(step, rollout, RolloutState.ROLLED_BACK, sentence)
+
+
+def give_up(step: Step, rollout: RolloutOut, sentence: str) -> RolloutOut:
+    """End what is not through at its horizon: the champion answers everybody."""
+    comparisons.give_up(step, _needed(_experiment(step, rollout)), sentence)
+    return over(step, rollout, RolloutState.INCONCLUSIVE, sentence)
 
 
 def over(step: Step, rollout: RolloutOut, state: RolloutState, sentence: str, **changes: Any) -> RolloutOut:
@@ -191,7 +196,6 @@ def stage_plan(policy: RolloutPolicy, stage: Stage, control: int, treatment: int
 
 
 def _entered(step: Step, rollout: RolloutOut, stage: Stage, number: int, *, experiment: ExperimentOut | None) -> RolloutOut:
-    same = experiment is not None and experiment.experiment_id == rollout.experiment_id
     policy = rollout.policy
     return rollout.model_copy(
         update={
@@ -199,7 +203,6 @@ def _entered(step: Step, rollout: RolloutOut, stage: Stage, number: int, *, expe
             "step": number,
             "experiment_id": None if experiment is None else experiment.experiment_id,
             "entered_at": step.at,
-            "units_before": units_of(experiment.verdict) if experiment is not None and same else {},
             "is_approved": False,
             "gates": [],
             "looked_at": None,

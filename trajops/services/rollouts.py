@@ -14,7 +14,7 @@ from trajops.errors import Conflict, InvalidInput, NotFound, StaleVersion
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.policy.decisions import VERSION_LABEL
 from trajops.ports import Clock
-from trajops.rollouts.gates import Look, Seen, look, place_words, waits_for_person
+from trajops.rollouts.gates import CriticalAlert, Look, Seen, look, place_words, waits_for_person
 from trajops.rollouts.lifecycle import ACTIVE, RolloutState, Stage
 from trajops.rollouts.rules import RolloutRules
 from trajops.services import comparisons, rollout_steps
@@ -260,6 +260,8 @@ class Rollouts:
             return rollout_steps.advance(step, rollout)
         if found.way == "roll_back":
             return rollout_steps.take_back(step, rollout, f"Rolled back: {found.sentence}")
+        if found.way == "end":
+            return rollout_steps.give_up(step, rollout, found.sentence)
         if found.state not in ACTIVE:
             return rollout_steps.over(step, rollout, found.state, found.sentence)
         if found.state == RolloutState.RUNNING:
@@ -268,12 +270,12 @@ class Rollouts:
 
     def _seen(self, uow: UnitOfWork, rollout: RolloutOut) -> Seen:
         critical = uow.alerts.find(states=tuple(UNRESOLVED), severity=Severity.CRITICAL)
-        names = tuple(dict.fromkeys(alert.rule for alert in critical if _concerns(alert, rollout)))
+        alerts = [one for alert in critical if (one := _as_seen(alert, rollout)) is not None]
         return Seen(
             now(self._clock),
             uow.deployments.get(rollout.deployment_id).state,
             self._experiment(uow, rollout),
-            names,
+            tuple(alerts),
             uow.routes.table().is_stopped,
         )
 
@@ -310,7 +312,10 @@ class Rollouts:
         return once(self._unit_of_work, self._clock, asked, RolloutChangeOut, changed)
 
 
-def _concerns(alert: Alert, rollout: RolloutOut) -> bool:
-    """Whether an alert was opened in this step, and is not about another version."""
+def _as_seen(alert: Alert, rollout: RolloutOut) -> CriticalAlert | None:
+    """A critical alert as the gates see it; None: it is not open yet, or is about another version."""
     about = alert.labels.get(VERSION_LABEL)
-    return alert.opened_at is not None and alert.opened_at >= rollout.entered_at and about in {None, str(rollout.model_version)}
+    is_about_it = about == str(rollout.model_version)
+    if alert.opened_at is None or not (about is None or is_about_it):
+        return None
+    return CriticalAlert(alert.rule, is_about_it or alert.opened_at >= rollout.entered_at)

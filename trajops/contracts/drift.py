@@ -148,10 +148,11 @@ class DriftReportOut(Wire):
 
 
 class TimeRange(Wire):
-    """From `since` on, before `until`."""
+    """From `since` on, before `until`; in one scene, or in all."""
 
     since: Time
     until: Time
+    scene: str | None = Field(None, description="Left out, or null: in all scenes.")
 
 
 class ReferenceChoice(Wire):

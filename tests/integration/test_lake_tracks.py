@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from data.lake import tracks
-from data.lake.tracks import recorded_scenes
+from data.lake.tracks import recorded_agents, recorded_scenes
 from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track, an_observation_event
 from tests.lake_house import House, a_house
 from trajops.clock import utc
@@ -82,6 +82,22 @@ def test_what_was_received_in_a_span_is_left_out(house: House, by: str) -> None:
     assert (times_s.min() < 8, times_s.max() >= 16) == (True, True)
     whole = Gap(utc(CLOCK_NS - S), utc(CLOCK_NS + 90 * S))
     assert recorded_scenes(house.lake, SINCE, UNTIL, ["live"], without=[span, whole]) == []
+
+
+def test_what_is_left_out_of_one_scene_stays_in_the_others(house: House) -> None:
+    for scene in ("north", "south"):
+        for by in ("histories", "observations"):
+            told(house, a_turning_track(f"{by}1", steps=60), by=by, scene_id=scene)
+    gap = Gap(utc(CLOCK_NS + 8 * S), utc(CLOCK_NS + 16 * S), "north")
+    everywhere = Gap(utc(CLOCK_NS + 20 * S), utc(CLOCK_NS + 90 * S))
+    found = recorded_scenes(house.lake, SINCE, UNTIL, ["live"], without=[gap, everywhere])
+    for scene in found:
+        for track in scene.tracks:
+            times_s = track.times_s - CLOCK_S
+            assert bool(np.any((times_s >= 8) & (times_s < 12))) is (scene.scene_id == "south"), (scene.scene_id, track.agent_id)
+            assert times_s.max() < 20
+    assert [len(scene.tracks) for scene in found] == [2, 2]
+    assert recorded_agents(house.lake, SINCE, UNTIL, ["live"]) == 4
 
 
 def test_who_comes_while_the_lake_is_read_is_no_trouble(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field, field_validator
 
-from trajops.contracts.wire import Time, Wire, sensible_time
+from trajops.contracts.wire import Name, Time, Wire, sensible_time
 
 Verdict = Literal["insufficient_data", "stable", "warning", "drift"]
 QualityVerdict = Literal["insufficient_data", "ok", "warning", "bad"]
@@ -152,7 +152,7 @@ class TimeRange(Wire):
 
     since: Time
     until: Time
-    scene: str | None = Field(None, description="Left out, or null: in all scenes.")
+    scene: Name | None = Field(None, description="Left out, or null: in all scenes.")
 
 
 class ReferenceChoice(Wire):

@@ -11,7 +11,7 @@ from trajops.stores import UnitOfWorkFactory
 from trajops.telemetry import Served
 
 # Of a range with more rows some agents are judged, each of them whole: most agents say what they all do.
-MAX_ROWS = 300_000
+MAX_ROWS = 200_000
 
 
 class Trust:

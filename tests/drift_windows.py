@@ -79,9 +79,10 @@ def together(*parts: Rows, names: Sequence[str] = ()) -> Rows:
     )
 
 
-def feed(per_minute: int, minutes: int, *, gain: float = 1.0, seed: int, start_s: float = START_S) -> Rows:
+def feed(per_minute: int, minutes: int, *, gain: float = 1.0, seed: int, start_s: float = START_S, rows: int = 25) -> Rows:
     """So many wandering agents in each minute."""
-    return together(*(wandering(per_minute, span_s=60, seed=seed + n, gain=gain, start_s=start_s + 60 * n) for n in range(minutes)))
+    parts = [wandering(per_minute, span_s=60, seed=seed + n, rows=rows, gain=gain, start_s=start_s + 60 * n) for n in range(minutes)]
+    return together(*parts)
 
 
 def empty() -> Rows:

@@ -29,7 +29,7 @@ EARLIER_S = START_S - 1e6
 
 @cache
 def an_hour(per_minute: int, seed: int, start_s: float = START_S, minutes: int = 60) -> Rows:
-    return feed(per_minute, minutes, seed=seed, start_s=start_s)
+    return feed(per_minute, minutes, seed=seed, start_s=start_s, rows=6)
 
 
 def reference(*per_minute: int, minutes: int = 60, names: Sequence[str] = SCENES) -> Rows:

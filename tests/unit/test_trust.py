@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from data.stubs import MemoryDatabase
-from tests.drift_windows import START_S, FixedSource, SecondsClock, feed
+from tests.drift_windows import START_S, FixedSource, SecondsClock, feed, together
 from trajops.clock import utc
 from trajops.contracts.drift import DriftSettings, ReferenceChoice, TimeRange
 from trajops.drift.columns import Rows
@@ -88,3 +88,13 @@ def test_checks_and_learning_share_one_reference_as_it_is_chosen(tmp_path: Path)
             work.drift_settings.put(DriftSettings(reference=choice))
         assert monitor.check().reference_agents == agents
     assert trust.left_out(WHOLE, ("live",)).because == "has no reference to be judged by"
+
+
+def test_a_scene_that_is_left_out_of_the_reference_is_new() -> None:
+    feeds = [feed(30, 20, seed=seed, start_s=START_S - 86_400) for seed in (0, 500)]
+    source = FixedSource({"backfill": together(*feeds, names=("north", "south"))})
+    since, until = (utc(int((START_S - 86_400 + at_s) * 1e9)) for at_s in (0, 1200))
+    choice = ReferenceChoice(kind="range", since=since, until=until, without=[TimeRange(since=since, until=until, scene="north")])
+    found = DriftReference(source, RULES).at(WHOLE.until, choice)
+    assert found is not None
+    assert (found.watch.usual.scenes, set(found.watch.grouped)) == ({"south"}, {"south"})

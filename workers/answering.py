@@ -13,8 +13,7 @@ from trajops.contracts.experiments import ExperimentOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.drift.doubt import trouble
-from trajops.drift.gaps import Gap, Span, outside
-from trajops.drift.learnable import LeftOut
+from trajops.drift.gaps import Gap, LeftOut, Span, outside
 from trajops.errors import BatteryFailed, InvalidInput, NotValidated, StaleVersion
 from trajops.experiments.lifecycle import ROUTED
 from trajops.experiments.routed import RoutedExperiment

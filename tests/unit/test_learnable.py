@@ -16,8 +16,8 @@ from tests.unit.test_quality import rows_of
 from trajops import configs
 from trajops.clock import utc
 from trajops.drift.columns import Rows
-from trajops.drift.gaps import Span, is_left_out
-from trajops.drift.learnable import Judge, LeftOut, cut_into_slices
+from trajops.drift.gaps import LeftOut, Span, is_left_out
+from trajops.drift.learnable import Judge, cut_into_slices
 from trajops.drift.rules import DriftRules
 from trajops.trajectories import BoolArray
 
@@ -158,6 +158,21 @@ def test_half_in_one_slice_and_half_in_the_next() -> None:
     _, mask = judged(reference(60, minutes=20), changed(rows, is_feet), 20)
     assert mask[is_feet].all()
     assert minutes_kept(rows, mask, "north") >= {*range(8), *range(13, 19)}
+
+
+def test_what_just_ends_in_the_range_is_told_by_what_came_before_it() -> None:
+    """Feet until twenty seconds after the begin: the oldest slice is mostly good, and the one before it, which is not asked for, is not."""
+    rows = feed(60, 20, seed=3).regrouped({"": "north"})
+    is_feet = is_of(rows, "north", 0, 10.33)
+    judge, whole = Judge(RULES, reference(60, minutes=20)), Span(the_whole(10).until, the_whole(20).until)
+    wrong = changed(rows, is_feet)
+    tally = tally_of(wrong, whole.until.timestamp(), judge.step_s)
+    found = judge.wrong(wrong, whole, tally, 600.0)
+    mask = is_left_out(rows.times_s, rows.scenes, rows.scene_names, found.gaps)
+    assert mask[is_feet & is_of(rows, "north", 10)].all()
+    assert minutes_kept(rows, mask, "north") >= set(range(12, 20))
+    assert found.wrong == pytest.approx(0.1, abs=0.03), "a share of the range alone"
+    assert min(gap.since for gap in found.gaps) == whole.since
 
 
 # New scenes

@@ -14,8 +14,7 @@ from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
-from trajops.drift.gaps import Gap, Span
-from trajops.drift.learnable import LeftOut
+from trajops.drift.gaps import Gap, LeftOut, Span
 from trajops.errors import StaleVersion
 from trajops.experiments.routed import canary
 from trajops.performance.recalibration import Distances

@@ -1,6 +1,7 @@
 """Ranges of time, and what is left out of one: in one scene, or in all."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -26,6 +27,36 @@ class Gap(NamedTuple):
     since: datetime
     until: datetime
     scene: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What of a range must not be learnt from.
+
+    Attributes:
+        gaps: apart from each other in each scene.
+        wrong: share of the rows with another unit, frame or rate, or bad quality, or next to such.
+        untold: share of the rows, of the others, that nothing tells anything about yet.
+        because: why.
+    """
+
+    gaps: tuple[Gap, ...] = ()
+    wrong: float = 0.0
+    untold: float = 0.0
+    because: str = "cannot be judged, or not yet"
+
+    @property
+    def sentence(self) -> str:
+        """How much of the traffic is left out, and why; empty where nothing is."""
+        share = self.wrong + self.untold
+        return f"{_percent(share)} of the traffic is left out: {self.reason}" if share else ""
+
+    @property
+    def reason(self) -> str:
+        """Why so much is left out, in shares of all traffic; empty where nothing is."""
+        said = [f"{_percent(self.wrong)} has another unit or bad data, or comes next to such"] if self.wrong else []
+        said += [f"{_percent(self.untold)} {self.because}"] if self.untold else []
+        return ", ".join(said)
 
 
 def joined(spans: Iterable[Span]) -> list[Span]:
@@ -119,3 +150,7 @@ def _by_scene(gaps: Iterable[Gap]) -> dict[str | None, list[Span]]:
     for gap in gaps:
         found.setdefault(gap.scene, []).append(Span(gap.since, gap.until))
     return found
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %" if share >= 0.005 else "less than 1 %"

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from trajops.drift.columns import IntArray, Rows
-from trajops.drift.gaps import Gap, Span, gaps_of, is_left_out, joined
+from trajops.drift.gaps import LeftOut, Span, gaps_of, is_left_out, joined
 from trajops.drift.quality import Counts, Usual, agent_share, findings
 from trajops.drift.rules import DriftRules
 from trajops.drift.units import UnitBounds, unit_bounds, unit_column
@@ -33,36 +33,6 @@ STEPS = 2
 
 # By scene, what the lake counts in each step of a range; steps are numbered from its end backwards.
 Tally = Mapping[str, Mapping[int, Counts]]
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """What of a range must not be learnt from.
-
-    Attributes:
-        gaps: apart from each other in each scene.
-        wrong: share of the rows with another unit, frame or rate, or bad quality, or next to such.
-        untold: share of the rows, of the others, that nothing tells anything about yet.
-        because: why.
-    """
-
-    gaps: tuple[Gap, ...] = ()
-    wrong: float = 0.0
-    untold: float = 0.0
-    because: str = "cannot be judged, or not yet"
-
-    @property
-    def sentence(self) -> str:
-        """How much of the traffic is left out, and why; empty where nothing is."""
-        share = self.wrong + self.untold
-        return f"{_percent(share)} of the traffic is left out: {self.reason}" if share else ""
-
-    @property
-    def reason(self) -> str:
-        """Why so much is left out, in shares of all traffic; empty where nothing is."""
-        said = [f"{_percent(self.wrong)} has another unit or bad data, or comes next to such"] if self.wrong else []
-        said += [f"{_percent(self.untold)} {self.because}"] if self.untold else []
-        return ", ".join(said)
 
 
 class Slices(NamedTuple):
@@ -126,40 +96,44 @@ class Judge:
         """Of which length ranges are counted and cut, seconds."""
         return max(self.rules.units.window_s, self.rules.quality.window_s) / STEPS
 
-    def left_out(self, rows: Rows, whole: Span, tally: Tally) -> LeftOut:
+    def left_out(self, rows: Rows, whole: Span, tally: Tally, before_s: float = 0.0) -> LeftOut:
         """What of a range must not be learnt from: what is wrong, with what lies next to it, and what cannot be judged.
 
         Args:
             rows: of the range, with the scenes as they were sent; of many agents some will do, each of them whole.
             whole: the range; its newest slice is left out.
             tally: of all its rows; what is sent in a scene that only observations come from, and no predictions, cannot be judged.
+            before_s: for how long before the range rows and tally tell as well, seconds: what is wrong may just end in it.
         """
-        return self._judged(rows, whole, tally, with_untold=True)
+        return self._judged(rows, whole, tally, before_s, with_untold=True)
 
-    def wrong(self, rows: Rows, whole: Span, tally: Tally) -> LeftOut:
+    def wrong(self, rows: Rows, whole: Span, tally: Tally, before_s: float = 0.0) -> LeftOut:
         """What of a range is wrong, with what lies next to it: all the rest may do where time matters more than certainty."""
-        return self._judged(rows, whole, tally, with_untold=False)
+        return self._judged(rows, whole, tally, before_s, with_untold=False)
 
-    def _judged(self, rows: Rows, whole: Span, tally: Tally, *, with_untold: bool) -> LeftOut:
-        last = max(1, ceil((whole.until - whole.since).total_seconds() / self.step_s))
+    def _judged(self, rows: Rows, whole: Span, tally: Tally, before_s: float, *, with_untold: bool) -> LeftOut:
+        last = max(1, ceil(((whole.until - whole.since).total_seconds() + before_s) / self.step_s))
         rows, wrong, untold = self._prepared(rows), dict[str, list[Span]](), dict[str, list[Span]]()
         for group in self._groups(rows, whole, last, tally):
             wrong_steps, untold_steps = self._steps(group, last)
             for scene in group.scenes:
-                wrong[scene] = [self._span(whole, *steps) for steps in wrong_steps]
-                untold[scene] = [self._span(whole, *steps) for steps in untold_steps]
+                wrong[scene] = list(self._spans(whole, wrong_steps))
+                untold[scene] = list(self._spans(whole, untold_steps))
         for scene, counts in tally.items() if self.rules.scenes.is_split else ():
             if not any(one.predictions for one in counts.values()):
                 wrong[scene], untold[scene] = [], [whole]
         found = {scene: joined([*spans, *(untold[scene] if with_untold else ())]) for scene, spans in wrong.items()}
-        gaps = gaps_of(found, whole)
+        gaps, rows = gaps_of(found, whole), rows.select(rows.times_s >= whole.since.timestamp())
         is_wrong, is_out = (is_left_out(rows.times_s, rows.scenes, rows.scene_names, part) for part in (gaps_of(wrong, whole), gaps))
         shares = [float(mask.mean()) if len(rows) else 0.0 for mask in (is_wrong, is_out & ~is_wrong)]
         return LeftOut(tuple(gaps), shares[0], shares[1])
 
-    def _span(self, whole: Span, newer: int, older: int) -> Span:
-        begin, end = (whole.until - timedelta(seconds=self.step_s * steps) for steps in (older, newer))
-        return Span(max(begin, whole.since), end)
+    def _spans(self, whole: Span, found: Iterable[tuple[int, int]]) -> Iterator[Span]:
+        """The times of some steps, as far as they lie in the range."""
+        for newer, older in found:
+            begin, end = (whole.until - timedelta(seconds=self.step_s * steps) for steps in (older, newer))
+            if end > whole.since:
+                yield Span(max(begin, whole.since), end)
 
     def _prepared(self, rows: Rows) -> Rows:
         """The columns that count, in order of time; where scenes are not told apart, all of them are one."""
@@ -317,7 +291,3 @@ def _sum(counts: Iterable[Counts]) -> Counts:
         counts,
         Counts(),
     )
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.005 else "less than 1 %"

@@ -7,22 +7,24 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut, CalibrationState
 from trajops.deployments.model_ref import ModelRef
-from trajops.drift.gaps import Span, is_left_out
-from trajops.drift.learnable import LeftOut
+from trajops.drift.gaps import LeftOut, Span, is_left_out
 from trajops.errors import Conflict, NotFound
 from trajops.performance.recalibration import Recalibration, recalibrate
 from trajops.performance.rules import RecalibrationRule
 from trajops.ports import Clock, PerformanceSource
 from trajops.services.once import Asked, once
-from trajops.services.trust import Trust
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 from trajops.trajectories import FloatArray
+
+if TYPE_CHECKING:
+    from trajops.services.trust import Trust
 
 ACTOR = "worker:recalibrate"
 
@@ -170,7 +172,7 @@ class Recalibrator:
         nominal_coverage: float,
         clock: Clock,
         *,
-        trust: Trust,
+        trust: "Trust",
     ) -> None:
         self._trust = trust
         self._source = source

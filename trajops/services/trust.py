@@ -1,10 +1,11 @@
 """Which traffic may be learnt from: the very rows are judged when they are, by the rules and the reference of the drift check."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 
 from trajops.drift.columns import Rows
-from trajops.drift.gaps import Gap, Span
-from trajops.drift.learnable import Judge, LeftOut, Tally
+from trajops.drift.gaps import Gap, LeftOut, Span
+from trajops.drift.learnable import Judge, Tally
 from trajops.ports import DriftSource
 from trajops.services.drift_reference import DriftReference
 from trajops.stores import UnitOfWorkFactory
@@ -12,6 +13,8 @@ from trajops.telemetry import Served
 
 # Of a range with more rows some agents are judged, each of them whole: most agents say what they all do.
 MAX_ROWS = 200_000
+# How much of what came before a range tells whether something wrong just ends in it, seconds.
+BEFORE_S = 600.0
 
 
 class Trust:
@@ -70,7 +73,8 @@ class Trust:
         reference = self._reference.at(whole.until, choice)
         return None if reference is None else reference.judge
 
-    def _read(self, judge: Judge, whole: Span, sources: Sequence[Served]) -> tuple[Rows, Span, Tally]:
+    def _read(self, judge: Judge, whole: Span, sources: Sequence[Served]) -> tuple[Rows, Span, Tally, float]:
+        seen = Span(whole.since - timedelta(seconds=BEFORE_S), whole.until)
         # One window as long as the range: of too many rows, a share of the agents is read.
-        rows = self._source.rows(*whole, sources, MAX_ROWS, (whole.until - whole.since).total_seconds())
-        return rows, whole, self._source.tally(*whole, sources, judge.step_s)
+        rows = self._source.rows(*seen, sources, MAX_ROWS, (seen.until - seen.since).total_seconds())
+        return rows, whole, self._source.tally(*seen, sources, judge.step_s), BEFORE_S

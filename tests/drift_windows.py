@@ -10,6 +10,7 @@ import numpy as np
 from data.datasets import skillcorner
 from trajops.clock import utc
 from trajops.drift.columns import Rows
+from trajops.drift.learnable import Tally
 from trajops.drift.quality import Counts
 from trajops.trajectories import FloatArray
 from trajops.windows import cut
@@ -46,9 +47,42 @@ class FixedSource:
     def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> Counts:
         return self.counted
 
+    def tally(self, since: datetime, until: datetime, sources: Sequence[str], step_s: float) -> Tally:
+        return tally_of(self.rows(since, until, sources), until.timestamp(), step_s)
+
     def oldest(self, sources: Sequence[str]) -> datetime | None:
         found = [rows.times_s.min() for source, rows in self.by_source.items() if source in sources and len(rows)]
         return utc(int(min(found) * 1e9)) if found else None
+
+
+def tally_of(rows: Rows, until_s: float, step_s: float, **changes: int) -> dict[str, dict[int, Counts]]:
+    """What the lake would count of rows: all of them usable and none repeated, or as the changes say."""
+    found: dict[str, dict[int, Counts]] = {}
+    steps = np.ceil((until_s - rows.times_s) / step_s).astype(int) - 1
+    (pairs, counts) = np.unique(np.stack([rows.scenes, steps]), axis=1, return_counts=True)
+    for code, step, count in zip(*pairs.tolist(), counts.tolist(), strict=True):
+        found.setdefault(rows.scene_names[code], {})[step] = Counts(**{"predictions": count, "positions": count} | changes)
+    return found
+
+
+def together(*parts: Rows, names: Sequence[str] = ()) -> Rows:
+    """Rows of several, whose agents are others; each in a scene of its own, if scenes have names."""
+    offsets = np.cumsum([0, *(int(part.agents.max(initial=0)) + 1 for part in parts)])
+    scenes = [np.full(len(part), number if names else 0) for number, part in enumerate(parts)]
+    return Rows(
+        np.concatenate([part.times_s for part in parts]),
+        np.concatenate([part.agents + offset for part, offset in zip(parts, offsets, strict=False)]),
+        np.concatenate([part.versions for part in parts]),
+        {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values},
+        np.concatenate(scenes),
+        tuple(names) or ("",),
+    )
+
+
+def feed(per_minute: int, minutes: int, *, gain: float = 1.0, seed: int, start_s: float = START_S, rows: int = 25) -> Rows:
+    """So many wandering agents in each minute."""
+    parts = [wandering(per_minute, span_s=60, seed=seed + n, rows=rows, gain=gain, start_s=start_s + 60 * n) for n in range(minutes)]
+    return together(*parts)
 
 
 def empty() -> Rows:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from trajops.contracts.experiments import ExperimentPlan, ExperimentSliceBy, Metric
     from trajops.contracts.performance import SliceBy
     from trajops.drift.columns import Rows
+    from trajops.drift.learnable import Tally
     from trajops.drift.quality import Counts
     from trajops.experiments.figures import Figures, TrafficFigures
     from trajops.experiments.routed import UnitKind
@@ -227,6 +228,10 @@ class DriftSource(Protocol):
 
     def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> "Counts":
         """What the rules on quality take from the tables themselves."""
+        ...
+
+    def tally(self, since: datetime, until: datetime, sources: Sequence[str], step_s: float) -> "Tally":
+        """The same by scene and by steps of a range, which are numbered from its end backwards."""
         ...
 
     def oldest(self, sources: Sequence[str]) -> datetime | None:

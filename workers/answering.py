@@ -12,7 +12,8 @@ from trajops.contracts.deployments import ChangeOut
 from trajops.contracts.experiments import ExperimentOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
-from trajops.drift.doubt import Span, outside, trouble
+from trajops.drift.doubt import trouble
+from trajops.drift.gaps import Gap, LeftOut, Span, outside
 from trajops.errors import BatteryFailed, InvalidInput, NotValidated, StaleVersion
 from trajops.experiments.lifecycle import ROUTED
 from trajops.experiments.routed import RoutedExperiment
@@ -24,7 +25,7 @@ from trajops.ports import Clock, Forecaster
 from trajops.rollouts.lifecycle import ACTIVE
 from trajops.services.comparisons import treatments
 from trajops.services.deployments import Deployments
-from trajops.services.drift_settings import told_of
+from trajops.services.drift_settings import as_told, told_of
 from trajops.services.experiments import Experiments
 from trajops.services.trust import Trust
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 SOURCES: tuple[Served, ...] = ("live", "replay")
 MAX_GAP_S = 1.0
 CHECKED_WITHIN = timedelta(minutes=3)
-AS_SHIPPED = Trust()
 
 # What a change under a key of an answer has done to a version.
 _DONE = {
@@ -80,7 +80,7 @@ class AnswerSteps:
         families: Sequence[str],
         clock: Clock,
         *,
-        trust: Trust = AS_SHIPPED,
+        trust: Trust,
     ) -> None:
         self._rules = rules
         self._trust = trust
@@ -151,11 +151,14 @@ class AnswerSteps:
         if (trouble := self._bad_data()) is not None:
             return Outcome(StepState.WAITING, trouble)
         rule, whole = self._rules.rollback, self._since(answer, self._rules.rollback)
-        with self._unit_of_work(read_only=True) as work:
-            doubtful = self._trust.doubtful(work, whole.since)
-        _, windows = self._recent(whole, doubtful, rule)
-        if (agents := _agents(windows)) < rule.min_agents:
-            return Outcome(StepState.WAITING, f"{agents} of {rule.min_agents} agents seen since, to compare the champions on")
+        wrong, agents = LeftOut(), self._seen(whole)
+        if agents >= rule.min_agents:
+            wrong = self._trust.wrong(whole, SOURCES)
+            _, windows = self._recent(whole, wrong.gaps, rule)
+            agents = _agents(windows)
+        if agents < rule.min_agents:
+            said = f"{agents} of {rule.min_agents} agents seen since, to compare the champions on{_said_of(wrong)}"
+            return Outcome(StepState.WAITING, said)
         duel = compare(self._load(previous), self._load(champion), windows)
         said = f"v{previous.version} against v{champion.version}: {duel.sentence}"
         result = {"candidate_ade_m": duel.candidate_ade_m, "incumbent_ade_m": duel.incumbent_ade_m, "agents": duel.agents}
@@ -183,23 +186,25 @@ class AnswerSteps:
             return before
         made = next((row for row in known if row.params.get("dataset") == dataset), None)
         whole = self._since(answer, rule, None if made is None else made.created_at)
-        with self._unit_of_work(read_only=True) as work:
-            left_out = self._trust.left_out(work, whole)
-        scenes, windows = self._recent(whole, left_out, rule)
+        needed = rule.min_agents if made is None else MIN_AGENTS
+        # Rows are judged where there are enough to learn from.
+        left_out = self._trust.left_out(whole, SOURCES) if self._seen(whole) >= needed else LeftOut()
+        gaps = as_told(whole, left_out.gaps)
+        scenes, windows = self._recent(whole, gaps, rule)
         if made is None:
             if (agents := _agents(windows)) < rule.min_agents:
-                said = f"{agents} of {rule.min_agents} agents seen since, to train on{_said_of(left_out, whole)}"
+                said = f"{agents} of {rule.min_agents} agents seen since, to train on{_said_of(left_out)}"
                 return Outcome(StepState.WAITING, said)
-            learnt = whole._replace(until=outside(left_out, whole)[-1].until)
+            learnt = whole._replace(until=_kept(gaps, whole)[-1].until)
             try:
-                ref, unseen = self._train(scenes, family, dataset, told_of(learnt, left_out))
+                ref, unseen = self._train(scenes, family, dataset, told_of(learnt, gaps))
             except InvalidInput as error:  # agents enough, and not seen for long enough yet
                 return Outcome(StepState.WAITING, error.message)
         else:  # trained before, and it has seen nothing of what came after
             ref, unseen = made.ref, windows
         duel = compare(self._load(ref), self._load(champion), unseen)
         if duel.agents < MIN_AGENTS:
-            said = f"{duel.agents} of {MIN_AGENTS} agents seen to try it on{_said_of(left_out, whole)}"
+            said = f"{duel.agents} of {MIN_AGENTS} agents seen to try it on{_said_of(left_out)}"
             return Outcome(StepState.WAITING, f"v{ref.version} is trained; {said}")
         said = f"v{ref.version} ({family.replace('_', ' ')}) against v{champion.version} on agents it was not fitted on: {duel.sentence}"
         result = {"model_version": ref.version, "candidate_ade_m": duel.candidate_ade_m, "incumbent_ade_m": duel.incumbent_ade_m}
@@ -281,21 +286,30 @@ class AnswerSteps:
         begins = [at - timedelta(seconds=rule.window_s), answer.alert_opened_at - timedelta(seconds=rule.before_s), after]
         return Span(max(filter(None, begins)), at)
 
-    def _recent(self, whole: Span, without: Sequence[Span], rule: RecentRule) -> tuple[list[Scene], Windows]:
-        """Tracks of a range without some spans of it, and the windows in them."""
+    def _seen(self, whole: Span) -> int:
+        """How many agents were seen at all."""
+        from data.lake.tracks import recorded_agents  # noqa: PLC0415
+
+        return recorded_agents(self._lake, *whole, SOURCES)
+
+    def _recent(self, whole: Span, without: Sequence[Gap], rule: RecentRule) -> tuple[list[Scene], Windows]:
+        """Tracks of a range without some parts of it, and the windows in them."""
         from data.lake.tracks import recorded_scenes  # noqa: PLC0415
 
         scenes = []
-        if outside(without, whole):
+        if _kept(without, whole):
             scenes = recorded_scenes(self._lake, *whole, SOURCES, max_agents=rule.max_agents, without=without)
         return scenes, Windows.concatenate([cut(resample_scene(scene, max_gap_s=MAX_GAP_S)) for scene in scenes])
 
 
-def _said_of(left_out: Sequence[Span], whole: Span) -> str:
+def _said_of(left_out: LeftOut) -> str:
     """What is missing, in words; empty where nothing is."""
-    length_s = (whole.until - whole.since).total_seconds()
-    left_s = length_s - sum((part.until - part.since).total_seconds() for part in outside(left_out, whole))
-    return f"; {left_s:.0f} of {length_s:.0f} s are left out, because no drift check vouches for the traffic then" if left_s else ""
+    return f"; {left_out.sentence}" if left_out.sentence else ""
+
+
+def _kept(gaps: Sequence[Gap], whole: Span) -> list[Span]:
+    """The parts of a range that are not left out of all scenes."""
+    return outside([Span(gap.since, gap.until) for gap in gaps if gap.scene is None], whole)
 
 
 def _no_rollback(answer: Answer, route: RouteTable) -> str | None:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trajops.config_model import Config, Count, Days, Seconds
 from workers.triggers import cron_trigger, longest_gap_s, next_time, shortest_gap_s
@@ -158,33 +158,7 @@ class Retention(Config):
 
 
 class Schedules(Config):
-    """All of `configs/schedules.yaml`. A job that is not named does not run.
-
-    Where something is learnt from traffic, the context says for how long drift checks must be remembered (`remembered_s`), and within
-    which time the next one must come, so that they leave no gap (`checked_within_s`).
-    """
+    """All of `configs/schedules.yaml`. A job that is not named does not run."""
 
     jobs: dict[JobName, Schedule] = Field(min_length=1)
-    retention: Retention = Field(default_factory=Retention, validate_default=True)
-
-    @field_validator("jobs")
-    @classmethod
-    def _checks_leave_no_gap(cls, value: dict[JobName, Schedule], info: ValidationInfo) -> dict[JobName, Schedule]:
-        within_s, checks = (info.context or {}).get("checked_within_s"), value.get("check_drift")
-        if within_s is not None and checks is not None and checks.interval_s + checks.jitter_s >= within_s:
-            raise ValueError(
-                f"check_drift must come again within {within_s:g} s (window_s of units and quality in drift.yaml), and not after up to "
-                f"{checks.interval_s + checks.jitter_s:g} s: answers and recalibration learn only from what checks have seen without a gap"
-            )
-        return value
-
-    @field_validator("retention")
-    @classmethod
-    def _is_remembered(cls, value: Retention, info: ValidationInfo) -> Retention:
-        least = (info.context or {}).get("remembered_s", 0.0) / 86_400
-        if value.drift_checks_days < least:
-            raise ValueError(
-                f"drift_checks_days ({value.drift_checks_days:g}) must be {least:.3g} at least: what was found wrong with the traffic must "
-                "be known for as long as is learnt from it (window_s in policy.yaml and of recalibration in performance.yaml)"
-            )
-        return value
+    retention: Retention = Field(default_factory=Retention)

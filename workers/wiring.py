@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from trajops.objectives import Objectives
     from trajops.performance.rules import PerformanceRules
     from trajops.policy.rules import PolicyRules
+    from trajops.ports import DriftSource
     from trajops.records import ModelVersion
     from trajops.rollouts.rules import RolloutRules
     from trajops.selection.rules import SelectionRules
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from trajops.services.answers import Answers
     from trajops.services.calibrations import Factors, Recalibrator
     from trajops.services.drift import DriftMonitor
+    from trajops.services.drift_reference import DriftReference
     from trajops.services.experiments import Experiments
     from trajops.services.judging import Judge
     from trajops.services.performance import Performance
@@ -61,9 +63,6 @@ if TYPE_CHECKING:
 
 # The recorded tracks that come with the product: what versions of unknown origin are measured on.
 EMBEDDED = "skillcorner_2417/first_half"
-
-# Jobs that take steps of answers.
-ANSWERING = {"answer_alerts", "retrain"}
 
 
 class Parts:
@@ -86,9 +85,6 @@ class Parts:
         # All of them, whichever jobs are named: a mistake is told now, and not by the first job that comes across it.
         _ = (self.alert_rules, self.drift_rules, self.objectives, self.performance_rules)
         _ = (self.policy_rules, self.rollout_rules, self.selection_rules)
-        if "check_drift" in self.schedules.jobs:
-            # Once more, now that it is known what learns from what the checks have seen.
-            self.schedules = configs.load(settings.configs_dir / "schedules.yaml", Schedules, self._learning())
 
     @cached_property
     def drift_rules(self) -> "DriftRules":
@@ -218,17 +214,24 @@ class Parts:
     @cached_property
     def drift_monitor(self) -> "DriftMonitor":
         """Compares traffic with the reference."""
-        from data.lake.drift_source import LakeDriftSource  # noqa: PLC0415
         from trajops.services.drift import DriftMonitor  # noqa: PLC0415
 
+        folder = self.settings.drift_dir.absolute()
         return DriftMonitor(
-            LakeDriftSource(self.lake, self._as_trained),
-            self.unit_of_work,
-            self.drift_rules,
-            self.settings.drift_dir.absolute(),
-            self.clock,
-            self.detector,
+            self._drift_source, self.unit_of_work, self.drift_rules, folder, self.clock, self.detector, self._drift_reference
         )
+
+    @cached_property
+    def _drift_source(self) -> "DriftSource":
+        from data.lake.drift_source import LakeDriftSource  # noqa: PLC0415
+
+        return LakeDriftSource(self.lake, self._as_trained)
+
+    @cached_property
+    def _drift_reference(self) -> "DriftReference":
+        from trajops.services.drift_reference import DriftReference  # noqa: PLC0415
+
+        return DriftReference(self._drift_source, self.drift_rules)
 
     @cached_property
     def factors_of(self) -> "Factors":
@@ -269,12 +272,10 @@ class Parts:
     @cached_property
     def trust(self) -> "Trust":
         """Which traffic may be learnt from."""
-        from trajops.drift.watch import LONGEST_S  # noqa: PLC0415
         from trajops.services.trust import Trust  # noqa: PLC0415
 
-        rules = self.drift_rules
-        shortest_s = max(rules.units.window_s, rules.quality.window_s)
-        return Trust(shortest_s, max(shortest_s, rules.current.window_s, LONGEST_S), is_checked="check_drift" in self.schedules.jobs)
+        is_checked = "check_drift" in self.schedules.jobs
+        return Trust(self._drift_source, self._drift_reference, self.unit_of_work, is_checked=is_checked)
 
     @cached_property
     def experiments(self) -> "Experiments":
@@ -483,17 +484,6 @@ class Parts:
 
         [trained] = train(self.settings, scenes, families=[family], database=self.database, dataset=dataset, told=told)
         return trained.ref, split(scenes, Inline()).validation
-
-    def _learning(self) -> dict[str, float]:
-        """For how long drift checks must be remembered, and within which time there must be another one: context of `Schedules`."""
-        windows_s = []
-        if self.schedules.jobs.keys() & ANSWERING:
-            windows_s += [self.policy_rules.rollback.window_s, self.policy_rules.retrain.window_s]
-        if "recalibrate" in self.schedules.jobs:
-            windows_s.append(self.performance_rules.recalibration.window_s)
-        if not windows_s:
-            return {}
-        return {"remembered_s": max(windows_s) + self.trust.margin_s, "checked_within_s": self.trust.window_s}
 
     def _broken_files(self) -> list[str]:
         from data.lake.manifest import Manifest  # noqa: PLC0415 - and not the lake, which brings DuckDB

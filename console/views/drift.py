@@ -8,6 +8,7 @@ import streamlit as st
 
 from console import drift_charts, frame, session
 from console.changes import role_refusal
+from console.drift_choices import CHOICES, reference_words
 from console.viewmodels import RANGES, carriers_sentence, check_rows, drift_rows, quality_rows, scene_rows
 from console.wording import ago, count, drift_mark, moment
 from trajops.client import ApiProblem, ApiUnavailable
@@ -35,7 +36,6 @@ MUTES: dict[str, timedelta | None] = {
     "2 days": timedelta(days=2),
     "Speak again": None,
 }
-CHOICES = {"backfill": "Recorded history", "training": "The champion's training data", "range": "A range of traffic"}
 
 
 def live_part() -> None:
@@ -109,7 +109,7 @@ def choices(settings: DriftSettings, latest: DriftCheckOut) -> None:
     with st.expander("Reference and muted columns", icon=":material/tune:", key="drift-choices"):
         now = datetime.now(UTC)
         muted = [f"{column_words(one.column)} until {moment(one.until)}" for one in settings.mutes if one.until > now]
-        st.caption(f"Reference: {CHOICES[settings.reference.kind].lower()} · muted: {', '.join(muted) or 'nothing'}")
+        st.caption(f"Reference: {reference_words(settings.reference)} · muted: {', '.join(muted) or 'nothing'}")
         with st.form("drift-reference", border=False):
             kind = st.selectbox("Compare traffic with", list(CHOICES), format_func=CHOICES.__getitem__)
             begin, end = st.columns(2)

@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 
 from data.lake.drift_rows import COLUMNS, USABLE, AsTrained
 from data.lake.queries import Lake
-from trajops.clock import utc
+from trajops.clock import to_ns, utc
 from trajops.drift.columns import Rows
+from trajops.drift.learnable import Tally
 from trajops.drift.quality import Counts
 
 _EXTENT = "SELECT count(*), min(received_ns), max(received_ns) FROM predictions WHERE list_contains($sources, source)"
@@ -28,6 +29,21 @@ _COUNTS = f"""
     SELECT (SELECT count(*) FROM positions),
         (SELECT count(*) FROM predictions p WHERE list_contains($sources, p.source) AND NOT coalesce({USABLE}, false)),
         (SELECT count(*) FROM positions) + (SELECT count(*) FROM observations), rows FROM repeated
+"""  # noqa: S608 - names of our own schema
+# The same by scene and step. What is repeated over the border of two steps is not seen, which is little of it.
+_TALLY = f"""
+    , counted AS (
+        SELECT scene_id, ($until_ns - received_ns - 1) // $step_ns AS step, count(*) AS predictions,
+            count(*) FILTER (NOT coalesce({USABLE}, false)) AS unusable, count(DISTINCT (agent_id, observed_at_s)) AS different
+        FROM predictions p WHERE list_contains($sources, source) GROUP BY ALL
+    ), observed AS (
+        SELECT scene_id, ($until_ns - received_ns - 1) // $step_ns AS step, count(*) AS positions,
+            count(DISTINCT (agent_id, observed_at_s)) AS different
+        FROM observations WHERE list_contains($sources, source) GROUP BY ALL
+    )
+    SELECT scene_id, step, coalesce(c.predictions, 0), coalesce(c.unusable, 0), coalesce(c.predictions, 0) + coalesce(o.positions, 0),
+        coalesce(c.predictions - c.different, 0) + coalesce(o.positions - o.different, 0)
+    FROM counted c FULL JOIN observed o USING (scene_id, step)
 """  # noqa: S608 - names of our own schema
 # With fewer whole windows than this, thresholds rest on agents and not on windows.
 FEW_WINDOWS = 60
@@ -82,6 +98,22 @@ class LakeDriftSource:
         def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> Counts:
             [found] = cursor.execute(prefix + _COUNTS, {"sources": list(sources)}).fetchall()
             return Counts(*(int(count) for count in found))
+
+        return self._lake.read(("predictions", "observations"), work, since_ns=_ns(since), until_ns=_ns(until))
+
+    def tally(self, since: datetime, until: datetime, sources: Sequence[str], step_s: float) -> Tally:
+        """The same by scene and by steps of a range, which are numbered from its end backwards.
+
+        Raises:
+            Unavailable: if the lake cannot be read.
+        """
+        parameters = {"sources": list(sources), "until_ns": to_ns(until), "step_ns": round(step_s * 1e9)}
+
+        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> Tally:
+            found: dict[str, dict[int, Counts]] = {}
+            for scene, step, *counts in cursor.execute(prefix + _TALLY, parameters).fetchall():
+                found.setdefault(scene, {})[int(step)] = Counts(*(int(count) for count in counts))
+            return found
 
         return self._lake.read(("predictions", "observations"), work, since_ns=_ns(since), until_ns=_ns(until))
 

@@ -7,6 +7,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from data.lake import samples, slices
 from data.lake.reader import LakeReader
@@ -21,7 +22,7 @@ from trajops.trajectories import DEFAULT_WINDOW
 
 # Whole horizons with all that a calibration needs; rows of before distances were written have none.
 _DISTANCES = """
-    SELECT received_ns, hash(scene_id, agent_id) AS agent, coalesce(calibration, 0) AS calibration, step_distance2
+    SELECT received_ns, hash(scene_id, agent_id) AS agent, scene_id, coalesce(calibration, 0) AS calibration, step_distance2
     FROM best WHERE model_name = $model_name AND model_version = $model_version AND len(step_distance2) = {steps}
 """
 _SCORED = """
@@ -113,11 +114,14 @@ class LakePerformanceSource:
 
         begin_ns = slices.newest_since_ns(self._lake, since_ns, until_ns, max_rows)
         rows = self._lake.read(("outcomes",), work, since_ns=begin_ns, until_ns=until_ns)
+        scenes = pc.dictionary_encode(rows["scene_id"].combine_chunks())
         return Distances(
             _column(rows, "received_ns") / 1e9,
             rows["agent"].to_numpy(),
             rows["calibration"].to_numpy(),
             samples.lists(rows, "step_distance2", steps),
+            scenes.indices.to_numpy(zero_copy_only=False).astype(np.int64),
+            tuple(scenes.dictionary.to_pylist()) or ("",),
         )
 
 

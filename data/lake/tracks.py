@@ -6,14 +6,14 @@ So the lake is a recording as good as any other: models are trained on it, and c
 from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import numpy as np
 
 from data.lake.samples import AGENT, HISTORIES, OBSERVATIONS, samples_of
 from trajops.clock import to_ns
-from trajops.drift.doubt import Span
+from trajops.drift.gaps import Gap
 from trajops.trajectories import Scene, Track
 from trajops.truth import Samples
 
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from data.lake.reader import LakeReader
 
 _IS_WANTED = "list_contains($sources, source) AND hash(scene_id, agent_id) % 10000 < $kept"
+_GAPS = "CREATE OR REPLACE TEMP TABLE gaps AS SELECT unnest($scenes::VARCHAR[]) AS of_scene, unnest($begins::BIGINT[]) AS begin_ns, "
+_GAPS += "unnest($ends::BIGINT[]) AS end_ns"
+_IS_KEPT = """
+    AND NOT EXISTS (FROM gaps WHERE of_scene IS NULL AND received_ns >= begin_ns AND received_ns < end_ns)
+    AND NOT EXISTS (FROM gaps WHERE of_scene = scene_id AND received_ns >= begin_ns AND received_ns < end_ns)
+"""
 _AGENTS = f"""
     SELECT DISTINCT {AGENT}, scene_id, agent_id FROM (
         SELECT scene_id, agent_id FROM predictions WHERE {{condition}}
@@ -37,7 +43,7 @@ def recorded_scenes(
     sources: Sequence[str],
     *,
     max_agents: int | None = None,
-    without: Sequence[Span] = (),
+    without: Sequence[Gap] = (),
 ) -> list[Scene]:
     """The tracks of what was received in [since, until), scene by scene.
 
@@ -47,7 +53,7 @@ def recorded_scenes(
         until: aware.
         sources: whose rows count, for example `live` and `replay`.
         max_agents: of more, about so many are taken: always the same ones, and each of them whole.
-        without: what was received then is left out, so that tracks have gaps there.
+        without: what was received then, there, is left out, so that tracks have gaps.
 
     Returns:
         Scenes by id, with tracks by agent id; times are the agents' own clock, positions metres. A track may have gaps.
@@ -55,11 +61,14 @@ def recorded_scenes(
     Raises:
         Unavailable: if the lake cannot be read.
     """
-    spans = [(to_ns(span.since), to_ns(span.until)) for span in without]
-    condition = _IS_WANTED + "".join(f" AND NOT (received_ns >= {begin} AND received_ns < {end})" for begin, end in spans)
+    condition = _IS_WANTED + _IS_KEPT * bool(without)
+    gaps: dict[str, list[Any]] = {"scenes": [gap.scene for gap in without]}
+    gaps |= {"begins": [to_ns(gap.since) for gap in without], "ends": [to_ns(gap.until) for gap in without]}
 
     def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[Samples, dict[int, tuple[str, str]]]:
         asked = {"sources": list(sources), "kept": 10_000}
+        if without:
+            cursor.execute(_GAPS, gaps)
         if max_agents is not None:
             [(agents,)] = cursor.execute(prefix + _COUNT.format(condition=condition), asked).fetchall()
             asked["kept"] = min(10_000, -(-10_000 * max_agents // max(1, agents)))
@@ -76,3 +85,18 @@ def recorded_scenes(
         scene_id, agent_id = names[int(agent)]
         tracks[scene_id].append(Track(agent_id, samples.times_s[start:stop], samples.positions_m[start:stop]))
     return [Scene(scene_id, tuple(sorted(found, key=lambda track: track.agent_id))) for scene_id, found in sorted(tracks.items())]
+
+
+def recorded_agents(lake: "LakeReader", since: datetime, until: datetime, sources: Sequence[str]) -> int:
+    """How many agents `recorded_scenes` would find.
+
+    Raises:
+        Unavailable: if the lake cannot be read.
+    """
+
+    def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> int:
+        asked = {"sources": list(sources), "kept": 10_000}
+        [(agents,)] = cursor.execute(prefix + _COUNT.format(condition=_IS_WANTED), asked).fetchall()
+        return int(agents)
+
+    return lake.read(("predictions", "observations"), work, since_ns=to_ns(since), until_ns=to_ns(until))

@@ -10,7 +10,7 @@ from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut, DriftSettings, without_histograms
 from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.model_ref import ModelRef
-from trajops.drift.doubt import Judged, is_suspicious, judged_s
+from trajops.drift.doubt import is_suspicious
 from trajops.errors import NotFound, StaleVersion
 from trajops.objectives import Minutes, minute_of
 
@@ -46,11 +46,6 @@ class MemoryDriftChecks(Repository):
     def suspicious(self, since: datetime) -> list[DriftCheckOut]:
         """Those of this time on that said drift, found bad data, or another unit, muted or not; newest first."""
         return [without_histograms(check) for check in self._newest() if check.at >= since and is_suspicious(check)]
-
-    def judged(self, since: datetime) -> list[Judged]:
-        """Those of this time on that had agents enough to judge units and quality; oldest first."""
-        found = ((check.at, judged_s(check.columns, check.quality)) for check in reversed(self._newest()) if check.at >= since)
-        return [Judged(at, window_s) for at, window_s in found if window_s is not None]
 
     def last_report(self) -> DriftReportOut | None:
         """Newest check with a full report."""

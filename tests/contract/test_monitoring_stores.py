@@ -21,7 +21,6 @@ from trajops.contracts.drift import (
 )
 from trajops.contracts.performance import FigureOut, PerformanceCheckOut
 from trajops.deployments.model_ref import ModelRef
-from trajops.drift.doubt import Judged
 from trajops.errors import NotFound, StaleVersion
 from trajops.objectives import Minutes, minute_of
 
@@ -101,15 +100,6 @@ def test_checks_of_another_unit_are_found_again_though_the_column_is_muted(datab
             uow.drift_checks.add(drift_check(later(number), **changes, check_id=f"c{number}", verdict="stable"))
     with database.unit_of_work(read_only=True) as uow:
         assert [one.check_id for one in uow.drift_checks.suspicious(AT)] == ["c2", "c1"]
-
-
-def test_checks_that_judged_units_and_quality_are_told_oldest_first(database: Any) -> None:
-    changes: list[dict[str, Any]] = [{}, {}, {"is_judged": False}, {"quality": []}, {"window_s": 300.0, "unit": True}, {"window_s": None}]
-    with database.unit_of_work() as uow:
-        for number, change in enumerate(changes):
-            uow.drift_checks.add(drift_check(later(number), **change))
-    with database.unit_of_work(read_only=True) as uow:
-        assert uow.drift_checks.judged(later(1)) == [Judged(later(1), 60.0), Judged(later(4), 300.0), Judged(later(5), 0.0)]
 
 
 def test_drift_checks_come_back_newest_first(database: Any) -> None:

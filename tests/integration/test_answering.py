@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from data.lake.drift_source import LakeDriftSource
 from data.stubs import MemoryDatabase
 from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track
 from tests.experiment_builders import a_plan, a_verdict
@@ -21,6 +22,7 @@ from trajops.contracts.experiments import ArmIn, ExperimentPlan
 from trajops.contracts.validations import CheckOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
+from trajops.drift.rules import DriftRules
 from trajops.errors import InvalidInput, StaleVersion
 from trajops.experiments.decisions import Decision
 from trajops.experiments.lifecycle import ExperimentState
@@ -32,6 +34,7 @@ from trajops.ports import Forecaster
 from trajops.records import ModelVersion
 from trajops.rollouts.rules import RolloutRules
 from trajops.services.deployments import Deployments
+from trajops.services.drift_reference import DriftReference
 from trajops.services.experiments import Experiments
 from trajops.services.rollouts import Rollouts
 from trajops.services.trust import Trust
@@ -76,6 +79,9 @@ class Shop:
         self.models: dict[int, Forecaster] = {GOOD: ConstantVelocity(), BAD: StandStill(), 3: ConstantVelocity()}
         self.trained: list[tuple[str, str, int]] = []
         self.makes: Forecaster = ConstantVelocity()
+        # Whether drift is checked, so that traffic is judged before something is learnt from it.
+        self.is_checked = False
+        self.drift_rules = DriftRules.model_validate({"columns": [{"column": "speed_mps", "kind": "input"}]})
         for number in self.models:
             self.register(number)
 
@@ -93,14 +99,15 @@ class Shop:
         self.register(number, dataset, **told)
         self.told = dict(told)
         self.trained.append((family, dataset, sum(len(scene.tracks) for scene in scenes)))
+        self.learnt_from = {scene.scene_id: sorted(track.agent_id for track in scene.tracks) for scene in scenes}
         return ModelRef(NAME, number), Windows.concatenate([cut(scene) for scene in scenes])
 
     def steps(self, **rules: Any) -> AnswerSteps:
         given = PolicyRules.model_validate({"rollback": {"min_agents": 10}, "retrain": {"min_agents": 20}} | rules)
         unit_of_work = self.database.unit_of_work
         load = lambda ref: self.models[ref.version]  # noqa: E731
-        with unit_of_work(read_only=True) as work:
-            trust = Trust(is_checked=work.drift_checks.latest() is not None)
+        source = LakeDriftSource(self.house.lake)
+        trust = Trust(source, DriftReference(source, self.drift_rules), unit_of_work, is_checked=self.is_checked)
         found = (self.house.lake, load, self.train, ["kalman"], self.house.clock)
         return AnswerSteps(given, unit_of_work, self.service, self.experiments, *found, trust=trust)
 
@@ -170,16 +177,16 @@ class Shop:
         self.house.spool.close()
         self.house.clock.ns = CLOCK_NS + round((after_s + 30) * S)
 
-    def tell(self, track: Track) -> None:
-        for index in range(DEFAULT_WINDOW.t_obs - 1, len(track)):
+    def tell(self, track: Track, *, every: int = 1, **changes: Any) -> None:
+        for index in range(DEFAULT_WINDOW.t_obs - 1, len(track), every):
             at_s = float(track.times_s[index])
             event = a_prediction_event(
                 f"{track.agent_id}-{index}-{at_s}",
                 agent_id=track.agent_id,
                 observed_at_s=CLOCK_S + at_s,
                 received_ns=CLOCK_NS + round(at_s * S),
-                source="live",
                 history_m=track.positions_m[index - DEFAULT_WINDOW.t_obs + 1 : index + 1].ravel().tolist(),
+                **{"source": "live"} | changes,
             )
             self.house.write(event, close=False)
 

@@ -268,7 +268,12 @@ def test_drift_checks_and_their_report(api: Api, tmp_path: Path) -> None:
 
 def test_an_operator_chooses_the_reference_and_mutes_a_column(api: Api) -> None:
     since, until = "2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"
-    choice = {"kind": "range", "since": since, "until": until, "without": [{"since": since, "until": "2026-01-01T01:00:00Z"}]}
+    choice = {
+        "kind": "range",
+        "since": since,
+        "until": until,
+        "without": [{"since": since, "until": "2026-01-01T01:00:00Z", "scene": "plaza"}],
+    }
     chosen = api.post("/v1/drift/reference", {"reference": choice, "reason": "a calm day"}, "operator")
     assert chosen.status_code == 200, chosen.text
     assert api.get("/v1/drift").json()["settings"]["reference"] == choice

@@ -388,20 +388,3 @@ def test_a_mistake_in_a_configuration_stops_the_worker_with_its_line(
     assert edit(text) != text
     with pytest.raises(InvalidInput, match=rf"{file}:\d+: "):
         Parts(Settings(var_dir=tmp_path / "var", configs_dir=tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        pytest.param("drift_checks_days: 3", "drift_checks_days: 0.05", id="bad data forgotten"),
-        pytest.param("every_s: 30\n", "every_s: 60\n", id="gaps between drift checks"),
-    ],
-)
-def test_schedules_that_do_not_go_with_what_learns_stop_the_worker(tmp_path: Path, before: str, after: str) -> None:
-    for path in CONFIGS.glob("*.yaml"):
-        (tmp_path / path.name).write_text(path.read_text())
-    text = (CONFIGS / "schedules.yaml").read_text()
-    assert before in text
-    (tmp_path / "schedules.yaml").write_text(text.replace(before, after, 1))
-    with pytest.raises(InvalidInput, match=r"schedules.yaml:\d+: "):
-        Parts(Settings(var_dir=tmp_path / "var", configs_dir=tmp_path))

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from data.lake import tracks
-from data.lake.tracks import recorded_scenes
+from data.lake.tracks import recorded_agents, recorded_scenes
 from tests.builders import CLOCK_NS, CLOCK_S, a_prediction_event, a_turning_track, an_observation_event
 from tests.lake_house import House, a_house
 from trajops.clock import utc
-from trajops.drift.doubt import Span
+from trajops.drift.gaps import Gap
 from trajops.trajectories import DEFAULT_WINDOW, Track
 
 S = 10**9
@@ -74,14 +74,30 @@ def test_other_sources_and_other_times_are_left_out(house: House) -> None:
 @pytest.mark.parametrize("by", ["histories", "observations"])
 def test_what_was_received_in_a_span_is_left_out(house: House, by: str) -> None:
     told(house, a_turning_track("a1", steps=60), by=by)
-    span = Span(utc(CLOCK_NS + 8 * S), utc(CLOCK_NS + 16 * S))
+    span = Gap(utc(CLOCK_NS + 8 * S), utc(CLOCK_NS + 16 * S))
     [scene] = recorded_scenes(house.lake, SINCE, UNTIL, ["live"], without=[span])
     times_s = scene.tracks[0].times_s - CLOCK_S
     # The histories of what came after it reach back into it, and so does what is learnt from them, by three seconds.
     assert not np.any((times_s >= 8) & (times_s < 16 - DEFAULT_WINDOW.dt_s * DEFAULT_WINDOW.t_obs))
     assert (times_s.min() < 8, times_s.max() >= 16) == (True, True)
-    whole = Span(utc(CLOCK_NS - S), utc(CLOCK_NS + 90 * S))
+    whole = Gap(utc(CLOCK_NS - S), utc(CLOCK_NS + 90 * S))
     assert recorded_scenes(house.lake, SINCE, UNTIL, ["live"], without=[span, whole]) == []
+
+
+def test_what_is_left_out_of_one_scene_stays_in_the_others(house: House) -> None:
+    for scene in ("north", "south"):
+        for by in ("histories", "observations"):
+            told(house, a_turning_track(f"{by}1", steps=60), by=by, scene_id=scene)
+    gap = Gap(utc(CLOCK_NS + 8 * S), utc(CLOCK_NS + 16 * S), "north")
+    everywhere = Gap(utc(CLOCK_NS + 20 * S), utc(CLOCK_NS + 90 * S))
+    found = recorded_scenes(house.lake, SINCE, UNTIL, ["live"], without=[gap, everywhere])
+    for scene in found:
+        for track in scene.tracks:
+            times_s = track.times_s - CLOCK_S
+            assert bool(np.any((times_s >= 8) & (times_s < 12))) is (scene.scene_id == "south"), (scene.scene_id, track.agent_id)
+            assert times_s.max() < 20
+    assert [len(scene.tracks) for scene in found] == [2, 2]
+    assert recorded_agents(house.lake, SINCE, UNTIL, ["live"]) == 4
 
 
 def test_who_comes_while_the_lake_is_read_is_no_trouble(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +125,7 @@ def test_only_those_that_are_read_are_counted(house: House) -> None:
     for number in range(60):
         told(house, a_turning_track(f"posted{number}", steps=9), by="observations")
         told(house, a_turning_track(f"bad{number}", steps=9), by="histories")
-    span = Span(utc(CLOCK_NS - S), utc(CLOCK_NS + 50 * S))
+    span = Gap(utc(CLOCK_NS - S), utc(CLOCK_NS + 50 * S))
     posted = recorded_scenes(house.lake, SINCE, UNTIL, ["live"], max_agents=30)
     assert 15 <= sum(len(scene.tracks) for scene in posted) <= 50, "of a hundred and twenty"
     for number in range(20):

@@ -95,29 +95,6 @@ def test_a_mistake_is_named_with_its_line(tmp_path: Path, old: str, new: str, li
     assert f"{path}:{line}: " in caught.value.message
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "line", "said"),
-    [
-        pytest.param("", "", 0, "", id="as shipped"),
-        pytest.param(
-            "drift_checks_days: 3", "drift_checks_days: 0.1", "retention:", "drift_checks_days (0.1) must be 0.125 at least", id="days"
-        ),
-        pytest.param("every_s: 30\n", "every_s: 59\n", "jobs:", "check_drift must come again within 60 s", id="seldom"),
-    ],
-)
-def test_drift_checks_are_as_often_and_kept_for_as_long_as_is_learnt_from(tmp_path: Path, old: str, new: str, line: str, said: str) -> None:
-    path, shipped = tmp_path / "schedules.yaml", (CONFIGS / "schedules.yaml").read_text()
-    path.write_text(shipped.replace(old, new, 1))
-    needs = {"remembered_s": 10_800.0, "checked_within_s": 60.0}
-    assert load(path, Schedules).jobs, "where nothing is learnt, all of it will do"
-    if not said:
-        assert load(path, Schedules, needs).jobs
-        return
-    with pytest.raises(InvalidInput, match=re.escape(said)) as caught:
-        load(path, Schedules, needs)
-    assert f"{path}:{1 + shipped.splitlines().index(line)}: " in caught.value.message
-
-
 @pytest.mark.parametrize("name", ["turning", "mirrored"])
 def test_a_family_that_there_is_not_is_refused_lest_nothing_be_asked_of_it(tmp_path: Path, name: str) -> None:
     path = tmp_path / "selection.yaml"

@@ -2,24 +2,24 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import pytest
 
 from data.stubs import MemoryDatabase, SetClock
-from tests.record_builders import drift_check
 from tests.unit.test_recalibration import LEVEL, RULE, walked
 from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
+from trajops.drift.gaps import Gap, LeftOut, Span
 from trajops.errors import StaleVersion
+from trajops.experiments.routed import canary
 from trajops.performance.recalibration import Distances
 from trajops.performance.rules import RecalibrationRule
 from trajops.services.calibrations import Calibrations, Recalibrator
-from trajops.services.trust import Trust
 
 REF = ModelRef("trajectory", 1)
 WHY = "looked at by hand"
@@ -36,6 +36,18 @@ class Truth:
 
 
 @dataclass
+class FixedTrust:
+    """Always leaves out the same, and remembers what it was asked about."""
+
+    found: LeftOut = field(default_factory=LeftOut)
+    asked: list[tuple[Span, Sequence[str]]] = field(default_factory=list)
+
+    def left_out(self, whole: Span, sources: Sequence[str]) -> LeftOut:
+        self.asked.append((whole, sources))
+        return self.found
+
+
+@dataclass
 class Desk:
     """A recalibrator over memory, and the hand that decides."""
 
@@ -43,13 +55,13 @@ class Desk:
     database: MemoryDatabase = field(default_factory=MemoryDatabase)
     clock: SetClock = field(default_factory=SetClock)
     truth: Truth = field(default_factory=Truth)
-    is_checked: bool = False
+    trust: FixedTrust = field(default_factory=FixedTrust)
 
     def __post_init__(self) -> None:
         with self.database.unit_of_work() as work:
             work.routes.append(RouteTable(1, champion=REF), at=now(self.clock), actor="test", reason=WHY)
         source: Any = self.truth
-        trust = Trust(is_checked=self.is_checked)
+        trust: Any = self.trust
         self.recalibrator = Recalibrator(source, self.database.unit_of_work, self.rule, LEVEL, self.clock, trust=trust)
         self.hand = Calibrations(self.database.unit_of_work, self.clock)
 
@@ -71,96 +83,51 @@ class Desk:
             return {one.number: one.state for one in work.calibrations.newest(10_000) if one.state != "superseded"}
 
 
-def checked(desk: Desk, at_s: float, **changes: Any) -> None:
-    with desk.database.unit_of_work() as work:
-        work.drift_checks.add(drift_check(datetime.fromtimestamp(at_s, UTC), **changes))
+def in_scenes(rows: Distances, *names: str) -> Distances:
+    """The same rows, agent by agent in one scene after the other."""
+    return replace(rows, scenes=rows.agents % len(names), scene_names=names)
 
 
-def desk_at(at_s: float, rows: Distances, *, is_checked: bool = True) -> Desk:
-    desk = Desk(is_checked=is_checked)
-    desk.clock.advance(at_s - now(desk.clock).timestamp())
-    # As the lake gives them: none of before the window, at the run that is to come.
-    desk.truth.rows = rows.select(rows.received_s >= at_s + 300 - RULE.window_s)
-    return desk
-
-
-def joined(*parts: Distances) -> Distances:
-    names = ("received_s", "agents", "calibrations", "distance2")
-    return Distances(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
-
-
-def test_truth_in_another_unit_is_not_learnt_from_then_or_later() -> None:
-    """An hour of good truth, half of one in feet, and an hour of good truth again."""
-    rng, begin_s = np.random.default_rng(5), 1.7e9
-    good, feet, again = (walked(rng, 300, gain=gain, since_s=begin_s + since_s) for gain, since_s in ((1.5, 0), (12.0, 3800), (1.5, 7600)))
-
-    def made(rows: Distances, *, with_checks: bool) -> CalibrationOut | None:
-        desk = desk_at(begin_s + 11_200, rows, is_checked=with_checks)
-        for at_s in range(-60, 11_590, 30) if with_checks else ():
-            checked(desk, begin_s + at_s, unit=3830 <= at_s < 7630)
-        return desk.run()
-
-    never, known, unknown = (
-        made(joined(good, again), with_checks=False),
-        made(joined(good, feet, again), with_checks=True),
-        made(joined(good, feet, again), with_checks=False),
-    )
-    assert never is not None
-    assert known is not None
-    np.testing.assert_allclose(known.factors, never.factors, rtol=0.05)
-    assert unknown is None or min(unknown.factors) > 1.5 * max(known.factors), "without checks, feet would be learnt from"
-
-
-def test_while_the_newest_data_are_wrong_nothing_is_learnt() -> None:
-    begin_s, rows = 1.7e9, walked(np.random.default_rng(5), 300, gain=1.5, since_s=1.7e9)
-    made = {}
-    for is_wrong_unit in (False, True):
-        desk = desk_at(begin_s + 3300, rows)
-        for at_s in range(0, 3600, 30):
-            checked(desk, begin_s + at_s, unit=is_wrong_unit)
-        made[is_wrong_unit] = desk.run()
-    assert made[False] is not None
-    assert made[True] is None
-
-
-def agents_learnt_from(rows: Distances, *at_s: float, **changes: Any) -> tuple[int, str]:
-    """How many agents a recalibration looks at, an hour and five minutes after the begin of an hour of truth, and what it says."""
-    desk = desk_at(1.7e9 + 3600, rows)
-    for one in at_s:
-        checked(desk, 1.7e9 + one, **changes)
-    desk.clock.advance(300.0)
+def recalibrated(desk: Desk) -> tuple[int, str]:
+    """How many agents a recalibration looks at, and what it says."""
     found, _ = desk.recalibrator.run()[REF]
     return found.fitted_agents + found.holdout_agents, found.reason
 
 
-def test_only_what_checks_have_wholly_seen_is_learnt_from() -> None:
-    rows = walked(np.random.default_rng(5), 300, gain=1.5, since_s=1.7e9)
-    always = np.arange(-60, 3900, 30).tolist()
-    whole, _ = agents_learnt_from(rows, *always)
-    assert whole == rows.agent_count
-    early, _ = agents_learnt_from(rows, *(at_s for at_s in always if at_s < 3000))
-    gap, _ = agents_learnt_from(rows, *(at_s for at_s in always if not 1000 < at_s < 1500))
-    assert early < whole
-    assert gap < whole
+def test_what_is_left_out_of_one_scene_is_learnt_from_in_the_others() -> None:
+    """An hour of truth of three scenes, one of them in feet for a quarter of it; without trust, they would be learnt from."""
+    rng, begin_s = np.random.default_rng(5), now(SetClock()).timestamp() - 3600
+    rows = in_scenes(walked(rng, 600, gain=1.5, since_s=begin_s), "north", "south", "west")
+    is_feet = (rows.scenes == 1) & (rows.received_s >= begin_s + 900) & (rows.received_s < begin_s + 2700)
+    wrong = replace(rows, distance2=np.where(is_feet[:, None], 40 * rows.distance2, rows.distance2))
+    gap = Gap(*(datetime.fromtimestamp(begin_s + at_s, UTC) for at_s in (900, 2700)), "south")
+
+    def factors(rows: Distances, *gaps: Gap) -> np.ndarray:
+        desk = Desk(truth=Truth(rows), trust=FixedTrust(LeftOut(gaps, wrong=0.1)))
+        return np.array(desk.recalibrator.run()[REF][0].factors)
+
+    np.testing.assert_allclose(factors(wrong, gap), factors(rows), rtol=0.05)
+    assert factors(wrong).min() > 1.5 * factors(rows).max()
 
 
-@pytest.mark.parametrize(
-    ("at_s", "changes"),
-    [
-        pytest.param([], {}, id="none-yet"),
-        pytest.param([3890], {}, id="the-first-one"),
-        pytest.param(range(-60, 3900, 30), {"is_judged": False}, id="too-few-agents-to-judge"),
-        pytest.param(range(-60, 3900, 240), {}, id="too-seldom"),
-        pytest.param(
-            range(-60, 3900, 30), {"unit": True, "muted_until": datetime(2100, 1, 1, tzinfo=UTC), "verdict": "stable"}, id="muted"
-        ),
-    ],
-)
-def test_what_no_check_vouches_for_is_waited_for_and_that_is_said(at_s: Sequence[float], changes: dict[str, Any]) -> None:
-    rows = walked(np.random.default_rng(5), 300, gain=1.5, since_s=1.7e9)
-    agents, said = agents_learnt_from(rows, *at_s, **changes)
-    count = len(rows)
-    assert (agents, said) == (0, f"{count} of {count} predictions are left out, because no drift check vouches for the traffic then")
+def test_what_may_not_be_learnt_from_is_waited_for_and_that_is_said() -> None:
+    desk = Desk()
+    desk.trust.found = LeftOut((Gap(datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)),), wrong=0.25, untold=0.75)
+    count, because = len(desk.truth.rows), "25 % has another unit or bad data, or comes next to such, 75 % cannot be judged, or not yet"
+    assert recalibrated(desk) == (0, f"{count} of {count} predictions are left out: {because}")
+
+
+def test_traffic_is_judged_once_for_all_versions_and_not_where_there_is_too_little_of_it() -> None:
+    desk = Desk()
+    challenger = ModelRef("trajectory", 2)
+    with desk.database.unit_of_work() as work:
+        table = work.routes.table().next(experiments=(canary("e1", REF, challenger, 0.5, "salt"),))
+        work.routes.append(table, at=now(desk.clock), actor="test", reason=WHY)
+    assert set(desk.recalibrator.run()) == {REF, challenger}
+    assert desk.trust.asked == [(Span(now(desk.clock) - timedelta(seconds=RULE.window_s), now(desk.clock)), RULE.sources)]
+    desk.truth.rows = desk.truth.rows.select(desk.truth.rows.agents < 20)
+    assert desk.recalibrator.run()[REF][0].conclusion == "too_little_data"
+    assert len(desk.trust.asked) == 1
 
 
 def test_what_was_taken_out_stays_out_however_long_ago() -> None:

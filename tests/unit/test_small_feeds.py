@@ -1,4 +1,4 @@
-"""Feeds of a few agents a minute: units and quality are told by more of the newest traffic, and so no other unit is learnt from."""
+"""Feeds of a few agents a minute: units and quality are told by more of the newest traffic, so that no other unit is missed."""
 
 from pathlib import Path
 
@@ -6,25 +6,15 @@ import numpy as np
 import pytest
 
 from data.stubs import MemoryDatabase
-from tests.drift_windows import START_S, FixedSource, SecondsClock, wandering
+from tests.drift_windows import START_S, FixedSource, SecondsClock, feed
 from tests.unit.test_drift import FEET, RULES
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut
 from trajops.drift.columns import Rows
-from trajops.drift.doubt import Judged, judged_s, trouble, vouched
+from trajops.drift.doubt import trouble
 from trajops.drift.quality import Usual, findings
 from trajops.drift.rules import QualityRule, UnitRule
 from trajops.drift.units import unit_bounds, unit_column
 from trajops.services.drift import DriftMonitor
-
-
-def feed(per_minute: int, minutes: int, *, gain: float = 1.0, seed: int, start_s: float = START_S) -> Rows:
-    parts = [wandering(per_minute, span_s=60, seed=seed + n, gain=gain, start_s=start_s + 60 * n) for n in range(minutes)]
-    return Rows(
-        np.concatenate([part.times_s for part in parts]),
-        np.concatenate([part.agents + per_minute * number for number, part in enumerate(parts)]),
-        np.concatenate([part.versions for part in parts]),
-        {name: np.concatenate([part.values[name] for part in parts]) for name in parts[0].values},
-    )
 
 
 def checks_of(folder: Path, per_minute: int, gain: float) -> list[DriftCheckOut]:
@@ -42,16 +32,14 @@ def checks_of(folder: Path, per_minute: int, gain: float) -> list[DriftCheckOut]
 def test_feet_are_seen_however_few_agents_a_minute_has(tmp_path: Path, per_minute: int, window_s: float) -> None:
     found = checks_of(tmp_path, per_minute, FEET)
     assert all(trouble(check) is not None for check in found)
-    assert {judged_s(check.columns, check.quality) for check in found} == {window_s}
+    units = {column.window_s for check in found for column in check.columns if column.method == UNIT_RULE}
+    assert units == {window_s}
 
 
-@pytest.mark.parametrize(("per_minute", "window_s"), [(3, 600), (5, 600), (10, 300), (25, 300)])
-def test_a_small_feed_that_is_as_ever_is_vouched_for(tmp_path: Path, per_minute: int, window_s: float) -> None:
+@pytest.mark.parametrize("per_minute", [3, 5, 10, 25])
+def test_nothing_is_wrong_with_a_small_feed_that_is_as_ever(tmp_path: Path, per_minute: int) -> None:
     found = checks_of(tmp_path, per_minute, 1.0)
     assert [check.sentence for check in found if trouble(check) is not None] == []
-    judged = [Judged(check.at, judged_s(check.columns, check.quality) or 0.0) for check in found]
-    found_s = sum((span.until - span.since).total_seconds() for span in vouched(judged, 60))
-    assert found_s == max(0, 9 * 60 - window_s)
 
 
 def test_a_unit_is_told_by_the_last_minute_where_that_holds_enough() -> None:

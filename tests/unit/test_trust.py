@@ -1,22 +1,100 @@
-"""What may be learnt from, where some workers check drift and others learn."""
+"""Who asks whether traffic may be learnt from, and that it is held against what drift checks compare with."""
 
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 from data.stubs import MemoryDatabase
-from trajops.drift.doubt import Span
+from tests.drift_windows import START_S, FixedSource, SecondsClock, feed, together
+from trajops.clock import utc
+from trajops.contracts.drift import DriftSettings, ReferenceChoice, TimeRange
+from trajops.drift.columns import Rows
+from trajops.drift.gaps import Gap, Span
+from trajops.drift.rules import DriftRules
+from trajops.services.drift import DriftMonitor
+from trajops.services.drift_reference import DriftReference
 from trajops.services.trust import Trust
 
-AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
-WHOLE = Span(AT - timedelta(hours=1), AT)
+RULES = DriftRules.model_validate({"columns": [{"column": "speed_mps", "kind": "input"}]})
+WHOLE = Span(utc(int(START_S * 1e9)), utc(int((START_S + 600) * 1e9)))
+FEET = 3.28
 
 
-def test_without_checks_here_or_elsewhere_everything_counts_that_was_not_found_wrong() -> None:
-    with MemoryDatabase().unit_of_work() as work:
-        assert Trust(is_checked=False).left_out(work, WHOLE) == []
-        assert Trust(is_checked=True).left_out(work, WHOLE) == [WHOLE]
+@dataclass
+class Counted(FixedSource):
+    """Counts how often what recorded sources hold is read."""
+
+    references: list[datetime] = field(default_factory=list)
+
+    def rows(self, since: datetime, until: datetime, sources: Any, *more: Any) -> Rows:
+        if "backfill" in sources:
+            self.references.append(since)
+        return super().rows(since, until, sources, *more)
 
 
-def test_checks_that_another_worker_makes_are_asked_for() -> None:
-    with MemoryDatabase().unit_of_work() as work:
+def a_source(gain: float) -> Counted:
+    before, rows = feed(30, 20, seed=0, start_s=START_S - 86_400), feed(40, 10, gain=gain, seed=500)
+    return Counted({"backfill": before.regrouped({"": "north"}), "live": rows.regrouped({"": "north"})})
+
+
+def trust_of(source: FixedSource, database: MemoryDatabase, *, is_checked: bool = True) -> Trust:
+    return Trust(source, DriftReference(source, RULES), database.unit_of_work, is_checked=is_checked)
+
+
+def test_without_checks_here_or_elsewhere_everything_counts() -> None:
+    source, database = a_source(FEET), MemoryDatabase()
+    idle = trust_of(source, database, is_checked=False)
+    assert (idle.left_out(WHOLE, ("live",)).gaps, idle.wrong(WHOLE, ("live",)).gaps) == ((), ())
+    assert source.references == [], "and nothing is read"
+    with database.unit_of_work() as work:
         work.jobs.describe("check_drift", "Compares traffic with the reference.", 30)
-        assert Trust(is_checked=False).left_out(work, WHOLE) == [WHOLE]
+    assert idle.left_out(WHOLE, ("live",)).gaps == (Gap(*WHOLE),), "another worker checks it"
+
+
+@pytest.mark.parametrize(("gain", "left_out", "wrong"), [(FEET, (Gap(*WHOLE),), (Gap(*WHOLE),)), (1.0, (540,), ())])
+def test_who_can_wait_leaves_out_more(gain: float, left_out: tuple[Any, ...], wrong: tuple[Gap, ...]) -> None:
+    trust = trust_of(a_source(gain), MemoryDatabase())
+    newest = tuple(Gap(utc(int((START_S + since_s) * 1e9)), WHOLE.until) if isinstance(since_s, int) else since_s for since_s in left_out)
+    assert trust.left_out(WHOLE, ("live",)).gaps == newest
+    assert trust.wrong(WHOLE, ("live",)).gaps == wrong
+
+
+def test_without_a_reference_nothing_is_learnt_from_and_anything_compared_on() -> None:
+    trust = trust_of(FixedSource({"live": feed(40, 1, seed=500, start_s=START_S + 540)}), MemoryDatabase())
+    found = trust.left_out(WHOLE, ("live",))
+    assert found.gaps == (Gap(*WHOLE),)
+    assert found.sentence == "100 % of the traffic is left out: 100 % has no reference to be judged by"
+    assert trust.wrong(WHOLE, ("live",)).gaps == ()
+
+
+def test_checks_and_learning_share_one_reference_as_it_is_chosen(tmp_path: Path) -> None:
+    """Once it is settled it is read for neither; and what is left out of it by scene is left out for both."""
+    source, database, clock = a_source(1.0), MemoryDatabase(), SecondsClock(START_S + 600)
+    reference = DriftReference(source, RULES)
+    monitor = DriftMonitor(source, database.unit_of_work, RULES, tmp_path, clock, reference=reference)
+    trust = Trust(source, reference, database.unit_of_work, is_checked=True)
+    checks = [monitor.check() for _ in range(2)]
+    read = len(source.references)
+    assert trust.left_out(WHOLE, ("live",)).wrong == 0
+    assert len(source.references) == read
+    source.by_source.pop("live")
+    since, until = (utc(int((START_S - 86_400 + at_s) * 1e9)) for at_s in (0, 1200))
+    for scene, agents in (("elsewhere", checks[0].reference_agents), ("north", 0)):
+        choice = ReferenceChoice(kind="range", since=since, until=until, without=[TimeRange(since=since, until=until, scene=scene)])
+        with database.unit_of_work() as work:
+            work.drift_settings.put(DriftSettings(reference=choice))
+        assert monitor.check().reference_agents == agents
+    assert trust.left_out(WHOLE, ("live",)).because == "has no reference to be judged by"
+
+
+def test_a_scene_that_is_left_out_of_the_reference_is_new() -> None:
+    feeds = [feed(30, 20, seed=seed, start_s=START_S - 86_400) for seed in (0, 500)]
+    source = FixedSource({"backfill": together(*feeds, names=("north", "south"))})
+    since, until = (utc(int((START_S - 86_400 + at_s) * 1e9)) for at_s in (0, 1200))
+    choice = ReferenceChoice(kind="range", since=since, until=until, without=[TimeRange(since=since, until=until, scene="north")])
+    found = DriftReference(source, RULES).at(WHOLE.until, choice)
+    assert found is not None
+    assert (found.watch.usual.scenes, set(found.watch.grouped)) == ({"south"}, {"south"})

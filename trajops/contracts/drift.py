@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field, field_validator
 
-from trajops.contracts.wire import Time, Wire, sensible_time
+from trajops.contracts.wire import Name, Time, Wire, sensible_time
 
 Verdict = Literal["insufficient_data", "stable", "warning", "drift"]
 QualityVerdict = Literal["insufficient_data", "ok", "warning", "bad"]
@@ -148,10 +148,11 @@ class DriftReportOut(Wire):
 
 
 class TimeRange(Wire):
-    """From `since` on, before `until`."""
+    """From `since` on, before `until`; in one scene, or in all."""
 
     since: Time
     until: Time
+    scene: Name | None = Field(None, description="Left out, or null: in all scenes.")
 
 
 class ReferenceChoice(Wire):

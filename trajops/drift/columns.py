@@ -78,6 +78,12 @@ class Rows:
         codes = np.array([names.index(name) for name in renamed], dtype=np.int64)
         return type(self)(self.times_s, self.agents, self.versions, self.values, codes[self.scenes], names)
 
+    def without_empty_scenes(self) -> Self:
+        """The same rows, with the names of the scenes that they are in and no others."""
+        codes, scenes = np.unique(self.scenes, return_inverse=True)
+        names = tuple(self.scene_names[code] for code in codes.tolist()) or ("",)
+        return type(self)(self.times_s, self.agents, self.versions, self.values, scenes.astype(np.int64), names)
+
     def present(self, column: str) -> BoolArray:
         """(N,) where a column has a number; nowhere, if there is no such column."""
         if column not in self.values:

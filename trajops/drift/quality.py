@@ -137,7 +137,7 @@ class Usual:
                 rows = reference.of_scene(name)
                 if rows.agent_count >= 3 * rule.min_agents:
                     places[name] = Place.of(rows, rule)
-        return cls(places, frozenset(reference.scene_names), _share(reference, _is_frozen(reference)), gap_s(reference))
+        return cls(places, frozenset(reference.scene_names), agent_share(reference, _is_frozen(reference)), gap_s(reference))
 
 
 def findings(
@@ -181,10 +181,10 @@ def findings(
         ("impossible_acceleration", "max_acceleration_mps2", rule.max_acceleration_mps2, "m/s²", "harder"),
     ):
         if column in newest.values:
-            share = _share(newest, newest.values[column] > limit)
+            share = agent_share(newest, newest.values[column] > limit)
             said = f"{share:.1%} of the agents moved {word} than {limit:g} {unit}."
             found.append(_beyond(kind, share, rule.impossible_share, rule, said))  # type: ignore[arg-type]
-    frozen = _share(newest, _is_frozen(newest))
+    frozen = agent_share(newest, _is_frozen(newest))
     limit = max(rule.frozen_share, min(FROZEN_FACTOR * usual.frozen_share, (1 + usual.frozen_share) / 2))
     found.append(_beyond("frozen", frozen, limit, rule, f"{frozen:.1%} of the agents did not move at all, to the last digit."))
     found += _sampling_rate(newest, usual, rule) + _frames(newest, usual, rule)
@@ -273,7 +273,7 @@ def _is_frozen(rows: Rows) -> BoolArray:
     return is_frozen
 
 
-def _share(rows: Rows, mask: BoolArray) -> float:
+def agent_share(rows: Rows, mask: BoolArray) -> float:
     """Share of agents that a mask holds for in most of their rows."""
     _, agent, count = np.unique(rows.agents, return_inverse=True, return_counts=True)
     return float(np.mean(np.bincount(agent, mask, minlength=len(count)) > count / 2)) if len(rows) else 0.0

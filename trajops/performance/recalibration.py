@@ -12,7 +12,7 @@ factors are tried on newer truth than they were fitted on before anybody is serv
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -36,12 +36,20 @@ class Distances:
         agents: (N,) a number for each continuous track.
         calibrations: (N,) number of the calibration that the covariances carried; 0: as trained.
         distance2: (N, T) squared Mahalanobis distances of the truth, as served.
+        scenes: (N,) index of each row's scene in `scene_names`; left out, all rows are of one scene.
+        scene_names: names of the scenes.
     """
 
     received_s: FloatArray
     agents: IntArray
     calibrations: IntArray
     distance2: FloatArray
+    scenes: IntArray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    scene_names: tuple[str, ...] = ("",)
+
+    def __post_init__(self) -> None:
+        if not len(self.scenes):
+            object.__setattr__(self, "scenes", np.zeros(len(self.received_s), dtype=np.int64))
 
     def __len__(self) -> int:
         return len(self.received_s)
@@ -53,7 +61,8 @@ class Distances:
 
     def select(self, mask: BoolArray) -> Self:
         """Rows where a mask is true."""
-        return type(self)(self.received_s[mask], self.agents[mask], self.calibrations[mask], self.distance2[mask])
+        parts = (self.received_s[mask], self.agents[mask], self.calibrations[mask], self.distance2[mask], self.scenes[mask])
+        return type(self)(*parts, self.scene_names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

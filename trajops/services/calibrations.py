@@ -6,21 +6,25 @@ A calibration is in force for one version. The API processes read those in force
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trajops.clock import now
 from trajops.contracts.calibrations import CalibrationChangeOut, CalibrationOut, CalibrationsOut, CalibrationState
 from trajops.deployments.model_ref import ModelRef
-from trajops.drift.doubt import Span
+from trajops.drift.gaps import LeftOut, Span, is_left_out
 from trajops.errors import Conflict, NotFound
 from trajops.performance.recalibration import Recalibration, recalibrate
 from trajops.performance.rules import RecalibrationRule
 from trajops.ports import Clock, PerformanceSource
 from trajops.services.once import Asked, once
-from trajops.services.trust import Trust
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
-from trajops.trajectories import BoolArray, FloatArray
+from trajops.trajectories import FloatArray
+
+if TYPE_CHECKING:
+    from trajops.services.trust import Trust
 
 ACTOR = "worker:recalibrate"
 
@@ -168,7 +172,7 @@ class Recalibrator:
         nominal_coverage: float,
         clock: Clock,
         *,
-        trust: Trust,
+        trust: "Trust",
     ) -> None:
         self._trust = trust
         self._source = source
@@ -187,23 +191,25 @@ class Recalibrator:
         at = now(self._clock)
         with self._unit_of_work(read_only=True) as work:
             table = work.routes.table()
-        refs = table.drawn()
-        return {ref: self._one(ref, at) for ref in refs}
+        whole = Span(at - timedelta(seconds=self._rule.window_s), at)
+        # All versions are served the same traffic, which is judged once, where there is enough to learn from.
+        left_out = cache(lambda: self._trust.left_out(whole, self._rule.sources))
+        return {ref: self._one(ref, whole, left_out) for ref in table.drawn()}
 
-    def _one(self, ref: ModelRef, at: datetime) -> tuple[Recalibration, CalibrationOut | None]:
-        since = at - timedelta(seconds=self._rule.window_s)
+    def _one(self, ref: ModelRef, whole: Span, left_out: Callable[[], LeftOut]) -> tuple[Recalibration, CalibrationOut | None]:
+        since, at = whole
         seen = self._source.distances(ref.name, ref.version, since, at, self._rule.sources, self._rule.max_rows)
         with self._unit_of_work(read_only=True) as work:
             standing = work.calibrations.standing(ref)
-            left_out = self._trust.left_out(work, Span(since, at))
-        rows = seen.select(~_is_within(seen.received_s, left_out))
+        out = left_out() if seen.agent_count >= self._rule.min_agents else LeftOut()
+        rows = seen.select(~is_left_out(seen.received_s, seen.scenes, seen.scene_names, out.gaps))
         carried = {number: self._factors(number) for number in np.unique(rows.calibrations).tolist()}
         known = {number: factors for number, factors in carried.items() if factors is not None}
 
         def tried(present: CalibrationOut | None) -> Recalibration:
             return recalibrate(rows, known, None if present is None else np.array(present.factors), self._level, self._rule)
 
-        found = _with_reason(tried(_first(standing, "applied")), len(rows), len(seen))
+        found = _with_reason(tried(_first(standing, "applied")), out, len(rows), len(seen))
         if found.factors is None or found.conclusion not in {"propose", "apply"}:
             return found, None
         is_paused, proposed = _is_paused(standing), _first(standing, "proposed")
@@ -249,18 +255,11 @@ class Recalibrator:
             return made
 
 
-def _is_within(received_s: FloatArray, spans: Sequence[Span]) -> BoolArray:
-    """(N,) whether times lie in one of some spans, which are in order and apart."""
-    edges_s = [time.timestamp() for span in spans for time in span]
-    is_within: BoolArray = np.searchsorted(edges_s, received_s, side="right") % 2 == 1
-    return is_within
-
-
-def _with_reason(found: Recalibration, rows: int, seen: int) -> Recalibration:
+def _with_reason(found: Recalibration, left_out: LeftOut, rows: int, seen: int) -> Recalibration:
     """Where too little is left to learn from: that much was seen, and may not be."""
     if found.conclusion != "too_little_data" or rows == seen:
         return found
-    said = f"{seen - rows} of {seen} predictions are left out, because no drift check vouches for the traffic then"
+    said = f"{seen - rows} of {seen} predictions are left out: {left_out.reason}"
     return replace(found, reason=f"{said}; {found.reason}" if rows else said)
 
 

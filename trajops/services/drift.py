@@ -2,8 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
@@ -19,7 +18,6 @@ from trajops.contracts.drift import (
     DriftReportOut,
     DriftScene,
     DriftSettings,
-    ReferenceChoice,
     Verdict,
     column_words,
     ratio_words,
@@ -27,41 +25,18 @@ from trajops.contracts.drift import (
 )
 from trajops.drift.columns import Earlier, Rows, described_column
 from trajops.drift.rules import DriftRules
-from trajops.drift.watch import LONGEST_S, Conclusion, Look, Watch, Wider, conclude
+from trajops.drift.watch import LONGEST_S, Conclusion, Look, Wider, conclude
 from trajops.errors import Unavailable
 from trajops.ports import Clock, DriftDetector, DriftSource
+from trajops.services.drift_reference import DriftReference, Reference
 from trajops.stores import UnitOfWorkFactory
 from trajops.trajectories import FloatArray
 
 ACTOR = "worker:check_drift"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ALARMS: frozenset[Verdict] = frozenset({"warning", "drift"})
 LOOK_BACK = 64
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, eq=False)
-class Reference:
-    """The reference window in memory, with what was learnt from it.
-
-    Attributes:
-        rows: its rows.
-        since: when its first row was received.
-        until: when its last row was received.
-        loaded_at: when it was read.
-        choice: what an operator had chosen then.
-        watch: what was learnt from it.
-        is_settled: two reads in a row found as many rows, so that it has stopped growing.
-    """
-
-    rows: Rows
-    since: datetime
-    until: datetime
-    loaded_at: datetime
-    choice: ReferenceChoice
-    watch: Watch
-    is_settled: bool = False
 
 
 class DriftMonitor:
@@ -74,6 +49,7 @@ class DriftMonitor:
         reports_dir: folder of the full reports.
         clock: what time it is.
         detector: second opinion and full report; None goes without.
+        reference: what is compared with; None: one of its own.
     """
 
     def __init__(
@@ -84,6 +60,7 @@ class DriftMonitor:
         reports_dir: Path,
         clock: Clock,
         detector: DriftDetector | None = None,
+        reference: DriftReference | None = None,
     ) -> None:
         self._source = source
         self._unit_of_work = unit_of_work
@@ -91,7 +68,7 @@ class DriftMonitor:
         self._reports_dir = reports_dir
         self._clock = clock
         self._detector = detector
-        self._known: Reference | None = None
+        self._reference = DriftReference(source, rules) if reference is None else reference
 
     def check(self) -> DriftCheckOut:
         """Judge the window that ends now, store the verdict and return it.
@@ -107,12 +84,12 @@ class DriftMonitor:
             history = work.drift_checks.history(LOOK_BACK)
             last_report = work.drift_checks.last_report()
             settings = work.drift_settings.get()
-        reference = self._reference(at, settings.reference)
+        reference = self._reference.at(at, settings.reference)
         check = DriftCheckOut(
             check_id=uuid4().hex,
             at=at,
             verdict="insufficient_data",
-            sentence=self._said_without(settings.reference),
+            sentence=self._reference.said_without(settings.reference),
             reference_since=reference and reference.since,
             reference_until=reference and reference.until,
             current_since=since,
@@ -220,52 +197,6 @@ class DriftMonitor:
         order: tuple[Verdict, ...] = ("drift", "warning", "stable", "insufficient_data")
         return sorted(found, key=lambda scene: (order.index(scene.verdict), -scene.agents))
 
-    def _reference(self, at: datetime, choice: ReferenceChoice) -> Reference | None:
-        """The chosen reference, or the oldest traffic where nothing was recorded; kept in memory once it has stopped growing."""
-        rule, known = self._rules.reference, self._known
-        if known is not None and known.choice != choice:
-            self._known = known = None
-        if known is not None and known.is_settled and at - known.loaded_at < timedelta(seconds=rule.refresh_s):
-            return known
-        rows = self._chosen(at, choice, known)
-        if rows.agent_count < rule.min_agents:
-            self._known = None
-            return None
-        since, until = (EPOCH + timedelta(seconds=float(time_s)) for time_s in (rows.times_s.min(), rows.times_s.max()))
-        is_same = known is not None and (len(known.rows), known.since, known.until) == (len(rows), since, until)
-        watch = known.watch if known is not None and is_same and _is_same_truth(known.rows, rows) else Watch.of(self._rules, rows)
-        self._known = Reference(rows, since, until, at, choice, watch, is_settled=is_same)
-        return self._known
-
-    def _chosen(self, at: datetime, choice: ReferenceChoice, known: Reference | None) -> Rows:
-        rule, served = self._rules.reference, self._rules.current.sources
-        if choice.kind != "backfill":
-            since, until = choice.since or EPOCH, choice.until or at
-            rows = self._source.rows(since, min(at, until), (*served, *rule.sources), rule.max_rows, self._rules.current.window_s)
-            for part in choice.without:
-                rows = rows.select((rows.times_s < part.since.timestamp()) | (rows.times_s >= part.until.timestamp()))
-            return rows
-        since, until = EPOCH, at
-        if known is not None and known.is_settled:  # what has settled is read again where it lies, not searched for in the whole lake
-            # Times of rows are finer than those of ranges: without the margin its first row would be lost, and all learnt anew.
-            since, until = known.since - timedelta(milliseconds=1), min(at, known.until + timedelta(seconds=rule.window_s))
-        rows = self._source.rows(since, until, rule.sources, rule.max_rows, self._rules.current.window_s)
-        return rows if rows.agent_count >= rule.min_agents else self._oldest(at)
-
-    def _said_without(self, choice: ReferenceChoice) -> str:
-        """Why nothing can be compared."""
-        least = self._rules.reference.min_agents
-        if choice.kind == "backfill" or choice.since is None or choice.until is None:
-            return f"No reference of at least {least} agents yet, so nothing can be compared."
-        since, until = (f"{time.astimezone(UTC):%Y-%m-%d %H:%M}" for time in (choice.since, choice.until))
-        return f"The chosen reference, {since} to {until} UTC, has fewer than {least} agents: choose another one."
-
-    def _oldest(self, at: datetime) -> Rows:
-        sources, rule = self._rules.current.sources, self._rules.reference
-        oldest = self._source.oldest(sources) or at
-        until = min(oldest + timedelta(seconds=rule.window_s), at - timedelta(seconds=self._rules.current.window_s))
-        return self._source.rows(min(oldest, until), until, sources, rule.max_rows, self._rules.current.window_s)
-
     def _earlier(self, history: Sequence[DriftCheckOut], at: datetime, since: datetime | None) -> list[tuple[float, DriftCheckOut]]:
         """The checks that may confirm this one, with their age in seconds.
 
@@ -353,11 +284,6 @@ def _answering_version(rows: Rows, newest_s: float) -> int:
     """The version behind most of the newest rows. One that answers no more would be judged on the same rows again and again."""
     versions, counts = np.unique(rows.versions[rows.times_s >= rows.times_s.max() - newest_s], return_counts=True)
     return int(versions[counts.argmax()])
-
-
-def _is_same_truth(known: Rows, rows: Rows) -> bool:
-    """Whether as many values are present in each column; truth may reach the reference after its predictions."""
-    return all(int(known.present(name).sum()) == int(rows.present(name).sum()) for name in rows.values)
 
 
 def _sentence(told: Conclusion, look: Look, current: Rows) -> str:

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from urllib.parse import quote, unquote
 
 from trajops.contracts.drift import DriftMute, DriftOut, DriftSettings, ReferenceChoice, TimeRange, of_scene
 from trajops.deployments.model_ref import ModelRef
-from trajops.drift.doubt import Span
+from trajops.drift.gaps import Gap, Span, shortened
 from trajops.errors import InvalidInput
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 REFERENCE, MUTES = "drift:reference", "drift:mute:"
-# Parameters of a training run that say which traffic it was trained on; of what was left out of it, the seconds after its begin.
+# Parameters of a training run that say which traffic it was trained on; of what was left out of it, the seconds after its begin, and the
+# scene, where it is left out of one only: `60.000-120.000@plaza`.
 TRAINED_SINCE, TRAINED_UNTIL, TRAINED_WITHOUT = "trained_since", "trained_until", "trained_without"
+# MLflow takes no longer value.
+MOST_CHARACTERS = 6000
 
 
 def overview(unit_of_work: UnitOfWorkFactory, limit: int = 50, scene: str | None = None) -> DriftOut:
@@ -74,15 +78,32 @@ def mute(unit_of_work: UnitOfWorkFactory, column: str, until: datetime | None, *
     return after
 
 
-def told_of(whole: Span, without: Sequence[Span]) -> dict[str, str]:
-    """Parameters of a run that is trained on a range of traffic, without some spans of it."""
-    parts = [
-        "-".join(f"{(time - whole.since).total_seconds():.3f}" for time in (max(span.since, whole.since), min(span.until, whole.until)))
-        for span in without
-        if span.since < whole.until and span.until > whole.since
-    ]
+def told_of(whole: Span, without: Sequence[Gap]) -> dict[str, str]:
+    """Parameters of a run that is trained on a range of traffic, without some parts of it: those of `as_told`."""
     told = {TRAINED_SINCE: whole.since.isoformat(), TRAINED_UNTIL: whole.until.isoformat()}
-    return told | ({TRAINED_WITHOUT: " ".join(parts)} if parts else {})
+    parts = _parts(whole, without)
+    return told | ({TRAINED_WITHOUT: parts} if parts else {})
+
+
+def as_told(whole: Span, without: Sequence[Gap]) -> list[Gap]:
+    """What is left out of a range, and no more parts of it than can be told of; where they are too many, more is left out."""
+    return shortened(without, lambda gaps: len(_parts(whole, gaps)) <= MOST_CHARACTERS)
+
+
+def _parts(whole: Span, without: Sequence[Gap]) -> str:
+    parts = []
+    for gap in without:
+        if gap.since < whole.until and gap.until > whole.since:
+            ends = (max(gap.since, whole.since), min(gap.until, whole.until))
+            told = "-".join(f"{(time - whole.since).total_seconds():.3f}" for time in ends)
+            parts.append(told if gap.scene is None else f"{told}@{quote(gap.scene, safe='')}")
+    return " ".join(parts)
+
+
+def _left_out(since: datetime, part: str) -> TimeRange:
+    ends, at, scene = part.partition("@")
+    begin, end = (since + timedelta(seconds=float(one)) for one in ends.split("-"))
+    return TimeRange(since=begin, until=end, scene=unquote(scene) if at else None)
 
 
 def _trained_on(work: UnitOfWork, model_name: str) -> ReferenceChoice:
@@ -92,8 +113,7 @@ def _trained_on(work: UnitOfWork, model_name: str) -> ReferenceChoice:
     params = work.model_versions.get(ModelRef(model_name, champion.version)).params
     try:
         since, until = (datetime.fromisoformat(str(params[name])).astimezone(UTC) for name in (TRAINED_SINCE, TRAINED_UNTIL))
-        ends_s = [map(float, part.split("-")) for part in str(params.get(TRAINED_WITHOUT, "")).split()]
-        without = [TimeRange(since=since + timedelta(seconds=begin), until=since + timedelta(seconds=end)) for begin, end in ends_s]
+        without = [_left_out(since, part) for part in str(params.get(TRAINED_WITHOUT, "")).split()]
     except (KeyError, ValueError) as error:
         said = f"version {champion.version} does not say which traffic it was trained on"
         raise InvalidInput(f"{said}; log {TRAINED_SINCE} and {TRAINED_UNTIL} with its run, or choose `backfill` or a range") from error

@@ -7,7 +7,6 @@ from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut, DriftSettings
 from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.model_ref import ModelRef
-from trajops.drift.doubt import Judged
 from trajops.objectives import Minutes
 
 
@@ -40,10 +39,6 @@ class DriftCheckStore(Protocol):
 
     def suspicious(self, since: datetime) -> list[DriftCheckOut]:
         """Those of this time on that said drift, found bad data, or another unit, muted or not; newest first, as in `history`."""
-        ...
-
-    def judged(self, since: datetime) -> list[Judged]:
-        """Those of this time on that had agents enough to judge units and quality; oldest first."""
         ...
 
     def last_report(self) -> DriftReportOut | None:

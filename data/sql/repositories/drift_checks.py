@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, Select, Text, cast, insert, or_, select
 
 from data.sql.tables import drift_checks
-from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, DriftReportOut, QualityFinding, without_histograms
-from trajops.drift.doubt import Judged, is_suspicious, judged_s
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftReportOut, without_histograms
+from trajops.drift.doubt import is_suspicious
 from trajops.errors import NotFound
 
 
@@ -43,20 +43,6 @@ class SqlDriftChecks:
         )
         found = select(drift_checks).where(table.at >= since, may_matter).order_by(table.at.desc(), table.check_id)
         return [without_histograms(check) for check in self._checks(found, None, is_short=True) if is_suspicious(check)]
-
-    def judged(self, since: datetime) -> list[Judged]:
-        """Those of this time on that had agents enough to judge units and quality; oldest first."""
-        table = drift_checks.c
-        of_units = cast(table["columns"], Text).like(f'%"{UNIT_RULE}"%')
-        found = select(table.at, table["columns"], table.quality).where(table.at >= since, of_units).order_by(table.at)
-        judged = []
-        for at, columns, quality in self._connection.execute(found):
-            # Of each check only what counts is validated, which takes the time.
-            units = [DriftColumn.model_validate(column) for column in columns if column["method"] == UNIT_RULE]
-            window_s = judged_s(units, [QualityFinding.model_validate(finding) for finding in quality or ()])
-            if window_s is not None:
-                judged.append(Judged(at, window_s))
-        return judged
 
     def last_report(self) -> DriftReportOut | None:
         """Newest check with a full report."""

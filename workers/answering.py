@@ -40,6 +40,8 @@ SOURCES: tuple[Served, ...] = ("live", "replay")
 MAX_GAP_S = 1.0
 CHECKED_WITHIN = timedelta(minutes=3)
 
+NOTHING = LeftOut()
+
 # What a change under a key of an answer has done to a version.
 _DONE = {
     "rollback": "v{} is champion again",
@@ -151,7 +153,7 @@ class AnswerSteps:
         if (trouble := self._bad_data()) is not None:
             return Outcome(StepState.WAITING, trouble)
         rule, whole = self._rules.rollback, self._since(answer, self._rules.rollback)
-        wrong, agents = LeftOut(), self._seen(whole)
+        wrong, agents = NOTHING, self._seen(whole)
         if agents >= rule.min_agents:
             wrong = self._trust.wrong(whole, SOURCES)
             _, windows = self._recent(whole, wrong.gaps, rule)
@@ -186,15 +188,14 @@ class AnswerSteps:
             return before
         made = next((row for row in known if row.params.get("dataset") == dataset), None)
         whole = self._since(answer, rule, None if made is None else made.created_at)
-        needed = rule.min_agents if made is None else MIN_AGENTS
-        # Rows are judged where there are enough to learn from.
-        left_out = self._trust.left_out(whole, SOURCES) if self._seen(whole) >= needed else LeftOut()
+        if (seen := self._seen(whole)) < (rule.min_agents if made is None else MIN_AGENTS):
+            return _too_few(None if made is None else made.ref, seen, rule)  # and nothing is judged
+        left_out = self._trust.left_out(whole, SOURCES)
         gaps = as_told(whole, left_out.gaps)
         scenes, windows = self._recent(whole, gaps, rule)
         if made is None:
             if (agents := _agents(windows)) < rule.min_agents:
-                said = f"{agents} of {rule.min_agents} agents seen since, to train on{_said_of(left_out)}"
-                return Outcome(StepState.WAITING, said)
+                return _too_few(None, agents, rule, left_out)
             learnt = whole._replace(until=_kept(gaps, whole)[-1].until)
             try:
                 ref, unseen = self._train(scenes, family, dataset, told_of(learnt, gaps))
@@ -204,8 +205,7 @@ class AnswerSteps:
             ref, unseen = made.ref, windows
         duel = compare(self._load(ref), self._load(champion), unseen)
         if duel.agents < MIN_AGENTS:
-            said = f"{duel.agents} of {MIN_AGENTS} agents seen to try it on{_said_of(left_out)}"
-            return Outcome(StepState.WAITING, f"v{ref.version} is trained; {said}")
+            return _too_few(ref, duel.agents, rule, left_out)
         said = f"v{ref.version} ({family.replace('_', ' ')}) against v{champion.version} on agents it was not fitted on: {duel.sentence}"
         result = {"model_version": ref.version, "candidate_ade_m": duel.candidate_ade_m, "incumbent_ade_m": duel.incumbent_ade_m}
         if duel.verdict != "better":
@@ -300,6 +300,15 @@ class AnswerSteps:
         if _kept(without, whole):
             scenes = recorded_scenes(self._lake, *whole, SOURCES, max_agents=rule.max_agents, without=without)
         return scenes, Windows.concatenate([cut(resample_scene(scene, max_gap_s=MAX_GAP_S)) for scene in scenes])
+
+
+def _too_few(trained: ModelRef | None, agents: int, rule: RecentRule, left_out: LeftOut = NOTHING) -> Outcome:
+    """More agents are waited for: to train on, or to try on what is trained already."""
+    if trained is None:
+        said = f"{agents} of {rule.min_agents} agents seen since, to train on{_said_of(left_out)}"
+    else:
+        said = f"v{trained.version} is trained; {agents} of {MIN_AGENTS} agents seen to try it on{_said_of(left_out)}"
+    return Outcome(StepState.WAITING, said)
 
 
 def _said_of(left_out: LeftOut) -> str:

@@ -188,12 +188,20 @@ def test_a_new_scene_is_learnt_from_and_known_ones_do_not_hide_behind_it() -> No
 
 
 def test_bad_data_of_a_new_scene_are_left_out_of_it_only() -> None:
-    still = feed(30, 20, gain=0.0, seed=1)
-    rows = together(still, feed(30, 20, seed=90), feed(2, 8, seed=300), feed(2, 8, seed=400), names=("square", "north", "lane", "yard"))
+    rows = together(feed(30, 20, gain=0.0, seed=1), feed(30, 20, seed=90), names=("square", "north"))
     found, mask = judged(reference(20, names=("north",)), rows, 20)
     assert [minutes_kept(rows, mask, scene) for scene in ("square", "north")] == [set(), set(range(19))]
-    assert minutes_kept(rows, mask, "lane") | minutes_kept(rows, mask, "yard"), "two new ones with few agents are judged together"
     assert "bad data" in found.sentence
+
+
+def test_new_scenes_with_few_agents_are_judged_together_and_apart_from_known_ones_with_few() -> None:
+    feeds = feed(1, 16, seed=300), feed(1, 16, seed=400), feed(1, 16, gain=FEET, seed=500)
+    rows = together(*feeds, names=("lane", "yard", "north"))
+    _, mask = judged(reference(20), rows, 20)
+    assert minutes_kept(rows, mask, "lane") | minutes_kept(rows, mask, "yard")
+    assert minutes_kept(rows, mask, "north") == set()
+    rows = rows.select(rows.scenes > 0)
+    assert judged(reference(20), rows, 20)[1].all(), "sixteen agents tell nothing"
 
 
 def test_an_unknown_unit_is_no_fault_of_a_new_scene() -> None:

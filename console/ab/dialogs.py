@@ -27,6 +27,8 @@ from console.ab.reads import own_audit, read_one
 from console.ab.words import arm_words, effect_sentence, shown_effects, treatments, versions_words
 from console.change_dialog import difference_table
 from console.changes import Action, reason_problem
+from console.rollouts.reads import known_rollouts
+from console.rollouts.words import decides_on
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.experiments import ExperimentChangeOut, ExperimentOut, KillSwitchOut
 
@@ -137,6 +139,8 @@ def comparison(experiment: ExperimentOut) -> None:
 def choose_ending(pending: PendingChange, seen: ExperimentOut) -> Ending:
     """Who wins: outside of the form, because what must be typed follows from it."""
     found = endings(seen)
+    if decides_on(known_rollouts(), experiment_id=seen.experiment_id):
+        found = [one for one in found if one.model_version is None]
     wanted = seen.winner if pending.name == "promote" else None
     if pending.name == "promote":
         found = [one for one in found if one.model_version is not None]

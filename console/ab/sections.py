@@ -34,7 +34,7 @@ from console.ab.words import (
     versions_words,
 )
 from console.changes import role_refusal
-from console.rollouts.reads import read_rollouts
+from console.rollouts.reads import known_rollouts
 from console.rollouts.words import behind_gates
 from console.wording import ago, count, moment, share, tone_icon
 from trajops.contracts.experiments import ExperimentOut
@@ -94,9 +94,7 @@ def _started(experiment: ExperimentOut) -> str:
 
 def change_bar(experiment: ExperimentOut) -> None:
     """What can be done about it, each with the reason where it cannot."""
-    rollouts = read_rollouts().value
-    known = [] if rollouts is None else rollouts.rollouts
-    offered = behind_gates(actions(experiment, session.role()), known, experiment_id=experiment.experiment_id)
+    offered = behind_gates(actions(experiment, session.role()), known_rollouts(), experiment_id=experiment.experiment_id)
     if not offered:
         return
     with st.container(horizontal=True, gap="xsmall", key="ab-actions"):

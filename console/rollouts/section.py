@@ -64,9 +64,7 @@ def one_rollout(rollout: RolloutOut, now: datetime) -> None:
         with details:
             audit = own_audit(rollout.rollout_id)
             rows = history(rollout, audit.value.entries, now) if audit.value is not None else []
-            frame.table(
-                rows, alt="Steps of this rollout, newest first", column_config={"Because": st.column_config.TextColumn(width="large")}
-            )
+            frame.prose(rows, alt="Steps of this rollout, newest first", names={"When", "To", "By"})
 
 
 def steps(places: list[PathStep]) -> None:

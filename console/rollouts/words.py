@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from console.changes import Action, Name, role_refusal
 from console.names import actor_words
@@ -227,11 +227,16 @@ def behind_gates(
     offered: Sequence[Action[Name]], rollouts: Sequence[RolloutOut], *, model_version: int | None = None, experiment_id: str | None = None
 ) -> list[Action[Name]]:
     """What is offered of a version, or of an experiment, with a promotion disabled where a rollout that is not over decides on it."""
+    is_its_own = decides_on(rollouts, model_version=model_version, experiment_id=experiment_id)
+    return [replace(one, refusal=one.refusal or PAST_GATES) if is_its_own and one.name == "promote" else one for one in offered]
+
+
+def decides_on(rollouts: Sequence[RolloutOut], *, model_version: int | None = None, experiment_id: str | None = None) -> bool:
+    """Whether a rollout that is not over decides on a version, or on what an experiment compares."""
     active = next((one for one in rollouts if one.state in ACTIVE), None)
-    is_its_own = active is not None and (
+    return active is not None and (
         active.model_version == model_version or (experiment_id is not None and active.experiment_id == experiment_id)
     )
-    return [replace(one, refusal=one.refusal or PAST_GATES) if is_its_own and one.name == "promote" else one for one in offered]
 
 
 def effect(name: ActionName, rollout: RolloutOut | None) -> str:
@@ -240,7 +245,7 @@ def effect(name: ActionName, rollout: RolloutOut | None) -> str:
     return _EFFECTS_OF_BAKE.get(name, _EFFECTS[name]) if baking else _EFFECTS[name]
 
 
-def history(rollout: RolloutOut, entries: Sequence[AuditOut], now: datetime) -> list[dict[str, Any]]:
+def history(rollout: RolloutOut, entries: Sequence[AuditOut], now: datetime) -> list[dict[str, str]]:
     """How it came here, newest first: when, where to, by whom, and why."""
     rows = []
     for entry in entries:

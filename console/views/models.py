@@ -21,7 +21,7 @@ from console.measured import dataset_words, is_comparable
 from console.names import family_words
 from console.rollouts.dialogs import PendingRollout, change_button
 from console.rollouts.dialogs import show_pending as show_pending_rollout
-from console.rollouts.reads import read_rollouts
+from console.rollouts.reads import known_rollouts
 from console.rollouts.section import rollout_part
 from console.rollouts.words import behind_gates, start_action
 from console.validation.dialog import show_pending as show_pending_validation
@@ -341,10 +341,9 @@ def render() -> None:
     if routes.value is not None:
         rollback_bar(models.value, routes.value.current)
     frame.live(strip)
-    rollouts = read_rollouts()
     frame.live(rollout_part)
     if models.value is not None and routes.value is not None:
-        versions_table(models.value, routes.value.current, rollouts.value.rollouts if rollouts.value is not None else [])
+        versions_table(models.value, routes.value.current, known_rollouts())
         adoptions(models.value.adoptions)
         section(models.value)
         frame.live(error_part)

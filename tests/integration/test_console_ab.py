@@ -241,6 +241,14 @@ def test_stopping_with_a_winner_asks_for_its_version(server: StubServer, api: St
     assert posts(api)[0][1]["winner"] == "treatment"
 
 
+def test_what_a_rollout_decides_on_is_stopped_without_a_new_champion(server: StubServer, api: StubApi) -> None:
+    assert api.rollouts.known is not None
+    api.rollouts.known = api.rollouts.known.model_copy(update={"experiment_id": "exp-running"})
+    app = dialog(api, "stop")
+    assert [option for option in app.radio(key="experiment-winner-d1").options if "becomes the champion" in option] == []
+    assert len(app.radio(key="experiment-winner-d1").options) == 2
+
+
 def test_a_unit_is_put_into_an_arm_by_hand(server: StubServer, api: StubApi) -> None:
     app = confirm(dialog(api, "override"))
     assert any("Name the unit" in e.value for e in app.error)

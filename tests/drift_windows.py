@@ -1,22 +1,39 @@
 """Rows for drift tests: from the embedded match, and from seeded tracks whose speed wanders slowly, as real tracks' does."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
 from data.datasets import skillcorner
+from data.stubs import MemoryDatabase
 from trajops.clock import utc
+from trajops.contracts.drift import DriftCheckOut
 from trajops.drift.columns import Rows
 from trajops.drift.learnable import Tally
 from trajops.drift.quality import Counts
+from trajops.drift.rules import DriftRules
+from trajops.services.drift import DriftMonitor
 from trajops.trajectories import FloatArray
 from trajops.windows import cut
 
 START_S = 1_700_000_000.0
 DT_S = 0.4
+COLUMNS = [
+    {"column": name, "kind": kind}
+    for names, kind in (
+        (("speed_mps", "speed_last_mps", "acceleration_mps2", "turn_rad", "path_m", "dt_s"), "input"),
+        (("predicted_speed_mps",), "prediction"),
+        (("ade_m", "fde_m"), "performance"),
+    )
+    for name in names
+]
+RULES = DriftRules.model_validate({"columns": COLUMNS})
+WITHOUT_DOMAIN = DriftRules.model_validate({"columns": COLUMNS, "domain": {"is_on": False}})
+FEET = 3.28084
 
 
 @dataclass
@@ -137,3 +154,16 @@ def wandering(agents: int, *, span_s: float, seed: int, rows: int = 25, gain: fl
     order = np.argsort(times_s, kind="stable")
     names = np.repeat(np.arange(agents), rows)
     return rows_of(flat[order, :8], flat[order, 8:], times_s[order], names[order].tolist())
+
+
+def monitor(
+    tmp_path: Path, reference: Rows | None, current: Rows, rules: DriftRules = RULES, **options: object
+) -> tuple[DriftMonitor, SecondsClock]:
+    sources = {"replay": current} if reference is None else {"backfill": reference, "replay": current}
+    clock = SecondsClock()
+    return DriftMonitor(FixedSource(sources), MemoryDatabase().unit_of_work, rules, tmp_path, clock, **options), clock  # type: ignore[arg-type]
+
+
+def every_minute(watch: DriftMonitor, clock: SecondsClock, current: Rows, *, first_s: float = 300.0) -> Iterator[DriftCheckOut]:
+    for clock.at_s in np.arange(current.times_s.min() + first_s, current.times_s.max(), 60):
+        yield watch.check()

@@ -25,6 +25,7 @@ from trajops.drift.quality import Counts, Usual, agent_share, findings
 from trajops.drift.rules import DriftRules
 from trajops.drift.units import UnitBounds, unit_bounds, unit_column
 from trajops.drift.watch import ONE
+from trajops.trajectories import FloatArray
 
 # What the rules on units and quality take, beside the columns of units.
 _COLUMNS = ("observed_at_s", "path_m", "max_speed_mps", "max_acceleration_mps2", "x_m", "y_m", "heading_rad")
@@ -100,7 +101,7 @@ class Judge:
         """What of a range must not be learnt from: what is wrong, with what lies next to it, and what cannot be judged.
 
         Args:
-            rows: of the range, with the scenes as they were sent; of many agents some will do, each of them whole.
+            rows: of the range, with the scenes as they were sent; of many agents of a scene some will do, each of them whole.
             whole: the range; its newest slice is left out.
             tally: of all its rows; what is sent in a scene that only observations come from, and no predictions, cannot be judged.
             before_s: for how long before the range rows and tally tell as well, seconds: what is wrong may just end in it.
@@ -125,8 +126,17 @@ class Judge:
         found = {scene: joined([*spans, *(untold[scene] if with_untold else ())]) for scene, spans in wrong.items()}
         gaps, rows = gaps_of(found, whole), rows.select(rows.times_s >= whole.since.timestamp())
         is_wrong, is_out = (is_left_out(rows.times_s, rows.scenes, rows.scene_names, part) for part in (gaps_of(wrong, whole), gaps))
-        shares = [float(mask.mean()) if len(rows) else 0.0 for mask in (is_wrong, is_out & ~is_wrong)]
+        weights = self._weights(rows, whole, tally)
+        shares = [float(np.average(mask, weights=weights)) if len(rows) else 0.0 for mask in (is_wrong, is_out & ~is_wrong)]
         return LeftOut(tuple(gaps), shares[0], shares[1])
+
+    def _weights(self, rows: Rows, whole: Span, tally: Tally) -> FloatArray:
+        """(N,) for how many predictions each row stands, where only some of its scene were read."""
+        last = ceil((whole.until - whole.since).total_seconds() / self.step_s)
+        read = np.bincount(rows.scenes, minlength=len(rows.scene_names))
+        sent = [sum(one.predictions for step, one in tally.get(name, {}).items() if step < last) for name in rows.scene_names]
+        weights: FloatArray = (np.maximum(sent, read) / np.maximum(read, 1))[rows.scenes]
+        return weights
 
     def _spans(self, whole: Span, found: Iterable[tuple[int, int]]) -> Iterator[Span]:
         """The times of some steps, as far as they lie in the range."""

@@ -2,8 +2,8 @@
 
 The range is cut into slices, from the newest backwards, each as long as the rules' window, or longer where that holds too few agents. Each
 scene that has agents enough is judged by itself, so that one in feet is found among nine in metres. The rest are judged together: those
-that the reference knows, each agent against its own scene, apart from those that it does not know, which have no unit and no frame to be
-held against and are judged by quality alone.
+that the reference knows, each agent against its own scene, apart from those that it does not know, which have no unit, frame or rate to
+be held against and are judged by the rest of quality alone.
 
 The rules tell by what most agents do. What is wrong may have begun in the slice before the one that tells, and still come in in the one
 after, so both are left out with it; and the newest slice may be the beginning of something that nothing tells yet. A second cut, half a

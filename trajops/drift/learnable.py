@@ -113,6 +113,7 @@ class Judge:
         return self._judged(rows, whole, tally, before_s, with_untold=False)
 
     def _judged(self, rows: Rows, whole: Span, tally: Tally, before_s: float, *, with_untold: bool) -> LeftOut:
+        tally = tally if self.rules.scenes.is_split else _as_one(tally)
         last = max(1, ceil(((whole.until - whole.since).total_seconds() + before_s) / self.step_s))
         rows, wrong, untold = self._prepared(rows), dict[str, list[Span]](), dict[str, list[Span]]()
         for group in self._groups(rows, whole, last, tally):
@@ -120,14 +121,16 @@ class Judge:
             for scene in group.scenes:
                 wrong[scene] = list(self._spans(whole, wrong_steps))
                 untold[scene] = list(self._spans(whole, untold_steps))
-        for scene, counts in tally.items() if self.rules.scenes.is_split else ():
+        for scene, counts in tally.items():
             if not any(one.predictions for one in counts.values()):
                 wrong[scene], untold[scene] = [], [whole]
         found = {scene: joined([*spans, *(untold[scene] if with_untold else ())]) for scene, spans in wrong.items()}
         gaps, rows = gaps_of(found, whole), rows.select(rows.times_s >= whole.since.timestamp())
         is_wrong, is_out = (is_left_out(rows.times_s, rows.scenes, rows.scene_names, part) for part in (gaps_of(wrong, whole), gaps))
         weights = self._weights(rows, whole, tally)
-        shares = [float(np.average(mask, weights=weights)) if len(rows) else 0.0 for mask in (is_wrong, is_out & ~is_wrong)]
+        if not len(rows):  # nothing but observations
+            return LeftOut(tuple(gaps), untold=float(with_untold and bool(gaps)))
+        shares = [float(np.average(mask, weights=weights)) for mask in (is_wrong, is_out & ~is_wrong)]
         return LeftOut(tuple(gaps), shares[0], shares[1])
 
     def _weights(self, rows: Rows, whole: Span, tally: Tally) -> FloatArray:
@@ -154,12 +157,6 @@ class Judge:
         return slim.select(np.argsort(rows.times_s, kind="stable"))
 
     def _groups(self, rows: Rows, whole: Span, last: int, tally: Tally) -> Iterator[Group]:
-        if not self.rules.scenes.is_split:
-            merged: dict[int, list[Counts]] = {}
-            for counts in tally.values():
-                for step, one in counts.items():
-                    merged.setdefault(step, []).append(one)
-            tally = {ONE: {step: _sum(found) for step, found in merged.items()}}
         steps = np.ceil((whole.until.timestamp() - rows.times_s) / self.step_s).astype(np.int64) - 1
         steps = np.clip(steps, 0, last - 1)
         pairs = np.unique(np.stack([rows.scenes, rows.agents]), axis=1)[0] if len(rows) else np.empty(0, dtype=np.int64)
@@ -288,6 +285,15 @@ def cut_into_slices(steps: IntArray, agents: IntArray, begin: int, last: int, en
     if len(seen) < enough:
         return Slices([])
     return Slices([*ends, (oldest, last)])
+
+
+def _as_one(tally: Tally) -> Tally:
+    """The same where scenes are not told apart."""
+    found: dict[int, list[Counts]] = {}
+    for counts in tally.values():
+        for step, one in counts.items():
+            found.setdefault(step, []).append(one)
+    return {ONE: {step: _sum(several) for step, several in found.items()}} if found else {}
 
 
 def _sum(counts: Iterable[Counts]) -> Counts:

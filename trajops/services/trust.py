@@ -77,7 +77,10 @@ class Trust:
         seen = Span(whole.since - timedelta(seconds=BEFORE_S), whole.until)
         tally = self._source.tally(*seen, sources, judge.step_s)
         counts = {scene: sum(one.predictions for one in found.values()) for scene, found in tally.items()}
-        return self._source.some(*seen, sources, fair_shares(counts, MAX_ROWS)), whole, tally, BEFORE_S
+        shares = fair_shares(counts, MAX_ROWS)
+        if not judge.rules.scenes.is_split:  # then all of them count alike
+            shares = dict.fromkeys(counts, min(1.0, MAX_ROWS / max(1, sum(counts.values()))))
+        return self._source.some(*seen, sources, shares), whole, tally, BEFORE_S
 
 
 def fair_shares(counts: Mapping[str, int], most: int) -> dict[str, float]:

@@ -104,7 +104,7 @@ def test_all_agents_frozen_is_bad_whatever_the_reference_has(usual: Usual, usual
     still = Rows(
         rows.times_s, rows.agents, rows.versions, {**rows.values, "path_m": 0 * rows.values["path_m"]}, rows.scenes, rows.scene_names
     )
-    assert verdicts(still, replace(usual, frozen_share=usually)) == {"frozen": "bad"}
+    assert verdicts(still, replace(usual, frozen_shares={"pitch": usually})) == {"frozen": "bad"}
 
 
 def test_a_new_scene_needs_agents(usual: Usual) -> None:
@@ -143,3 +143,21 @@ def test_each_camera_has_a_pace_of_its_own() -> None:
     assert [(one.verdict, one.sentence) for one in found if one.kind == "sampling_rate"] == [
         ("bad", "An agent is predicted every 0.5 s; the reference has 1 s.")
     ]
+
+
+def standing(rows: Rows, **shares: float) -> Rows:
+    """The same, so many of the agents of some scenes frozen."""
+    path_m = np.ones(len(rows))
+    for name, share in shares.items():
+        agents = np.unique(rows.agents[rows.scenes == rows.scene_names.index(name)])
+        path_m[np.isin(rows.agents, agents[: round(share * len(agents))])] = 0
+    return Rows(rows.times_s, rows.agents, rows.versions, {"path_m": path_m}, rows.scenes, rows.scene_names)
+
+
+def test_a_car_park_that_stands_as_ever_is_not_frozen_where_the_street_sleeps() -> None:
+    street, cars = ("street", 0.4, 90), ("cars", 0.4, 30)
+    usual = Usual.of(standing(cameras(street, cars), cars=0.9), RULE, [])
+    assert usual.frozen_shares == {"street": 0.0, "cars": pytest.approx(0.9)}
+    assert verdicts(standing(cameras(cars), cars=0.9), usual).get("frozen") is None
+    assert verdicts(standing(cameras(cars), cars=1.0), usual)["frozen"] == "bad"
+    assert verdicts(standing(cameras(street), street=0.7), usual)["frozen"] == "bad", "what is usual elsewhere is none here"

@@ -114,12 +114,14 @@ class Usual:
         places: by scene.
         scenes: names of all its scenes.
         frozen_share: of its agents.
+        frozen_shares: of those of each scene that has agents enough.
         gaps_s: by scene, the usual time between an agent's positions, seconds; without scenes that no agent tells it of.
     """
 
     places: Mapping[str, Place]
     scenes: frozenset[str]
     frozen_share: float
+    frozen_shares: Mapping[str, float]
     gaps_s: Mapping[str, float]
 
     @classmethod
@@ -137,7 +139,17 @@ class Usual:
                 rows = reference.of_scene(name)
                 if rows.agent_count >= 3 * rule.min_agents:
                     places[name] = Place.of(rows, rule)
-        return cls(places, frozenset(reference.scene_names), agent_share(reference, _is_frozen(reference)), gaps_s(reference))
+        holds, of_scene = _of_agents(reference, _is_frozen(reference))
+        by_scene = {name: holds[of_scene == code] for code, name in enumerate(reference.scene_names)}
+        frozen = {name: float(mine.mean()) for name, mine in by_scene.items() if len(mine) >= rule.min_agents}
+        overall = float(holds.mean()) if len(holds) else 0.0
+        return cls(places, frozenset(reference.scene_names), overall, frozen, gaps_s(reference))
+
+    def frozen_among(self, rows: Rows) -> float:
+        """What share of the agents in these rows would be frozen as the reference has it, scene by scene."""
+        _, of_scene = _of_agents(rows, _is_frozen(rows))
+        shares = np.array([self.frozen_shares.get(name, self.frozen_share) for name in rows.scene_names])
+        return float(shares[of_scene].mean()) if len(of_scene) else self.frozen_share
 
 
 def findings(
@@ -184,8 +196,8 @@ def findings(
             share = agent_share(newest, newest.values[column] > limit)
             said = f"{share:.1%} of the agents moved {word} than {limit:g} {unit}."
             found.append(_beyond(kind, share, rule.impossible_share, rule, said))  # type: ignore[arg-type]
-    frozen = agent_share(newest, _is_frozen(newest))
-    limit = max(rule.frozen_share, min(FROZEN_FACTOR * usual.frozen_share, (1 + usual.frozen_share) / 2))
+    frozen, usually = agent_share(newest, _is_frozen(newest)), usual.frozen_among(newest)
+    limit = max(rule.frozen_share, min(FROZEN_FACTOR * usually, (1 + usually) / 2))
     found.append(_beyond("frozen", frozen, limit, rule, f"{frozen:.1%} of the agents did not move at all, to the last digit."))
     found += _sampling_rate(newest, usual, rule) + _frames(newest, usual, rule)
     found = [one.model_copy(update={"window_s": window_s}) for one in found]
@@ -283,8 +295,15 @@ def _is_frozen(rows: Rows) -> BoolArray:
 
 def agent_share(rows: Rows, mask: BoolArray) -> float:
     """Share of agents that a mask holds for in most of their rows."""
-    _, agent, count = np.unique(rows.agents, return_inverse=True, return_counts=True)
-    return float(np.mean(np.bincount(agent, mask, minlength=len(count)) > count / 2)) if len(rows) else 0.0
+    holds, _ = _of_agents(rows, mask)
+    return float(holds.mean()) if len(holds) else 0.0
+
+
+def _of_agents(rows: Rows, mask: BoolArray) -> tuple[BoolArray, IntArray]:
+    """Whether a mask holds for most rows of each agent, and its scene."""
+    _, first, agent, count = np.unique(rows.agents, return_index=True, return_inverse=True, return_counts=True)
+    holds: BoolArray = np.bincount(agent, mask, minlength=len(count)) > count / 2
+    return holds, rows.scenes[first]
 
 
 def _edges(values: FloatArray) -> FloatArray:

@@ -1,6 +1,6 @@
 """Rows for drift tests: from the embedded match, and from seeded tracks whose speed wanders slowly, as real tracks' does."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -60,6 +60,16 @@ class FixedSource:
         assert len(found) == 1, "a test uses one source at a time"
         times_s = found[0].times_s
         return found[0].select((times_s >= since.timestamp()) & (times_s < until.timestamp()))
+
+    def some(self, since: datetime, until: datetime, sources: Sequence[str], shares: Mapping[str, float]) -> Rows:
+        """Agents of each scene at equal distances."""
+        rows = self.rows(since, until, sources)
+        kept = [np.empty(0, dtype=np.int64)]
+        for code, name in enumerate(rows.scene_names):
+            agents = np.unique(rows.agents[rows.scenes == code])
+            count = round(len(agents) * shares.get(name, 1.0))
+            kept.append(agents[np.linspace(0, len(agents) - 1, count).astype(int)])
+        return rows.select(np.isin(rows.agents, np.concatenate(kept)))
 
     def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> Counts:
         return self.counted

@@ -226,6 +226,10 @@ class DriftSource(Protocol):
         """
         ...
 
+    def some(self, since: datetime, until: datetime, sources: Sequence[str], shares: Mapping[str, float]) -> "Rows":
+        """Rows of a share of the agents of each scene, each of them whole; of scenes that are not named, all."""
+        ...
+
     def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> "Counts":
         """What the rules on quality take from the tables themselves."""
         ...

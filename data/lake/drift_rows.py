@@ -1,7 +1,7 @@
 """One row per prediction with what drift is looked for in: input, prediction and performance."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -29,10 +29,15 @@ _QUERY = f"""
         p.mean_m[:len(p.mean_m) // len(p.weights)] AS mean_m,
         p.cov_m2[len(p.cov_m2) // len(p.weights) - 2:len(p.cov_m2) // len(p.weights)] AS last_cov_m2,
         o.ade_m, o.fde_m, o.inside_share, coalesce(p.calibration, 0) AS calibration, o.step_distance2
-    FROM predictions p LEFT JOIN best o ON o.prediction_id = p.prediction_id
-    WHERE list_contains($sources, p.source) AND hash(p.scene_id, p.agent_id) % 10000 < $kept AND {USABLE}
+    FROM predictions p LEFT JOIN best o ON o.prediction_id = p.prediction_id {{join}}
+    WHERE list_contains($sources, p.source) AND hash(p.scene_id, p.agent_id) % 10000 < {{kept}} AND {USABLE}
         AND (p.received_ns // $window_ns) % $every = 0
 """  # noqa: S608 - names from above
+_OF_ALL = {"join": "", "kept": "$kept"}
+_BY_SCENE = {
+    "join": "LEFT JOIN (SELECT unnest($scenes::VARCHAR[]) AS scene_id, unnest($kept::INTEGER[]) AS kept) k ON k.scene_id = p.scene_id",
+    "kept": "coalesce(k.kept, 10000)",
+}
 
 COLUMNS = (
     *_PLAIN,
@@ -73,7 +78,7 @@ def drift_table(
     since_ns: int,
     until_ns: int,
     sources: Sequence[str],
-    agent_share: float = 1.0,
+    agent_share: float | Mapping[str, float] = 1.0,
     *,
     window_ns: int = 1,
     every: int = 1,
@@ -81,7 +86,8 @@ def drift_table(
 ) -> pa.Table:
     """Rows of `COLUMNS`, sorted by time.
 
-    Where not all are needed: of a share of the agents, always the same ones, or of every so many windows of a length, whole ones.
+    Where not all are needed: of a share of the agents, always the same ones, in all scenes or in some; or of every so many windows of a
+    length, whole ones.
 
     `turn_rad` is the signed angle between the first and the last displacement of the history, `heading_rad` the direction of
     the last one (0 where it is nil), `jitter_m` what noise of that standard deviation in each axis would do to second differences,
@@ -92,10 +98,16 @@ def drift_table(
     Raises:
         Unavailable: if the lake cannot be read.
     """
-    parameters = {"sources": list(sources), "kept": round(1e4 * agent_share), "window_ns": window_ns, "every": every}
+    parameters: dict[str, Any] = {"sources": list(sources), "window_ns": window_ns, "every": every}
+    if isinstance(agent_share, Mapping):
+        query = _QUERY.format(**_BY_SCENE)
+        parameters |= {"scenes": list(agent_share), "kept": [round(1e4 * share) for share in agent_share.values()]}
+    else:
+        query = _QUERY.format(**_OF_ALL)
+        parameters["kept"] = round(1e4 * agent_share)
 
     def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> pa.Table:
-        return samples.arrow(cursor, prefix + _QUERY, parameters)
+        return samples.arrow(cursor, prefix + query, parameters)
 
     rows = lake.read(("predictions", "outcomes"), work, since_ns=since_ns, until_ns=until_ns)
     groups = samples.by_length(rows, "history_m", "mean_m")

@@ -1,7 +1,7 @@
 """The lake as the drift check sees it: Arrow tables become rows of numbers, with one code for each continuous track."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -87,6 +87,14 @@ class LakeDriftSource:
     def _read(self, *args: Any, **options: Any) -> Rows:
         as_trained = None if self._as_trained is None else self._as_trained()
         return to_rows(self._lake.drift_rows(*args, **options, as_trained=as_trained))
+
+    def some(self, since: datetime, until: datetime, sources: Sequence[str], shares: Mapping[str, float]) -> Rows:
+        """Rows of a share of the agents of each scene, each of them whole; of scenes that are not named, all.
+
+        Raises:
+            Unavailable: if the lake cannot be read.
+        """
+        return self._read(since, until, sources, shares)
 
     def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> Counts:
         """What the rules on quality take from the tables themselves.

@@ -54,3 +54,17 @@ def test_distances_name_the_scenes_of_their_rows(house: House) -> None:
     order = np.argsort(rows.received_s)
     assert [rows.scene_names[code] for code in rows.scenes[order]] == scenes
     assert len(source.distances("trajectory", 9, SINCE, UNTIL, ("live",), 100).scenes) == 0
+
+
+def test_of_a_scene_some_agents_are_read_and_each_of_them_whole(house: House) -> None:
+    events = [
+        a_prediction_event(f"{scene}{row}", received_ns=CLOCK_NS + row * S // 10, scene_id=scene, agent_id=f"{scene}{row % 100}")
+        for scene in ("busy", "quiet", "new")
+        for row in range(300)
+    ]
+    house.write(*events)
+    rows = LakeDriftSource(house.lake).some(SINCE, UNTIL, ("live",), {"busy": 0.25, "quiet": 1.0})
+    agents, counts = np.unique(rows.agents, return_counts=True)
+    of = {name: len(np.unique(rows.agents[rows.scenes == code])) for code, name in enumerate(rows.scene_names)}
+    assert of == {"busy": pytest.approx(25, abs=12), "quiet": 100, "new": 100}
+    assert counts.tolist() == [3] * len(agents)

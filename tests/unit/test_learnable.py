@@ -16,8 +16,9 @@ from tests.unit.test_quality import rows_of
 from trajops import configs
 from trajops.clock import utc
 from trajops.drift.columns import Rows
-from trajops.drift.gaps import LeftOut, Span, is_left_out
+from trajops.drift.gaps import Gap, LeftOut, Span, is_left_out
 from trajops.drift.learnable import Judge, cut_into_slices
+from trajops.drift.quality import Counts
 from trajops.drift.rules import DriftRules
 from trajops.trajectories import BoolArray
 
@@ -296,3 +297,14 @@ def test_a_match_is_learnt_from(before: str, after: str) -> None:
         start_s = float(rows.times_s.min())
         found, mask = judged(made(before), rows, (float(rows.times_s.max()) - start_s) / 60 + 0.1, start_s=start_s)  # type: ignore[operator]
         assert mask.mean() < 0.08, found.sentence
+
+
+@pytest.mark.parametrize("is_split", [True, False])
+def test_where_nobody_asks_for_predictions_nothing_is_learnt_and_that_is_said(is_split: bool) -> None:
+    rules = RULES.model_copy(update={"scenes": RULES.scenes.model_copy(update={"is_split": is_split})})
+    judge, whole = Judge(rules, reference(45, minutes=30)), the_whole(30)
+    posted = {"posted": {step: Counts(positions=400) for step in range(60)}}
+    found = judge.left_out(empty(), whole, posted)
+    assert (found.gaps, found.sentence) == ((Gap(*whole),), "100 % of the traffic is left out: 100 % cannot be judged, or not yet")
+    assert judge.left_out(empty(), whole, {}) == LeftOut(), "there is none"
+    assert judge.wrong(empty(), whole, posted) == LeftOut()

@@ -8,7 +8,7 @@ import pytest
 from benchmarks.drift_days import Change, make_pool
 from data.datasets import skillcorner
 from trajops.drift.columns import Rows
-from trajops.drift.quality import Counts, Usual, findings, gap_s
+from trajops.drift.quality import Counts, Usual, findings, gaps_s
 from trajops.drift.rules import QualityRule
 from trajops.trajectories import Track
 
@@ -104,7 +104,7 @@ def test_all_agents_frozen_is_bad_whatever_the_reference_has(usual: Usual, usual
     still = Rows(
         rows.times_s, rows.agents, rows.versions, {**rows.values, "path_m": 0 * rows.values["path_m"]}, rows.scenes, rows.scene_names
     )
-    assert verdicts(still, replace(usual, frozen_share=usually)) == {"frozen": "bad"}
+    assert verdicts(still, replace(usual, frozen_shares={"pitch": usually})) == {"frozen": "bad"}
 
 
 def test_a_new_scene_needs_agents(usual: Usual) -> None:
@@ -118,5 +118,46 @@ def test_a_new_scene_needs_agents(usual: Usual) -> None:
 def test_the_gap_is_that_of_the_agents() -> None:
     times_s = np.array([0.0, 0.1, 0.4, 0.5, 0.8, 0.9])
     rows = Rows(times_s, np.array([1, 2, 1, 2, 1, 2]), np.ones(6, dtype=int), {})
-    assert gap_s(rows) == pytest.approx(0.4)
-    assert gap_s(rows.select(slice(2))) == 0.0
+    assert gaps_s(rows) == {"": pytest.approx(0.4)}
+    assert gaps_s(rows.select(slice(2))) == {}
+
+
+def cameras(*gaps: tuple[str, float, int], factor: float = 1.0) -> Rows:
+    """So many agents at each camera, every one predicted twenty times at its camera's pace."""
+    counts = [count for *_, count in gaps]
+    step_s = factor * np.repeat([gap for _, gap, _ in gaps], counts)
+    times_s = (1e9 + np.arange(sum(counts))[:, None] + step_s[:, None] * np.arange(20)).ravel()
+    agents, scenes = np.repeat(np.arange(sum(counts)), 20), np.repeat(np.repeat(np.arange(len(gaps)), counts), 20)
+    order = np.argsort(times_s, kind="stable")
+    names = tuple(name for name, *_ in gaps)
+    return Rows(times_s[order], agents[order], np.ones(len(order), dtype=int), {}, scenes[order], names)
+
+
+def test_each_camera_has_a_pace_of_its_own() -> None:
+    """The quick one sleeps, or another one is new: nothing has changed its pace. Where the slow one has, it is found."""
+    usual = Usual.of(cameras(("quick", 0.4, 90), ("slow", 1.0, 40)), RULE, [])
+    assert usual.gaps_s == {"quick": pytest.approx(0.4), "slow": pytest.approx(1.0)}
+    night, new = cameras(("slow", 1.0, 40)), cameras(("slow", 1.0, 25), ("new", 3.0, 40))
+    assert [verdicts(rows, usual).get("sampling_rate") for rows in (night, new)] == [None, None]
+    found = findings(cameras(("slow", 1.0, 40), factor=0.5), None, usual, RULE, new_min_agents=20)
+    assert [(one.verdict, one.sentence) for one in found if one.kind == "sampling_rate"] == [
+        ("bad", "An agent is predicted every 0.5 s; the reference has 1 s.")
+    ]
+
+
+def standing(rows: Rows, **shares: float) -> Rows:
+    """The same, so many of the agents of some scenes frozen."""
+    path_m = np.ones(len(rows))
+    for name, share in shares.items():
+        agents = np.unique(rows.agents[rows.scenes == rows.scene_names.index(name)])
+        path_m[np.isin(rows.agents, agents[: round(share * len(agents))])] = 0
+    return Rows(rows.times_s, rows.agents, rows.versions, {"path_m": path_m}, rows.scenes, rows.scene_names)
+
+
+def test_a_car_park_that_stands_as_ever_is_not_frozen_where_the_street_sleeps() -> None:
+    street, cars = ("street", 0.4, 90), ("cars", 0.4, 30)
+    usual = Usual.of(standing(cameras(street, cars), cars=0.9), RULE, [])
+    assert usual.frozen_shares == {"street": 0.0, "cars": pytest.approx(0.9)}
+    assert verdicts(standing(cameras(cars), cars=0.9), usual).get("frozen") is None
+    assert verdicts(standing(cameras(cars), cars=1.0), usual)["frozen"] == "bad"
+    assert verdicts(standing(cameras(street), street=0.7), usual)["frozen"] == "bad", "what is usual elsewhere is none here"

@@ -84,3 +84,35 @@ def test_traffic_that_has_ended_is_not_judged_for_long_after(tmp_path: Path) -> 
         clock.at_s = START_S + 60 * minute
         told[minute] = trouble(monitor.check()) is not None
     assert told == {3: True, 7: True, 9: False, 15: False, 30: False}
+
+
+def rows_of_agents(*agents: tuple[str, float, int, float]) -> Rows:
+    """A row of each agent every ten seconds, of a scene, from a second on, so many of them, at a constant speed."""
+    names = tuple(sorted({scene for scene, *_ in agents}))
+    counts = [count for *_, count, _ in agents]
+    times_s = np.concatenate([since_s + 10.0 * np.arange(count) for _, since_s, count, _ in agents])
+    scenes = np.repeat([names.index(scene) for scene, *_ in agents], counts)
+    values = {"speed_mps": np.repeat([speed_mps for *_, speed_mps in agents], counts)}
+    order = np.argsort(times_s, kind="stable")
+    rows = Rows(times_s, np.repeat(np.arange(len(agents)), counts), np.ones(len(times_s), dtype=int), values, scenes, names)
+    return rows.select(order)
+
+
+def test_a_few_who_walk_for_long_among_many_who_stand_briefly_have_bounds_in_long_windows() -> None:
+    """Most minutes of agents are of somebody who walks; most agents stand."""
+    stand = [("yard", 30.0 * number, 1, 0.0) for number in range(40)]
+    walk = [("yard", 0.0, 120, 1.3) for _ in range(5)]
+    bounds = unit_bounds(UnitRule(), "speed_mps", rows_of_agents(*stand, *walk), 1200.0)
+    assert (bounds["yard"].usual, bounds["yard"].low) == (1.3, 0.0)
+
+
+def test_a_scene_of_few_that_stay_for_long_is_held_against_its_own_in_long_windows_too() -> None:
+    """Twenty drive for five minutes each beside two hundred who walk: a hundred minutes of agents tell what is usual on the road."""
+    drive = [("road", 60.0 * number, 30, 10.0) for number in range(20)]
+    walk = [("square", 6.0 * number, 6, 1.3) for number in range(200)]
+    bounds = unit_bounds(UnitRule(), "speed_mps", rows_of_agents(*drive, *walk), 1200.0)
+    assert bounds["road"] == unit_bounds(UnitRule(), "speed_mps", rows_of_agents(*drive, *walk))["road"]
+    feet = rows_of_agents(*[("road", 30.0 * number, 20, 32.8) for number in range(40)])
+    found = unit_column(UnitRule(), "speed_mps", bounds, feet, 1200.0)
+    assert found is not None
+    assert found.is_drifted

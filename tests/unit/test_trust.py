@@ -12,11 +12,11 @@ from tests.drift_windows import START_S, FixedSource, SecondsClock, feed, togeth
 from trajops.clock import utc
 from trajops.contracts.drift import DriftSettings, ReferenceChoice, TimeRange
 from trajops.drift.columns import Rows
-from trajops.drift.gaps import Gap, Span
+from trajops.drift.gaps import Gap, Span, is_left_out
 from trajops.drift.rules import DriftRules
 from trajops.services.drift import DriftMonitor
 from trajops.services.drift_reference import DriftReference
-from trajops.services.trust import Trust
+from trajops.services.trust import Trust, fair_shares
 
 RULES = DriftRules.model_validate({"columns": [{"column": "speed_mps", "kind": "input"}]})
 WHOLE = Span(utc(int(START_S * 1e9)), utc(int((START_S + 600) * 1e9)))
@@ -98,3 +98,34 @@ def test_a_scene_that_is_left_out_of_the_reference_is_new() -> None:
     found = DriftReference(source, RULES).at(WHOLE.until, choice)
     assert found is not None
     assert (found.watch.usual.scenes, set(found.watch.grouped)) == ({"south"}, {"south"})
+
+
+# Of many rows, some
+
+
+def test_a_quiet_scene_stays_whole_beside_a_busy_one() -> None:
+    assert fair_shares({"quiet": 100, "busy": 900, "none": 0}, 500) == {"none": 1.0, "quiet": 1.0, "busy": pytest.approx(400 / 900)}
+    assert fair_shares({"one": 1000, "other": 1000}, 500) == {"one": 0.25, "other": 0.25}
+    assert fair_shares({"one": 100, "other": 300}, 500) == {"one": 1.0, "other": 1.0}
+    assert fair_shares({}, 500) == {}
+
+
+def in_scenes(per_minute: int, of_square: int, *, feet: bool, seed: int, start_s: float) -> Rows:
+    """Half an hour of a square and three quiet scenes, the last of them in feet or not."""
+    feeds = [(of_square, 1.0), (per_minute, 1.0), (per_minute, 1.0), (per_minute, FEET if feet else 1.0)]
+    parts = [feed(count, 30, gain=gain, seed=seed + 999 * number, start_s=start_s) for number, (count, gain) in enumerate(feeds)]
+    return together(*parts, names=("square", "lane", "yard", "dock"))
+
+
+def test_feet_of_a_quiet_scene_are_found_where_a_busy_one_fills_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of the rows is read: of each scene alike, that would be twenty agents of the quiet ones, and nothing told of feet."""
+    before = in_scenes(6, 45, feet=False, seed=0, start_s=START_S - 86_400)
+    rows = in_scenes(3, 45, feet=True, seed=50_000, start_s=START_S)
+    monkeypatch.setattr("trajops.services.trust.MAX_ROWS", len(rows) // 4)
+    whole = Span(WHOLE.since, utc(int((START_S + 1800) * 1e9)))
+    found = trust_of(FixedSource({"backfill": before, "live": rows}), MemoryDatabase()).left_out(whole, ("live",))
+    is_out = is_left_out(rows.times_s, rows.scenes, rows.scene_names, found.gaps)
+    shares = {name: is_out[rows.scenes == code].mean() for code, name in enumerate(rows.scene_names)}
+    assert shares["dock"] == 1
+    assert max(shares["lane"], shares["yard"]) < 0.4
+    assert found.wrong == pytest.approx(3 / 54, abs=0.005), "of all that was sent, and not of what was read"

@@ -2,8 +2,8 @@
 
 The range is cut into slices, from the newest backwards, each as long as the rules' window, or longer where that holds too few agents. Each
 scene that has agents enough is judged by itself, so that one in feet is found among nine in metres. The rest are judged together: those
-that the reference knows, each agent against its own scene, apart from those that it does not know, which have no unit and no frame to be
-held against and are judged by quality alone.
+that the reference knows, each agent against its own scene, apart from those that it does not know, which have no unit, frame or rate to
+be held against and are judged by the rest of quality alone.
 
 The rules tell by what most agents do. What is wrong may have begun in the slice before the one that tells, and still come in in the one
 after, so both are left out with it; and the newest slice may be the beginning of something that nothing tells yet. A second cut, half a
@@ -25,6 +25,7 @@ from trajops.drift.quality import Counts, Usual, agent_share, findings
 from trajops.drift.rules import DriftRules
 from trajops.drift.units import UnitBounds, unit_bounds, unit_column
 from trajops.drift.watch import ONE
+from trajops.trajectories import FloatArray
 
 # What the rules on units and quality take, beside the columns of units.
 _COLUMNS = ("observed_at_s", "path_m", "max_speed_mps", "max_acceleration_mps2", "x_m", "y_m", "heading_rad")
@@ -100,7 +101,7 @@ class Judge:
         """What of a range must not be learnt from: what is wrong, with what lies next to it, and what cannot be judged.
 
         Args:
-            rows: of the range, with the scenes as they were sent; of many agents some will do, each of them whole.
+            rows: of the range, with the scenes as they were sent; of many agents of a scene some will do, each of them whole.
             whole: the range; its newest slice is left out.
             tally: of all its rows; what is sent in a scene that only observations come from, and no predictions, cannot be judged.
             before_s: for how long before the range rows and tally tell as well, seconds: what is wrong may just end in it.
@@ -112,6 +113,7 @@ class Judge:
         return self._judged(rows, whole, tally, before_s, with_untold=False)
 
     def _judged(self, rows: Rows, whole: Span, tally: Tally, before_s: float, *, with_untold: bool) -> LeftOut:
+        tally = tally if self.rules.scenes.is_split else _as_one(tally)
         last = max(1, ceil(((whole.until - whole.since).total_seconds() + before_s) / self.step_s))
         rows, wrong, untold = self._prepared(rows), dict[str, list[Span]](), dict[str, list[Span]]()
         for group in self._groups(rows, whole, last, tally):
@@ -119,14 +121,25 @@ class Judge:
             for scene in group.scenes:
                 wrong[scene] = list(self._spans(whole, wrong_steps))
                 untold[scene] = list(self._spans(whole, untold_steps))
-        for scene, counts in tally.items() if self.rules.scenes.is_split else ():
+        for scene, counts in tally.items():
             if not any(one.predictions for one in counts.values()):
                 wrong[scene], untold[scene] = [], [whole]
         found = {scene: joined([*spans, *(untold[scene] if with_untold else ())]) for scene, spans in wrong.items()}
         gaps, rows = gaps_of(found, whole), rows.select(rows.times_s >= whole.since.timestamp())
         is_wrong, is_out = (is_left_out(rows.times_s, rows.scenes, rows.scene_names, part) for part in (gaps_of(wrong, whole), gaps))
-        shares = [float(mask.mean()) if len(rows) else 0.0 for mask in (is_wrong, is_out & ~is_wrong)]
+        weights = self._weights(rows, whole, tally)
+        if not len(rows):  # nothing but observations
+            return LeftOut(tuple(gaps), untold=float(with_untold and bool(gaps)))
+        shares = [float(np.average(mask, weights=weights)) for mask in (is_wrong, is_out & ~is_wrong)]
         return LeftOut(tuple(gaps), shares[0], shares[1])
+
+    def _weights(self, rows: Rows, whole: Span, tally: Tally) -> FloatArray:
+        """(N,) for how many predictions each row stands, where only some of its scene were read."""
+        last = ceil((whole.until - whole.since).total_seconds() / self.step_s)
+        read = np.bincount(rows.scenes, minlength=len(rows.scene_names))
+        sent = [sum(one.predictions for step, one in tally.get(name, {}).items() if step < last) for name in rows.scene_names]
+        weights: FloatArray = (np.maximum(sent, read) / np.maximum(read, 1))[rows.scenes]
+        return weights
 
     def _spans(self, whole: Span, found: Iterable[tuple[int, int]]) -> Iterator[Span]:
         """The times of some steps, as far as they lie in the range."""
@@ -144,12 +157,6 @@ class Judge:
         return slim.select(np.argsort(rows.times_s, kind="stable"))
 
     def _groups(self, rows: Rows, whole: Span, last: int, tally: Tally) -> Iterator[Group]:
-        if not self.rules.scenes.is_split:
-            merged: dict[int, list[Counts]] = {}
-            for counts in tally.values():
-                for step, one in counts.items():
-                    merged.setdefault(step, []).append(one)
-            tally = {ONE: {step: _sum(found) for step, found in merged.items()}}
         steps = np.ceil((whole.until.timestamp() - rows.times_s) / self.step_s).astype(np.int64) - 1
         steps = np.clip(steps, 0, last - 1)
         pairs = np.unique(np.stack([rows.scenes, rows.agents]), axis=1)[0] if len(rows) else np.empty(0, dtype=np.int64)
@@ -278,6 +285,15 @@ def cut_into_slices(steps: IntArray, agents: IntArray, begin: int, last: int, en
     if len(seen) < enough:
         return Slices([])
     return Slices([*ends, (oldest, last)])
+
+
+def _as_one(tally: Tally) -> Tally:
+    """The same where scenes are not told apart."""
+    found: dict[int, list[Counts]] = {}
+    for counts in tally.values():
+        for step, one in counts.items():
+            found.setdefault(step, []).append(one)
+    return {ONE: {step: _sum(several) for step, several in found.items()}} if found else {}
 
 
 def _sum(counts: Iterable[Counts]) -> Counts:

@@ -114,13 +114,15 @@ class Usual:
         places: by scene.
         scenes: names of all its scenes.
         frozen_share: of its agents.
-        gap_s: usual time between an agent's positions, seconds; 0 if unknown.
+        frozen_shares: of those of each scene that has agents enough.
+        gaps_s: by scene, the usual time between an agent's positions, seconds; without scenes that no agent tells it of.
     """
 
     places: Mapping[str, Place]
     scenes: frozenset[str]
     frozen_share: float
-    gap_s: float
+    frozen_shares: Mapping[str, float]
+    gaps_s: Mapping[str, float]
 
     @classmethod
     def of(cls, reference: Rows, rule: QualityRule, scenes: Sequence[str]) -> "Usual":
@@ -137,7 +139,17 @@ class Usual:
                 rows = reference.of_scene(name)
                 if rows.agent_count >= 3 * rule.min_agents:
                     places[name] = Place.of(rows, rule)
-        return cls(places, frozenset(reference.scene_names), agent_share(reference, _is_frozen(reference)), gap_s(reference))
+        holds, of_scene = _of_agents(reference, _is_frozen(reference))
+        by_scene = {name: holds[of_scene == code] for code, name in enumerate(reference.scene_names)}
+        frozen = {name: float(mine.mean()) for name, mine in by_scene.items() if len(mine) >= rule.min_agents}
+        overall = float(holds.mean()) if len(holds) else 0.0
+        return cls(places, frozenset(reference.scene_names), overall, frozen, gaps_s(reference))
+
+    def frozen_among(self, rows: Rows) -> float:
+        """What share of the agents in these rows would be frozen as the reference has it, scene by scene."""
+        _, of_scene = _of_agents(rows, _is_frozen(rows))
+        shares = np.array([self.frozen_shares.get(name, self.frozen_share) for name in rows.scene_names])
+        return float(shares[of_scene].mean()) if len(of_scene) else self.frozen_share
 
 
 def findings(
@@ -184,8 +196,8 @@ def findings(
             share = agent_share(newest, newest.values[column] > limit)
             said = f"{share:.1%} of the agents moved {word} than {limit:g} {unit}."
             found.append(_beyond(kind, share, rule.impossible_share, rule, said))  # type: ignore[arg-type]
-    frozen = agent_share(newest, _is_frozen(newest))
-    limit = max(rule.frozen_share, min(FROZEN_FACTOR * usual.frozen_share, (1 + usual.frozen_share) / 2))
+    frozen, usually = agent_share(newest, _is_frozen(newest)), usual.frozen_among(newest)
+    limit = max(rule.frozen_share, min(FROZEN_FACTOR * usually, (1 + usually) / 2))
     found.append(_beyond("frozen", frozen, limit, rule, f"{frozen:.1%} of the agents did not move at all, to the last digit."))
     found += _sampling_rate(newest, usual, rule) + _frames(newest, usual, rule)
     found = [one.model_copy(update={"window_s": window_s}) for one in found]
@@ -206,17 +218,22 @@ def _counted(counts: Counts | None, rule: QualityRule) -> list[QualityFinding]:
     return found
 
 
-def gap_s(rows: Rows) -> float:
-    """Median over agents of the median time between their positions, seconds; 0 with fewer than two rows an agent."""
+def gaps_s(rows: Rows) -> dict[str, float]:
+    """By scene, the median over agents of the median time between their positions, seconds."""
+    gaps, scenes = _gaps(rows)
+    found = {name: gaps[scenes == code] for code, name in enumerate(rows.scene_names)}
+    return {name: float(np.median(mine)) for name, mine in found.items() if len(mine) and np.median(mine) > 0}
+
+
+def _gaps(rows: Rows) -> tuple[FloatArray, IntArray]:
+    """Of each agent with two rows or more: the median time between its positions, seconds, and its scene."""
     times_s = rows.values.get("observed_at_s", rows.times_s)
     order = np.lexsort((times_s, rows.agents))
-    gaps_s, is_same = np.diff(times_s[order]), np.diff(rows.agents[order]) == 0
-    gaps_s, agents = gaps_s[is_same], rows.agents[order][1:][is_same]
-    if not len(gaps_s):
-        return 0.0
-    order = np.lexsort((gaps_s, agents))
+    gaps, is_same = np.diff(times_s[order]), np.diff(rows.agents[order]) == 0
+    gaps, agents, scenes = gaps[is_same], rows.agents[order][1:][is_same], rows.scenes[order][1:][is_same]
+    order = np.lexsort((gaps, agents))
     _, first, count = np.unique(agents[order], return_index=True, return_counts=True)
-    return float(np.median(gaps_s[order][first + count // 2]))
+    return gaps[order][first + count // 2], scenes[order][first]
 
 
 def _new_scenes(rows: Rows, usual: Usual, least: int) -> list[QualityFinding]:
@@ -233,12 +250,15 @@ def _new_scenes(rows: Rows, usual: Usual, least: int) -> list[QualityFinding]:
 
 
 def _sampling_rate(rows: Rows, usual: Usual, rule: QualityRule) -> list[QualityFinding]:
-    gap = gap_s(rows)
-    if not gap or not usual.gap_s:
+    """Each agent counts against its own scene: one camera may be slower than another, and another one asleep."""
+    gaps, scenes = _gaps(rows)
+    own = np.array([usual.gaps_s.get(name, 0.0) for name in rows.scene_names])[scenes]
+    gaps, own = gaps[own > 0], own[own > 0]
+    if not len(gaps) or not np.median(gaps):
         return []
-    ratio = gap / usual.gap_s
+    gap, ratio = float(np.median(gaps)), float(np.median(gaps / own))
     is_bad = not 1 / rule.rate_ratio < ratio < rule.rate_ratio
-    said = f"An agent is predicted every {gap:.3g} s; the reference has {usual.gap_s:.3g} s."
+    said = f"An agent is predicted every {gap:.3g} s; the reference has {gap / ratio:.3g} s."
     return [_finding("sampling_rate", "bad" if is_bad else "ok", ratio, rule.rate_ratio if ratio >= 1 else 1 / rule.rate_ratio, said)]
 
 
@@ -275,8 +295,15 @@ def _is_frozen(rows: Rows) -> BoolArray:
 
 def agent_share(rows: Rows, mask: BoolArray) -> float:
     """Share of agents that a mask holds for in most of their rows."""
-    _, agent, count = np.unique(rows.agents, return_inverse=True, return_counts=True)
-    return float(np.mean(np.bincount(agent, mask, minlength=len(count)) > count / 2)) if len(rows) else 0.0
+    holds, _ = _of_agents(rows, mask)
+    return float(holds.mean()) if len(holds) else 0.0
+
+
+def _of_agents(rows: Rows, mask: BoolArray) -> tuple[BoolArray, IntArray]:
+    """Whether a mask holds for most rows of each agent, and its scene."""
+    _, first, agent, count = np.unique(rows.agents, return_index=True, return_inverse=True, return_counts=True)
+    holds: BoolArray = np.bincount(agent, mask, minlength=len(count)) > count / 2
+    return holds, rows.scenes[first]
 
 
 def _edges(values: FloatArray) -> FloatArray:

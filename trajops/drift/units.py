@@ -41,30 +41,37 @@ def unit_bounds(rule: UnitRule, column: str, reference: Rows, longest_s: float =
     holds too few agents, the reference is cut into such windows as well.
     """
     rows = reference.select(reference.present(column))
-    found = _bounds(rule, column, rows, rule.window_s)
-    if longest_s <= rule.window_s:
-        return found
-    longer = _bounds(rule, column, rows, longest_s)
-    return {name: UnitBounds(one.usual, min(one.low, longer[name].low), max(one.high, longer[name].high)) for name, one in found.items()}
-
-
-def _bounds(rule: UnitRule, column: str, rows: Rows, window_s: float) -> dict[str, UnitBounds]:
-    minutes = np.floor((rows.times_s - rows.times_s.min(initial=np.inf)) / window_s).astype(np.int64)
-    values, scenes, minutes = _medians(rows, column, minutes)
+    values, scenes, minutes = _in_windows(rows, column, rule.window_s)
+    cuts = [(values, scenes, minutes)]
+    if longest_s > rule.window_s:
+        cuts.append(_in_windows(rows, column, longest_s))
     found = {}
     for code, name in enumerate(rows.scene_names):
-        is_here = scenes == code
-        is_few = is_here.sum() < rule.min_agents
-        usual = float(np.median(values if is_few else values[is_here])) if len(values) else 0.0
+        mine = values[scenes == code]
+        is_few = len(mine) < rule.min_agents
+        usual = float(np.median(values if is_few else mine)) if len(values) else 0.0
         if usual > 0:
-            by_minute = np.split(values[is_here] / usual, np.flatnonzero(np.diff(minutes[is_here])) + 1)
-            # Fewer agents of a scene are not half of what the rule asks for, and move no median by themselves.
-            widest = [float(np.median(minute)) for minute in by_minute if len(minute) >= rule.min_agents / 2]
-            if is_few and is_here.any():
-                widest.append(float(np.median(values[is_here])) / usual)
+            widest = [ratio for cut in cuts for ratio in _ratios(cut, code, usual, rule.min_agents)]
+            if is_few and len(mine):
+                widest.append(float(np.median(mine)) / usual)
             low, high = min(widest, default=1.0) / _MARGIN, max(widest, default=1.0) * _MARGIN
             found[name] = UnitBounds(usual, min(rule.low, low), max(rule.high, high))
     return found
+
+
+def _in_windows(rows: Rows, column: str, window_s: float) -> tuple[FloatArray, IntArray, IntArray]:
+    """The median of each agent in each window of the reference, with its scene and the window."""
+    windows = np.floor((rows.times_s - rows.times_s.min(initial=np.inf)) / window_s).astype(np.int64)
+    return _medians(rows, column, windows)
+
+
+def _ratios(cut: tuple[FloatArray, IntArray, IntArray], scene: int, usual: float, min_agents: int) -> list[float]:
+    """How many times the usual the median agent of a scene has in each window."""
+    values, scenes, windows = cut
+    is_here = scenes == scene
+    by_window = np.split(values[is_here] / usual, np.flatnonzero(np.diff(windows[is_here])) + 1)
+    # Fewer agents of a scene are not half of what the rule asks for, and move no median by themselves.
+    return [float(np.median(window)) for window in by_window if len(window) >= min_agents / 2]
 
 
 def unit_column(rule: UnitRule, column: str, bounds: Mapping[str, UnitBounds], current: Rows, longest_s: float = 0.0) -> DriftColumn | None:

@@ -1,6 +1,6 @@
 """Which traffic may be learnt from: the very rows are judged when they are, by the rules and the reference of the drift check."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from trajops.drift.columns import Rows
@@ -11,7 +11,7 @@ from trajops.services.drift_reference import DriftReference
 from trajops.stores import UnitOfWorkFactory
 from trajops.telemetry import Served
 
-# Of a range with more rows some agents are judged, each of them whole: most agents say what they all do.
+# Of a range with more rows some agents of the busiest scenes are judged, each of them whole: most agents say what they all do.
 MAX_ROWS = 200_000
 # How much of what came before a range tells whether something wrong just ends in it, seconds.
 BEFORE_S = 600.0
@@ -75,6 +75,24 @@ class Trust:
 
     def _read(self, judge: Judge, whole: Span, sources: Sequence[Served]) -> tuple[Rows, Span, Tally, float]:
         seen = Span(whole.since - timedelta(seconds=BEFORE_S), whole.until)
-        # One window as long as the range: of too many rows, a share of the agents is read.
-        rows = self._source.rows(*seen, sources, MAX_ROWS, (seen.until - seen.since).total_seconds())
-        return rows, whole, self._source.tally(*seen, sources, judge.step_s), BEFORE_S
+        tally = self._source.tally(*seen, sources, judge.step_s)
+        counts = {scene: sum(one.predictions for one in found.values()) for scene, found in tally.items()}
+        shares = fair_shares(counts, MAX_ROWS)
+        if not judge.rules.scenes.is_split:  # then all of them count alike
+            shares = dict.fromkeys(counts, min(1.0, MAX_ROWS / max(1, sum(counts.values()))))
+        return self._source.some(*seen, sources, shares), whole, tally, BEFORE_S
+
+
+def fair_shares(counts: Mapping[str, int], most: int) -> dict[str, float]:
+    """What share of each scene makes so many rows of all: as many of each, where it has them, so that a quiet scene stays whole.
+
+    Args:
+        counts: rows by scene.
+        most: rows in all.
+    """
+    shares, left = {}, float(most)
+    for number, (scene, count) in enumerate(sorted(counts.items(), key=lambda one: one[1])):
+        allowed = left / (len(counts) - number)
+        shares[scene] = min(1.0, allowed / max(1, count))
+        left -= min(count, allowed)
+    return shares

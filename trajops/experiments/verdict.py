@@ -47,7 +47,8 @@ def judge(
         started_at: when it was launched.
         closed: arms that were rolled back already; they are not judged again.
         before: the verdict at the last look.
-        is_paused: whether nobody is enrolled for now.
+        is_paused: whether nobody is enrolled for now. No truth comes then, so that for how long the data have been invalid is counted from
+            its end: otherwise who resumes would be paused again before the first truth.
     """
     control = figures.arms[0]
     treatments = [arm for arm in figures.arms[1:] if arm.variant not in closed]
@@ -84,7 +85,7 @@ def judge(
     scored = min((float(one.units) for one in estimates), default=0.0)
     return VerdictOut(
         at=figures.at,
-        since=before.since if before is not None and before.kind == kind else figures.at,
+        since=figures.at if before is None or before.kind != kind or (is_paused and kind == "invalid") else before.since,
         kind=kind,
         sentence=_sentence(plan, kind, effects, guardrails, health, total),
         units=total,

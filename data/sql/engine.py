@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from data.sql.unit_of_work import SqlUnitOfWork
-from trajops.errors import Conflict, EnvironmentProblem, TrajOpsError, Unavailable
+from trajops.errors import Conflict, EnvironmentProblem, InvalidInput, TrajOpsError, Unavailable
 
 BUSY_TIMEOUT_S = 15.0  # of those whom nobody waits for
 _MIGRATION_LOCK = 0x7472616A6F7073  # "trajops": the advisory lock that PostgreSQL keeps during an upgrade
@@ -148,6 +148,10 @@ class Database:
             raise
         except IntegrityError as error:
             raise Conflict(f"somebody else wrote the same thing at the same time ({error.orig}); read it again and repeat") from error
+        except (DataError, OverflowError) as error:
+            # What is in an id, a reason or a number that no column holds: NUL, or too large a number.
+            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            raise InvalidInput(f"something that was sent cannot be kept in the database ({cause}); correct it") from error
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) in _SERIALISATION_FAILURES:
                 raise Conflict("two changes met in the database; read the present state and repeat") from error

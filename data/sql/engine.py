@@ -148,10 +148,12 @@ class Database:
             raise
         except IntegrityError as error:
             raise Conflict(f"somebody else wrote the same thing at the same time ({error.orig}); read it again and repeat") from error
-        except (DataError, OverflowError) as error:
-            # What is in an id, a reason or a number that no column holds: NUL, or too large a number.
-            cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-            raise InvalidInput(f"something that was sent cannot be kept in the database ({cause}); correct it") from error
+        except DataError as error:
+            raise _not_kept(error.orig) from error
+        except OverflowError as error:
+            if "SQLite" not in str(error):
+                raise
+            raise _not_kept(error) from error
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) in _SERIALISATION_FAILURES:
                 raise Conflict("two changes met in the database; read the present state and repeat") from error
@@ -192,6 +194,11 @@ def _begin_sqlite(connection: Connection) -> None:
     is_reading = bool(connection.get_execution_options().get("read_only"))
     connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if is_reading else 'OFF'}")
     connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+
+
+def _not_kept(cause: BaseException | None) -> InvalidInput:
+    """What is in an id, a reason or a number that no column holds: NUL, or too large a number."""
+    return InvalidInput(f"something that was sent cannot be kept in the database ({str(cause).strip().splitlines()[0]}); correct it")
 
 
 def _is_write_refused(error: DBAPIError) -> bool:

@@ -122,8 +122,12 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
     need += f"{100 * plan.max_join_gap:.0f}"
     yield HealthOut(name="join_rate", is_ok=is_joined, detail=f"{said} of the predictions get truth" + ("" if is_joined else f"; {need}"))
     age_s = None if figures.last_outcome_at is None else (figures.at - figures.last_outcome_at).total_seconds()
-    is_fresh = age_s is not None and age_s <= plan.max_stale_s
+    # At night, and in a pause, nobody asks: that no truth comes then is no fault of the truth.
+    newest, due = figures.last_outcome_at, figures.last_due_at
+    is_quiet = newest is not None and due is not None and due <= newest
+    is_fresh = age_s is not None and (age_s <= plan.max_stale_s or is_quiet)
     detail = "no outcome yet" if age_s is None else f"the newest outcome is {age_s:.0f} s old"
+    detail += ", and nobody has asked since" if is_quiet and not (age_s or 0.0) <= plan.max_stale_s else ""
     yield HealthOut(name="freshness", is_ok=is_fresh, detail=detail + ("" if is_fresh else f"; at most {plan.max_stale_s:.0f} s"))
     most = MOST_JUMPERS * (sum(counts) + figures.jumpers)
     yield HealthOut(

@@ -82,6 +82,11 @@ def an_arm_by_hand(plan: ExperimentPlan, variant: str, mine: Sequence[Prediction
     )
 
 
+def last_due_at(mine: Sequence[PredictionEvent]) -> Any:
+    due_ns = max((one.received_ns for one in mine if one.received_ns <= DUE_NS), default=None)
+    return None if due_ns is None else utc(due_ns)
+
+
 def in_range(event: Any) -> bool:
     return CLOCK_NS <= event.received_ns < CLOCK_NS + 600 * S
 
@@ -105,7 +110,7 @@ def live_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent], o
     kept, jumpers = counted_live(plan, predictions)
     arms = tuple(an_arm_by_hand(plan, arm.variant, [one for one in kept if one.variant == arm.variant], outcomes) for arm in plan.arms)
     newest_ns = max((one.scored_ns for one in outcomes if in_range(one) and one.experiment_id == EXPERIMENT), default=None)
-    return Figures(AT, arms, jumpers, None if newest_ns is None else utc(newest_ns), utc(STEP_NS))
+    return Figures(AT, arms, jumpers, None if newest_ns is None else utc(newest_ns), utc(STEP_NS), last_due_at(kept))
 
 
 def counted_shadow(
@@ -152,7 +157,8 @@ def shadow_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent],
         (one.scored_ns for one in outcomes if in_range(one) and (one.experiment_id == EXPERIMENT or one.prediction_id in paired)),
         default=None,
     )
-    return Figures(AT, tuple(arms), 0, None if newest_ns is None else utc(newest_ns), utc(STEP_NS))
+    due = last_due_at([*shadows, *(answers[name] for name in paired if name is not None)])
+    return Figures(AT, tuple(arms), 0, None if newest_ns is None else utc(newest_ns), utc(STEP_NS), due)
 
 
 # Traffic at random

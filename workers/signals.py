@@ -25,6 +25,7 @@ from trajops.clock import utc
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, ratio_words
 from trajops.contracts.jobs import job_title
 from trajops.contracts.performance import Metric
+from trajops.contracts.rollouts import RolloutOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.objectives import Objectives
@@ -48,6 +49,7 @@ LINGERS = timedelta(minutes=2)
 # So long the end of a rollout is news.
 LATELY = timedelta(hours=1)
 MOST_PATHS = 3
+MOST_ROLLOUTS = 10
 
 logger = logging.getLogger(__name__)
 
@@ -230,16 +232,20 @@ def _jobs(view: View) -> Iterator[Signal]:
 
 @source("rollout_waits", "rollout_failed")
 def _rollouts(view: View) -> Iterator[Signal]:
-    """Of the newest rollout: 1 where it waits for a person; 1 where it was lately taken back, or not decided; else 0."""
-    newest = next(iter(view.work.rollouts.newest(limit=1)), None)
-    if newest is None:
-        return
-    about = {"model_version": str(newest.model_version)}
-    asked = wanted(newest, view.at)
-    yield Signal("rollout_waits", float(asked is not None), view.at, about, asked or "It waits for nobody.")
-    is_new = newest.ended_at is not None and view.at - newest.ended_at < LATELY
-    failed = is_new and newest.state in {RolloutState.ROLLED_BACK, RolloutState.INCONCLUSIVE}
-    yield Signal("rollout_failed", float(failed), view.at, about, f"The rollout of version {newest.model_version}: {newest.sentence}")
+    """Of each version that was rolled out of late: 1 where it waits for a person; 1 where it was lately taken back, or not decided; else 0.
+
+    Not of the newest alone: what was told about the version before it would stay open, because nothing speaks of it any more.
+    """
+    newest: dict[int, RolloutOut] = {}
+    for one in view.work.rollouts.newest(limit=MOST_ROLLOUTS):
+        newest.setdefault(one.model_version, one)
+    for version, one in newest.items():
+        about = {"model_version": str(version)}
+        asked = wanted(one, view.at)
+        yield Signal("rollout_waits", float(asked is not None), view.at, about, asked or "It waits for nobody.")
+        is_new = one.ended_at is not None and view.at - one.ended_at < LATELY
+        failed = is_new and one.state in {RolloutState.ROLLED_BACK, RolloutState.INCONCLUSIVE}
+        yield Signal("rollout_failed", float(failed), view.at, about, f"The rollout of version {version}: {one.sentence}")
 
 
 @source("experiment_waits")

@@ -27,7 +27,7 @@ _METRICS: dict[Metric, str] = {"ade_m": "ade_m", "fde_m": "fde_m", "miss_rate": 
 
 _EXPOSURE = f"""
     hash(prediction_id) AS prediction_id, {{unit}} AS unit, received_ns <= $due_ns AS is_due, model_name = '{BASELINE.name}' AS has_failed,
-    latency_ms > $slow_ms::FLOAT AS is_slow, received_ns >= $recent_ns AS is_recent, latency_ms {{more}}
+    latency_ms > $slow_ms::FLOAT AS is_slow, received_ns >= $recent_ns AS is_recent, received_ns, latency_ms {{more}}
 """
 _SERVED = "list_contains($sources, source)"
 _LIVE = f"""

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from data.sql.unit_of_work import SqlUnitOfWork
-from trajops.errors import Conflict, EnvironmentProblem, TrajOpsError, Unavailable
+from trajops.errors import Conflict, EnvironmentProblem, InvalidInput, TrajOpsError, Unavailable
 
 BUSY_TIMEOUT_S = 15.0  # of those whom nobody waits for
 _MIGRATION_LOCK = 0x7472616A6F7073  # "trajops": the advisory lock that PostgreSQL keeps during an upgrade
@@ -148,6 +148,12 @@ class Database:
             raise
         except IntegrityError as error:
             raise Conflict(f"somebody else wrote the same thing at the same time ({error.orig}); read it again and repeat") from error
+        except DataError as error:
+            raise _not_kept(error.orig) from error
+        except OverflowError as error:
+            if "SQLite" not in str(error):
+                raise
+            raise _not_kept(error) from error
         except DBAPIError as error:
             if getattr(error.orig, "sqlstate", None) in _SERIALISATION_FAILURES:
                 raise Conflict("two changes met in the database; read the present state and repeat") from error
@@ -188,6 +194,11 @@ def _begin_sqlite(connection: Connection) -> None:
     is_reading = bool(connection.get_execution_options().get("read_only"))
     connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if is_reading else 'OFF'}")
     connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+
+
+def _not_kept(cause: BaseException | None) -> InvalidInput:
+    """What is in an id, a reason or a number that no column holds: NUL, or too large a number."""
+    return InvalidInput(f"something that was sent cannot be kept in the database ({str(cause).strip().splitlines()[0]}); correct it")
 
 
 def _is_write_refused(error: DBAPIError) -> bool:

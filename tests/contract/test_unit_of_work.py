@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from tests.record_builders import AT, CHAMPION, user
+from trajops.deployments.model_ref import ModelRef
+from trajops.errors import InvalidInput, NotFound
 
 
 def test_a_clean_exit_commits(database: Any) -> None:
@@ -41,3 +43,13 @@ def test_a_reader_cannot_write(database: Any) -> None:
     with database.unit_of_work() as uow:  # and its connection can be written through again
         assert uow.users.all() == []
         uow.users.add(user("ada"))
+
+
+@pytest.mark.parametrize(
+    ("name", "number"), [("a\x00", 1), ("trajectory", 2**31), ("trajectory", 2**63)], ids=["NUL", "above 32 bits", "above 64 bits"]
+)
+def test_what_no_column_holds_is_refused_as_what_was_sent_or_not_found(database: Any, name: str, number: int) -> None:
+    with pytest.raises((InvalidInput, NotFound)), database.unit_of_work() as uow:
+        uow.model_versions.get(ModelRef(name, number))
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.users.all() == []

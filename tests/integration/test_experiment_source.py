@@ -53,7 +53,7 @@ def asked(house: House, plan: ExperimentPlan, **options: Any) -> Figures:
 
 def same(found: Figures, expected: Figures) -> None:
     """Equal, but for the order of additions and for latencies in single precision."""
-    for name in ("at", "jumpers", "last_outcome_at", "counted_since"):
+    for name in ("at", "jumpers", "last_outcome_at", "counted_since", "last_due_at"):
         assert getattr(found, name) == getattr(expected, name), name
     assert [arm.variant for arm in found.arms] == [arm.variant for arm in expected.arms]
     for one, other in zip(found.arms, expected.arms, strict=True):

@@ -271,6 +271,20 @@ def test_rollouts(database: MemoryDatabase, changes: dict[str, Any], waits: floa
     ]
 
 
+def test_what_was_told_about_a_version_ends_though_another_one_is_rolled_out_next(database: MemoryDatabase) -> None:
+    ended = {"state": RolloutState.ROLLED_BACK, "ended_at": AT, "created_at": AT - timedelta(hours=1)}
+    with database.unit_of_work() as uow:
+        uow.rollouts.add(a_rollout(**ended))
+        uow.rollouts.add(a_rollout(rollout_id="r2", model_version=3, state=RolloutState.PAUSED))
+
+    def told(at: datetime) -> dict[str, dict[str, float]]:
+        found = read(database, at)
+        return {name: {one.labels["model_version"]: one.value for one in found[name]} for name in ("rollout_waits", "rollout_failed")}
+
+    assert told(later(60)) == {"rollout_waits": {"3": 1, "2": 0}, "rollout_failed": {"3": 0, "2": 1}}
+    assert told(later(3600)) == {"rollout_waits": {"3": 1, "2": 0}, "rollout_failed": {"3": 0, "2": 0}}
+
+
 def test_experiments_of_no_rollout(database: MemoryDatabase) -> None:
     def waiting() -> float:
         return read(database)["experiment_waits"][0].value

@@ -114,6 +114,37 @@ def test_what_somebody_paused_is_judged_and_left_alone_but_for_harm() -> None:
     assert desk.look(two(600, 620, 0.8)) == "worse"
 
 
+def test_whoever_resumes_after_a_long_pause_is_not_paused_before_truth_can_come() -> None:
+    desk = Desk(a_plan(margin=0.001))
+    scored_at = now(desk.clock)
+    desk.judge._source.figures = lambda *asked, **_: figures(*two(600, 620), at=asked[3], last_outcome_at=scored_at)  # type: ignore[method-assign]
+    assert desk.look(None, after_s=2) is None
+    desk.service.pause(desk.id, desk.experiment.version, **WHO)
+    assert [desk.look(None, after_s=after_s) for after_s in (2, 600, 2, 2)] == [None] * 4
+    desk.service.cover(desk.id, desk.experiment.version, 0.5, **WHO)
+    assert [desk.look(None, after_s=after_s) for after_s in (2, 50)] == [None, None]
+    assert desk.experiment.state == S.RUNNING
+    # It is paused all the same where none comes.
+    assert desk.look(None, after_s=10) == "invalid"
+
+
+def test_a_night_in_which_nobody_asks_pauses_nothing() -> None:
+    desk = Desk(a_plan(margin=0.001))
+    scored_at = now(desk.clock)
+    asked_at = scored_at - timedelta(seconds=8)
+    desk.judge._source.figures = lambda *asked, **_: figures(  # type: ignore[method-assign]
+        *two(600, 620), at=asked[3], last_outcome_at=scored_at, last_due_at=asked_at
+    )
+    assert [desk.look(None, after_s=600) for _ in range(10)] == [None] * 10
+    assert desk.experiment.state == S.RUNNING
+    assert desk.experiment.verdict is not None
+    [said] = [one for one in desk.experiment.verdict.health if one.name == "freshness"]
+    assert (said.is_ok, said.detail) == (True, "the newest outcome is 6000 s old, and nobody has asked since")
+    # In the morning they ask, and no truth comes.
+    asked_at = now(desk.clock)
+    assert [desk.look(None, after_s=30) for _ in range(3)] == [None, None, "invalid"]
+
+
 def test_at_the_horizon_it_ends_without_a_decision() -> None:
     desk = Desk(a_plan(margin=0.001))
     assert desk.look(two(600, 620), after_s=86_400) == "inconclusive"

@@ -21,7 +21,7 @@ class ModelRefOut(Wire):
 class StageIn(Wire):
     """Make a registered version ready to take traffic."""
 
-    model_version: int = Field(ge=1)
+    model_version: int = Field(ge=1, le=2**31 - 1)
     reason: Reason
 
 

@@ -24,7 +24,7 @@ class ArmIn(Wire):
     """One arm: which version answers in it."""
 
     variant: VariantName
-    model_version: int = Field(ge=1)
+    model_version: int = Field(ge=1, le=2**31 - 1)
     weight: float = Field(gt=0, lt=1, description="Share of the enrolled units.")
 
 

@@ -55,6 +55,7 @@ class Figures:
         jumpers: units that were answered in several arms.
         last_outcome_at: when the newest outcome was scored.
         counted_since: since when `units_since` of the arms is counted; None: it is not.
+        last_due_at: when the newest answer was given that is old enough to have truth.
     """
 
     at: datetime
@@ -62,6 +63,7 @@ class Figures:
     jumpers: int = 0
     last_outcome_at: datetime | None = None
     counted_since: datetime | None = None
+    last_due_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

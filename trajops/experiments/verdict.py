@@ -47,7 +47,8 @@ def judge(
         started_at: when it was launched.
         closed: arms that were rolled back already; they are not judged again.
         before: the verdict at the last look.
-        is_paused: whether nobody is enrolled for now.
+        is_paused: whether nobody is enrolled for now. No truth comes then, so that for how long the data have been invalid is counted from
+            its end: otherwise who resumes would be paused again before the first truth.
     """
     control = figures.arms[0]
     treatments = [arm for arm in figures.arms[1:] if arm.variant not in closed]
@@ -84,7 +85,7 @@ def judge(
     scored = min((float(one.units) for one in estimates), default=0.0)
     return VerdictOut(
         at=figures.at,
-        since=before.since if before is not None and before.kind == kind else figures.at,
+        since=figures.at if before is None or before.kind != kind or (is_paused and kind == "invalid") else before.since,
         kind=kind,
         sentence=_sentence(plan, kind, effects, guardrails, health, total),
         units=total,
@@ -121,8 +122,12 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
     need += f"{100 * plan.max_join_gap:.0f}"
     yield HealthOut(name="join_rate", is_ok=is_joined, detail=f"{said} of the predictions get truth" + ("" if is_joined else f"; {need}"))
     age_s = None if figures.last_outcome_at is None else (figures.at - figures.last_outcome_at).total_seconds()
-    is_fresh = age_s is not None and age_s <= plan.max_stale_s
+    # At night, and in a pause, nobody asks: that no truth comes then is no fault of the truth.
+    newest, due = figures.last_outcome_at, figures.last_due_at
+    is_quiet = newest is not None and due is not None and due <= newest
+    is_fresh = age_s is not None and (age_s <= plan.max_stale_s or is_quiet)
     detail = "no outcome yet" if age_s is None else f"the newest outcome is {age_s:.0f} s old"
+    detail += ", and nobody has asked since" if is_quiet and not (age_s or 0.0) <= plan.max_stale_s else ""
     yield HealthOut(name="freshness", is_ok=is_fresh, detail=detail + ("" if is_fresh else f"; at most {plan.max_stale_s:.0f} s"))
     most = MOST_JUMPERS * (sum(counts) + figures.jumpers)
     yield HealthOut(

@@ -56,7 +56,8 @@ def _let_through(policy: RolloutPolicy, change: float, rollouts: int, seed: int)
     for batch in batches(seed, rollouts, AGENTS, size=50):
         plan = plans[Stage.SHADOW]
         pairs = compare_pairs(paired(batch, rng, change, looks))
-        is_time = np.asarray(looks) >= plan.stop.min_units
+        least = plan.stop.min_units if policy.shadow is None else max(plan.stop.min_units, policy.shadow.min_units)
+        is_time = np.asarray(looks) >= least
         high = pairs.interval(tuning(plan.tuned_units, plan.alpha), plan.alpha)[1]
         found["shadow"].append(first_look((high < margin) & is_time, looks))
         peeked = np.expm1(pairs.centre + norm.ppf(1 - plan.alpha) * np.sqrt(pairs.variance / pairs.units))

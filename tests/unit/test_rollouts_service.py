@@ -414,6 +414,16 @@ def test_the_figures_of_the_decision_are_shown_and_not_the_last_change() -> None
     assert "enrolled" not in desk.experiment.sentence
 
 
+def test_what_was_shown_and_is_no_more_holds_the_step() -> None:
+    desk = RolloutDesk(a_policy(approval=["promoting"]))
+    desk.reach(Stage.CANARY, 2)
+    desk.look(ratio=1.0)
+    assert desk.experiment.state == ExperimentState.RECOMMENDED, "a decision stands"
+    accuracy = next(gate for gate in desk.rollout.gates if gate.name == "accuracy")
+    assert accuracy.state == "waiting"
+    assert accuracy.detail.startswith("was shown to be no worse than by 2 %; by now the error is at most +")
+
+
 def test_another_coverage_by_hand_holds_the_step() -> None:
     desk = RolloutDesk()
     desk.reach(Stage.CANARY, 1)

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from data.stubs import MemoryDatabase
-from tests.drift_windows import START_S, FixedSource, SecondsClock, feed
-from tests.unit.test_drift import FEET, RULES
+from tests.drift_windows import FEET, RULES, START_S, FixedSource, SecondsClock, feed
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut
 from trajops.drift.columns import Rows
 from trajops.drift.doubt import trouble
@@ -34,6 +33,25 @@ def test_feet_are_seen_however_few_agents_a_minute_has(tmp_path: Path, per_minut
     assert all(trouble(check) is not None for check in found)
     units = {column.window_s for check in found for column in check.columns if column.method == UNIT_RULE}
     assert units == {window_s}
+
+
+def test_agents_of_a_new_scene_tell_no_unit_and_hide_none(tmp_path: Path) -> None:
+    """Five minutes hold 25 agents in feet and ten of a scene that the reference does not know: too few for a unit."""
+    known, new = feed(5, 20, gain=FEET, seed=5000), feed(2, 20, seed=9000)
+    order = np.argsort(np.concatenate([known.times_s, new.times_s]), kind="stable")
+    both = Rows(
+        np.concatenate([known.times_s, new.times_s])[order],
+        np.concatenate([known.agents, new.agents + 100_000])[order],
+        np.concatenate([known.versions, new.versions])[order],
+        {name: np.concatenate([known.values[name], new.values[name]])[order] for name in known.values},
+        np.repeat([0, 1], [len(known), len(new)])[order],
+        ("", "new"),
+    )
+    clock = SecondsClock(START_S + 900)
+    source = FixedSource({"backfill": feed(5, 120, seed=0, start_s=START_S - 100_000), "live": both})
+    check = DriftMonitor(source, MemoryDatabase().unit_of_work, RULES, tmp_path, clock).check()
+    [speed] = [column for column in check.columns if column.column == "speed_mps_ratio"]
+    assert (speed.window_s, speed.is_drifted) == (600.0, True)
 
 
 @pytest.mark.parametrize("per_minute", [3, 5, 10, 25])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -89,6 +89,13 @@ class Watch:
         if not self.rules.scenes.is_split:
             return rows.regrouped(dict.fromkeys(rows.scene_names, ONE))
         return rows.regrouped(self.grouped)
+
+    def tells(self, rows: Rows) -> Literal["all", "quality", "nothing"]:
+        """What rows from `scenes` have agents enough for: units are told by those in scenes that the reference knows."""
+        if rows.agent_count < self.rules.quality.min_agents:
+            return "nothing"
+        known = np.array([name in self.usual.scenes for name in rows.scene_names])[rows.scenes]
+        return "all" if rows.select(known).agent_count >= self.rules.units.min_agents else "quality"
 
     def assessment(self, version: int) -> Assessment:
         """Scores as one model version answers; remembered for the last two versions."""

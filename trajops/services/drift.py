@@ -111,18 +111,20 @@ class DriftMonitor:
         return check
 
     def _wider(self, current: Rows, reference: Reference, at: datetime) -> Wider | None:
-        """As much of the newest traffic as tells units and quality; None where the window is enough or empty, or all is too little."""
-        rule, enough = self._rules.current, max(self._rules.units.min_agents, self._rules.quality.min_agents)
-        if not len(current) or current.agent_count >= enough or rule.window_s >= LONGEST_S:
+        """As much of the newest traffic as tells units and quality, or quality alone; None where the window does, or none does."""
+        rule, watch = self._rules.current, reference.watch
+        if not len(current) or rule.window_s >= LONGEST_S or watch.tells(watch.scenes(current)) == "all":
             return None
-        rows = reference.watch.scenes(self._source.rows(at - timedelta(seconds=LONGEST_S), at, rule.sources))
-        window_s = rule.window_s
+        rows = watch.scenes(self._source.rows(at - timedelta(seconds=LONGEST_S), at, rule.sources))
+        window_s, of_quality = rule.window_s, None
         while window_s < LONGEST_S:
             window_s = min(2 * window_s, LONGEST_S)
-            newest = rows.select(rows.times_s > at.timestamp() - window_s)
-            if newest.agent_count >= enough:
-                return Wider(newest, window_s)
-        return None
+            wider = Wider(rows.select(rows.times_s > at.timestamp() - window_s), window_s)
+            told = watch.tells(wider.rows)
+            if told == "all":
+                return wider
+            of_quality = of_quality or (wider if told == "quality" else None)
+        return of_quality
 
     def _judged(
         self,

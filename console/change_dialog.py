@@ -29,8 +29,8 @@ TITLES: dict[ActionName, str] = {
     "stage": "Stage version {v}",
     "canary": "Start a canary with version {v}",
     "pause": "Pause the canary of version {v}",
-    "resume": "Resume the canary of version {v}",
-    "stop": "Stop the canary of version {v}",
+    "resume": "Resume the comparison of version {v}",
+    "stop": "Stop the comparison of version {v}",
     "promote": "Promote version {v}",
     "rollback": "Roll back to version {v}",
 }
@@ -38,8 +38,8 @@ DONE: dict[ActionName, str] = {
     "stage": "Version {v} is staged",
     "canary": "Canary of version {v} started",
     "pause": "Canary of version {v} paused",
-    "resume": "Canary of version {v} goes on",
-    "stop": "Canary of version {v} stopped",
+    "resume": "The comparison of version {v} goes on",
+    "stop": "The comparison of version {v} is stopped",
     "promote": "Version {v} is the champion",
     "rollback": "Version {v} is the champion again",
 }
@@ -47,8 +47,8 @@ EFFECTS: dict[ActionName, str] = {
     "stage": "The version is loaded and kept ready. It takes no traffic yet.",
     "canary": "Half of the enrolled agents are answered by this version; the other half, the control, by the champion.",
     "pause": "The champion answers every agent for now. The version stays warm, and who is enrolled again comes back to the same arm.",
-    "resume": "The enrolled agents are answered by this version and by the champion again, each agent by the same one as before.",
-    "stop": "The champion answers every agent again. The version goes back to staged.",
+    "resume": "Enrolled agents are answered, or in a shadow predicted for, as before the pause, each by the same version.",
+    "stop": "The champion answers every agent. The version goes back to staged.",
     "promote": "This version answers every agent from now on. The champion so far stays warm for an instant rollback.",
     "rollback": "The previous champion answers every agent from now on.",
 }

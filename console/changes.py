@@ -117,8 +117,8 @@ LABELS: dict[ActionName, str] = {
     "stage": "Stage",
     "canary": "Start canary",
     "pause": "Pause canary",
-    "resume": "Resume canary",
-    "stop": "Stop canary",
+    "resume": "Resume",
+    "stop": "Stop",
     "promote": "Promote",
     "rollback": "Roll back",
 }

@@ -69,8 +69,8 @@ def banner(experiment: ExperimentOut, now: datetime) -> None:
         ("Units so far", count(verdict.units if verdict else None), "Units that were answered in an arm, or predicted for in a shadow."),
         (
             "Of planned units",
-            planned_words(verdict),
-            "Units so far as a share of what the expected change takes, by what is known of the spread; beyond it, as a multiple.",
+            planned_words(experiment),
+            "Units with truth so far as a share of what the expected change takes, by the spread so far; beyond it, as a multiple.",
         ),
         (
             "Detectable now",

@@ -184,11 +184,15 @@ def is_early(experiment: ExperimentOut) -> bool:
     return verdict.expected_units is None or verdict.units < verdict.expected_units
 
 
-def planned_words(verdict: VerdictOut | None) -> str:
-    """Units so far by what the expected change takes: a share, and a multiple once that is passed."""
-    if verdict is None or not verdict.expected_units:
+def planned_words(experiment: ExperimentOut) -> str:
+    """Units with truth so far by what the expected change takes: a share, and a multiple once that is passed."""
+    verdict = experiment.verdict
+    if verdict is None or not verdict.expected_units or len(verdict.arms) < 2:
         return DASH
-    ratio = verdict.units / verdict.expected_units
+    control, *treatments = (arm.scored_units for arm in verdict.arms)
+    # Beside each other, both versions predict for each unit.
+    scored = min(treatments) + (0 if experiment.plan.is_beside else control)
+    ratio = scored / verdict.expected_units
     return share(ratio, 0) if ratio <= 1 else f"{ratio:.1f} ×"
 
 

@@ -159,15 +159,27 @@ def test_days_and_hours_that_it_ran() -> None:
 
 
 @pytest.mark.parametrize(
-    ("units", "expected_units", "words"),
-    [(50, 200, "25 %"), (200, 200, "100 %"), (1014, 200, "5.1 ×"), (50, None, "–"), (0, 0, "–")],
+    ("mode", "scored", "expected_units", "words"),
+    [
+        ("live", (20, 30), 200, "25 %"),
+        ("shadow", (30, 20), 200, "10 %"),
+        ("live", (100, 100), 200, "100 %"),
+        ("live", (500, 514), 200, "5.1 ×"),
+        ("live", (25, 25), None, "–"),
+        ("live", (0, 0), 0, "–"),
+    ],
 )
-def test_more_units_than_planned_are_told_as_a_multiple(units: int, expected_units: int | None, words: str) -> None:
-    assert planned_words(judged().model_copy(update={"units": units, "expected_units": expected_units})) == words
+def test_units_with_truth_stand_beside_the_plan_and_beyond_it_as_a_multiple(
+    mode: str, scored: tuple[int, int], expected_units: int | None, words: str
+) -> None:
+    found = judged()
+    arms = [arm.model_copy(update={"scored_units": count}) for arm, count in zip(found.arms, scored, strict=True)]
+    found = found.model_copy(update={"arms": arms, "expected_units": expected_units})
+    assert planned_words(an_experiment(verdict=found, plan=a_plan(mode=mode))) == words
 
 
 def test_before_the_first_look_nothing_is_told_of_the_plan() -> None:
-    assert planned_words(None) == "–"
+    assert planned_words(an_experiment()) == "–"
 
 
 def test_nobody_who_looks_is_said() -> None:

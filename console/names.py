@@ -132,6 +132,7 @@ _ACTIONS = {
     "experiment.decide_invalid": "Decided: data invalid, paused",
     "experiments.stop_all": "Stopped all experiments",
     "experiments.go_on": "Let experiments go on",
+    "experiments.hold_out": "Changed who is held out of all experiments",
     "alert.fired": "Fired: {title}",
     "alert.acknowledged": "Acknowledged: {title}",
     "alert.assigned": "Assigned: {title}",

@@ -112,5 +112,12 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         {"expected_epoch": 4, "is_stopped": True, "reason": REASON},
         {"is_stopped": True, "epoch": 5, "audit_id": "aud-1"},
     ),
+    "hold_out": (
+        lambda c: c.hold_out(4, 0.05, REASON),
+        "POST",
+        "/v1/experiments/holdout",
+        {"expected_epoch": 4, "share": 0.05, "reason": REASON},
+        {"share": 0.05, "epoch": 5, "audit_id": "aud-1"},
+    ),
 }
 CHANGES = tuple(name for name in CALLS if name not in {"experiments", "experiment", "verdicts", "experiment_slices", "check_experiment"})

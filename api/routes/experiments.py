@@ -17,6 +17,8 @@ from trajops.contracts.experiments import (
     ExperimentSliceBy,
     ExperimentSlicesOut,
     ExperimentsOut,
+    HoldoutIn,
+    HoldoutOut,
     KillSwitchIn,
     KillSwitchOut,
     OverrideIn,
@@ -78,6 +80,15 @@ def switch_experiments(body: KillSwitchIn, parts: PartsOf, client: Operator, key
     change = parts.experiments.switch(
         body.expected_epoch, is_stopped=body.is_stopped, actor=client.client_id, reason=body.reason, idempotency_key=key
     )
+    parts.host.wake()
+    parts.cached.clear()
+    return change
+
+
+@router.post("/holdout", summary="Hold units out of all experiments", responses=CHANGES)
+def hold_out(body: HoldoutIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> HoldoutOut:
+    """Keep a share of all units out of every experiment; the champion answers them. 0: nobody."""
+    change = parts.experiments.hold_out(body.expected_epoch, body.share, actor=client.client_id, reason=body.reason, idempotency_key=key)
     parts.host.wake()
     parts.cached.clear()
     return change

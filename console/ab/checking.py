@@ -42,7 +42,11 @@ def calculator(plan: ExperimentPlan, read: session.Fetched[ChecklistOut]) -> Non
             "Of all arms, to find it in four of five experiments.",
         ),
         ("Takes about", duration_words(found.expected_s if found else None), "At the present rate of new units."),
-        (f"New {plan.unit}s a day", count(round(found.units_per_day)) if found and found.units_per_day else "–", "Of the last 24 hours."),
+        (
+            f"New {plan.unit}s a day",
+            count(round(found.units_per_day)) if found and found.units_per_day else "–",
+            "By the last 24 hours, or by what came since the first answer.",
+        ),
     ]
     with st.grid(4, min_column_width=130):
         for label, value, explanation in tiles:

@@ -13,6 +13,7 @@ from console.ab.sections import arms, banner, change_bar, choose, effects, every
 from console.ab.slices import exploratory
 from console.ab.wizard import is_open, open_wizard, wizard
 from console.ab.words import first_shown, list_words
+from console.wording import share
 from trajops.contracts.deployments import RouteOut
 from trajops.contracts.experiments import ExperimentOut
 from trajops.contracts.status import StatusOut
@@ -42,6 +43,8 @@ def live_part() -> None:
             "**All experiments are stopped by hand.** The champion answers everybody; what is running collects nothing meanwhile.",
             icon=":material/block:",
         )
+    if route is not None and route.held_out:
+        st.caption(f"{share(route.held_out)} of all units are held out of every experiment; the champion answers them.")
     now = datetime.now(UTC)
     if shown is None and asked:
         frame.empty(f"Experiment {frame.plain(asked)} cannot be shown.", "Choose another one of the list.", icon="search_off")

@@ -29,6 +29,7 @@ _COUNTS = """
 """
 _JOINED = "SELECT arm, count(*) FROM exposed SEMI JOIN scored USING (prediction_id) WHERE is_due GROUP BY arm"
 _LATENCY = "SELECT arm, quantile_cont(latency_ms, [0.5, 0.95, 0.99]) FROM exposed GROUP BY arm"
+_FIRST = "SELECT min(received_ns) FROM exposed"
 _NEWEST = "SELECT max(scored_ns), (SELECT max(received_ns) FROM exposed WHERE is_due) FROM scored"
 
 
@@ -78,20 +79,30 @@ class LakeExperiments:
     def traffic(self, since: datetime, until: datetime, unit: UnitKind, metric: Metric, max_rows: int = TRAFFIC_ROWS) -> TrafficFigures:
         """Units of the served traffic received in [since, until), of whichever arm; of more than `max_rows` predictions the newest.
 
+        In a lake that begins within the range the range begins with its first answer: what came in ten minutes is no day's traffic.
+
         Raises:
             Unavailable: if the lake cannot be read.
         """
         since_ns, until_ns = to_ns(since), to_ns(until)
         begin_ns = newest_since_ns(self._lake, since_ns, until_ns, max_rows, "predictions")
 
-        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> _Found:
+        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> tuple[_Found, int | None]:
             with exposures.cleared(cursor):
                 exposures.expose_traffic(cursor, prefix, unit, until)
-                return _found(cursor, metric, 0, has_pairs=False)
+                [(first_ns,)] = cursor.execute(_FIRST).fetchall()
+                return _found(cursor, metric, 0, has_pairs=False), first_ns
 
-        arm = self._lake.read(("predictions", "outcomes"), work, since_ns=begin_ns, until_ns=until_ns).arm(1, "")
+        found, first_ns = self._lake.read(("predictions", "outcomes"), work, since_ns=begin_ns, until_ns=until_ns)
+        arm = found.arm(1, "")
+        if begin_ns == since_ns and first_ns is not None and not self._is_older_than(since_ns):
+            begin_ns = first_ns  # before that nobody could have come
         begin = since if begin_ns == since_ns else utc(begin_ns)
         return TrafficFigures(begin, until, arm.units, arm.predictions, arm.due, arm.joined, arm.sums)
+
+    def _is_older_than(self, since_ns: int) -> bool:
+        """Whether the lake has predictions of before; those that are in the spool alone have just come."""
+        return any(file.table == "predictions" and file.min_received_ns < since_ns for file in self._lake.snapshot(("predictions",)).files)
 
 
 class _Found(NamedTuple):

@@ -180,6 +180,29 @@ def test_coverage_pause_override_and_the_kill_switch(api: Api) -> None:
     assert changed(api, f"{path}/stop", asked(api, experiment)).state == S.STOPPED
 
 
+def test_who_is_held_out_is_answered_by_the_champion_and_told_apart(api: Api) -> None:
+    experiment = changed(api, "", sent(a_plan()))
+    before = {answer["agent_id"]: answer["variant"] for answer in predicted(api, 60)}
+
+    def held_out(share: float) -> dict[str, str]:
+        body = {"expected_epoch": api.get("/v1/routes").json()["current"]["epoch"], "share": share, "reason": REASON}
+        assert api.post("/v1/experiments/holdout", body, "operator").json()["share"] == share
+        assert api.get("/v1/routes").json()["current"]["held_out"] == share
+        return {answer["agent_id"]: answer["variant"] for answer in predicted(api, 60)}
+
+    after = held_out(0.5)
+    held = {agent for agent, variant in after.items() if variant == "holdout"}
+    assert 10 < len(held) < 50
+    assert all(after[agent] == variant for agent, variant in before.items() if agent not in held)
+    assert held_out(0.0) == before
+    epoch = api.get("/v1/routes").json()["current"]["epoch"]
+    refused = api.post("/v1/experiments/holdout", {"expected_epoch": epoch, "share": 0.6, "reason": REASON}, "operator")
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    [entry] = api.get("/v1/audit", subject="routes", limit=1).json()["entries"]
+    assert (entry["action"], entry["reason"]) == ("experiments.hold_out", REASON)
+    changed(api, f"/{experiment.experiment_id}/stop", asked(api, experiment))
+
+
 def test_a_draft_is_launched_or_discarded(api: Api) -> None:
     for path, state in (("launch", S.RUNNING), ("stop", S.DISCARDED)):
         draft = changed(api, "", sent(a_plan(), is_launched=False))
@@ -204,6 +227,7 @@ def test_what_blocks_a_launch_is_said_and_nothing_is_written(api: Api) -> None:
     [
         ("", sent(a_plan())),
         ("/switch", {"expected_epoch": 1, "is_stopped": True, "reason": REASON}),
+        ("/holdout", {"expected_epoch": 1, "share": 0.1, "reason": REASON}),
         ("/x/launch", {"expected_version": 1, "reason": REASON}),
         ("/x/cover", {"expected_version": 1, "coverage": 0.5, "reason": REASON}),
         ("/x/pause", {"expected_version": 1, "reason": REASON}),

@@ -107,6 +107,12 @@ def test_each_state_has_its_banner(server: StubServer, api: StubApi, state: S, m
     assert said in text(opened(experiment="exp-x"))
 
 
+def test_who_is_held_out_of_all_experiments_is_said(server: StubServer, api: StubApi) -> None:
+    assert "held out" not in text(opened())
+    api.releases.held_out = 0.05
+    assert "5.0 % of all units are held out of every experiment" in text(opened())
+
+
 def test_effects_are_hidden_while_data_are_invalid_and_that_is_said(server: StubServer, api: StubApi) -> None:
     api.experiments.add("exp-x", S.RUNNING, plan_for(3), age=HOUR, mean_m=0.42, units=600, joined=30)
     app = opened(experiment="exp-x")

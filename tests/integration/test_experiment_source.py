@@ -138,10 +138,27 @@ def test_traffic_is_that_of_the_rows(house: House, where: str, unit: str) -> Non
     served = [one for one in predictions if in_range(one) and one.source in {"live", "replay"}]
     expected = an_arm_by_hand(plan, "", served, outcomes)
     found = LakeExperiments(house.lake).traffic(SINCE, AT, plan.unit, plan.metric)
-    assert (found.since, found.until, found.units, found.predictions) == (SINCE, AT, expected.units, expected.predictions)
+    # What is in the spool alone has just come: there was nothing before.
+    since = utc(min(one.received_ns for one in served)) if where == "spool" else SINCE
+    assert (found.since, found.until, found.units, found.predictions) == (since, AT, expected.units, expected.predictions)
     assert (found.due, found.joined, found.join_rate) == (expected.due, expected.joined, expected.join_rate)
     assert dataclasses.astuple(found.sums) == pytest.approx(dataclasses.astuple(expected.sums), rel=1e-9)
-    assert found.units_per_day == pytest.approx(expected.units * 144)
+    assert found.units_per_day == pytest.approx(expected.units * 86_400 / (AT - since).total_seconds())
+
+
+@pytest.mark.parametrize("where", ["spool", "parquet"])
+def test_what_came_since_a_lake_began_is_no_day_of_traffic(house: House, where: str) -> None:
+    """Ten minutes after the first start a day's units are those of ten minutes, 144 times; else no experiment could be launched."""
+    asked = [a_prediction_event(f"p{n}", received_ns=CLOCK_NS + n * S, agent_id=f"a{n}") for n in range(600)]
+    house.write(*asked, close=where == "parquet")
+    house.compact()
+    found = LakeExperiments(house.lake).traffic(AT - timedelta(days=1), AT, "agent", "ade_m")
+    assert (found.since, found.units) == (SINCE, 600)
+    assert found.units_per_day == pytest.approx(86_400)
+    house.write(a_prediction_event("old", received_ns=CLOCK_NS - 2 * 86_400 * S, agent_id="old"))
+    house.compact()
+    found = LakeExperiments(house.lake).traffic(AT - timedelta(days=1), AT, "agent", "ade_m")
+    assert (found.since, found.units_per_day) == (AT - timedelta(days=1), 600), "a quiet day is a day"
 
 
 def test_of_much_traffic_the_newest_is_looked_at(house: House) -> None:

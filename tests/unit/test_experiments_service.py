@@ -242,6 +242,40 @@ def test_the_kill_switch_lets_the_champion_answer_everybody(service: Experiments
     assert variants(database) == {"control", "treatment"}
 
 
+def test_a_share_of_all_units_is_held_out_of_what_runs_and_of_what_is_launched_later(
+    service: Experiments, database: MemoryDatabase
+) -> None:
+    experiment = launched(service)
+
+    def held() -> set[str]:
+        with database.unit_of_work(read_only=True) as uow:
+            table = uow.routes.table()
+        found = {f"a{number}": table.assign(Units("s", f"a{number}", "c")) for number in range(2000)}
+        return {agent for agent, assigned in found.items() if assigned is not None and assigned.variant == "holdout"}
+
+    assert held() == set()
+    made = service.hold_out(2, 0.05, **WHO)
+    assert (made.share, made.epoch) == (0.05, 3)
+    few = held()
+    assert 60 < len(few) < 140
+    for epoch, share, error in ((2, 0.1, StaleVersion), (3, 0.05, Conflict), (3, 0.51, InvalidInput), (3, -0.1, InvalidInput)):
+        with pytest.raises(error):
+            service.hold_out(epoch, share, **WHO)
+    assert service.hold_out(3, 0.1, **WHO).epoch == 4
+    assert few < held(), "who was held out stays so"
+    present = service.get(experiment.experiment_id)
+    service.stop(experiment.experiment_id, present.version, **WHO)
+    assert held() == set(), "nothing is compared"
+    launched(service)
+    assert few < held()
+    with database.unit_of_work(read_only=True) as uow:
+        epoch = uow.routes.table().epoch
+    service.hold_out(epoch, 0.0, **WHO)
+    assert held() == set()
+    service.hold_out(epoch + 1, 0.05, **WHO)
+    assert held() == few, "the seed is kept"
+
+
 # Decisions
 
 

@@ -72,6 +72,7 @@ class RouteOut(Wire):
     previous: ModelRefOut | None
     coverage: float
     is_stopped: bool = Field(default=False, description="The kill switch: the champion answers everybody, whatever is being compared.")
+    held_out: float = Field(default=0.0, description="Share of all units that no experiment enrols.")
     changed_at: AwareDatetime | None
     actor: str | None
     reason: str | None
@@ -90,6 +91,7 @@ class RouteOut(Wire):
             previous=shown(table.previous),
             coverage=table.coverage,
             is_stopped=table.is_stopped,
+            held_out=0.0 if table.holdout is None else table.holdout.share,
             changed_at=at,
             actor=actor,
             reason=reason,

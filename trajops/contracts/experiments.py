@@ -279,6 +279,22 @@ class KillSwitchOut(Wire):
     audit_id: str
 
 
+class HoldoutIn(Wire):
+    """Keep a share of all units out of every experiment; 0: nobody."""
+
+    expected_epoch: int = Field(ge=1)
+    share: float = Field(ge=0, le=0.5)
+    reason: Reason
+
+
+class HoldoutOut(Wire):
+    """Which share of all units no experiment enrols, after a change of that."""
+
+    share: float
+    epoch: int
+    audit_id: str
+
+
 class VerdictsOut(Wire):
     """How the verdict on one experiment went over time, oldest first."""
 

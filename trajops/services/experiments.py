@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from typing import Any, TypeVar
+from uuid import uuid4
 
 from pydantic import BaseModel
 
@@ -12,6 +13,7 @@ from trajops.contracts.experiments import (
     ExperimentOut,
     ExperimentPlan,
     ExperimentsOut,
+    HoldoutOut,
     KillSwitchOut,
     VerdictOut,
     VerdictsOut,
@@ -20,6 +22,7 @@ from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, InvalidInput, StaleVersion
 from trajops.experiments.decisions import HARM, Decision
 from trajops.experiments.lifecycle import ROUTED, ExperimentState, check_transition
+from trajops.experiments.routed import Holdout
 from trajops.ports import Clock
 from trajops.services import comparisons
 from trajops.services.once import Asked, once
@@ -27,6 +30,7 @@ from trajops.services.step import Step, expected_experiment
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 Answer = TypeVar("Answer", bound=BaseModel)
+MOST_HELD_OUT = 0.5
 
 
 class Experiments:
@@ -233,11 +237,7 @@ class Experiments:
 
         def change(uow: UnitOfWork) -> KillSwitchOut:
             step = Step(uow, self._clock, "experiments.stop_all" if is_stopped else "experiments.go_on", actor, reason)
-            if step.route.epoch != expected_epoch:
-                raise StaleVersion(
-                    f"the routes are in epoch {step.route.epoch}, not {expected_epoch}: somebody changed them; read them again and repeat",
-                    present_epoch=step.route.epoch,
-                )
+            _expect_epoch(step, expected_epoch)
             if step.route.is_stopped == is_stopped:
                 raise Conflict("experiments are stopped already" if is_stopped else "experiments are not stopped")
             step.reroute(is_stopped=is_stopped)
@@ -246,6 +246,32 @@ class Experiments:
 
         payload = {"expected_epoch": expected_epoch, "is_stopped": is_stopped, "reason": reason}
         return self._once(change, KillSwitchOut, actor, "experiments.switch", payload, idempotency_key)
+
+    def hold_out(self, expected_epoch: int, share: float, *, actor: str, reason: str, idempotency_key: str | None = None) -> HoldoutOut:
+        """Keep a share of all units out of every experiment, those that run as well; the champion answers them.
+
+        The seed is its own, and is kept: with another share the first ones of the same order are held out.
+
+        Raises:
+            InvalidInput: if share is not in [0, 0.5].
+            StaleVersion: if the routes have changed since that epoch.
+            Conflict: if so many are held out already.
+        """
+        if not 0 <= share <= MOST_HELD_OUT:
+            raise InvalidInput(f"at most half of the units can be held out, not {share:g}")
+
+        def change(uow: UnitOfWork) -> HoldoutOut:
+            step = Step(uow, self._clock, "experiments.hold_out", actor, reason)
+            _expect_epoch(step, expected_epoch)
+            present = step.route.holdout or Holdout(0.0, uuid4().hex)
+            if present.share == share:
+                raise Conflict(f"{100 * share:g} % of the units are held out already")
+            step.reroute(holdout=present._replace(share=share))
+            audit_id, epoch = step.finish_switch()
+            return HoldoutOut(share=share, epoch=epoch, audit_id=audit_id)
+
+        payload = {"expected_epoch": expected_epoch, "share": share, "reason": reason}
+        return self._once(change, HoldoutOut, actor, "experiments.hold_out", payload, idempotency_key)
 
     def decide(
         self, experiment_id: str, expected_version: int, decision: Decision, verdict: VerdictOut, *, actor: str
@@ -333,3 +359,12 @@ class Experiments:
         prepare: Callable[[], None] | None = None,
     ) -> Answer:
         return once(self._unit_of_work, self._clock, Asked(actor, action, payload, idempotency_key), gives, change, prepare=prepare)
+
+
+def _expect_epoch(step: Step, epoch: int) -> None:
+    """Raise StaleVersion unless the routes are those that the caller has seen."""
+    if step.route.epoch != epoch:
+        raise StaleVersion(
+            f"the routes are in epoch {step.route.epoch}, not {epoch}: somebody changed them; read them again and repeat",
+            present_epoch=step.route.epoch,
+        )

@@ -35,6 +35,7 @@ class StubReleases:
         self.adoptions: list[AdoptionOut] = []
         self.history: list[RouteOut] = []
         self.is_stopped = False
+        self.held_out = 0.0
         self.states: dict[int, str] = {} if is_empty else {1: "retired", 2: "live", 3: "canary", 4: "staged", 5: "registered"}
         self.versions: dict[int, int] = dict.fromkeys(self.states, 3)
         self.audit: list[AuditOut] = []
@@ -79,7 +80,7 @@ class StubReleases:
     @property
     def current(self) -> RouteOut:
         nothing = RouteOut(epoch=1, champion=None, challenger=None, previous=None, coverage=0.0, changed_at=None, actor=None, reason=None)
-        return next(iter(self.history), nothing).model_copy(update={"is_stopped": self.is_stopped})
+        return next(iter(self.history), nothing).model_copy(update={"is_stopped": self.is_stopped, "held_out": self.held_out})
 
     def models(self, **_: Any) -> ModelsOut:
         families = {1: "constant_velocity", 2: "kalman", 3: "gaussian_mlp", 4: "gradient_boosting", 5: "gaussian_mlp"}

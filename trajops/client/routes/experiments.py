@@ -14,6 +14,8 @@ from trajops.contracts.experiments import (
     ExperimentSliceBy,
     ExperimentSlicesOut,
     ExperimentsOut,
+    HoldoutIn,
+    HoldoutOut,
     KillSwitchIn,
     KillSwitchOut,
     OverrideIn,
@@ -155,3 +157,9 @@ class ExperimentRoutes:
         """The kill switch: the champion answers everybody, or that is over."""
         body = KillSwitchIn(expected_epoch=expected_epoch, is_stopped=is_stopped, reason=reason)
         return post("/v1/experiments/switch", KillSwitchOut, body, Retry.KEYED, idempotency_key)
+
+    @described
+    def hold_out(self, expected_epoch: int, share: float, reason: str, *, idempotency_key: str | None = None) -> Call[HoldoutOut]:
+        """Keep a share of all units, up to a half, out of every experiment; 0: nobody."""
+        body = HoldoutIn(expected_epoch=expected_epoch, share=share, reason=reason)
+        return post("/v1/experiments/holdout", HoldoutOut, body, Retry.KEYED, idempotency_key)

@@ -118,8 +118,8 @@ def test_a_new_scene_needs_agents(usual: Usual) -> None:
 def test_the_gap_is_that_of_the_agents() -> None:
     times_s = np.array([0.0, 0.1, 0.4, 0.5, 0.8, 0.9])
     rows = Rows(times_s, np.array([1, 2, 1, 2, 1, 2]), np.ones(6, dtype=int), {})
-    assert gaps_s(rows) == {"": pytest.approx(0.4)}
-    assert gaps_s(rows.select(slice(2))) == {}
+    assert gaps_s(rows, 1.4) == {"": pytest.approx(0.4)}
+    assert gaps_s(rows.select(slice(2)), 1.4) == {}
 
 
 def cameras(*gaps: tuple[str, float, int], factor: float = 1.0) -> Rows:
@@ -143,6 +143,36 @@ def test_each_camera_has_a_pace_of_its_own() -> None:
     assert [(one.verdict, one.sentence) for one in found if one.kind == "sampling_rate"] == [
         ("bad", "An agent is predicted every 0.5 s; the reference has 1 s.")
     ]
+
+
+def asked_about(seed: int, agents: int, again: float, wait_s: float, span_s: float = 60.0) -> Rows:
+    """Agents who are predicted when somebody asks, once at least: each asks again with a probability, after an exponential wait."""
+    rng = np.random.default_rng(seed)
+    counts = rng.geometric(1 - again, agents)
+    codes = np.repeat(np.arange(agents), counts)
+    waits_s = rng.exponential(wait_s, len(codes))
+    waits_s[np.cumsum(counts) - counts] = rng.uniform(0, span_s, agents)
+    total_s = np.cumsum(waits_s)
+    times_s = 1e9 + total_s - np.repeat((total_s - waits_s)[np.cumsum(counts) - counts], counts)
+    order = np.argsort(times_s, kind="stable")
+    return Rows(times_s[order], codes[order], np.ones(len(order), dtype=int), {}, np.zeros(len(order), dtype=int), ("",))
+
+
+@pytest.mark.parametrize(("again", "wait_s"), [(0.05, 8.0), (0.1, 8.0), (0.3, 8.0), (0.9, 8.0), (0.9, 25.0)])
+def test_where_agents_are_predicted_when_somebody_asks_there_is_no_rate(again: float, wait_s: float) -> None:
+    usual = Usual.of(asked_about(0, 5000, again, wait_s), RULE, [])
+    assert usual.gaps_s == {}
+    assert all("sampling_rate" not in verdicts(asked_about(seed, 40, again, wait_s), usual) for seed in range(1, 40))
+
+
+def test_a_rate_is_told_by_as_many_agents_as_the_other_rules() -> None:
+    """Forty come at the usual pace and have been predicted once each, but for three: their pace is not that of all."""
+    usual = Usual.of(cameras(("quick", 0.4, 90)), RULE, [])
+    few = cameras(("quick", 1.0, 40))
+    few = few.select((few.agents < 3) | (few.times_s < 1e9 + few.agents + 0.5))
+    assert few.agent_count == 40
+    assert "sampling_rate" not in verdicts(few, usual)
+    assert verdicts(cameras(("quick", 1.0, 20)), usual) == {"sampling_rate": "bad"}
 
 
 def standing(rows: Rows, **shares: float) -> Rows:

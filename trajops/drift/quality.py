@@ -22,6 +22,8 @@ WORST_FIRST: tuple[QualityVerdict, ...] = ("bad", "warning", "insufficient_data"
 CELLS, DIRECTIONS = 12, 8
 # A reference in which nothing stands still has this share of frozen tracks at most, times `FROZEN_FACTOR`.
 FROZEN_FACTOR = 3.0
+# Where fewer of a scene's agents than this keep its rate, it has none: they are predicted when somebody asks.
+REGULAR_SHARE = 0.75
 MINUTES = 300
 
 Frame = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
@@ -115,7 +117,7 @@ class Usual:
         scenes: names of all its scenes.
         frozen_share: of its agents.
         frozen_shares: of those of each scene that has agents enough.
-        gaps_s: by scene, the usual time between an agent's positions, seconds; without scenes that no agent tells it of.
+        gaps_s: by scene, the usual time between an agent's positions, seconds; without scenes that have none.
     """
 
     places: Mapping[str, Place]
@@ -143,7 +145,7 @@ class Usual:
         by_scene = {name: holds[of_scene == code] for code, name in enumerate(reference.scene_names)}
         frozen = {name: float(mine.mean()) for name, mine in by_scene.items() if len(mine) >= rule.min_agents}
         overall = float(holds.mean()) if len(holds) else 0.0
-        return cls(places, frozenset(reference.scene_names), overall, frozen, gaps_s(reference))
+        return cls(places, frozenset(reference.scene_names), overall, frozen, gaps_s(reference, rule.rate_ratio))
 
     def frozen_among(self, rows: Rows) -> float:
         """What share of the agents in these rows would be frozen as the reference has it, scene by scene."""
@@ -218,11 +220,19 @@ def _counted(counts: Counts | None, rule: QualityRule) -> list[QualityFinding]:
     return found
 
 
-def gaps_s(rows: Rows) -> dict[str, float]:
-    """By scene, the median over agents of the median time between their positions, seconds."""
+def gaps_s(rows: Rows, most_apart: float) -> dict[str, float]:
+    """By scene, the median over agents of the median time between their positions, seconds; only where most of them keep it.
+
+    Where agents are predicted when somebody asks, times vary so much that any few agents would be another rate.
+    """
     gaps, scenes = _gaps(rows)
-    found = {name: gaps[scenes == code] for code, name in enumerate(rows.scene_names)}
-    return {name: float(np.median(mine)) for name, mine in found.items() if len(mine) and np.median(mine) > 0}
+    found = {}
+    for code, name in enumerate(rows.scene_names):
+        mine = gaps[scenes == code]
+        gap = float(np.median(mine)) if len(mine) else 0.0
+        if gap > 0 and np.mean((mine > gap / most_apart) & (mine < gap * most_apart)) >= REGULAR_SHARE:
+            found[name] = gap
+    return found
 
 
 def _gaps(rows: Rows) -> tuple[FloatArray, IntArray]:
@@ -250,11 +260,14 @@ def _new_scenes(rows: Rows, usual: Usual, least: int) -> list[QualityFinding]:
 
 
 def _sampling_rate(rows: Rows, usual: Usual, rule: QualityRule) -> list[QualityFinding]:
-    """Each agent counts against its own scene: one camera may be slower than another, and another one asleep."""
+    """Each agent counts against its own scene: one camera may be slower than another, and another one asleep.
+
+    By as many agents as the other rules need: of all that are there, only a few may have been predicted twice.
+    """
     gaps, scenes = _gaps(rows)
     own = np.array([usual.gaps_s.get(name, 0.0) for name in rows.scene_names])[scenes]
     gaps, own = gaps[own > 0], own[own > 0]
-    if not len(gaps) or not np.median(gaps):
+    if len(gaps) < rule.min_agents or not np.median(gaps):
         return []
     gap, ratio = float(np.median(gaps)), float(np.median(gaps / own))
     is_bad = not 1 / rule.rate_ratio < ratio < rule.rate_ratio

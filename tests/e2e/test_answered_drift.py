@@ -50,12 +50,14 @@ QUICK: Edits = {
 class Scenario:
     """A folder with trained versions, the first of them live, then the next, and a Slack sink that is told of critical alerts."""
 
-    def __init__(self, folder: Path, mlflow_url: str, slack: SlackSink, *families: str) -> None:
+    def __init__(self, folder: Path, mlflow_url: str, slack: SlackSink, *families: str, checks_drift: bool = False) -> None:
         self.folder, self.mlflow_url, self.slack = folder, mlflow_url, slack
         receivers = [{"kind": "slack", "name": "chat", "url_env": "CHAT_URL"}]
         routes = [{"match": ['severity="critical"'], "receivers": ["chat"]}]
         rules = _quick_rules()
-        configure(folder, {**QUICK, "alerts": {"receivers": receivers, "routes": routes, "rules": rules}})
+        checking = {"check_drift": {"every_s": 5, "jitter_s": 0}} if checks_drift else {}
+        schedules = {"jobs": {**QUICK["schedules"]["jobs"], **checking}}
+        configure(folder, {**QUICK, "schedules": schedules, "alerts": {"receivers": receivers, "routes": routes, "rules": rules}})
         settings = Settings(var_dir=folder / "var", mlflow_url=mlflow_url, model_name=f"model-{folder.name}", environment="test")
         self.model_name = settings.model_name
         parts = Parts(settings)

@@ -82,7 +82,7 @@ def test_the_classifier_sees_what_no_column_shows(city: City, watch: Watch, hall
     window = clean.select((clean.times_s > at_s - 300) & (clean.times_s <= at_s))
     seen = {}
     for name, rows in (("clean", window), ("untied", untied(window, "predicted_speed_mps", 0))):
-        look = watch.look(watch.scenes(rows), at_s, 1)
+        look = watch.look(rows, at_s, 1)
         seen[name] = {column.column for column in look.columns if column.is_drifted}
         carriers = next(column.carriers for column in look.columns if column.method == "auc")
     assert seen == {"clean": set(), "untied": {"all_columns"}}

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from data.stubs import MemoryDatabase
-from tests.drift_windows import RULES, START_S, FixedSource, SecondsClock, monitor, wandering
+from tests.drift_windows import RULES, START_S, FixedSource, SecondsClock, feed, monitor, together, wandering
 from trajops.contracts.drift import (
+    UNIT_RULE,
     DriftCheckOut,
     DriftMute,
     DriftSettings,
@@ -135,3 +136,23 @@ def test_an_operator_s_range_is_the_reference(tmp_path: Path) -> None:
     assert check.verdict == "stable"
     assert check.reference_since is not None
     assert since <= check.reference_since < check.reference_until <= until  # type: ignore[operator]
+
+
+def test_scenes_beyond_the_busiest_are_held_against_themselves(tmp_path: Path) -> None:
+    """A road on which all are five times as fast is no other unit when the lanes that it is counted with sleep."""
+
+    def city(minutes: int, *, seed: int, start_s: float, awake: tuple[str, ...]) -> Rows:
+        counts = {"square": (40, 1.0), "lane": (25, 1.0), "yard": (25, 1.0), "road": (12, 5.0)}
+        feeds = {
+            name: feed(count, minutes, gain=gain, seed=seed + 100_000 * number, start_s=start_s)
+            for number, (name, (count, gain)) in enumerate(counts.items())
+            if name in awake
+        }
+        return together(*feeds.values(), names=tuple(feeds))
+
+    reference = city(60, seed=0, start_s=START_S - 100_000, awake=("square", "lane", "yard", "road"))
+    rules = RULES.model_copy(update={"scenes": RULES.scenes.model_copy(update={"most": 1})})
+    source = FixedSource({"backfill": reference, "live": city(10, seed=7_000_000, start_s=START_S, awake=("road",))})
+    check = DriftMonitor(source, MemoryDatabase().unit_of_work, rules, tmp_path, SecondsClock(START_S + 600)).check()
+    units = {column.column: column.is_drifted for column in check.columns if column.method == UNIT_RULE}
+    assert units == {"speed_mps_ratio": False, "dt_s_ratio": False}, check.sentence

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.stubs import MemoryDatabase
-from tests.drift_windows import FEET, RULES, START_S, FixedSource, SecondsClock, feed
+from tests.drift_windows import FEET, RULES, START_S, FixedSource, SecondsClock, feed, together
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut
 from trajops.drift.columns import Rows
 from trajops.drift.doubt import trouble
@@ -50,6 +50,22 @@ def test_agents_of_a_new_scene_tell_no_unit_and_hide_none(tmp_path: Path) -> Non
     clock = SecondsClock(START_S + 900)
     source = FixedSource({"backfill": feed(5, 120, seed=0, start_s=START_S - 100_000), "live": both})
     check = DriftMonitor(source, MemoryDatabase().unit_of_work, RULES, tmp_path, clock).check()
+    [speed] = [column for column in check.columns if column.column == "speed_mps_ratio"]
+    assert (speed.window_s, speed.is_drifted) == (600.0, True)
+
+
+def test_who_stands_as_ever_tells_no_unit_and_hides_none(tmp_path: Path) -> None:
+    """Five walk in each minute, in feet, and five stand on another square, as they always did."""
+
+    def squares(minutes: int, *, gain: float, seed: int, start_s: float) -> Rows:
+        walk, stand = feed(5, minutes, gain=gain, seed=seed, start_s=start_s), feed(5, minutes, seed=seed + 900_000, start_s=start_s)
+        for name in ("speed_mps", "path_m"):
+            stand.values[name] = np.zeros(len(stand))
+        return together(walk, stand, names=("walk", "bench"))
+
+    reference = squares(120, gain=1.0, seed=0, start_s=START_S - 100_000)
+    source = FixedSource({"backfill": reference, "live": squares(20, gain=FEET, seed=5000, start_s=START_S)})
+    check = DriftMonitor(source, MemoryDatabase().unit_of_work, RULES, tmp_path, SecondsClock(START_S + 900)).check()
     [speed] = [column for column in check.columns if column.column == "speed_mps_ratio"]
     assert (speed.window_s, speed.is_drifted) == (600.0, True)
 

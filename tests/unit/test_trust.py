@@ -13,6 +13,7 @@ from trajops.clock import utc
 from trajops.contracts.drift import DriftSettings, ReferenceChoice, TimeRange
 from trajops.drift.columns import Rows
 from trajops.drift.gaps import Gap, Span, is_left_out
+from trajops.drift.learnable import LeftOut
 from trajops.drift.rules import DriftRules
 from trajops.services.drift import DriftMonitor
 from trajops.services.drift_reference import DriftReference
@@ -117,15 +118,33 @@ def in_scenes(per_minute: int, of_square: int, *, feet: bool, seed: int, start_s
     return together(*parts, names=("square", "lane", "yard", "dock"))
 
 
+def left_out_of(before: Rows, rows: Rows) -> tuple[LeftOut, dict[str, float]]:
+    """Half an hour judged: what was found, and the share of each scene that is left out."""
+    whole = Span(WHOLE.since, utc(int((START_S + 1800) * 1e9)))
+    found = trust_of(FixedSource({"backfill": before, "live": rows}), MemoryDatabase()).left_out(whole, ("live",))
+    is_out = is_left_out(rows.times_s, rows.scenes, rows.scene_names, found.gaps)
+    return found, {name: float(is_out[rows.scenes == code].mean()) for code, name in enumerate(rows.scene_names)}
+
+
+def test_many_scenes_are_all_read_for_as_many_rows_as_tell_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As little as is read of one scene would tell nothing of four."""
+    before = in_scenes(6, 6, feet=False, seed=0, start_s=START_S - 86_400)
+    rows = in_scenes(3, 3, feet=True, seed=50_000, start_s=START_S)
+    monkeypatch.setattr("trajops.services.trust.MAX_ROWS", len(rows) // 8)
+    found, shares = left_out_of(before, rows)
+    assert (shares["dock"], max(shares["square"], shares["lane"], shares["yard"]) < 0.4) == (1, True)
+    assert found.wrong == pytest.approx(1 / 4, abs=0.01)
+    monkeypatch.setattr("trajops.services.trust.MOST_ROWS", 0)
+    assert left_out_of(before, rows)[0].wrong < 0.2, "with fewer of each they are judged together, where one in feet hides"
+
+
 def test_feet_of_a_quiet_scene_are_found_where_a_busy_one_fills_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """A quarter of the rows is read: of each scene alike, that would be twenty agents of the quiet ones, and nothing told of feet."""
     before = in_scenes(6, 45, feet=False, seed=0, start_s=START_S - 86_400)
     rows = in_scenes(3, 45, feet=True, seed=50_000, start_s=START_S)
     monkeypatch.setattr("trajops.services.trust.MAX_ROWS", len(rows) // 4)
-    whole = Span(WHOLE.since, utc(int((START_S + 1800) * 1e9)))
-    found = trust_of(FixedSource({"backfill": before, "live": rows}), MemoryDatabase()).left_out(whole, ("live",))
-    is_out = is_left_out(rows.times_s, rows.scenes, rows.scene_names, found.gaps)
-    shares = {name: is_out[rows.scenes == code].mean() for code, name in enumerate(rows.scene_names)}
+    monkeypatch.setattr("trajops.services.trust.ROWS_OF_SCENE", 0)
+    found, shares = left_out_of(before, rows)
     assert shares["dock"] == 1
     assert max(shares["lane"], shares["yard"]) < 0.4
     assert found.wrong == pytest.approx(3 / 54, abs=0.005), "of all that was sent, and not of what was read"

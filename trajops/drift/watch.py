@@ -24,7 +24,7 @@ LONGEST_S = 1_200.0
 
 
 class Wider(NamedTuple):
-    """More of the newest traffic than the window: rows from `Watch.scenes`, and how many seconds of it."""
+    """More of the newest traffic than the window: rows as they were sent, and how many seconds of it."""
 
     rows: Rows
     window_s: float
@@ -58,13 +58,15 @@ class Watch:
 
     Attributes:
         rules: what is compared.
-        reference: its rows, with scenes as they are judged.
+        reference: its rows, with scenes as their columns are judged.
+        sent: its rows, with scenes as units and quality are judged: as they were sent, where scenes are told apart.
         usual: what rules on quality take from it.
         grouped: the scene that each scene of the reference is judged in.
     """
 
     rules: DriftRules
     reference: Rows
+    sent: Rows
     usual: Usual
     grouped: Mapping[str, str]
     _units: dict[tuple[str, float], Mapping[str, UnitBounds]] = field(default_factory=dict)
@@ -81,21 +83,28 @@ class Watch:
             busiest = {names[code] for code in np.argsort(agents)[::-1][: rules.scenes.most].tolist()}
             grouped = {name: name if name in busiest else OTHERS for name in names}
         rows = reference.regrouped(grouped)
-        usual = Usual.of(rows, rules.quality, [name for name in rows.scene_names if name != OTHERS])
-        return cls(rules, rows, usual, grouped)
+        sent = reference if rules.scenes.is_split else rows
+        usual = Usual.of(sent, rules.quality, [name for name in rows.scene_names if name != OTHERS])
+        return cls(rules, rows, sent, usual, grouped)
 
     def scenes(self, rows: Rows) -> Rows:
-        """Rows of traffic with scenes as they are judged; a scene that the reference does not know keeps its name."""
-        if not self.rules.scenes.is_split:
-            return rows.regrouped(dict.fromkeys(rows.scene_names, ONE))
-        return rows.regrouped(self.grouped)
+        """Rows of traffic with scenes as their columns are judged; a scene that the reference does not know keeps its name."""
+        return rows.regrouped(self.grouped) if self.rules.scenes.is_split else self._as_sent(rows)
 
     def tells(self, rows: Rows) -> Literal["all", "quality", "nothing"]:
-        """What rows from `scenes` have agents enough for: units are told by those in scenes that the reference knows."""
+        """What rows as they were sent have agents enough for: units are told by those in scenes that have a usual value."""
+        rows, least = self._as_sent(rows), self.rules.units.min_agents
         if rows.agent_count < self.rules.quality.min_agents:
             return "nothing"
-        known = np.array([name in self.usual.scenes for name in rows.scene_names])[rows.scenes]
-        return "all" if rows.select(known).agent_count >= self.rules.units.min_agents else "quality"
+        for column in self.rules.units.columns:
+            bounds = self._bounds(column, self.rules.current.window_s)
+            tell = np.array([name in bounds for name in rows.scene_names])[rows.scenes] & rows.present(column)
+            if bounds and rows.select(tell).agent_count < least:
+                return "quality"
+        return "all"
+
+    def _as_sent(self, rows: Rows) -> Rows:
+        return rows if self.rules.scenes.is_split else rows.regrouped(dict.fromkeys(rows.scene_names, ONE))
 
     def assessment(self, version: int) -> Assessment:
         """Scores as one model version answers; remembered for the last two versions."""
@@ -117,7 +126,7 @@ class Watch:
         """Score the window that ends now.
 
         Args:
-            current: its rows, from `scenes`.
+            current: its rows, as they were sent.
             at_s: now, seconds.
             version: the model version that answers.
             counts: of the lake, for the rules on quality.
@@ -125,10 +134,11 @@ class Watch:
             wider: what units and quality are told by where the window holds too few agents; None: no more than the window.
         """
         rules, assessment = self.rules, self.assessment(version)
-        binned = assessment.binned(current) if binned is None else binned
-        longest = wider or Wider(current, rules.current.window_s)
+        rows, sent = self.scenes(current), self._as_sent(current)
+        binned = assessment.binned(rows) if binned is None else binned
+        longest = Wider(sent, rules.current.window_s) if wider is None else Wider(self._as_sent(wider.rows), wider.window_s)
         quality = findings(
-            current,
+            sent,
             counts,
             self.usual,
             rules.quality,
@@ -147,14 +157,17 @@ class Watch:
             for name, found in scores.items()
             if name is not None
         }
-        agents = {name: len(np.unique(current.agents[current.scenes == code])) for code, name in enumerate(current.scene_names)}
+        agents = {name: len(np.unique(rows.agents[rows.scenes == code])) for code, name in enumerate(rows.scene_names)}
         return Look(columns, scenes, agents, quality)
 
     def _unit(self, column: str, longest: Wider) -> DriftColumn | None:
-        key = (column, longest.window_s)
+        return unit_column(self.rules.units, column, self._bounds(column, longest.window_s), longest.rows, longest.window_s)
+
+    def _bounds(self, column: str, window_s: float) -> Mapping[str, UnitBounds]:
+        key = (column, window_s)
         if key not in self._units:
-            self._units[key] = unit_bounds(self.rules.units, column, self.reference, longest.window_s)
-        return unit_column(self.rules.units, column, self._units[key], longest.rows, longest.window_s)
+            self._units[key] = unit_bounds(self.rules.units, column, self.sent, window_s)
+        return self._units[key]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

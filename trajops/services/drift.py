@@ -113,9 +113,9 @@ class DriftMonitor:
     def _wider(self, current: Rows, reference: Reference, at: datetime) -> Wider | None:
         """As much of the newest traffic as tells units and quality, or quality alone; None where the window does, or none does."""
         rule, watch = self._rules.current, reference.watch
-        if not len(current) or rule.window_s >= LONGEST_S or watch.tells(watch.scenes(current)) == "all":
+        if not len(current) or rule.window_s >= LONGEST_S or watch.tells(current) == "all":
             return None
-        rows = watch.scenes(self._source.rows(at - timedelta(seconds=LONGEST_S), at, rule.sources))
+        rows = self._source.rows(at - timedelta(seconds=LONGEST_S), at, rule.sources)
         window_s, of_quality = rule.window_s, None
         while window_s < LONGEST_S:
             window_s = min(2 * window_s, LONGEST_S)
@@ -141,7 +141,7 @@ class DriftMonitor:
         version = _answering_version(current, self._rules.confirm.spacing_s) if len(current) else 0
         counted_since = check.at - timedelta(seconds=self._rules.quality.window_s)
         counts = self._source.counts(counted_since, check.at, rule.sources)
-        look = _muted(watch.look(rows, check.at.timestamp(), version, counts, wider=wider), settings.mutes, check.at)
+        look = _muted(watch.look(current, check.at.timestamp(), version, counts, wider=wider), settings.mutes, check.at)
         earlier = self._earlier(history, check.at, check.reference_since)
         told = conclude(
             look,

@@ -13,6 +13,8 @@ from trajops.telemetry import Served
 
 # Of a range with more rows some agents of the busiest scenes are judged, each of them whole: most agents say what they all do.
 MAX_ROWS = 200_000
+# But no fewer of each scene than tell it minute by minute, up to so many rows in all.
+ROWS_OF_SCENE, MOST_ROWS = 10_000, 1_500_000
 # How much of what came before a range tells whether something wrong just ends in it, seconds.
 BEFORE_S = 600.0
 
@@ -77,7 +79,7 @@ class Trust:
         seen = Span(whole.since - timedelta(seconds=BEFORE_S), whole.until)
         tally = self._source.tally(*seen, sources, judge.step_s)
         counts = {scene: sum(one.predictions for one in found.values()) for scene, found in tally.items()}
-        shares = fair_shares(counts, MAX_ROWS)
+        shares = fair_shares(counts, max(MAX_ROWS, min(MOST_ROWS, ROWS_OF_SCENE * len(counts))))
         if not judge.rules.scenes.is_split:  # then all of them count alike
             shares = dict.fromkeys(counts, min(1.0, MAX_ROWS / max(1, sum(counts.values()))))
         return self._source.some(*seen, sources, shares), whole, tally, BEFORE_S

@@ -79,6 +79,7 @@ def test_what_runs_is_shown_first_with_health_effect_arms_guardrails_and_plan(se
     assert "2 of 2 processes on routing epoch 3" in shown
     assert "This does not mean that the models are equal." in shown
     assert "|Join rate|90.0 %|90.0 %|" in shown
+    assert "|Label delay, median|5.2 s|5.4 s|" in shown
     assert len(app.get("plotly_chart")) == 1
     assert {m.label: m.value for m in app.metric}["Coverage"] == "50 %"
     guardrails = next(d.value for d in app.dataframe if "To the trigger" in d.value.columns)

@@ -153,6 +153,9 @@ class ArmOut(Wire):
     failed_units: int
     slow_units: int
     join_rate: float | None
+    label_delay_s: float | None = Field(
+        default=None, description="Median seconds from an answer to its truth, the whole horizon of it; None: of none it is known."
+    )
     latency_p50_ms: float | None
     latency_p95_ms: float | None
     latency_p99_ms: float | None

@@ -37,9 +37,9 @@ def verdicts_of(plan: ExperimentPlan, started: datetime, span: timedelta, *, mea
     found: list[VerdictOut] = []
     for look in range(1, LOOKS + 1):
         number = units * look // LOOKS
-        control = {"latency_ms": (1.4, 3.9, 7.2), "means": (0.5, 1.12, 0.084, 0.871), "slow_units": number // 70}
+        control = {"latency_ms": (1.4, 3.9, 7.2), "means": (0.5, 1.12, 0.084, 0.871), "slow_units": number // 70, "label_delay_s": 5.2}
         means = (mean_m, 2.24 * mean_m, 0.168 * mean_m, 0.893)
-        treatment = {"latency_ms": (1.6, 4.4, 8.9), "means": means, "slow_units": number // 30, **changes}
+        treatment = {"latency_ms": (1.6, 4.4, 8.9), "means": means, "slow_units": number // 30, "label_delay_s": 5.4, **changes}
         arms = [
             an_arm("control", number, failed_units=number // 90, **control),
             an_arm(plan.arms[1].variant, number - number // 40, mean_m=mean_m, **treatment),

@@ -40,6 +40,16 @@ SLICES = {
     ],
     "left_out": 0,
 }
+ERRORS = {
+    "experiment_id": "e 1",
+    "metric": "ade_m",
+    "label": "Exploratory.",
+    "hidden_because": None,
+    "since": "2026-01-01T12:00:00Z",
+    "until": "2026-01-01T13:00:00Z",
+    "shares": [0.0, 0.5, 1.0],
+    "arms": [{"variant": "control", "units": 90, "errors": [0.1, 0.5, 2.5]}, {"variant": "treatment", "units": 9, "errors": []}],
+}
 SEEN = {"expected_version": 2, "reason": REASON}
 CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
     "experiments": (lambda c: c.experiments(), "GET", "/v1/experiments?limit=100", None, {"experiments": [EXPERIMENT]}),
@@ -58,6 +68,7 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         None,
         SLICES,
     ),
+    "experiment_errors": (lambda c: c.experiment_errors("e 1"), "GET", "/v1/experiments/e%201/errors", None, ERRORS),
     "check_experiment": (lambda c: c.check_experiment(PLAN), "POST", "/v1/experiments/check", SENT_PLAN, CHECKLIST),
     "create_experiment": (
         lambda c: c.create_experiment(3, 4, 0.25, reason=REASON),
@@ -120,4 +131,5 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         {"share": 0.05, "epoch": 5, "audit_id": "aud-1"},
     ),
 }
-CHANGES = tuple(name for name in CALLS if name not in {"experiments", "experiment", "verdicts", "experiment_slices", "check_experiment"})
+READS = {"experiments", "experiment", "verdicts", "experiment_slices", "experiment_errors", "check_experiment"}
+CHANGES = tuple(name for name in CALLS if name not in READS)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 
 from tests.builders import CLOCK_NS, a_prediction_event, an_outcome_event
 from tests.lake_house import House
@@ -65,6 +66,11 @@ def an_arm_by_hand(plan: ExperimentPlan, variant: str, mine: Sequence[Prediction
     y = by_unit([(unit, value_of(plan, one)) for unit, one in whole])
     due = [one for one in mine if one.received_ns <= DUE_NS]
     latency_ms = np.array([one.latency_ms for one in mine])
+    first_ns: dict[str, int] = {}
+    for outcome in outcomes:
+        if outcome.is_complete:
+            first_ns[outcome.prediction_id] = min(outcome.scored_ns, first_ns.get(outcome.prediction_id, outcome.scored_ns))
+    delays_s = [(first_ns[one.prediction_id] - one.received_ns) / 1e9 for one in mine if one.prediction_id in first_ns]
     return ArmFigures(
         variant,
         units=len({unit_of(plan, one) for one in mine}),
@@ -79,6 +85,7 @@ def an_arm_by_hand(plan: ExperimentPlan, variant: str, mine: Sequence[Prediction
         ),
         latency_ms=tuple(np.quantile(latency_ms, [0.5, 0.95, 0.99])) if mine else (None, None, None),  # type: ignore[arg-type]
         units_since=len({unit_of(plan, one) for one in mine if one.received_ns >= STEP_NS and one.prediction_id in best}),
+        label_delay_s=pytest.approx(np.median(delays_s), rel=1e-9) if delays_s else None,
     )
 
 

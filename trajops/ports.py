@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from trajops.drift.quality import Counts
     from trajops.experiments.figures import Figures, TrafficFigures
     from trajops.experiments.routed import UnitKind
-    from trajops.experiments.slices import Slices
+    from trajops.experiments.slices import ErrorSpread, Slices
     from trajops.performance.estimation import Errors
     from trajops.performance.intervals import AgentSums
     from trajops.performance.recalibration import Distances
@@ -319,6 +319,14 @@ class ExperimentSliceSource(Protocol):
         bands: "Sequence[SpeedBand]",
     ) -> "Slices":
         """Sums of what was received in [since, at), or of the newest part of it, slice by slice.
+
+        Raises:
+            Unavailable: if they cannot be read.
+        """
+        ...
+
+    def errors(self, experiment_id: str, plan: "ExperimentPlan", since: datetime, at: datetime) -> "ErrorSpread":
+        """Quantiles of the units' mean errors, arm by arm, over the same.
 
         Raises:
             Unavailable: if they cannot be read.

@@ -11,6 +11,7 @@ from trajops.contracts.experiments import (
     CoverageIn,
     ExperimentChangeIn,
     ExperimentChangeOut,
+    ExperimentErrorsOut,
     ExperimentIn,
     ExperimentOut,
     ExperimentPlan,
@@ -57,6 +58,13 @@ def experiment_slices(
     """Exploratory: the effect by scene, speed band, step or client. Not corrected for looking at many; decides nothing."""
     key = ("experiment slices", experiment_id, by)
     return parts.experiment_slices.of(experiment_id, by, remember=lambda read: parts.cached_longer.get(key, read))
+
+
+@router.get("/{experiment_id}/errors", summary="Errors of units by arm", responses=READS)
+def experiment_errors(experiment_id: str, parts: PartsOf, _client: Reader) -> ExperimentErrorsOut:
+    """Exploratory: which share of the units of each arm has an error of at most so much. Decides nothing."""
+    key = ("experiment errors", experiment_id)
+    return parts.experiment_slices.errors(experiment_id, remember=lambda read: parts.cached_longer.get(key, read))
 
 
 @router.post("/check", summary="Checklist of a plan", responses=READS)

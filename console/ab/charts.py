@@ -8,12 +8,14 @@ import plotly.graph_objects as go
 from console.ab.words import METRICS, arm_letter, arm_words, level_words
 from console.drawing import DASHES, SYMBOLS, at_least_a_minute, finished, naive_utc, pick, rgba, short, thin, time_axis
 from console.palette import Palette
-from trajops.contracts.experiments import EffectOut, ExperimentPlan, ExperimentSliceOut, VerdictOut
+from trajops.contracts.experiments import ArmErrorsOut, EffectOut, ExperimentPlan, ExperimentSliceOut, VerdictOut
 
 # How far the axis reaches, in margins or expected changes, and at most, as a relative change.
 TIMES = 3.0
 MOST_REACH = 1.0
 MOST_MARKS = 40
+# Of units, whose errors the axis reaches.
+MOST_SHARE = 0.98
 
 
 def effect_over_time(plan: ExperimentPlan, verdicts: Sequence[VerdictOut], palette: Palette) -> go.Figure:
@@ -113,6 +115,39 @@ def slice_effects(plan: ExperimentPlan, slices: Sequence[ExperimentSliceOut], pa
     )
     figure.update_layout(showlegend=len(variants) > 1)
     return finished(figure, palette, height=90 + 30 * max(1, len(values)) * max(1, len(variants)))
+
+
+def unit_errors(plan: ExperimentPlan, shares: Sequence[float], arms: Sequence[ArmErrorsOut], palette: Palette) -> go.Figure:
+    """Share of units in per cent whose error is at most so much, a line an arm; the largest errors may lie beyond the axis.
+
+    Arms with too few units are left out.
+    """
+    figure = go.Figure()
+    scale, sign = (100, " %") if plan.metric == "miss_rate" else (1, " m")
+    versions = {arm.variant: arm.model_version for arm in plan.arms}
+    is_told_apart = len(set(versions.values())) == len(versions)
+    for place, one in enumerate(arms):
+        if not one.errors:
+            continue
+        number = versions[one.variant] - 1 if is_told_apart else place
+        figure.add_trace(
+            go.Scatter(
+                x=[scale * error for error in one.errors],
+                y=[100 * share for share in shares],
+                name=arm_words(plan, one.variant),
+                mode="lines",
+                line={"color": pick(palette.series, number), "dash": pick(DASHES, number), "width": 2},
+                hovertemplate=f"{arm_letter(plan, one.variant)} %{{y:.0f}} % of {one.units:,d} units: at most "
+                f"%{{x:.3g}}{sign}<extra></extra>",
+            )
+        )
+    farthest = [scale * error for one in arms for error, share in zip(one.errors, shares, strict=False) if share <= MOST_SHARE]
+    figure.update_xaxes(
+        title_text=f"{METRICS[plan.metric]} of a unit ({sign.strip()})", range=[0, 1.05 * max(farthest, default=1.0) or 1.0]
+    )
+    figure.update_yaxes(title_text="Units (%)", range=[0, 102])
+    figure.update_layout(showlegend=True, legend_traceorder="normal")
+    return finished(figure, palette, height=300)
 
 
 def _known(verdicts: Sequence[VerdictOut], variant: str) -> list[tuple[VerdictOut, EffectOut]]:

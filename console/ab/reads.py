@@ -3,7 +3,14 @@
 from console import session
 from trajops.contracts.audit import AuditPage
 from trajops.contracts.deployments import RouteHistoryOut
-from trajops.contracts.experiments import ExperimentOut, ExperimentSliceBy, ExperimentSlicesOut, ExperimentsOut, VerdictsOut
+from trajops.contracts.experiments import (
+    ExperimentErrorsOut,
+    ExperimentOut,
+    ExperimentSliceBy,
+    ExperimentSlicesOut,
+    ExperimentsOut,
+    VerdictsOut,
+)
 
 LIMIT = 100
 AUDIT_LIMIT = 200
@@ -27,6 +34,11 @@ def read_verdicts(experiment_id: str) -> session.Fetched[VerdictsOut]:
 def read_slices(experiment_id: str, by: ExperimentSliceBy) -> session.Fetched[ExperimentSlicesOut]:
     """An experiment taken apart; costly, so that it is not read at every refresh."""
     return session.fetch(f"slices:{experiment_id}:{by}", lambda c: c.experiment_slices(experiment_id, by), max_age_s=5.0)
+
+
+def read_errors(experiment_id: str) -> session.Fetched[ExperimentErrorsOut]:
+    """How the errors of its units are spread; as costly."""
+    return session.fetch(f"errors:{experiment_id}", lambda c: c.experiment_errors(experiment_id), max_age_s=5.0)
 
 
 def own_audit(experiment_id: str) -> session.Fetched[AuditPage]:

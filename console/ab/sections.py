@@ -176,8 +176,8 @@ def arms(experiment: ExperimentOut) -> None:
             on_click="ignore",
         )
         st.caption(
-            "Coverage: steps inside the 90 % ellipse. Join rate: predictions with truth. Failed: answered by the baseline at least once. "
-            "Time to answer: in the API."
+            "Coverage: steps inside the 90 % ellipse. Join rate: predictions with truth. Label delay: from an answer to its truth. "
+            "Failed: answered by the baseline at least once. Time to answer: in the API."
         )
 
 

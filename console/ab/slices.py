@@ -7,17 +7,59 @@ import streamlit as st
 
 from console import frame
 from console.ab import charts
-from console.ab.reads import read_slices
+from console.ab.reads import read_errors, read_slices
 from console.ab.words import METRICS, arm_words, bounds_words, signed
 from console.wording import count, moment
 from trajops.contracts.experiments import ExperimentOut, ExperimentSliceBy, ExperimentSliceOut, ExperimentSlicesOut
 
 CHOICE = "ab-slices-by"
+ERRORS = "ab-errors"
 KINDS: dict[str, ExperimentSliceBy] = {"Scene": "scene", "Speed": "speed_band", "Step": "step", "Client": "client"}
 _HEADS: dict[ExperimentSliceBy, str] = {"scene": "Scene", "speed_band": "Speed band", "step": "Step", "client": "Client"}
 
 
 def exploratory(experiment: ExperimentOut) -> None:
+    """The effect in parts of the traffic, and how errors are spread, each once somebody asks for it."""
+    _slices(experiment)
+    details = st.expander("Errors of units", key=ERRORS, on_change="rerun")
+    if details.open:
+        with details:
+            _errors(experiment)
+
+
+def _errors(experiment: ExperimentOut) -> None:
+    """Share of units whose error is at most so much, by arm."""
+    plan = experiment.plan
+    read = read_errors(experiment.experiment_id)
+    if read.problem is not None:
+        st.caption(f":orange[:material/cloud_off: {frame.plain(read.problem)}]")
+    if read.value is None:
+        return
+    found = read.value
+    st.warning(frame.plain(found.label), icon=":material/explore:")
+    if found.hidden_because is not None:
+        st.info(frame.plain(f"Nothing is shown: {found.hidden_because}."), icon=":material/visibility_off:")
+        return
+    if not any(one.errors for one in found.arms):
+        frame.empty(
+            "Too few units have truth yet.", f"An arm has a line from {count(plan.stop.min_units)} units on.", icon="hourglass_empty"
+        )
+        return
+    frame.chart(
+        charts.unit_errors(plan, found.shares, found.arms, frame.palette()),
+        key="ab-errors-chart",
+        alt=f"Share of {plan.unit}s whose {METRICS[plan.metric]} is at most so much, a line an arm",
+    )
+    later = f" Received since {moment(found.since)}, the newest of very many." if _is_later(found.since, experiment.started_at) else ""
+    st.caption(
+        frame.plain(
+            f"Share of {plan.unit}s whose mean {METRICS[plan.metric]} is at most so much. The line farther to the left has smaller errors; "
+            f"the largest 2 % may lie beyond the axis.{later}"
+        )
+    )
+
+
+def _slices(experiment: ExperimentOut) -> None:
     """The effect in parts of the traffic, once a way to take it apart is chosen."""
     st.header("Slices", help="Where the effect is larger or smaller. What is found here is a hypothesis for the next experiment.")
     chosen = st.segmented_control("Take apart by", list(KINDS), key=CHOICE, label_visibility="collapsed")

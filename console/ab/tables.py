@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from console.ab.words import arm_letter, arm_words, bounds_words, signed
 from console.names import action_words, actor_words
-from console.wording import Tone, count, metres, milliseconds, share
+from console.wording import Tone, count, metres, milliseconds, seconds, share
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.experiments import ArmOut, ExperimentOut, ExperimentPlan, GuardrailIn, VerdictOut
 
@@ -55,6 +55,7 @@ def arm_lines(arms: Sequence[ArmOut]) -> list[tuple[str, list[str]]]:
         ("Failed units", [_of(one.failed_units, one.units) for one in arms]),
         ("Slow units", [_of(one.slow_units, one.units) for one in arms]),
         ("Join rate", [share(one.join_rate) for one in arms]),
+        ("Label delay, median", [seconds(one.label_delay_s) for one in arms]),
         ("Time to answer, p50", [milliseconds(one.latency_p50_ms) for one in arms]),
         ("p95", [milliseconds(one.latency_p95_ms) for one in arms]),
         ("p99", [milliseconds(one.latency_p99_ms) for one in arms]),

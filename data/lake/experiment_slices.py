@@ -11,7 +11,7 @@ from data.lake.reader import LakeReader
 from data.lake.slices import band_of, newest_since_ns
 from trajops.clock import to_ns, utc
 from trajops.contracts.experiments import ExperimentPlan, ExperimentSliceBy
-from trajops.experiments.slices import Slice, Slices
+from trajops.experiments.slices import SHARES, ErrorSpread, Slice, Slices, UnitErrors
 from trajops.experiments.sums import ArmSums, PairSums
 from trajops.performance.rules import SpeedBand
 from trajops.trajectories import DEFAULT_WINDOW
@@ -53,6 +53,12 @@ _SUMMED = """
     )
     SELECT slice::VARCHAR, slices, summed.* EXCLUDE slice FROM summed JOIN largest USING (slice) ORDER BY size DESC, slice, arm
 """
+
+_SPREAD = f"""
+    SELECT arm, count(*), quantile_cont(y, {list(SHARES)})
+    FROM (SELECT unit, arm, avg(y) AS y FROM exposed JOIN best USING (prediction_id) GROUP BY unit, arm)
+    GROUP BY arm
+"""  # noqa: S608 - numbers of our own
 
 
 class LakeExperimentSlices:
@@ -104,6 +110,24 @@ class LakeExperimentSlices:
         names = dict(enumerate((arm.variant for arm in plan.arms), 1))
         made = [_slice(value, found[value], names, is_shadow=is_shadow) for value in _ordered(by, bands, list(found))]
         return Slices(since if begin_ns == since_ns else utc(begin_ns), made, int(total) - len(found))
+
+    def errors(self, experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime) -> ErrorSpread:
+        """Quantiles of the mean error of each unit, by the metric of the plan, over what `LakeExperiments.figures` counts.
+
+        Raises:
+            Unavailable: if the lake cannot be read.
+        """
+        since_ns, until_ns = to_ns(since), to_ns(at)
+        begin_ns = newest_since_ns(self._lake, since_ns, until_ns, self._max_rows, "predictions")
+
+        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> list[tuple[int, int, list[float]]]:
+            with exposures.cleared(cursor):
+                exposures.expose(cursor, prefix, experiment_id, plan, at, float("inf"))
+                return cursor.execute(exposures.best(plan.metric) + _SPREAD).fetchall()
+
+        rows = self._lake.read(("predictions", "outcomes"), work, since_ns=begin_ns, until_ns=until_ns)
+        arms = {plan.arms[arm - 1].variant: UnitErrors(units, errors) for arm, units, errors in rows}
+        return ErrorSpread(since if begin_ns == since_ns else utc(begin_ns), arms)
 
 
 def _query(by: ExperimentSliceBy, bands: Sequence[SpeedBand], *, is_shadow: bool) -> str:

@@ -29,6 +29,11 @@ _COUNTS = """
 """
 _JOINED = "SELECT arm, count(*) FROM exposed SEMI JOIN scored USING (prediction_id) WHERE is_due GROUP BY arm"
 _LATENCY = "SELECT arm, quantile_cont(latency_ms, [0.5, 0.95, 0.99]) FROM exposed GROUP BY arm"
+_LABEL_DELAY = """
+    SELECT arm, quantile_cont(known_ns - received_ns, 0.5) / 1e9 FROM exposed
+        JOIN (SELECT prediction_id, min(scored_ns) AS known_ns FROM scored WHERE is_complete GROUP BY prediction_id) USING (prediction_id)
+    GROUP BY arm
+"""
 _FIRST = "SELECT min(received_ns) FROM exposed"
 _NEWEST = "SELECT max(scored_ns), (SELECT max(received_ns) FROM exposed WHERE is_due) FROM scored"
 
@@ -113,6 +118,7 @@ class _Found(NamedTuple):
     latency_ms: Mapping[int, tuple[Any, ...]]
     sums: Mapping[int, tuple[Any, ...]]
     pairs: Mapping[int, tuple[Any, ...]]
+    label_delay_s: Mapping[int, tuple[Any, ...]]
     jumpers: int
     newest_ns: int | None
     due_ns: int | None
@@ -124,6 +130,7 @@ class _Found(NamedTuple):
         pairs = self.pairs.get(number, (0.0,) * 6 + (0,))
         [joined] = self.joined.get(number, (0,))
         [latency_ms] = self.latency_ms.get(number, (None,))
+        [label_delay_s] = self.label_delay_s.get(number, (None,))
         return ArmFigures(
             variant=variant,
             units=units,
@@ -137,6 +144,7 @@ class _Found(NamedTuple):
             latency_ms=(None, None, None) if latency_ms is None else tuple(latency_ms),
             pairs=PairSums(*map(float, pairs[:6])) if is_paired else None,
             units_since=int(pairs[6] if is_paired else sums[10]),
+            label_delay_s=label_delay_s,
         )
 
 
@@ -146,4 +154,5 @@ def _found(cursor: duckdb.DuckDBPyConnection, metric: Metric, jumpers: int, *, h
 
     [(newest_ns, due_ns)] = cursor.execute(_NEWEST).fetchall()
     sums, pairs = by_arm(exposures.arm_sums(metric)), by_arm(exposures.pair_sums(metric)) if has_pairs else {}
-    return _Found(by_arm(_COUNTS), by_arm(_JOINED), by_arm(_LATENCY), sums, pairs, jumpers, newest_ns, due_ns)
+    counts, joined, latency_ms, label_delay_s = (by_arm(query) for query in (_COUNTS, _JOINED, _LATENCY, _LABEL_DELAY))
+    return _Found(counts, joined, latency_ms, sums, pairs, label_delay_s, jumpers, newest_ns, due_ns)

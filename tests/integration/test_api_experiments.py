@@ -16,6 +16,7 @@ from trajops.clock import SystemClock
 from trajops.contracts.experiments import (
     ChecklistOut,
     ExperimentChangeOut,
+    ExperimentErrorsOut,
     ExperimentOut,
     ExperimentPlan,
     ExperimentSlicesOut,
@@ -118,6 +119,27 @@ def test_from_the_checklist_to_a_promotion(api: Api) -> None:
     assert (over.state, over.winner) == (S.PROMOTED, "treatment")
     api.follow()
     assert {(answer["model_version"], answer["variant"]) for answer in predicted(api, 5)} == {(2, "champion")}
+
+
+@pytest.mark.parametrize(("min_join_rate", "is_valid"), [(0.0, True), (1.0, False)])
+def test_errors_of_units_are_told_unless_the_data_are_invalid(api: Api, min_join_rate: float, *, is_valid: bool) -> None:
+    experiment = changed(api, "", sent(a_plan(min_join_rate=min_join_rate, max_join_gap=1.0, stop=QUICK)))
+    path = f"/v1/experiments/{experiment.experiment_id}/errors"
+    first = ExperimentErrorsOut.model_validate_json(api.get(path).content)
+    assert (first.metric, first.hidden_because, first.arms) == ("ade_m", "nobody has looked at it yet", [])
+    scored(api, predicted(api, 120)[:110], {"control": 0.6, "treatment": 0.4}.__getitem__)
+    judge(api)
+    found = ExperimentErrorsOut.model_validate_json(api.get(path).content)
+    assert "decides nothing" in found.label
+    if is_valid:
+        control, treatment = found.arms
+        assert (control.variant, treatment.variant, len(control.errors)) == ("control", "treatment", len(found.shares))
+        assert control.errors == sorted(control.errors)
+        assert all(b < a for a, b in zip(control.errors, treatment.errors, strict=True))
+    else:
+        assert (found.hidden_because or "").startswith("the data are not valid")
+        assert found.arms == []
+    assert api.get("/v1/experiments/nobody/errors").status_code == 404
 
 
 @pytest.mark.parametrize(("min_join_rate", "is_valid"), [(0.0, True), (1.0, False)])

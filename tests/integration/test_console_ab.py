@@ -14,7 +14,7 @@ from console_stub.experiments import plan_for
 from streamlit.testing.v1 import AppTest
 
 from console.ab.dialogs import PendingChange
-from console.ab.slices import CHOICE
+from console.ab.slices import CHOICE, ERRORS
 from console.confirmation import PENDING
 from tests.experiment_builders import three_arms
 from tests.served_api import served_api
@@ -79,6 +79,7 @@ def test_what_runs_is_shown_first_with_health_effect_arms_guardrails_and_plan(se
     assert "2 of 2 processes on routing epoch 3" in shown
     assert "This does not mean that the models are equal." in shown
     assert "|Join rate|90.0 %|90.0 %|" in shown
+    assert "|Label delay, median|5.2 s|5.4 s|" in shown
     assert len(app.get("plotly_chart")) == 1
     assert {m.label: m.value for m in app.metric}["Coverage"] == "50 %"
     guardrails = next(d.value for d in app.dataframe if "To the trigger" in d.value.columns)
@@ -350,6 +351,30 @@ def test_no_slice_is_shown_while_the_data_are_invalid(server: StubServer, api: S
     app = taken_apart("Speed", "exp-bad")
     assert "Nothing is shown: the data are not valid" in text(app)
     assert not [d for d in app.dataframe if "Speed band" in d.value.columns]
+
+
+def with_errors(experiment_id: str = "exp-running") -> AppTest:
+    app = opened(experiment=experiment_id)
+    app.session_state[ERRORS] = True
+    app.run()
+    assert not app.exception
+    return app
+
+
+def test_errors_of_units_are_read_when_somebody_opens_them(server: StubServer, api: StubApi) -> None:
+    opened()
+    assert not [path for _, path, *_ in api.calls if path.endswith("/errors")]
+    app = with_errors()
+    assert "Exploratory: describes the units that were met, without an interval; decides nothing." in text(app)
+    assert "Share of agents whose mean ADE is at most so much." in text(app)
+    assert len(app.get("plotly_chart")) == 2
+
+
+def test_no_error_of_a_unit_is_shown_while_the_data_are_invalid(server: StubServer, api: StubApi) -> None:
+    api.experiments.add("exp-bad", S.RUNNING, plan_for(3), age=HOUR, mean_m=0.4, units=620, joined=1)
+    app = with_errors("exp-bad")
+    assert "Nothing is shown: the data are not valid" in text(app)
+    assert not app.get("plotly_chart")
 
 
 # The form

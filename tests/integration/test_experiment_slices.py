@@ -30,7 +30,7 @@ from tests.experiment_rows import (
 )
 from tests.lake_house import House, a_house
 from trajops.contracts.experiments import ExperimentPlan, ExperimentSliceBy
-from trajops.experiments.slices import Slices
+from trajops.experiments.slices import SHARES, ErrorSpread, Slices
 from trajops.experiments.sums import ArmSums, PairSums
 from trajops.performance.rules import BANDS
 from trajops.ports import ExperimentSliceSource
@@ -139,6 +139,35 @@ def test_shadow_slices_are_those_of_the_pairs(house: House, where: str, by: Expe
     same(told(asked(house, plan, by)), expected)
 
 
+@pytest.mark.parametrize("mode", ["live", "shadow"])
+@pytest.mark.parametrize("metric", ["ade_m", "miss_rate"])
+def test_errors_are_quantiles_of_the_means_of_units(house: House, mode: str, metric: str) -> None:
+    rng = np.random.default_rng(20)
+    plan = three_arms(mode=mode, metric=metric)
+    answers = [an_answer(rng, number, a_plan() if plan.is_beside else plan, 60) for number in range(400)]
+    if plan.is_beside:
+        answers = [dataclasses.replace(one, variant="champion", model_version=1, source="live") for one in answers]
+    predictions = answers + [one for answer in answers if plan.is_beside for one in shadows_of(rng, plan, answer)]
+    outcomes = [one for prediction in predictions for one in some_outcomes(rng, prediction)]
+    write_mixed(house, 5, predictions, outcomes, "mixed")
+    source: ExperimentSliceSource = LakeExperimentSlices(house.lake)
+    found = source.errors(EXPERIMENT, plan, SINCE, AT)
+    assert (found.since, set(found.arms)) == (SINCE, {"control", "wide", "deep"})
+    best = best_complete(outcomes)
+    for variant, arm in found.arms.items():
+        if plan.is_beside:
+            all_answers, shadows = counted_shadow(plan, predictions)
+            beside = {one.shadow_of for one in shadows}
+            mine = (
+                [all_answers[str(name)] for name in beside] if variant == "control" else [one for one in shadows if one.variant == variant]
+            )
+        else:
+            mine = [one for one in counted_live(plan, predictions)[0] if one.variant == variant]
+        means = by_unit([(unit_of(plan, one), value_of(plan, best[one.prediction_id])) for one in mine if one.prediction_id in best])
+        assert arm.units == len(means)
+        assert arm.at_shares == pytest.approx(np.quantile([*means.values()], SHARES), rel=1e-9)
+
+
 def test_of_many_scenes_those_with_most_units_are_told(house: House) -> None:
     answers = [
         a_prediction_event(f"p{scene}-{n}", received_ns=CLOCK_NS, scene_id=f"s{scene:02d}", agent_id=f"a{n}", variant=variant,
@@ -167,14 +196,18 @@ def test_of_very_much_the_newest_is_read(house: House) -> None:
     found = asked(house, a_plan(), "scene", max_rows=100)
     assert SINCE < found.since < AT
     assert sum(sums.units for one in found.found for sums in one.arms.values()) == pytest.approx(100, abs=2)
+    spread = LakeExperimentSlices(house.lake, max_rows=100).errors(EXPERIMENT, a_plan(), SINCE, AT)
+    assert (spread.since, spread.arms["control"].units) == (found.since, pytest.approx(100, abs=2))
 
 
 def test_nobody_has_met_it(house: House) -> None:
     assert asked(house, a_plan(), "scene") == Slices(SINCE, [], 0)
+    assert LakeExperimentSlices(house.lake).errors(EXPERIMENT, a_plan(), SINCE, AT) == ErrorSpread(SINCE, {})
 
 
 def test_nothing_is_left_on_a_cursor(house: House) -> None:
     for by in KINDS:
         asked(house, a_plan(), by)
+    LakeExperimentSlices(house.lake).errors(EXPERIMENT, a_plan(), SINCE, AT)
     tables = "SELECT table_name FROM duckdb_tables() WHERE temporary"
     assert house.lake.read(("predictions",), lambda cursor, _: cursor.execute(tables).fetchall()) == []

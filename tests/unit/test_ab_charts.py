@@ -9,7 +9,7 @@ from console.ab import charts
 from console.drawing import MAX_POINTS
 from console.palette import DARK, LIGHT
 from tests.experiment_builders import STARTED, a_plan, figures, three_arms, two
-from trajops.contracts.experiments import EffectOut, ExperimentSliceOut, VerdictOut
+from trajops.contracts.experiments import ArmErrorsOut, EffectOut, ExperimentSliceOut, VerdictOut
 from trajops.experiments.verdict import judge
 
 
@@ -115,3 +115,31 @@ def test_slices_of_several_treatments_stand_beside_each_other() -> None:
     assert wide.y[0] < 0 < deep.y[0]
     assert deep.error_x.array[0] == pytest.approx(70)
     assert figure.layout.showlegend
+
+
+def test_errors_of_units_are_a_line_an_arm_and_few_units_have_none() -> None:
+    shares = [0.0, 0.5, 0.98, 1.0]
+    arms = [
+        ArmErrorsOut(variant="control", units=90, errors=[0.1, 0.5, 2.0, 40.0]),
+        ArmErrorsOut(variant="wide", units=80, errors=[0.1, 0.4, 1.5, 9.0]),
+        ArmErrorsOut(variant="deep", units=8, errors=[]),
+    ]
+    figure = charts.unit_errors(three_arms(), shares, arms, LIGHT)
+    assert [(trace.name, list(trace.y)) for trace in figure.data] == [
+        (name, [0, 50, 98, 100]) for name in ("A · control (v1)", "B · wide (v2)")
+    ]
+    assert list(figure.data[0].x) == arms[0].errors
+    assert figure.layout.xaxis.range == (0, pytest.approx(2.1)), "the largest lies beyond"
+    assert figure.layout.xaxis.title.text == "ADE of a unit (m)"
+    missed = charts.unit_errors(
+        three_arms(metric="miss_rate"), shares, [ArmErrorsOut(variant="wide", units=80, errors=[0.0, 0.2, 1.0, 1.0])], DARK
+    )
+    assert list(missed.data[0].x) == [0, 20, 100, 100]
+    assert missed.layout.xaxis.title.text.endswith("(%)")
+
+
+def test_a_version_beside_itself_has_two_lines_that_can_be_told_apart() -> None:
+    arms = [{"variant": name, "model_version": 3, "weight": 0.5} for name in ("control", "treatment")]
+    errors = [ArmErrorsOut(variant=name, units=80, errors=[0.1, 1.0]) for name in ("control", "treatment")]
+    one, other = charts.unit_errors(a_plan(arms=arms), [0.0, 1.0], errors, LIGHT).data
+    assert one.line.color != other.line.color

@@ -253,11 +253,13 @@ def test_several_treatments_share_alpha_and_have_letters() -> None:
 
 
 def test_arms_side_by_side_and_as_csv() -> None:
-    verdict = judged()
+    control, treatment = judged().arms
+    verdict = judged().model_copy(update={"arms": [control.model_copy(update={"label_delay_s": 5.21}), treatment]})
     lines = dict(arm_lines(verdict.arms))
     assert lines["Units"] == ["600", "600"]
     assert lines["Failed units"] == ["0 (0.0 %)"] * 2
     assert {"ADE", "FDE", "Miss rate", "Coverage", "Join rate", "p95", "p99"} <= set(lines)
+    assert lines["Label delay, median"] == ["5.2 s", "–"], "a row of before, or one without truth, has none"
     rows = list(csv.DictReader(io.StringIO(arms_csv(a_plan(), verdict))))
     assert [(row["arm"], row["variant"], row["units"]) for row in rows] == [("A", "control", "600"), ("B", "treatment", "600")]
 

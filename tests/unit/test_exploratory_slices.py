@@ -11,7 +11,19 @@ from tests.experiment_builders import STARTED, STOP, a_plan, a_shadow, a_verdict
 from trajops.contracts.experiments import ExperimentOut, ExperimentPlan, ExperimentSliceBy
 from trajops.errors import NotFound
 from trajops.experiments.lifecycle import ExperimentState as S
-from trajops.experiments.slices import LABEL, Slice, Slices, comparable, explore, hidden_because
+from trajops.experiments.slices import (
+    ERRORS_LABEL,
+    LABEL,
+    SHARES,
+    ErrorSpread,
+    Slice,
+    Slices,
+    UnitErrors,
+    comparable,
+    explore,
+    hidden_because,
+    spread,
+)
 from trajops.experiments.verdict import judge
 from trajops.performance.rules import BANDS, SpeedBand
 from trajops.services.experiment_slices import ExperimentSlices
@@ -83,6 +95,14 @@ def test_who_was_answered_by_the_control_since_is_not_compared(state: S, closed:
     assert comparable(an_experiment(plan=three_arms(), state=state, closed_arms=closed)) == expected
 
 
+def test_an_arm_with_few_units_has_no_line_and_the_control_is_always_first() -> None:
+    arms = {"deep": UnitErrors(49, SHARES), "wide": UnitErrors(60, SHARES), "control": UnitErrors(50, SHARES)}
+    found = spread(three_arms(), arms, ["wide", "deep"])
+    assert [(one.variant, one.units, len(one.errors)) for one in found] == [("control", 50, 51), ("wide", 60, 51), ("deep", 49, 0)]
+    assert [one.variant for one in spread(three_arms(), arms, ["deep"])] == ["control", "deep"]
+    assert spread(three_arms(), {}, ["deep"]) == []
+
+
 # The service
 
 
@@ -99,6 +119,10 @@ class Source:
         self.asked.append((experiment_id, since, at, by))
         found = [Slice(name, {one.variant: one.sums for one in two(300, 300, mean_m)}, {}) for name, mean_m in (("a", 0.4), ("b", 0.5))]
         return Slices(since, found, 3)
+
+    def errors(self, experiment_id: str, plan: ExperimentPlan, since: datetime, at: datetime) -> ErrorSpread:
+        self.asked.append((experiment_id, since, at, "errors"))
+        return ErrorSpread(since, {arm.variant: UnitErrors(60, SHARES) for arm in plan.arms})
 
 
 class HandClock:
@@ -140,6 +164,24 @@ def test_the_lake_is_not_asked_for_what_may_not_be_shown() -> None:
         assert (found.slices, found.since, found.label) == ([], None, LABEL)
         assert found.hidden_because is not None
     assert source.asked == []
+
+
+def test_errors_are_of_the_arms_that_are_compared_and_refused_as_slices_are() -> None:
+    rolled_back = an_experiment("two", plan=three_arms(), closed_arms=["wide"], verdict=a_verdict(3599.0))
+    bad = judge(a_plan(stop=STOP), figures(*two(900, 600), passed_s=3599), STARTED)
+    service, source = served(rolled_back, an_experiment("bad", verdict=bad), an_experiment("draft", state=S.DRAFT, started_at=None))
+    found = service.errors("two")
+    assert (found.label, found.hidden_because, found.metric, found.since, found.until) == (ERRORS_LABEL, None, "ade_m", STARTED, AT)
+    assert (found.shares, [one.variant for one in found.arms]) == (list(SHARES), ["control", "deep"])
+    known = source.errors("bad", a_plan(), STARTED, AT)
+    for name in ("bad", "draft"):
+        hidden = service.errors(name, remember=lambda _: known)
+        assert (hidden.arms, hidden.since) == ([], None)
+        assert hidden.hidden_because == service.of(name, "scene").hidden_because is not None
+        service.errors(name)
+    assert [asked[0] for asked in source.asked] == ["two", "bad"], "the second by this test"
+    with pytest.raises(NotFound):
+        service.errors("nobody")
 
 
 def test_what_is_remembered_is_not_shown_once_the_data_are_invalid() -> None:

@@ -34,6 +34,15 @@ def test_a_better_treatment_is_found_and_said() -> None:
     assert said.sentence.endswith("Valid however often you look.")
 
 
+def test_it_says_how_long_truth_took_and_rows_of_before_do_not() -> None:
+    said = verdict(an_arm("control", 60, label_delay_s=5.25), an_arm("treatment", 60))
+    assert [arm.label_delay_s for arm in said.arms] == [5.25, None]
+    row = said.model_dump(mode="json")
+    for arm in row["arms"]:
+        del arm["label_delay_s"]
+    assert [arm.label_delay_s for arm in VerdictOut.model_validate(row).arms] == [None, None]
+
+
 def test_a_worse_treatment_is_rolled_back() -> None:
     said = verdict(*two(600, 620, 0.6))
     assert said.kind == "worse"

@@ -153,6 +153,9 @@ class ArmOut(Wire):
     failed_units: int
     slow_units: int
     join_rate: float | None
+    label_delay_s: float | None = Field(
+        default=None, description="Median seconds from an answer to its truth, the whole horizon of it; None: of none it is known."
+    )
     latency_p50_ms: float | None
     latency_p95_ms: float | None
     latency_p99_ms: float | None
@@ -327,6 +330,30 @@ class ExperimentSlicesOut(Wire):
     confidence: float = Field(description="Of each interval by itself; that of the verdict.")
     slices: list[ExperimentSliceOut] = Field(description="Bands and steps in their order, scenes and clients with most units first.")
     left_out: int = Field(description="Scenes or clients with fewer units that are not listed.")
+
+
+class ArmErrorsOut(Wire):
+    """How the errors of one arm's units are spread."""
+
+    variant: str
+    units: int = Field(description="Units with an outcome.")
+    errors: list[float] = Field(
+        description="At each of `shares`, the mean error of a unit that so large a share of the units does not exceed, by the metric of "
+        "the plan: metres, or share of misses. Empty where there are fewer units than the plan asks for a decision."
+    )
+
+
+class ExperimentErrorsOut(Wire):
+    """Errors of units by arm, to look at; nothing is decided by them, and nothing is shown while the data are invalid."""
+
+    experiment_id: str
+    metric: Metric
+    label: str = Field(description="What must stand beside these figures wherever they are shown.")
+    hidden_because: str | None = Field(description="Why there are no figures; None: there are.")
+    since: AwareDatetime | None = Field(description="Begin of what was read; of very much, the newest is.")
+    until: AwareDatetime | None
+    shares: list[float] = Field(description="Shares of units, from 0 to 1.")
+    arms: list[ArmErrorsOut] = Field(description="The control first; without arms that were rolled back while others went on.")
 
 
 class ExperimentChangeOut(Wire):

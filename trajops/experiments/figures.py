@@ -24,6 +24,7 @@ class ArmFigures:
         pairs: of a shadow, of the metric over units that both the control and this arm have predicted.
         units_since: units with a scored prediction that was answered since the figures' `counted_since`; of a treatment in shadow, one that
             both have predicted.
+        label_delay_s: median time from an answer to its first whole outcome; None: there is none.
     """
 
     variant: str
@@ -38,6 +39,7 @@ class ArmFigures:
     latency_ms: tuple[float | None, float | None, float | None] = (None, None, None)
     pairs: PairSums | None = None
     units_since: int = 0
+    label_delay_s: float | None = None
 
     @property
     def join_rate(self) -> float | None:

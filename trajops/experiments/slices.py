@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import isfinite
 
-from trajops.contracts.experiments import ExperimentOut, ExperimentPlan, ExperimentSliceOut, VerdictOut
+from trajops.contracts.experiments import ArmErrorsOut, ExperimentOut, ExperimentPlan, ExperimentSliceOut, VerdictOut
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.experiments.statistics import Estimate, compare, compare_pairs, tuning
 from trajops.experiments.sums import ArmSums, PairSums
 
 LABEL = "Exploratory: not corrected for looking at many; decides nothing."
+ERRORS_LABEL = "Exploratory: describes the units that were met, without an interval; decides nothing."
+# Of units, in the empirical distribution of their errors.
+SHARES = tuple(number / 50 for number in range(51))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,32 @@ class Slices:
     since: datetime
     found: Sequence[Slice]
     left_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class UnitErrors:
+    """Of one arm.
+
+    Attributes:
+        units: with an outcome.
+        at_shares: quantiles of their mean errors, one for each of `SHARES`.
+    """
+
+    units: int
+    at_shares: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorSpread:
+    """Of one experiment.
+
+    Attributes:
+        since: begin of what was read.
+        arms: by variant; an arm without outcomes is not among them.
+    """
+
+    since: datetime
+    arms: Mapping[str, UnitErrors]
 
 
 def hidden_because(experiment: ExperimentOut, at: datetime) -> str | None:
@@ -94,6 +123,29 @@ def explore(plan: ExperimentPlan, slices: Sequence[Slice], variants: Collection[
             elif control in one.arms and arm.variant in one.arms:
                 rows.append(_apart(plan, one.value, arm.variant, one.arms[control], one.arms[arm.variant]))
     return rows
+
+
+def spread(plan: ExperimentPlan, arms: Mapping[str, UnitErrors], variants: Collection[str]) -> list[ArmErrorsOut]:
+    """Errors of the control's units and of the treatments', in the order of the plan.
+
+    Args:
+        plan: fixed before the start.
+        arms: by variant.
+        variants: treatments to compare.
+
+    Returns:
+        One entry an arm with an outcome; without errors where it has fewer units than the plan asks for a decision.
+    """
+    shown = [arm.variant for place, arm in enumerate(plan.arms) if place == 0 or arm.variant in variants]
+    return [
+        ArmErrorsOut(
+            variant=name,
+            units=arms[name].units,
+            errors=[round(error, 6) for error in arms[name].at_shares] if arms[name].units >= plan.stop.min_units else [],
+        )
+        for name in shown
+        if name in arms
+    ]
 
 
 def confidence(plan: ExperimentPlan) -> float:

@@ -203,6 +203,7 @@ def _arm(plan: ExperimentPlan, arm: ArmFigures) -> ArmOut:
         failed_units=arm.failed_units,
         slow_units=arm.slow_units,
         join_rate=arm.join_rate,
+        label_delay_s=arm.label_delay_s,
         latency_p50_ms=p50,
         latency_p95_ms=p95,
         latency_p99_ms=p99,

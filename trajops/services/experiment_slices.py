@@ -3,13 +3,25 @@
 from collections.abc import Callable, Sequence
 
 from trajops.clock import now
-from trajops.contracts.experiments import ExperimentSliceBy, ExperimentSlicesOut
-from trajops.experiments.slices import LABEL, Slices, comparable, confidence, explore, hidden_because
+from trajops.contracts.experiments import ExperimentErrorsOut, ExperimentSliceBy, ExperimentSlicesOut
+from trajops.experiments.slices import (
+    ERRORS_LABEL,
+    LABEL,
+    SHARES,
+    ErrorSpread,
+    Slices,
+    comparable,
+    confidence,
+    explore,
+    hidden_because,
+    spread,
+)
 from trajops.performance.rules import SpeedBand
 from trajops.ports import Clock, ExperimentSliceSource
 from trajops.stores import UnitOfWorkFactory
 
 Remember = Callable[[Callable[[], Slices]], Slices]
+RememberErrors = Callable[[Callable[[], ErrorSpread]], ErrorSpread]
 
 
 class ExperimentSlices:
@@ -61,3 +73,34 @@ class ExperimentSlices:
         found = remember(lambda: self._source.slices(experiment_id, plan, since, until, by, self._bands))
         rows = explore(plan, found.found, comparable(experiment))
         return shown.model_copy(update={"since": found.since, "until": until, "slices": rows, "left_out": found.left_out})
+
+    def errors(self, experiment_id: str, remember: RememberErrors = lambda read: read()) -> ExperimentErrorsOut:
+        """How the errors of units are spread in each arm; without figures, and with the reason, as `of`.
+
+        Args:
+            experiment_id: which.
+            remember: may give the quantiles of a moment ago instead of reading them; whether they may be shown is asked each time.
+
+        Raises:
+            NotFound: if there is none with that id.
+            Unavailable: if lake or database do not answer.
+        """
+        at = now(self._clock)
+        with self._unit_of_work(read_only=True) as uow:
+            experiment = uow.experiments.get(experiment_id)
+        plan, until = experiment.plan, experiment.ended_at or at
+        shown = ExperimentErrorsOut(
+            experiment_id=experiment_id,
+            metric=plan.metric,
+            label=ERRORS_LABEL,
+            hidden_because=hidden_because(experiment, at),
+            since=None,
+            until=None,
+            shares=list(SHARES),
+            arms=[],
+        )
+        if shown.hidden_because is not None or experiment.started_at is None:
+            return shown
+        since = experiment.started_at
+        found = remember(lambda: self._source.errors(experiment_id, plan, since, until))
+        return shown.model_copy(update={"since": found.since, "until": until, "arms": spread(plan, found.arms, comparable(experiment))})

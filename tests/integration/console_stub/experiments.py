@@ -11,6 +11,7 @@ from trajops.contracts.experiments import (
     ChecklistOut,
     CheckOut,
     ExperimentChangeOut,
+    ExperimentErrorsOut,
     ExperimentOut,
     ExperimentPlan,
     ExperimentSlicesOut,
@@ -20,7 +21,7 @@ from trajops.contracts.experiments import (
     VerdictsOut,
 )
 from trajops.experiments.lifecycle import ExperimentState as S
-from trajops.experiments.slices import LABEL, Slice, confidence, explore, hidden_because
+from trajops.experiments.slices import ERRORS_LABEL, LABEL, SHARES, Slice, UnitErrors, confidence, explore, hidden_because, spread
 from trajops.experiments.sums import ArmSums
 from trajops.experiments.verdict import judge
 
@@ -37,9 +38,9 @@ def verdicts_of(plan: ExperimentPlan, started: datetime, span: timedelta, *, mea
     found: list[VerdictOut] = []
     for look in range(1, LOOKS + 1):
         number = units * look // LOOKS
-        control = {"latency_ms": (1.4, 3.9, 7.2), "means": (0.5, 1.12, 0.084, 0.871), "slow_units": number // 70}
+        control = {"latency_ms": (1.4, 3.9, 7.2), "means": (0.5, 1.12, 0.084, 0.871), "slow_units": number // 70, "label_delay_s": 5.2}
         means = (mean_m, 2.24 * mean_m, 0.168 * mean_m, 0.893)
-        treatment = {"latency_ms": (1.6, 4.4, 8.9), "means": means, "slow_units": number // 30, **changes}
+        treatment = {"latency_ms": (1.6, 4.4, 8.9), "means": means, "slow_units": number // 30, "label_delay_s": 5.4, **changes}
         arms = [
             an_arm("control", number, failed_units=number // 90, **control),
             an_arm(plan.arms[1].variant, number - number // 40, mean_m=mean_m, **treatment),
@@ -137,12 +138,14 @@ class StubExperiments:
             return one
         return one.model_copy(update={"verdict": one.verdict.model_copy(update={"at": now})})
 
-    def read(self, path: str, query: dict[str, str]) -> ExperimentOut | VerdictsOut | ExperimentSlicesOut:
+    def read(self, path: str, query: dict[str, str]) -> ExperimentOut | VerdictsOut | ExperimentSlicesOut | ExperimentErrorsOut:
         name = path.split("/")[3]
         if name not in self.known:
             raise Refused(404, "not_found", f"no experiment {name}")
         if path.endswith("/slices"):
             return self.slices(self.fresh(self.known[name], datetime.now(UTC)), query.get("by", "scene"))
+        if path.endswith("/errors"):
+            return self.errors(self.fresh(self.known[name], datetime.now(UTC)))
         return VerdictsOut(verdicts=self.looks[name]) if path.endswith("/verdicts") else self.fresh(self.known[name], datetime.now(UTC))
 
     @staticmethod
@@ -159,6 +162,16 @@ class StubExperiments:
         return ExperimentSlicesOut(
             experiment_id=one.experiment_id, by=by, label=LABEL, hidden_because=hidden, since=one.started_at, until=datetime.now(UTC),
             confidence=confidence(one.plan), slices=rows, left_out=0 if by in {"speed_band", "step"} else 2,
+        )  # fmt: skip
+
+    @staticmethod
+    def errors(one: ExperimentOut) -> ExperimentErrorsOut:
+        """Each treatment's units are a little nearer than those of the arm before."""
+        hidden, arms = hidden_because(one, datetime.now(UTC)), [arm.variant for arm in one.plan.arms]
+        made = {name: UnitErrors(300, [(1 - 0.1 * place) * share for share in SHARES]) for place, name in enumerate(arms)}
+        return ExperimentErrorsOut(
+            experiment_id=one.experiment_id, metric=one.plan.metric, label=ERRORS_LABEL, hidden_because=hidden, since=one.started_at,
+            until=datetime.now(UTC), shares=list(SHARES), arms=[] if hidden is not None else spread(one.plan, made, arms[1:]),
         )  # fmt: skip
 
     def check(self, body: Any) -> ChecklistOut:

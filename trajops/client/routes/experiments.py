@@ -8,6 +8,7 @@ from trajops.contracts.experiments import (
     CoverageIn,
     ExperimentChangeIn,
     ExperimentChangeOut,
+    ExperimentErrorsOut,
     ExperimentIn,
     ExperimentOut,
     ExperimentPlan,
@@ -47,6 +48,11 @@ class ExperimentRoutes:
     def experiment_slices(self, experiment_id: str, by: ExperimentSliceBy = "scene") -> Call[ExperimentSlicesOut]:
         """Exploratory: the effect by scene, speed band, step or client. Not corrected for looking at many; decides nothing."""
         return get(at("/v1/experiments/{}/slices", experiment_id), ExperimentSlicesOut, by=by)
+
+    @described
+    def experiment_errors(self, experiment_id: str) -> Call[ExperimentErrorsOut]:
+        """Exploratory: which share of the units of each arm has an error of at most so much. Decides nothing."""
+        return get(at("/v1/experiments/{}/errors", experiment_id), ExperimentErrorsOut)
 
     @described
     def check_experiment(self, plan: ExperimentPlan) -> Call[ChecklistOut]:

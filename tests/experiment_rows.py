@@ -89,9 +89,14 @@ def an_arm_by_hand(plan: ExperimentPlan, variant: str, mine: Sequence[Prediction
     )
 
 
-def last_due_at(mine: Sequence[PredictionEvent]) -> Any:
-    due_ns = max((one.received_ns for one in mine if one.received_ns <= DUE_NS), default=None)
-    return None if due_ns is None else utc(due_ns)
+def since_truth(plan: ExperimentPlan, mine: Sequence[PredictionEvent], outcomes: Sequence[OutcomeEvent], newest_ns: int | None) -> Any:
+    """Units that lack truth since the newest outcome, and the share of those before that got any."""
+    if newest_ns is None:
+        return 0, None
+    scored, due = {one.prediction_id for one in outcomes}, [one for one in mine if one.received_ns <= DUE_NS]
+    before = {unit_of(plan, one) for one in due if one.received_ns <= newest_ns}
+    known = before & {unit_of(plan, one) for one in due if one.prediction_id in scored}
+    return len({unit_of(plan, one) for one in due if one.received_ns > newest_ns}), len(known) / len(before) if before else None
 
 
 def in_range(event: Any) -> bool:
@@ -117,7 +122,8 @@ def live_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent], o
     kept, jumpers = counted_live(plan, predictions)
     arms = tuple(an_arm_by_hand(plan, arm.variant, [one for one in kept if one.variant == arm.variant], outcomes) for arm in plan.arms)
     newest_ns = max((one.scored_ns for one in outcomes if in_range(one) and one.experiment_id == EXPERIMENT), default=None)
-    return Figures(AT, arms, jumpers, None if newest_ns is None else utc(newest_ns), utc(STEP_NS), last_due_at(kept))
+    newest_at = None if newest_ns is None else utc(newest_ns)
+    return Figures(AT, arms, jumpers, newest_at, utc(STEP_NS), *since_truth(plan, kept, outcomes, newest_ns))
 
 
 def counted_shadow(
@@ -164,8 +170,8 @@ def shadow_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent],
         (one.scored_ns for one in outcomes if in_range(one) and (one.experiment_id == EXPERIMENT or one.prediction_id in paired)),
         default=None,
     )
-    due = last_due_at([*shadows, *(answers[name] for name in paired if name is not None)])
-    return Figures(AT, tuple(arms), 0, None if newest_ns is None else utc(newest_ns), utc(STEP_NS), due)
+    newest_at, mine = None if newest_ns is None else utc(newest_ns), [*shadows, *(answers[name] for name in paired if name is not None)]
+    return Figures(AT, tuple(arms), 0, newest_at, utc(STEP_NS), *since_truth(plan, mine, outcomes, newest_ns))
 
 
 # Traffic at random

@@ -45,6 +45,8 @@ _STATES: dict[ExperimentState, Mark] = {
     S.STOPPED: Mark("Stopped", "unknown", "stop_circle"),
     S.DISCARDED: Mark("Discarded", "unknown", "delete"),
 }
+# At a moment that was chosen by what was seen, so that the effect may be overstated; a horizon chooses nothing.
+_ENDED_BY_CHOICE = {S.RECOMMENDED, S.PROMOTED, S.ROLLED_BACK, S.STOPPED}
 _HEALTH: dict[str, tuple[str, str]] = {
     "split": (
         "Split",
@@ -177,11 +179,11 @@ def notes(experiment: ExperimentOut) -> list[str]:
 
 
 def is_early(experiment: ExperimentOut) -> bool:
-    """Whether it was decided before the units that the plan asks for had come."""
+    """Whether it was decided or stopped before truth of as many units had come as the expected change takes."""
     verdict = experiment.verdict
-    if experiment.state not in {S.RECOMMENDED, S.PROMOTED, S.ROLLED_BACK} or verdict is None or not shown_effects(verdict):
+    if experiment.state not in _ENDED_BY_CHOICE or verdict is None or not shown_effects(verdict):
         return False
-    return verdict.expected_units is None or verdict.units < verdict.expected_units
+    return verdict.expected_units is None or _scored_units(experiment.plan, verdict) < verdict.expected_units
 
 
 def planned_words(experiment: ExperimentOut) -> str:
@@ -189,11 +191,15 @@ def planned_words(experiment: ExperimentOut) -> str:
     verdict = experiment.verdict
     if verdict is None or not verdict.expected_units or len(verdict.arms) < 2:
         return DASH
+    ratio = _scored_units(experiment.plan, verdict) / verdict.expected_units
+    return share(ratio, 0) if ratio <= 1 else f"{ratio:.1f} ×"
+
+
+def _scored_units(plan: ExperimentPlan, verdict: VerdictOut) -> int:
+    """Units with truth that a comparison of two arms rests on, as `expected_units` counts them."""
     control, *treatments = (arm.scored_units for arm in verdict.arms)
     # Beside each other, both versions predict for each unit.
-    scored = min(treatments) + (0 if experiment.plan.is_beside else control)
-    ratio = scored / verdict.expected_units
-    return share(ratio, 0) if ratio <= 1 else f"{ratio:.1f} ×"
+    return min(treatments) + (0 if plan.is_beside else control)
 
 
 def running_words(experiment: ExperimentOut, now: datetime) -> str:

@@ -35,7 +35,17 @@ _LABEL_DELAY = """
     GROUP BY arm
 """
 _FIRST = "SELECT min(received_ns) FROM exposed"
-_NEWEST = "SELECT max(scored_ns), (SELECT max(received_ns) FROM exposed WHERE is_due) FROM scored"
+# Of units with an answer that is old enough to have truth: by whether they were answered before the newest outcome, and after it.
+_NEWEST = """
+    SELECT newest_ns, count(*) FILTER (last_ns > newest_ns), count(*) FILTER (first_ns <= newest_ns),
+        count(*) FILTER (first_ns <= newest_ns AND has_truth)
+    FROM (SELECT max(scored_ns) AS newest_ns FROM scored) LEFT JOIN (
+        SELECT min(received_ns) AS first_ns, max(received_ns) AS last_ns,
+            bool_or(prediction_id IN (SELECT prediction_id FROM scored)) AS has_truth
+        FROM exposed WHERE is_due GROUP BY unit
+    ) ON true
+    GROUP BY newest_ns
+"""
 
 
 class LakeExperiments:
@@ -78,8 +88,8 @@ class LakeExperiments:
 
         found = self._lake.read(("predictions", "outcomes"), work, since_ns=to_ns(since), until_ns=to_ns(at))
         arms = tuple(found.arm(number, variant, is_paired=is_shadow and number > 1) for number, variant in enumerate(variants, 1))
-        newest, due = (None if ns is None else utc(ns) for ns in (found.newest_ns, found.due_ns))
-        return Figures(at, arms, found.jumpers, newest, counted_since, due)
+        newest_at = None if found.newest_ns is None else utc(found.newest_ns)
+        return Figures(at, arms, found.jumpers, newest_at, counted_since, found.overdue_units, found.truth_share)
 
     def traffic(self, since: datetime, until: datetime, unit: UnitKind, metric: Metric, max_rows: int = TRAFFIC_ROWS) -> TrafficFigures:
         """Units of the served traffic received in [since, until), of whichever arm; of more than `max_rows` predictions the newest.
@@ -121,7 +131,8 @@ class _Found(NamedTuple):
     label_delay_s: Mapping[int, tuple[Any, ...]]
     jumpers: int
     newest_ns: int | None
-    due_ns: int | None
+    overdue_units: int
+    truth_share: float | None
 
     def arm(self, number: int, variant: str, *, is_paired: bool = False) -> ArmFigures:
         """Figures of one arm; nothing but zeros where nobody was answered in it."""
@@ -152,7 +163,8 @@ def _found(cursor: duckdb.DuckDBPyConnection, metric: Metric, jumpers: int, *, h
     def by_arm(query: str) -> dict[int, tuple[Any, ...]]:
         return {arm: tuple(row) for arm, *row in cursor.execute(query).fetchall()}
 
-    [(newest_ns, due_ns)] = cursor.execute(_NEWEST).fetchall()
+    [(newest_ns, overdue, before, known)] = cursor.execute(_NEWEST).fetchall()
+    truth_share = known / before if before else None
     sums, pairs = by_arm(exposures.arm_sums(metric)), by_arm(exposures.pair_sums(metric)) if has_pairs else {}
     counts, joined, latency_ms, label_delay_s = (by_arm(query) for query in (_COUNTS, _JOINED, _LATENCY, _LABEL_DELAY))
-    return _Found(counts, joined, latency_ms, sums, pairs, label_delay_s, jumpers, newest_ns, due_ns)
+    return _Found(counts, joined, latency_ms, sums, pairs, label_delay_s, jumpers, newest_ns, overdue, truth_share)

@@ -51,9 +51,14 @@ def asked(house: House, plan: ExperimentPlan, **options: Any) -> Figures:
     return source.figures(EXPERIMENT, plan, **({"since": SINCE, "at": AT, "slow_ms": SLOW_MS, "counted_since": utc(STEP_NS)} | options))
 
 
+def is_told(outcome: OutcomeEvent) -> bool:
+    """Some agents get no truth, and in the end nobody does."""
+    return outcome.agent_id != "a0" and outcome.scored_ns <= CLOCK_NS + 450 * S
+
+
 def same(found: Figures, expected: Figures) -> None:
     """Equal, but for the order of additions and for latencies in single precision."""
-    for name in ("at", "jumpers", "last_outcome_at", "counted_since", "last_due_at"):
+    for name in ("at", "jumpers", "last_outcome_at", "counted_since", "overdue_units", "truth_share"):
         assert getattr(found, name) == getattr(expected, name), name
     assert [arm.variant for arm in found.arms] == [arm.variant for arm in expected.arms]
     for one, other in zip(found.arms, expected.arms, strict=True):
@@ -78,10 +83,12 @@ def test_live_figures_are_those_of_the_rows(house: House, where: str, unit: str,
     metric = str(rng.choice(["ade_m", "fde_m", "miss_rate"]))
     plan = (a_plan if arms == 2 else three_arms)(unit=unit, metric=metric)
     predictions = [an_answer(rng, number, plan, 60) for number in range(900)]
-    outcomes = [one for prediction in predictions for one in some_outcomes(rng, prediction)]
+    outcomes = [one for prediction in predictions for one in some_outcomes(rng, prediction) if is_told(one)]
     write_mixed(house, seed, predictions, outcomes, where)
     expected = live_by_hand(plan, predictions, outcomes)
     assert min(arm.sums.units for arm in expected.arms) > 1
+    assert expected.overdue_units > 2
+    assert unit != "agent" or 0.5 < (expected.truth_share or 0) < 1
     assert unit != "agent" or expected.jumpers > 0
     same(asked(house, plan), expected)
 
@@ -103,10 +110,12 @@ def test_shadow_figures_are_those_of_the_rows(house: House, where: str, unit: st
         if (one := an_answer(rng, number, alone, 60)).source != "shadow"
     ]
     predictions = [one for answer in answers for one in (answer, *shadows_of(rng, plan, answer))]
-    outcomes = [one for prediction in predictions for one in some_outcomes(rng, prediction)]
+    outcomes = [one for prediction in predictions for one in some_outcomes(rng, prediction) if is_told(one)]
     write_mixed(house, seed, predictions, outcomes, where)
     expected = shadow_by_hand(plan, predictions, outcomes)
     assert min(arm.sums.units for arm in expected.arms) > 1
+    assert expected.overdue_units > 2
+    assert unit != "agent" or 0.5 < (expected.truth_share or 0) < 1
     same(asked(house, plan), expected)
 
 
@@ -185,11 +194,32 @@ def scored(prediction: PredictionEvent, **changes: Any) -> OutcomeEvent:
 
 
 @pytest.mark.parametrize("mode", ["live", "shadow"])
+def test_who_asks_in_a_quiet_night_and_gets_no_truth_is_one_unit(house: House, mode: str) -> None:
+    """In the evening 12 agents of whom 2 are gone too soon; in the night a stray that asks twice, an old acquaintance, and one just now."""
+
+    def asks(number: int, agent: int, at_s: float) -> list[PredictionEvent]:
+        values = {"agent_id": f"a{agent}", "received_ns": CLOCK_NS + round(at_s * S)}
+        if mode == "live":
+            return [exposed(number, **values)]
+        answer = exposed(number, "champion", experiment_id=None, **values)
+        return [answer, exposed(100 + number, "treatment", source="shadow", shadow_of=f"p{number}", model_version=2, **values)]
+
+    evening = [asks(n, n, n) for n in range(12)]
+    house.write(*(one for both in evening for one in both))
+    house.write(*(scored(one, scored_ns=CLOCK_NS + 20 * S) for both in evening[:10] for one in both), table="outcomes")
+    found = asked(house, a_plan(mode=mode))
+    assert (found.overdue_units, found.truth_share) == (0, 10 / 12)
+    house.write(*asks(20, 20, 400), *asks(21, 20, 401), *asks(22, 0, 402), *asks(23, 23, 599))
+    found = asked(house, a_plan(mode=mode))
+    assert (found.last_outcome_at, found.overdue_units, found.truth_share) == (utc(CLOCK_NS + 20 * S), 2, 10 / 12)
+
+
+@pytest.mark.parametrize("mode", ["live", "shadow"])
 def test_an_experiment_that_nobody_has_met_has_arms_of_nothing(house: House, mode: str) -> None:
     plan = three_arms(mode=mode)
     for _ in range(2):
         found = asked(house, plan)
-        assert (found.jumpers, found.last_outcome_at) == (0, None)
+        assert (found.jumpers, found.last_outcome_at, found.overdue_units, found.truth_share) == (0, None, 0, None)
         assert [arm.variant for arm in found.arms] == ["control", "wide", "deep"]
         for arm in found.arms:
             assert dataclasses.replace(arm, pairs=None) == ArmFigures(arm.variant)

@@ -42,6 +42,7 @@ from console.ab.words import (
     first_shown,
     health_badge,
     health_tiles,
+    is_early,
     notes,
     of_challenger,
     overview_words,
@@ -145,6 +146,7 @@ def test_what_must_be_known_beside_the_verdict() -> None:
     early = in_state(S.ROLLED_BACK, judged(0.9, 60), closed_arms=["treatment"])
     assert notes(early) == [EARLY_STOP]
     assert notes(in_state(S.RECOMMENDED, judged(0.2, 60), winner="treatment")) == [EARLY_WORD], "it has not ended"
+    assert notes(in_state(S.STOPPED, judged(0.2, 60))) == [EARLY_STOP], "by hand, or at the horizon where it had won"
     plan = three_arms()
     closed = an_experiment(plan=plan, closed_arms=["wide"])
     assert notes(closed) == ["B was rolled back; its agents are answered by v1 since."]
@@ -176,6 +178,25 @@ def test_units_with_truth_stand_beside_the_plan_and_beyond_it_as_a_multiple(
     arms = [arm.model_copy(update={"scored_units": count}) for arm, count in zip(found.arms, scored, strict=True)]
     found = found.model_copy(update={"arms": arms, "expected_units": expected_units})
     assert planned_words(an_experiment(verdict=found, plan=a_plan(mode=mode))) == words
+
+
+@pytest.mark.parametrize(
+    ("mode", "scored", "words", "is_soon"),
+    [
+        ("live", (90, 100), "95 %", True),
+        ("live", (100, 100), "100 %", False),
+        ("shadow", (200, 190), "95 %", True),
+        ("shadow", (200, 200), "100 %", False),
+    ],
+)
+def test_early_is_by_the_units_with_truth_that_stand_beside_the_plan(
+    mode: str, scored: tuple[int, int], words: str, *, is_soon: bool
+) -> None:
+    found = judged(0.2)
+    arms = [arm.model_copy(update={"scored_units": count}) for arm, count in zip(found.arms, scored, strict=True)]
+    found = found.model_copy(update={"arms": arms, "expected_units": 200})
+    experiment = in_state(S.RECOMMENDED, found, winner="treatment", plan=a_plan(mode=mode))
+    assert (planned_words(experiment), is_early(experiment)) == (words, is_soon)
 
 
 def test_before_the_first_look_nothing_is_told_of_the_plan() -> None:

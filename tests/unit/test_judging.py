@@ -131,17 +131,25 @@ def test_whoever_resumes_after_a_long_pause_is_not_paused_before_truth_can_come(
 def test_a_night_in_which_nobody_asks_pauses_nothing() -> None:
     desk = Desk(a_plan(margin=0.001))
     scored_at = now(desk.clock)
-    asked_at = scored_at - timedelta(seconds=8)
+    overdue = 0
     desk.judge._source.figures = lambda *asked, **_: figures(  # type: ignore[method-assign]
-        *two(600, 620), at=asked[3], last_outcome_at=scored_at, last_due_at=asked_at
+        *two(600, 620), at=asked[3], last_outcome_at=scored_at, overdue_units=overdue
     )
     assert [desk.look(None, after_s=600) for _ in range(10)] == [None] * 10
     assert desk.experiment.state == S.RUNNING
     assert desk.experiment.verdict is not None
     [said] = [one for one in desk.experiment.verdict.health if one.name == "freshness"]
     assert (said.is_ok, said.detail) == (True, "the newest outcome is 6000 s old, and nobody has asked since")
+    # One comes by whom no camera follows.
+    overdue = 1
+    assert [desk.look(None, after_s=600) for _ in range(10)] == [None] * 10
+    [said] = [one for one in desk.experiment.verdict.health if one.name == "freshness"]
+    assert (said.is_ok, said.detail) == (
+        True,
+        "the newest outcome is 12000 s old, and 1 agent asked since without truth, which may be chance",
+    )
     # In the morning they ask, and no truth comes.
-    asked_at = now(desk.clock)
+    overdue = 3
     assert [desk.look(None, after_s=30) for _ in range(3)] == [None, None, "invalid"]
 
 

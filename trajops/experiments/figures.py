@@ -57,7 +57,8 @@ class Figures:
         jumpers: units that were answered in several arms.
         last_outcome_at: when the newest outcome was scored.
         counted_since: since when `units_since` of the arms is counted; None: it is not.
-        last_due_at: when the newest answer was given that is old enough to have truth.
+        overdue_units: units that were last answered after that, and by now long enough ago to have truth; none of these answers has any.
+        truth_share: of the units that were answered before it, the share that got truth; None: there are none.
     """
 
     at: datetime
@@ -65,7 +66,8 @@ class Figures:
     jumpers: int = 0
     last_outcome_at: datetime | None = None
     counted_since: datetime | None = None
-    last_due_at: datetime | None = None
+    overdue_units: int = 0
+    truth_share: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

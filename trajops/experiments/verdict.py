@@ -26,6 +26,9 @@ from trajops.experiments.statistics import Estimate, compare, compare_pairs, det
 SRM_ALPHA = 0.01
 # Units in several arms spoil both; a few come from a change of the routes that they stood in.
 MOST_JUMPERS = 0.01
+# Agents that are gone before truth can come are no fault of the truth: fewer of them than this, or as many as chance explains.
+LEAST_OVERDUE = 3
+OVERDUE_ALPHA = 0.01
 METRICS: dict[Metric, str] = {"ade_m": "ADE", "fde_m": "FDE", "miss_rate": "miss rate"}
 _WORST_FIRST: tuple[VerdictKind, ...] = ("guardrail", "worse", "better", "no_worse", "inconclusive", "collecting")
 
@@ -122,17 +125,29 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
     need += f"{100 * plan.max_join_gap:.0f}"
     yield HealthOut(name="join_rate", is_ok=is_joined, detail=f"{said} of the predictions get truth" + ("" if is_joined else f"; {need}"))
     age_s = None if figures.last_outcome_at is None else (figures.at - figures.last_outcome_at).total_seconds()
-    # At night, and in a pause, nobody asks: that no truth comes then is no fault of the truth.
-    newest, due = figures.last_outcome_at, figures.last_due_at
-    is_quiet = newest is not None and due is not None and due <= newest
-    is_fresh = age_s is not None and (age_s <= plan.max_stale_s or is_quiet)
+    # At night, and in a pause, hardly anybody asks: that no truth comes then is no fault of the truth.
+    is_young = age_s is not None and age_s <= plan.max_stale_s
+    is_fresh = age_s is not None and (is_young or not _is_overdue(figures))
     detail = "no outcome yet" if age_s is None else f"the newest outcome is {age_s:.0f} s old"
-    detail += ", and nobody has asked since" if is_quiet and not (age_s or 0.0) <= plan.max_stale_s else ""
+    detail += f", and {_asked_since(plan, figures.overdue_units)}" if is_fresh and not is_young else ""
     yield HealthOut(name="freshness", is_ok=is_fresh, detail=detail + ("" if is_fresh else f"; at most {plan.max_stale_s:.0f} s"))
     most = MOST_JUMPERS * (sum(counts) + figures.jumpers)
     yield HealthOut(
         name="jumpers", is_ok=figures.jumpers <= most, detail=f"{figures.jumpers} units were answered in several arms, and left out"
     )
+
+
+def _is_overdue(figures: Figures) -> bool:
+    """Whether more units lack truth since the newest outcome than chance explains: some agents are gone before any can come."""
+    share = 1.0 if figures.truth_share is None else figures.truth_share
+    least = min(LEAST_OVERDUE, max(1, *(arm.units for arm in figures.arms)))  # of two scenes, no more than two can be overdue
+    return figures.overdue_units >= least and (1 - share) ** figures.overdue_units < OVERDUE_ALPHA
+
+
+def _asked_since(plan: ExperimentPlan, overdue: int) -> str:
+    if not overdue:
+        return "nobody has asked since"
+    return f"{overdue} {plan.unit if overdue == 1 else f'{plan.unit}s'} asked since without truth, which may be chance"
 
 
 def _chance_gap(arms: Sequence[ArmFigures]) -> float:

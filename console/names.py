@@ -6,7 +6,7 @@ from typing import Any
 from console.wording import count
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.drift import UNIT_RULE
-from trajops.contracts.jobs import job_title
+from trajops.contracts.jobs import JobRunOut, job_title
 
 _FAMILIES = {
     "constant_velocity": "constant velocity",
@@ -199,6 +199,11 @@ def result_words(job: str, result: Mapping[str, Any]) -> str:
         return str(result["sentence"])
     counts = [(_count(result, path), words) for path, words in _COUNTS.get(job, {}).items()]
     return ", ".join(f"{words}: {count(n)}" for n, words in counts if n) or "nothing to do"
+
+
+def run_words(run: JobRunOut) -> str:
+    """What came of a run of a job: why it failed, or its result."""
+    return run.error or result_words(run.job, run.result)
 
 
 def action_words(entry: AuditOut) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from console.measured import dataset_words, is_comparable
-from console.names import family_words, method_words, result_words
+from console.names import family_words, method_words, run_words
 from console.wording import DASH, Tone, ago, clock, count, drift_mark, metres, moment, seconds, share, state_mark
 from trajops.contracts.deployments import RouteOut
 from trajops.contracts.drift import (
@@ -204,7 +204,7 @@ def job_rows(jobs: Sequence[JobOut], now: datetime) -> list[dict[str, Any]]:
                 "Last run": ago(run.started_at, now) if run else "never",
                 "Duration": seconds(run.duration_s) if run else DASH,
                 "Every": f"{job.cron} UTC" if job.cron else seconds(job.every_s),
-                "Result": (run.error or result_words(job.job, run.result)) if run else job.description,
+                "Result": run_words(run) if run else job.description,
                 "Raw name": job.job,
             }
         )

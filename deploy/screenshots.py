@@ -1,6 +1,8 @@
 """Screenshots of every console page from the running demo: `python -m deploy.screenshots` writes `docs/screenshots/`."""
 
+import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -16,14 +18,18 @@ ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-p
 WIDTH, HEIGHT, DRAWN_MS = 1440, 1000, 2500
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Sign in as the demo's operator, open each page in both themes, and keep what is seen."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.screenshots", description=__doc__)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help=f"where pictures are written (default: {FOLDER})")
+    parser.add_argument("--page", action="append", choices=PAGES, help="only this page; may be given again (default: all)")
+    options = parser.parse_args(arguments)
     settings = Settings()
     memory = Memory.load(settings.var_dir)
     if memory is None:
         sys.stderr.write("screenshots: the demo is not running; start it with `make demo` and run this beside it\n")
         return 1
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    options.folder.mkdir(parents=True, exist_ok=True)
     themes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
@@ -34,8 +40,8 @@ def main() -> int:
             page.fill("input[name=password]", memory.password)
             page.press("input[name=password]", "Enter")
             page.wait_for_selector(IDLE, timeout=60_000)
-            for name in PAGES:
-                take(page, name, FOLDER / f"{name.lower().replace(' ', '-').replace('/', '')}-{theme}.png")
+            for name in options.page or PAGES:
+                take(page, name, options.folder / f"{name.lower().replace(' ', '-').replace('/', '')}-{theme}.png")
         browser.close()
     return 0
 

@@ -1,21 +1,22 @@
 """An experiment taken apart: read when somebody asks for it, and labelled for what it is."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import streamlit as st
 
-from console import frame
+from console import frame, session
 from console.ab import charts
 from console.ab.reads import read_errors, read_slices
 from console.ab.words import METRICS, arm_words, bounds_words, signed
 from console.wording import count, moment
-from trajops.contracts.experiments import ExperimentOut, ExperimentSliceBy, ExperimentSliceOut, ExperimentSlicesOut
+from trajops.contracts.experiments import ExperimentErrorsOut, ExperimentOut, ExperimentSliceBy, ExperimentSliceOut, ExperimentSlicesOut
 
 CHOICE = "ab-slices-by"
 ERRORS = "ab-errors"
 KINDS: dict[str, ExperimentSliceBy] = {"Scene": "scene", "Speed": "speed_band", "Step": "step", "Client": "client"}
 _HEADS: dict[ExperimentSliceBy, str] = {"scene": "Scene", "speed_band": "Speed band", "step": "Step", "client": "Client"}
+View = TypeVar("View", ExperimentSlicesOut, ExperimentErrorsOut)
 
 
 def exploratory(experiment: ExperimentOut) -> None:
@@ -30,15 +31,8 @@ def exploratory(experiment: ExperimentOut) -> None:
 def _errors(experiment: ExperimentOut) -> None:
     """Share of units whose error is at most so much, by arm."""
     plan = experiment.plan
-    read = read_errors(experiment.experiment_id)
-    if read.problem is not None:
-        st.caption(f":orange[:material/cloud_off: {frame.plain(read.problem)}]")
-    if read.value is None:
-        return
-    found = read.value
-    st.warning(frame.plain(found.label), icon=":material/explore:")
-    if found.hidden_because is not None:
-        st.info(frame.plain(f"Nothing is shown: {found.hidden_because}."), icon=":material/visibility_off:")
+    found = _told(read_errors(experiment.experiment_id))
+    if found is None:
         return
     if not any(one.errors for one in found.arms):
         frame.empty(
@@ -59,6 +53,20 @@ def _errors(experiment: ExperimentOut) -> None:
     )
 
 
+def _told(read: session.Fetched[View]) -> View | None:
+    """What was read, if there is something to be drawn; it is said what it is good for, or why nothing is shown."""
+    found = read.value
+    if read.problem is not None:
+        st.caption(f":orange[:material/cloud_off: {frame.plain(read.problem)}]")
+    if found is None:
+        return None
+    st.warning(frame.plain(found.label), icon=":material/explore:")
+    if found.hidden_because is not None:
+        st.info(frame.plain(f"Nothing is shown: {found.hidden_because}."), icon=":material/visibility_off:")
+        return None
+    return found
+
+
 def _slices(experiment: ExperimentOut) -> None:
     """The effect in parts of the traffic, once a way to take it apart is chosen."""
     st.header("Slices", help="Where the effect is larger or smaller. What is found here is a hypothesis for the next experiment.")
@@ -66,15 +74,8 @@ def _slices(experiment: ExperimentOut) -> None:
     if chosen is None:
         st.caption("Choose what it is taken apart by. Exploratory: nothing is decided by it.")
         return
-    read = read_slices(experiment.experiment_id, KINDS[chosen])
-    if read.problem is not None:
-        st.caption(f":orange[:material/cloud_off: {frame.plain(read.problem)}]")
-    if read.value is None:
-        return
-    found = read.value
-    st.warning(frame.plain(found.label), icon=":material/explore:")
-    if found.hidden_because is not None:
-        st.info(frame.plain(f"Nothing is shown: {found.hidden_because}."), icon=":material/visibility_off:")
+    found = _told(read_slices(experiment.experiment_id, KINDS[chosen]))
+    if found is None:
         return
     if not found.slices:
         frame.empty("No slice has units in both arms yet.", "It fills in as truth arrives.", icon="hourglass_empty")

@@ -78,7 +78,8 @@ def top(experiments: list[ExperimentOut], shown: ExperimentOut | None, route: Ro
                 list(by_id),
                 key=CHOICE,
                 format_func=lambda one: list_words(by_id[one], now) if one in by_id else one,
-                on_change=lambda: choose(st.session_state[CHOICE]),
+                on_change=pick,
+                args=(shown.experiment_id,),
                 width=420,
             )
         st.space("stretch")
@@ -92,6 +93,16 @@ def top(experiments: list[ExperimentOut], shown: ExperimentOut | None, route: Ro
         epoch = None if route is None else route.epoch
         action = switch_action(session.role(), is_stopped=route is not None and route.is_stopped, epoch=epoch)
         change_button(action, PendingChange("", action.name, None, epoch or 1), key="ab-switch")
+
+
+def pick(shown: str) -> None:
+    """Show another experiment than the one that is shown.
+
+    A browser that is busy may tell the box's value once more after the box has made way for the form of a plan, with the URL as it was
+    before. That is no choice, and to write it into that URL would close the form.
+    """
+    if st.session_state.get(CHOICE, shown) != shown:
+        choose(st.session_state[CHOICE])
 
 
 def one_experiment(experiment: ExperimentOut, status: StatusOut | None, now: datetime) -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from console import confirmation, frame, session
 from console.changes import role_refusal
+from console.names import run_words
 from console.performance import calibration_dialog
 from console.performance import charts as performance_charts
 from console.performance.words import (
@@ -24,6 +25,7 @@ from console.viewmodels import RANGES
 from console.wording import Mark, ago, calibration_mark, count, figure_mark, moment, share, tone_icon
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.calibrations import CalibrationOut, CalibrationsOut
+from trajops.contracts.jobs import JobsOut
 from trajops.contracts.performance import EstimateOut, PerformanceChecksOut, SliceBy, SlicesOut
 
 LONGEST = timedelta(days=1)
@@ -43,8 +45,9 @@ def live_part() -> None:
         calibrations = session.fetch("calibrations", lambda c: c.calibrations())
         carried = session.fetch(f"slices:calibration:{chosen}", lambda c: _slices(c, chosen, "calibration"), max_age_s=5.0)
         estimates = session.fetch(f"estimate:{chosen}", lambda c: _estimate(c, chosen), max_age_s=5.0)
+        jobs = session.fetch("jobs", lambda c: c.jobs(), max_age_s=5.0)
     # The others may be some seconds older; they are named when they could not be read.
-    failed = [read for read in (steps, carried, estimates) if read.problem is not None]
+    failed = [read for read in (steps, carried, estimates, jobs) if read.problem is not None]
     frame.freshness(whole, checks, parts, calibrations, *failed, key="performance")
     if whole.value is None:
         return
@@ -57,7 +60,7 @@ def live_part() -> None:
     with right:
         horizon(steps.value)
     table(parts.value, dimension, by)
-    intervals(calibrations.value, carried.value)
+    intervals(calibrations.value, carried.value, jobs.value)
     before_truth(estimates.value)
 
 
@@ -163,9 +166,12 @@ def table(found: SlicesOut | None, dimension: str, by: SliceBy) -> None:
     )
 
 
-def intervals(found: CalibrationsOut | None, carried: SlicesOut | None) -> None:
+def intervals(found: CalibrationsOut | None, carried: SlicesOut | None, jobs: JobsOut | None) -> None:
     """Calibrations in force and proposed, with coverage before and after, and what may be done about them."""
     st.header("Calibration of the intervals")
+    last = next((job.last_run for job in jobs.jobs if job.job == JOB), None) if jobs is not None else None
+    if last is not None and last.finished_at is not None:
+        st.caption(frame.plain(f"Last recalibration {ago(last.finished_at, datetime.now(UTC))}: {run_words(last)}"))
     if found is None:
         return
     if not found.calibrations:

@@ -15,10 +15,11 @@ from data.sql.engine import Database
 from data.stubs import SetClock
 from tests.job_runs import SOON, WAIT_S, Gate, a_runner, a_schedule, ask_for, at_work, gap_s, in_thread, runs, skips, wait_for, works
 from trajops.clock import SystemClock, now, to_ns
+from trajops.contracts.jobs import JobRunOut
 from trajops.errors import Unavailable
 from trajops.stores import UnitOfWork
 from workers import scheduler as scheduling
-from workers.runner import Job
+from workers.runner import Job, JobRunner
 from workers.scheduler import Scheduler
 
 
@@ -106,29 +107,36 @@ def test_what_a_pause_has_passed_over_is_run_when_it_is_resumed(database: Databa
         work.jobs.record_finish(work.jobs.record_start("j", "w0", before).run_id, before)
     pause(database)
     runner = a_runner(database, job)
-    with at_work(runner):
+    with at_work(runner) as [scheduler]:
         wait_for(lambda: skips(runner, "j", "paused"), "the first look")
-        time.sleep(0.5)  # the watch has seen that the job is paused
+        wait_for(lambda: scheduler._known["j"][1], "the watch to have seen that the job is paused")
         resumed_at = now(SystemClock())
         resume(database)
         wait_for(lambda: len(runs(database, "j")) == 2, "the run that was passed over")
     assert (runs(database, "j")[0].started_at - resumed_at).total_seconds() <= 1
 
 
-def test_while_the_database_is_away_a_job_is_tried_again_and_again(database: Database) -> None:
+def test_while_the_database_is_away_a_job_is_tried_again_and_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     job = Job("j", a_schedule(every_s=1), works)
-    runner, is_away = a_runner(database, job), threading.Event()
+    runner, is_away, tries = a_runner(database, job), threading.Event(), list[str]()
+    run = JobRunner.run
 
     def unit_of_work(*, read_only: bool = False) -> AbstractContextManager[UnitOfWork]:
         if is_away.is_set():
             raise Unavailable("the database is away")
         return database.unit_of_work(read_only=read_only)
 
+    def tried(self: JobRunner, name: str) -> JobRunOut | None:
+        if is_away.is_set():
+            tries.append(name)
+        return run(self, name)
+
     runner.unit_of_work = unit_of_work
+    monkeypatch.setattr(JobRunner, "run", tried)
     with at_work(runner):
         wait_for(lambda: runs(database, "j"), "the first run")
         is_away.set()
-        time.sleep(3)
+        wait_for(lambda: len(tries) >= 3, "the third try while it is away")
         count, back_at = len(runs(database, "j")), now(SystemClock())
         is_away.clear()
         wait_for(lambda: len(runs(database, "j")) > count, "a run after it came back")

@@ -1,9 +1,11 @@
 """Takes experiments apart, where that may be done."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime
+from typing import NamedTuple
 
 from trajops.clock import now
-from trajops.contracts.experiments import ExperimentErrorsOut, ExperimentSliceBy, ExperimentSlicesOut
+from trajops.contracts.experiments import ExperimentErrorsOut, ExperimentPlan, ExperimentSliceBy, ExperimentSlicesOut
 from trajops.experiments.slices import (
     ERRORS_LABEL,
     LABEL,
@@ -52,26 +54,24 @@ class ExperimentSlices:
             NotFound: if there is none with that id.
             Unavailable: if lake or database do not answer.
         """
-        at = now(self._clock)
-        with self._unit_of_work(read_only=True) as uow:
-            experiment = uow.experiments.get(experiment_id)
-        plan, until = experiment.plan, experiment.ended_at or at
+        asked = self._asked(experiment_id)
+        plan = asked.plan
         shown = ExperimentSlicesOut(
             experiment_id=experiment_id,
             by=by,
             label=LABEL,
-            hidden_because=hidden_because(experiment, at),
+            hidden_because=asked.hidden_because,
             since=None,
             until=None,
             confidence=confidence(plan),
             slices=[],
             left_out=0,
         )
-        if shown.hidden_because is not None or experiment.started_at is None:
+        if asked.span is None:
             return shown
-        since = experiment.started_at
+        since, until = asked.span
         found = remember(lambda: self._source.slices(experiment_id, plan, since, until, by, self._bands))
-        rows = explore(plan, found.found, comparable(experiment))
+        rows = explore(plan, found.found, asked.comparable)
         return shown.model_copy(update={"since": found.since, "until": until, "slices": rows, "left_out": found.left_out})
 
     def errors(self, experiment_id: str, remember: RememberErrors = lambda read: read()) -> ExperimentErrorsOut:
@@ -85,22 +85,37 @@ class ExperimentSlices:
             NotFound: if there is none with that id.
             Unavailable: if lake or database do not answer.
         """
-        at = now(self._clock)
-        with self._unit_of_work(read_only=True) as uow:
-            experiment = uow.experiments.get(experiment_id)
-        plan, until = experiment.plan, experiment.ended_at or at
+        asked = self._asked(experiment_id)
+        plan = asked.plan
         shown = ExperimentErrorsOut(
             experiment_id=experiment_id,
             metric=plan.metric,
             label=ERRORS_LABEL,
-            hidden_because=hidden_because(experiment, at),
+            hidden_because=asked.hidden_because,
             since=None,
             until=None,
             shares=list(SHARES),
             arms=[],
         )
-        if shown.hidden_because is not None or experiment.started_at is None:
+        if asked.span is None:
             return shown
-        since = experiment.started_at
+        since, until = asked.span
         found = remember(lambda: self._source.errors(experiment_id, plan, since, until))
-        return shown.model_copy(update={"since": found.since, "until": until, "arms": spread(plan, found.arms, comparable(experiment))})
+        return shown.model_copy(update={"since": found.since, "until": until, "arms": spread(plan, found.arms, asked.comparable)})
+
+    def _asked(self, experiment_id: str) -> "_Asked":
+        at = now(self._clock)
+        with self._unit_of_work(read_only=True) as uow:
+            experiment = uow.experiments.get(experiment_id)
+        hidden, began_at = hidden_because(experiment, at), experiment.started_at
+        span = None if hidden is not None or began_at is None else (began_at, experiment.ended_at or at)
+        return _Asked(experiment.plan, span, hidden, comparable(experiment))
+
+
+class _Asked(NamedTuple):
+    """What may be shown of an experiment: of which time, None for nothing, and why not; and which treatments are compared."""
+
+    plan: ExperimentPlan
+    span: tuple[datetime, datetime] | None
+    hidden_because: str | None
+    comparable: Collection[str]

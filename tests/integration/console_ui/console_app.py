@@ -4,7 +4,7 @@ from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
 
-APP = Path(__file__).parents[2] / "console" / "app.py"
+APP = Path(__file__).parents[3] / "console" / "app.py"
 PAGES = {
     "Overview": "views/overview.py",
     "Models": "views/models.py",

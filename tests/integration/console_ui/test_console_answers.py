@@ -1,6 +1,5 @@
 """Answers of the policy on the Alerts page, in Streamlit's own test harness: their steps, proposals, decisions."""
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import pytest
@@ -12,18 +11,6 @@ from console.alerts.dialogs import about_answer
 from console.confirmation import PENDING
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def api() -> StubApi:
-    return StubApi()
-
-
-@pytest.fixture
-def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    with StubServer(api) as running:
-        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
-        yield running
 
 
 def test_an_alert_shows_its_answer_step_by_step(server: StubServer) -> None:

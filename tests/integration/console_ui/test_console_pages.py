@@ -1,7 +1,6 @@
 """Every page of the console in Streamlit's own test harness: gate, roles, backend away, empty states, changes."""
 
 import re
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -14,18 +13,6 @@ from console.performance import calibration_dialog
 
 every_page = pytest.mark.parametrize("title", PAGES)
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def api() -> StubApi:
-    return StubApi()
-
-
-@pytest.fixture
-def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    with StubServer(api) as running:
-        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
-        yield running
 
 
 @every_page
@@ -305,6 +292,7 @@ def test_an_operator_asks_for_a_recalibration(server: StubServer, api: StubApi) 
     app = opened("Performance")
     app.button(key="recalibrate").click().run()
     assert ("POST", "/v1/jobs/recalibrate/run") in [c[:2] for c in api.calls]
+    assert "v3: too little data; 12 agents to fit on." in text(app), "what came of it"
 
 
 # Drift

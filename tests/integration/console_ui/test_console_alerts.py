@@ -1,6 +1,5 @@
 """The Alerts page and what the Overview says of alerts, in Streamlit's own test harness: roles, deep links, changes, refusals."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,18 +17,6 @@ from tests.builders import an_alert
 from trajops.contracts.alerts import AlertmanagerOut
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def api() -> StubApi:
-    return StubApi()
-
-
-@pytest.fixture
-def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    with StubServer(api) as running:
-        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
-        yield running
 
 
 def cards(app: AppTest) -> list[str]:

@@ -1,6 +1,5 @@
 """Validation and model card on the page of models, in Streamlit's own test harness."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -17,18 +16,6 @@ from tests.record_builders import check, ranked, validation
 opened = partial(opened_page, "Models")
 REASON = "the policy has changed since then"
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def api() -> StubApi:
-    return StubApi()
-
-
-@pytest.fixture
-def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    with StubServer(api) as running:
-        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
-        yield running
 
 
 def table(app: AppTest, column: str) -> Any:

@@ -1,7 +1,5 @@
 """The Models page in Streamlit's own test harness: figures that compare, what each state allows, changes, refusals."""
 
-from collections.abc import Iterator
-
 import pytest
 from console_app import opened, text
 from console_stub import StubApi, StubServer
@@ -12,18 +10,6 @@ from console.confirmation import PENDING
 from tests.builders import an_adoption
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def api() -> StubApi:
-    return StubApi()
-
-
-@pytest.fixture
-def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    with StubServer(api) as running:
-        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
-        yield running
 
 
 def models_with(pending: Pending, user: str = "ada") -> AppTest:

@@ -1,6 +1,5 @@
 """The rollout on the Models page in Streamlit's own test harness: each state, roles, changes, refusals."""
 
-from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -16,18 +15,6 @@ from console.rollouts.dialogs import PendingRollout
 opened = partial(opened_page, "Models")
 REASON = "because the operator decided so"
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def api() -> StubApi:
-    return StubApi()
-
-
-@pytest.fixture
-def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    with StubServer(api) as running:
-        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
-        yield running
 
 
 def buttons(app: AppTest) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class StubJobs:
                 job("compact_lake", "Spool segments to Parquet", 10, "succeeded", {"segments": 3, "rows": 4120}),
                 job("join_truth", "Scores predictions", 5, "succeeded", {"scored": 811, "completed": 790}),
                 job("check_drift", "Compares windows", 300, "failed", {}, "the reference window is empty; run the backfill first"),
+                job("recalibrate", "Stretches intervals", 3600, "succeeded", {"sentence": "v3: too little data; 12 agents to fit on."}),
                 job("reconcile_aliases", "Repairs MLflow aliases", 60, "succeeded", {"repaired": 0}, late=True),
             ]
         )

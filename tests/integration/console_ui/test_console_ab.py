@@ -1,6 +1,5 @@
 """The A/B tests page in Streamlit's own test harness: each state, roles, backend away, deep links, changes, the form."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from console.ab.dialogs import PendingChange
 from console.ab.slices import CHOICE, ERRORS
 from console.confirmation import PENDING
+from console.views import ab_tests
 from tests.experiment_builders import three_arms
 from tests.served_api import served_api
 from trajops.contracts.experiments import ExperimentOut, ExperimentPlan, ExperimentsOut
@@ -26,18 +26,6 @@ opened = partial(opened_page, "A/B tests")
 REASON = "because the operator decided so"
 HOUR = timedelta(hours=1)
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def api() -> StubApi:
-    return StubApi()
-
-
-@pytest.fixture
-def server(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubServer]:
-    with StubServer(api) as running:
-        monkeypatch.setenv("TRAJOPS_API_URL", running.url)
-        yield running
 
 
 def keys(app: AppTest) -> dict[str, Any]:
@@ -516,3 +504,13 @@ def test_from_the_form_to_a_promotion_over_the_real_api(tmp_path: Path, monkeypa
         assert "**B promoted.**" in shown
         for step in ("Launched an experiment", "Paused an experiment", "Stopped all experiments", "Stopped an experiment"):
             assert step in shown
+
+
+@pytest.mark.parametrize(("told", "wanted"), [("exp-2", ["exp-2"]), ("exp-1", [])], ids=["another one", "what is shown, once more"])
+def test_only_a_choice_of_another_experiment_is_one(monkeypatch: pytest.MonkeyPatch, told: str, wanted: list[str]) -> None:
+    """A busy browser tells the value of a box that has made way for the form, with the URL of before; to write that would close it."""
+    chosen = list[str]()
+    monkeypatch.setattr(ab_tests, "choose", chosen.append)
+    monkeypatch.setattr(ab_tests.st, "session_state", {ab_tests.CHOICE: told})
+    ab_tests.pick("exp-1")
+    assert chosen == wanted

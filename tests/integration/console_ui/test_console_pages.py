@@ -120,7 +120,7 @@ def test_overview_says_the_verdict_the_accuracy_and_the_credit(server: StubServe
     assert live.proto.placeholder == "–"
     assert live.proto.arrow_data.styler.display_values, "whole numbers are written as everywhere else"
     jobs = next(d.value for d in app.dataframe if "Job" in d.value.columns)
-    assert list(jobs["State"]) == ["● Succeeded", "● Succeeded", "✕ Failed", "▲ Late"]
+    assert list(jobs["State"]) == ["● Succeeded", "● Succeeded", "✕ Failed", "● Succeeded", "▲ Late"]
     assert list(jobs["Job"])[:2] == ["Compact the lake", "Score predictions"]
     assert list(jobs["Result"])[:2] == ["segments moved: 3, rows moved: 4\u202f120", "predictions scored: 811, scored to the end: 790"]
 
@@ -391,7 +391,7 @@ def test_services_says_the_verdict_the_parts_the_budget_and_the_jobs(server: Stu
     assert list(burns["Window"]) == ["5 min", "30 min", "60 min", "6 h", "3 d", "30 d"]
     assert list(burns["Somebody is told above"]) == ["14.4", "6", "14.4", "6, 1", "1", "–"]
     jobs = next(d.value for d in app.dataframe if "Next due" in d.value.columns)
-    assert list(jobs["State"]) == ["✕ Failed", "▲ Late", "● Succeeded", "● Succeeded"], "what needs a look comes first"
+    assert list(jobs["State"]) == ["✕ Failed", "▲ Late", "● Succeeded", "● Succeeded", "● Succeeded"], "what needs a look comes first"
     assert next(iter(jobs["Next due"])).startswith("in ")
     assert len(app.get("plotly_chart")) == 3
 

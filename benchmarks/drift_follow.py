@@ -1,7 +1,7 @@
 """What the drift check would have said, check after check, while the days of `benchmarks.drift_days` pass."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +10,12 @@ from benchmarks.drift_days import MONDAY_S, City, Place, joined, places
 from trajops import configs
 from trajops.drift.columns import Earlier, Rows
 from trajops.drift.rules import DriftRules
-from trajops.drift.watch import Conclusion, Look, Watch, conclude
+from trajops.drift.watch import LONGEST_S, Conclusion, Look, Watch, conclude
 
 CONFIG = Path("configs/drift.yaml")
 VERSION = 1
 NEW = "eth"
+COPIES, QUIET_PEAK_PER_S = 4, 12.0
 
 
 @dataclass(eq=False)
@@ -27,8 +28,11 @@ class Follower:
     def check(self, rows: Rows, at_s: float) -> tuple[Look, Conclusion]:
         """One check of the rows before `at_s`, sorted by time."""
         rules = self.watch.rules
-        begin, end = np.searchsorted(rows.times_s, [at_s - rules.current.window_s, at_s])
-        look = self.watch.look(rows.select(slice(int(begin), int(end))), at_s, VERSION)
+        first, begin, end = np.searchsorted(rows.times_s, [at_s - LONGEST_S, at_s - rules.current.window_s, at_s]).tolist()
+        current, wider = rows.select(slice(begin, end)), None
+        if len(current) and self.watch.tells(current) != "all":
+            wider = self.watch.widened(rows.select(slice(first, end)), at_s)
+        look = self.watch.look(current, at_s, VERSION, wider=wider)
         self._past = [(then_s, past) for then_s, past in self._past if at_s - then_s <= rules.confirm.of * rules.current.window_s]
         newest_first = list(reversed(self._past))
         told = conclude(
@@ -60,13 +64,19 @@ def city(seed: int) -> tuple[City, Place]:
     return City(known, seed=seed), new
 
 
+def quiet_city(seed: int) -> City:
+    """As many scenes as no minute tells of: each known one several times, with one or two agents a minute at the busiest hour."""
+    known = city(seed)[0].places
+    quiet = [replace(place, name=f"{place.name}-{number}", share=1 / (COPIES * len(known))) for number in range(COPIES) for place in known]
+    return City(quiet, seed=seed, peak_per_s=QUIET_PEAK_PER_S)
+
+
 def follow(follower: Follower, place: City, hours: range, every_s: float = 60.0) -> Iterator[tuple[float, Rows, Look, Conclusion]]:
     """Every check in these hours of clean traffic."""
     before: list[Rows] = []
-    window_s = follower.watch.rules.current.window_s
     for number, hour in zip(hours, place.traffic(hours), strict=True):
         begin_s = MONDAY_S + 3600.0 * number
         rows = joined([*before, hour], place.names)
         for at_s in np.arange(begin_s + every_s, begin_s + 3600.0 + 1e-6, every_s).tolist():
             yield at_s, rows, *follower.check(rows, at_s)
-        before = [hour.select(hour.times_s > begin_s + 3600.0 - window_s)]
+        before = [hour.select(hour.times_s > begin_s + 3600.0 - LONGEST_S)]

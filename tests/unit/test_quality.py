@@ -8,7 +8,7 @@ import pytest
 from benchmarks.drift_days import Change, make_pool
 from data.datasets import skillcorner
 from trajops.drift.columns import Rows
-from trajops.drift.quality import Counts, Usual, findings, gaps_s
+from trajops.drift.quality import Counts, Usual, Wider, findings, gaps_s
 from trajops.drift.rules import QualityRule
 from trajops.trajectories import Track
 
@@ -34,7 +34,7 @@ def rows_of(half: str, change: Change | None = None, *, until_s: float = 1e9, sc
 
 @pytest.fixture(scope="module")
 def usual() -> Usual:
-    return Usual.of(rows_of("first_half"), RULE, ["pitch"])
+    return Usual.of(rows_of("first_half"), RULE)
 
 
 def verdicts(rows: Rows, usual: Usual, counts: Counts | None = None) -> dict[str, str]:
@@ -118,8 +118,10 @@ def test_a_new_scene_needs_agents(usual: Usual) -> None:
 def test_the_gap_is_that_of_the_agents() -> None:
     times_s = np.array([0.0, 0.1, 0.4, 0.5, 0.8, 0.9])
     rows = Rows(times_s, np.array([1, 2, 1, 2, 1, 2]), np.ones(6, dtype=int), {})
-    assert gaps_s(rows, 1.4) == {"": pytest.approx(0.4)}
-    assert gaps_s(rows.select(slice(2)), 1.4) == {}
+    rule = QualityRule(min_agents=2)
+    assert gaps_s(rows, rule) == {"": pytest.approx(0.4)}
+    assert gaps_s(rows.select(slice(2)), rule) == {}
+    assert gaps_s(rows, RULE) == {}, "two agents make no rate where twenty are needed"
 
 
 def cameras(*gaps: tuple[str, float, int], factor: float = 1.0) -> Rows:
@@ -135,7 +137,7 @@ def cameras(*gaps: tuple[str, float, int], factor: float = 1.0) -> Rows:
 
 def test_each_camera_has_a_pace_of_its_own() -> None:
     """The quick one sleeps, or another one is new: nothing has changed its pace. Where the slow one has, it is found."""
-    usual = Usual.of(cameras(("quick", 0.4, 90), ("slow", 1.0, 40)), RULE, [])
+    usual = Usual.of(cameras(("quick", 0.4, 90), ("slow", 1.0, 40)), RULE)
     assert usual.gaps_s == {"quick": pytest.approx(0.4), "slow": pytest.approx(1.0)}
     night, new = cameras(("slow", 1.0, 40)), cameras(("slow", 1.0, 25), ("new", 3.0, 40))
     assert [verdicts(rows, usual).get("sampling_rate") for rows in (night, new)] == [None, None]
@@ -160,14 +162,14 @@ def asked_about(seed: int, agents: int, again: float, wait_s: float, span_s: flo
 
 @pytest.mark.parametrize(("again", "wait_s"), [(0.05, 8.0), (0.1, 8.0), (0.3, 8.0), (0.9, 8.0), (0.9, 25.0)])
 def test_where_agents_are_predicted_when_somebody_asks_there_is_no_rate(again: float, wait_s: float) -> None:
-    usual = Usual.of(asked_about(0, 5000, again, wait_s), RULE, [])
+    usual = Usual.of(asked_about(0, 5000, again, wait_s), RULE)
     assert usual.gaps_s == {}
     assert all("sampling_rate" not in verdicts(asked_about(seed, 40, again, wait_s), usual) for seed in range(1, 40))
 
 
 def test_a_rate_is_told_by_as_many_agents_as_the_other_rules() -> None:
     """Forty come at the usual pace and have been predicted once each, but for three: their pace is not that of all."""
-    usual = Usual.of(cameras(("quick", 0.4, 90)), RULE, [])
+    usual = Usual.of(cameras(("quick", 0.4, 90)), RULE)
     few = cameras(("quick", 1.0, 40))
     few = few.select((few.agents < 3) | (few.times_s < 1e9 + few.agents + 0.5))
     assert few.agent_count == 40
@@ -186,8 +188,26 @@ def standing(rows: Rows, **shares: float) -> Rows:
 
 def test_a_car_park_that_stands_as_ever_is_not_frozen_where_the_street_sleeps() -> None:
     street, cars = ("street", 0.4, 90), ("cars", 0.4, 30)
-    usual = Usual.of(standing(cameras(street, cars), cars=0.9), RULE, [])
+    usual = Usual.of(standing(cameras(street, cars), cars=0.9), RULE)
     assert usual.frozen_shares == {"street": 0.0, "cars": pytest.approx(0.9)}
     assert verdicts(standing(cameras(cars), cars=0.9), usual).get("frozen") is None
     assert verdicts(standing(cameras(cars), cars=1.0), usual)["frozen"] == "bad"
     assert verdicts(standing(cameras(street), street=0.7), usual)["frozen"] == "bad", "what is usual elsewhere is none here"
+
+
+def test_one_agent_of_a_zone_that_keeps_a_pace_is_no_rate() -> None:
+    """Sixty zones of which the reference has two agents each, everyone with a pace of their own: no zone has one, and all together none."""
+    rng = np.random.default_rng(3)
+    zones = [(f"zone-{number}", float(pace_s), 1) for number, pace_s in enumerate(np.exp(rng.normal(2, 0.8, 120)))]
+    twos = cameras(*zones).regrouped({f"zone-{number}": f"zone-{number % 60}" for number in range(120)})
+    assert Usual.of(twos, RULE).gaps_s == {}
+    alike = cameras(*((name, 0.4, 1) for name, *_ in zones))
+    assert len(Usual.of(alike, RULE).gaps_s) == 120, "where all of them keep one, it is everyone's"
+
+
+def test_a_rate_slower_than_a_minute_is_told_by_the_window() -> None:
+    usual = Usual.of(cameras(("quick", 0.4, 90)), QualityRule())
+    rows = cameras(("quick", 70.0, 40))
+    rows = rows.select((rows.times_s > 1e9 + 700) & (rows.times_s <= 1e9 + 1000))
+    found = findings(rows, None, usual, QualityRule(), new_min_agents=20, wider=[Wider(rows, 300.0)])
+    assert [(one.verdict, one.window_s) for one in found if one.kind == "sampling_rate"] == [("bad", 300.0)]

@@ -1,5 +1,7 @@
 """Feeds of a few agents a minute: units and quality are told by more of the newest traffic, so that no other unit is missed."""
 
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,9 @@ from tests.drift_windows import FEET, RULES, START_S, FixedSource, SecondsClock,
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut
 from trajops.drift.columns import Rows
 from trajops.drift.doubt import trouble
-from trajops.drift.quality import Usual, findings
+from trajops.drift.quality import Counts, Usual, Wider, findings
 from trajops.drift.rules import QualityRule, UnitRule
-from trajops.drift.units import unit_bounds, unit_column
+from trajops.drift.units import UnitBounds, unit_bounds, unit_column
 from trajops.services.drift import DriftMonitor
 
 
@@ -86,7 +88,8 @@ def test_a_unit_is_told_by_the_last_minute_where_that_holds_enough() -> None:
     assert told == {30: (UNIT_RULE, 60.0, True), 50: (UNIT_RULE, 300.0, False)}
 
 
-def test_long_windows_of_the_reference_widen_the_bounds_where_minutes_hold_too_few() -> None:
+@pytest.mark.parametrize("longest_s", [0.0, 300.0])
+def test_what_few_agents_of_many_minutes_do_widens_the_bounds(longest_s: float) -> None:
     """Ten walk in each of five minutes, three times as fast as usual: no minute tells, all of them do."""
     usual, quick = feed(10, 20, seed=0), feed(10, 5, gain=3.0, seed=50, start_s=START_S + 1200)
     reference = Rows(
@@ -95,15 +98,15 @@ def test_long_windows_of_the_reference_widen_the_bounds_where_minutes_hold_too_f
         np.concatenate([usual.versions, quick.versions]),
         {"speed_mps": np.concatenate([usual.values["speed_mps"], quick.values["speed_mps"]])},
     )
-    assert unit_bounds(UnitRule(), "speed_mps", reference)[""].high == 2.0
-    assert unit_bounds(UnitRule(), "speed_mps", reference, 300.0)[""].high > 2.5
+    assert unit_bounds(UnitRule(), "speed_mps", usual, longest_s)[""].high == 2.0
+    assert unit_bounds(UnitRule(), "speed_mps", reference, longest_s)[""].high > 2.5
 
 
 def test_quality_is_told_by_more_where_the_last_minute_holds_too_few() -> None:
     rule = QualityRule()
-    usual, rows = Usual.of(feed(10, 20, seed=0), rule, []), feed(10, 5, seed=100)
+    usual, rows = Usual.of(feed(10, 20, seed=0), rule), feed(10, 5, seed=100)
     assert [one.verdict for one in findings(rows, None, usual, rule, new_min_agents=10)] == ["insufficient_data"]
-    found = findings(rows, None, usual, rule, new_min_agents=10, longest_s=300.0)
+    found = findings(rows, None, usual, rule, new_min_agents=10, wider=[Wider(rows, 300.0)])
     assert [(one.kind, one.window_s) for one in found if one.kind == "frozen"] == [("frozen", 300.0)]
 
 
@@ -150,3 +153,63 @@ def test_a_scene_of_few_that_stay_for_long_is_held_against_its_own_in_long_windo
     found = unit_column(UnitRule(), "speed_mps", bounds, feet, 1200.0)
     assert found is not None
     assert found.is_drifted
+
+
+def streets(count: int, per_minute: float, minutes: int, *, seed: int, start_s: float = START_S, gain: float = 1.0) -> Rows:
+    """Quiet streets, to which people come in pairs: three in ten pairs stand about, the others walk."""
+    rng = np.random.default_rng(seed)
+    pairs = rng.poisson(count * per_minute * minutes / 2)
+    scenes, came_s = rng.integers(0, count, pairs).repeat(2), rng.uniform(0, 60 * minutes, pairs).repeat(2)
+    speeds = np.where(rng.random(pairs).repeat(2) < 0.3, rng.uniform(0.02, 0.12, 2 * pairs), rng.normal(1.35, 0.2, 2 * pairs)) * gain
+    times_s = (came_s[:, None] + 0.4 * np.arange(3)).ravel()
+    order = np.argsort(times_s, kind="stable")
+    agents = np.arange(2 * pairs).repeat(3)[order]
+    ones = np.ones(len(order), dtype=int)
+    names = tuple(f"street-{number}" for number in range(count))
+    return Rows(start_s + times_s[order], agents, ones, {"speed_mps": speeds[agents]}, scenes.repeat(3)[order], names)
+
+
+def test_many_quiet_streets_are_no_other_unit_and_feet_are() -> None:
+    """No street has a minute of its own that tells anything; together, most of some thirty agents stand by chance now and then."""
+    rule = UnitRule()
+    bounds = unit_bounds(rule, "speed_mps", streets(40, 1.0, 24 * 60, seed=0, start_s=START_S - 100_000), 300.0)
+    bare = {name: UnitBounds(one.usual, rule.low, rule.high) for name, one in bounds.items()}
+
+    def told(rows: Rows, held_against: Mapping[str, UnitBounds]) -> list[bool]:
+        cuts = np.searchsorted(rows.times_s, [START_S + 60 * minute for minute in range(361)]).tolist()
+        minutes = [rows.select(slice(begin, end)) for begin, end in zip(cuts[:-5], cuts[5:], strict=True)]
+        found = [unit_column(rule, "speed_mps", held_against, minute, 300.0) for minute in minutes]
+        return [column.is_drifted for column in found if column is not None]
+
+    clean, feet = streets(40, 1.0, 360, seed=1), streets(40, 1.0, 360, seed=1, gain=FEET)
+    assert not any(told(clean, bounds))
+    assert any(told(clean, bare)), "the control: by the bounds of the rule alone it is"
+    assert np.mean(told(feet, bounds)) > 0.9
+
+
+def test_a_scene_that_stood_still_does_not_hide_another_unit() -> None:
+    """Where nothing is too slow, a standing agent says nothing: it is no reason to say nothing of the others."""
+    walking, standing = feed(40, 1, gain=1 / FEET, seed=0), feed(3, 1, gain=0.0, seed=9)
+    rows = together(walking, standing, names=("street", "bench"))
+    bounds = {"street": UnitBounds(1.0, 0.5, 2.0), "bench": UnitBounds(1.0, 0.0, 2.0)}
+    found = unit_column(UnitRule(), "speed_mps", bounds, rows)
+    assert found is not None
+    assert found.is_drifted
+
+
+def test_what_is_counted_is_counted_over_as_much_as_holds_enough(tmp_path: Path) -> None:
+    """Five agents a minute: a minute's tables hold too few predictions to say that half of them are unusable."""
+    source = CountingSource({"backfill": feed(5, 240, seed=0, start_s=START_S - 100_000), "live": feed(5, 20, seed=5000, rows=3)})
+    found = DriftMonitor(source, MemoryDatabase().unit_of_work, RULES, tmp_path, SecondsClock(START_S + 1190)).check()
+    assert {(one.kind, one.verdict) for one in found.quality if one.kind in {"missing", "duplicates"}} == {
+        ("missing", "bad"),
+        ("duplicates", "bad"),
+    }
+
+
+class CountingSource(FixedSource):
+    """Counts the rows that are there; half of them are unusable, and half repeat another one."""
+
+    def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> Counts:
+        count = len(self.rows(since, until, sources))
+        return Counts(count, count // 2, count, count // 2)

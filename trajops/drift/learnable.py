@@ -238,7 +238,7 @@ class Judge:
             rule = self.rules.quality
             limits = (("max_speed_mps", rule.max_speed_mps), ("max_acceleration_mps2", rule.max_acceleration_mps2))
             shares = [agent_share(part, part.values[name] > limit) for name, limit in limits if name in part.values]
-            self._usual[key] = Usual.of(part, rule, [] if key is None else [key]), max(shares, default=0.0)
+            self._usual[key] = Usual.of(part, rule), max(shares, default=0.0)
         return self._usual[key]
 
     def _part(self, scene: str | None) -> Rows:

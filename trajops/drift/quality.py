@@ -2,40 +2,34 @@
 
 Each rule looks at the newest minute and gives one finding. Three of them are drift at once, because what they find makes every later
 prediction wrong and nobody has to wait for a second opinion: a scene that the reference does not know, another time between an agent's
-positions, and positions in another frame. The frame is told by likelihood: where the reference saw agents of a scene, and which way they
-went, is a histogram; positions that it explains far better after swapping their axes, mirroring or turning them were sent in that frame.
-Another unit is told by speeds (`trajops.drift.unit_column`).
+positions, and positions in another frame (`trajops.drift.frames`). Another unit is told by speeds (`trajops.drift.units`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from trajops.contracts.drift import QualityFinding, QualityKind, QualityVerdict
 from trajops.drift.columns import IntArray, Rows
+from trajops.drift.frames import Place, fits, places_of
 from trajops.drift.rules import QualityRule
 from trajops.trajectories import BoolArray, FloatArray
 
 AT_ONCE: frozenset[QualityKind] = frozenset({"new_scene", "sampling_rate", "frame"})
 WORST_FIRST: tuple[QualityVerdict, ...] = ("bad", "warning", "insufficient_data", "ok")
-CELLS, DIRECTIONS = 12, 8
 # A reference in which nothing stands still has this share of frozen tracks at most, times `FROZEN_FACTOR`.
 FROZEN_FACTOR = 3.0
 # Where fewer of a scene's agents than this keep its rate, it has none: they are predicted when somebody asks.
-REGULAR_SHARE = 0.75
-MINUTES = 300
+REGULAR_SHARE = 0.85
 
-Frame = Callable[[FloatArray, FloatArray, FloatArray], tuple[FloatArray, FloatArray, FloatArray]]
-# How to undo what may have been done to positions and headings. Units are told by speeds: shrinking makes anything fit the busiest cell.
-FRAMES: Mapping[str, Frame] = {
-    "with swapped axes": lambda x, y, heading: (y, x, np.pi / 2 - heading),
-    "with x mirrored": lambda x, y, heading: (-x, y, np.pi - heading),
-    "with y mirrored": lambda x, y, heading: (x, -y, -heading),
-    "turned by half a turn": lambda x, y, heading: (-x, -y, heading + np.pi),
-    "turned a quarter to the left": lambda x, y, heading: (y, -x, heading - np.pi / 2),
-    "turned a quarter to the right": lambda x, y, heading: (-y, x, heading + np.pi / 2),
-}
+
+class Wider(NamedTuple):
+    """More of the newest traffic than the last minute: rows as they were sent, and how many seconds of it."""
+
+    rows: Rows
+    window_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,59 +47,6 @@ class Counts:
     unusable: int = 0
     positions: int = 0
     repeated: int = 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Place:
-    """Where a scene's agents were and which way they went.
-
-    Attributes:
-        x_m: edges of the cells, metres.
-        y_m: likewise.
-        log_cell: (CELLS + 2, CELLS + 2) log share of each cell, the outer ones unbounded.
-        log_direction: (DIRECTIONS,) log share of each heading.
-        gain: a better fit than this of another frame is a finding, nats an agent.
-    """
-
-    x_m: FloatArray
-    y_m: FloatArray
-    log_cell: FloatArray
-    log_direction: FloatArray
-    gain: float
-
-    @classmethod
-    def of(cls, rows: Rows, rule: QualityRule) -> "Place":
-        """Histograms of a scene's reference, and how well other frames fit its own minutes."""
-        x, y, heading = (rows.values[name] for name in ("x_m", "y_m", "heading_rad"))
-        x_m, y_m = _edges(x), _edges(y)
-        cells = np.searchsorted(x_m, x) * (CELLS + 2) + np.searchsorted(y_m, y)
-        counts = np.bincount(cells, minlength=(CELLS + 2) ** 2).reshape(CELLS + 2, CELLS + 2) + 0.5
-        turns = np.bincount(_direction(heading), minlength=DIRECTIONS) + 0.5
-        place = cls(x_m, y_m, np.log(counts / counts.sum()), np.log(turns / turns.sum()), rule.frame_gain)
-        gains = [rule.frame_gain]
-        slots = np.floor(rows.times_s / rule.window_s).astype(np.int64)
-        minutes = np.unique(slots)
-        for minute in minutes[:: -(-len(minutes) // MINUTES)].tolist():
-            part = rows.select(slots == minute)
-            if part.agent_count >= rule.min_agents:
-                gains.append(1.5 * place.better(part)[1])
-        return cls(x_m, y_m, place.log_cell, place.log_direction, max(gains))
-
-    def better(self, rows: Rows) -> tuple[str, float]:
-        """The frame that explains rows best, and by how much better than their own, nats an agent."""
-        x, y, heading = (rows.values[name] for name in ("x_m", "y_m", "heading_rad"))
-        _, agent, count = np.unique(rows.agents, return_inverse=True, return_counts=True)
-        weights = 1 / (len(count) * count[agent])
-        own = float(weights @ self._fit(x, y, heading))
-        found = {name: float(weights @ self._fit(*undo(x, y, heading))) - own for name, undo in FRAMES.items()}
-        best = max(found, key=lambda name: found[name])
-        return best, found[best]
-
-    def _fit(self, x: FloatArray, y: FloatArray, heading: FloatArray) -> FloatArray:
-        fit: FloatArray = (
-            self.log_cell[np.searchsorted(self.x_m, x), np.searchsorted(self.y_m, y)] + self.log_direction[_direction(heading)]
-        )
-        return fit
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,25 +68,20 @@ class Usual:
     gaps_s: Mapping[str, float]
 
     @classmethod
-    def of(cls, reference: Rows, rule: QualityRule, scenes: Sequence[str]) -> "Usual":
+    def of(cls, reference: Rows, rule: QualityRule, *, has_places: bool = True) -> "Usual":
         """Learn from a reference.
 
         Args:
-            reference: its rows.
+            reference: its rows, with scenes as they were sent.
             rule: limits.
-            scenes: those whose frame is watched.
+            has_places: whether frames are watched.
         """
-        places = {}
-        if all(name in reference.values for name in ("x_m", "y_m", "heading_rad")):
-            for name in scenes:
-                rows = reference.of_scene(name)
-                if rows.agent_count >= 3 * rule.min_agents:
-                    places[name] = Place.of(rows, rule)
         holds, of_scene = _of_agents(reference, _is_frozen(reference))
         by_scene = {name: holds[of_scene == code] for code, name in enumerate(reference.scene_names)}
         frozen = {name: float(mine.mean()) for name, mine in by_scene.items() if len(mine) >= rule.min_agents}
         overall = float(holds.mean()) if len(holds) else 0.0
-        return cls(places, frozenset(reference.scene_names), overall, frozen, gaps_s(reference, rule.rate_ratio))
+        places = places_of(reference, rule) if has_places else {}
+        return cls(places, frozenset(reference.scene_names), overall, frozen, gaps_s(reference, rule))
 
     def frozen_among(self, rows: Rows) -> float:
         """What share of the agents in these rows would be frozen as the reference has it, scene by scene."""
@@ -162,8 +98,7 @@ def findings(
     *,
     new_min_agents: int,
     is_split: bool = True,
-    longest_s: float = 0.0,
-    longest: Rows | None = None,
+    wider: Sequence[Wider] = (),
 ) -> list[QualityFinding]:
     """What is wrong with the newest rows, worst first.
 
@@ -174,17 +109,14 @@ def findings(
         rule: limits.
         new_min_agents: so many agents of an unknown scene are a finding.
         is_split: whether scenes are told apart.
-        longest_s: of what is looked at where the newest are too few.
-        longest: that; None: all rows.
+        wider: what is looked at where the newest are too few, the shortest first; it may be the window itself.
     """
-    window_s = rule.window_s
-    newest = rows.select(rows.times_s > rows.times_s.max(initial=-np.inf) - rule.window_s)
+    looks = [Wider(rows.select(rows.times_s > rows.times_s.max(initial=-np.inf) - rule.window_s), rule.window_s), *wider]
+    newest, window_s = next((look for look in looks if look.rows.agent_count >= rule.min_agents), looks[-1])
     found: list[QualityFinding] = []
     if is_split:
         found += _new_scenes(rows, usual, new_min_agents)
     found += _counted(counts, rule)
-    if newest.agent_count < rule.min_agents and longest_s > window_s:
-        window_s, newest = longest_s, rows if longest is None else longest
     if newest.agent_count < rule.min_agents:
         said = f"The last {window_s:g} s hold {newest.agent_count} agents; the rules on quality need {rule.min_agents}."
         if not any(one.kind == "missing" for one in found):
@@ -201,8 +133,8 @@ def findings(
     frozen, usually = agent_share(newest, _is_frozen(newest)), usual.frozen_among(newest)
     limit = max(rule.frozen_share, min(FROZEN_FACTOR * usually, (1 + usually) / 2))
     found.append(_beyond("frozen", frozen, limit, rule, f"{frozen:.1%} of the agents did not move at all, to the last digit."))
-    found += _sampling_rate(newest, usual, rule) + _frames(newest, usual, rule)
     found = [one.model_copy(update={"window_s": window_s}) for one in found]
+    found += _sampling_rate(looks, usual, rule) + _frames(looks, usual, rule)
     return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
 
 
@@ -220,18 +152,22 @@ def _counted(counts: Counts | None, rule: QualityRule) -> list[QualityFinding]:
     return found
 
 
-def gaps_s(rows: Rows, most_apart: float) -> dict[str, float]:
+def gaps_s(rows: Rows, rule: QualityRule) -> dict[str, float]:
     """By scene, the median over agents of the median time between their positions, seconds; only where most of them keep it.
 
-    Where agents are predicted when somebody asks, times vary so much that any few agents would be another rate.
+    Where agents are predicted when somebody asks, times vary so much that any few agents would be another rate. Scenes that have fewer
+    agents than the rules need keep one rate together, or none: that one agent keeps its own says nothing.
     """
     gaps, scenes = _gaps(rows)
-    found = {}
-    for code, name in enumerate(rows.scene_names):
-        mine = gaps[scenes == code]
-        gap = float(np.median(mine)) if len(mine) else 0.0
-        if gap > 0 and np.mean((mine > gap / most_apart) & (mine < gap * most_apart)) >= REGULAR_SHARE:
-            found[name] = gap
+    counts = np.bincount(scenes, minlength=len(rows.scene_names))
+    groups = [[code] for code in np.flatnonzero(counts >= rule.min_agents).tolist()]
+    groups.append(np.flatnonzero((counts > 0) & (counts < rule.min_agents)).tolist())
+    found = dict[str, float]()
+    for codes in groups:
+        mine = gaps[np.isin(scenes, codes)]
+        gap = float(np.median(mine)) if len(mine) >= rule.min_agents else 0.0
+        if gap > 0 and np.mean((mine > gap / rule.rate_ratio) & (mine < gap * rule.rate_ratio)) >= REGULAR_SHARE:
+            found |= {rows.scene_names[code]: gap for code in codes}
     return found
 
 
@@ -259,33 +195,35 @@ def _new_scenes(rows: Rows, usual: Usual, least: int) -> list[QualityFinding]:
     return found
 
 
-def _sampling_rate(rows: Rows, usual: Usual, rule: QualityRule) -> list[QualityFinding]:
+def _sampling_rate(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> list[QualityFinding]:
     """Each agent counts against its own scene: one camera may be slower than another, and another one asleep.
 
     By as many agents as the other rules need: of all that are there, only a few may have been predicted twice.
     """
-    gaps, scenes = _gaps(rows)
-    own = np.array([usual.gaps_s.get(name, 0.0) for name in rows.scene_names])[scenes]
-    gaps, own = gaps[own > 0], own[own > 0]
-    if len(gaps) < rule.min_agents or not np.median(gaps):
-        return []
-    gap, ratio = float(np.median(gaps)), float(np.median(gaps / own))
-    is_bad = not 1 / rule.rate_ratio < ratio < rule.rate_ratio
-    said = f"An agent is predicted every {gap:.3g} s; the reference has {gap / ratio:.3g} s."
-    return [_finding("sampling_rate", "bad" if is_bad else "ok", ratio, rule.rate_ratio if ratio >= 1 else 1 / rule.rate_ratio, said)]
+    for rows, window_s in looks:
+        gaps, scenes = _gaps(rows)
+        own = np.array([usual.gaps_s.get(name, 0.0) for name in rows.scene_names])[scenes]
+        gaps, own = gaps[own > 0], own[own > 0]
+        if len(gaps) < rule.min_agents or not np.median(gaps):
+            continue
+        gap, ratio = float(np.median(gaps)), float(np.median(gaps / own))
+        is_bad = not 1 / rule.rate_ratio < ratio < rule.rate_ratio
+        limit = rule.rate_ratio if ratio >= 1 else 1 / rule.rate_ratio
+        said = f"An agent is predicted every {gap:.3g} s; the reference has {gap / ratio:.3g} s."
+        found = _finding("sampling_rate", "bad" if is_bad else "ok", ratio, limit, said)
+        return [found.model_copy(update={"window_s": window_s})]
+    return []
 
 
-def _frames(rows: Rows, usual: Usual, rule: QualityRule) -> list[QualityFinding]:
+def _frames(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> list[QualityFinding]:
     found = []
-    for name, place in usual.places.items():
-        part = rows.of_scene(name)
-        if "x_m" in part.values and part.agent_count >= rule.min_agents:
-            frame, gain = place.better(part)
-            is_bad = gain > place.gain
-            said = (
-                f"Positions in {name} look as if they were sent {frame}." if is_bad else f"Positions in {name} are where they usually are."
-            )
-            found.append(_finding("frame", "bad" if is_bad else "ok", gain, place.gain, said, name))
+    for fit in fits(usual.places, looks, rule):
+        scene = fit.scenes[0] if len(fit.scenes) == 1 else None
+        where = f"Positions in {scene if scene is not None else f'{len(fit.scenes)} quiet scenes'}"
+        is_bad = fit.gain > fit.limit
+        said = f"{where} look as if they were sent {fit.frame}." if is_bad else f"{where} are where they usually are."
+        one = _finding("frame", "bad" if is_bad else "ok", fit.gain, fit.limit, said, scene)
+        found.append(one.model_copy(update={"window_s": fit.window_s}))
     return found
 
 
@@ -317,15 +255,3 @@ def _of_agents(rows: Rows, mask: BoolArray) -> tuple[BoolArray, IntArray]:
     _, first, agent, count = np.unique(rows.agents, return_index=True, return_inverse=True, return_counts=True)
     holds: BoolArray = np.bincount(agent, mask, minlength=len(count)) > count / 2
     return holds, rows.scenes[first]
-
-
-def _edges(values: FloatArray) -> FloatArray:
-    """(CELLS + 1,) edges over the middle 98 %."""
-    low, high = np.quantile(values, [0.01, 0.99])
-    return np.linspace(float(low) - 1e-6, float(high) + 1e-6, CELLS + 1)
-
-
-def _direction(heading: FloatArray) -> IntArray:
-    """(N,) which of `DIRECTIONS` sectors each heading lies in."""
-    sector: IntArray = np.floor((heading % (2 * np.pi)) / (2 * np.pi) * DIRECTIONS).astype(np.int64) % DIRECTIONS
-    return sector

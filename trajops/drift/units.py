@@ -4,7 +4,7 @@ Every agent counts once, because its rows resemble each other, and against its o
 football players and five walkers are no other unit.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,26 +36,30 @@ class UnitBounds:
 def unit_bounds(rule: UnitRule, column: str, reference: Rows, longest_s: float = 0.0) -> Mapping[str, UnitBounds]:
     """By scene of the reference, ratios of medians that are still no unit error; without scenes whose median agent has no positive value.
 
-    The rule's own bounds, widened where minutes of the reference itself vary more: a match has minutes in which everybody walks. A scene
-    with few agents is held against all of them, with bounds that reach to its own median. Where `longest_s` is looked at, because a minute
-    holds too few agents, the reference is cut into such windows as well.
+    The rule's own bounds, widened where minutes of the reference itself vary more: a match has minutes in which everybody walks. Where
+    `longest_s` is looked at, because a minute holds too few agents, the reference is cut into such windows as well. Scenes that are too
+    quiet for windows of their own are judged together with others, so their bounds are widened by what they do together: of some dozens of
+    agents in many streets, most may stand by chance. A scene with few agents is held against all of them, with bounds that reach to its
+    own median.
     """
     rows = reference.select(reference.present(column))
-    values, scenes, minutes = _in_windows(rows, column, rule.window_s)
-    cuts = [(values, scenes, minutes)]
-    if longest_s > rule.window_s:
-        cuts.append(_in_windows(rows, column, longest_s))
-    found = {}
-    for code, name in enumerate(rows.scene_names):
+    cuts = [_in_windows(rows, column, window_s) for window_s in sorted({rule.window_s, max(rule.window_s, longest_s)})]
+    values, scenes, _ = cuts[0]
+    usual, widest = np.zeros(len(rows.scene_names)), dict[int, list[float]]()
+    for code in np.unique(scenes).tolist():
         mine = values[scenes == code]
         is_few = len(mine) < rule.min_agents
-        usual = float(np.median(values if is_few else mine)) if len(values) else 0.0
-        if usual > 0:
-            widest = [ratio for cut in cuts for ratio in _ratios(cut, code, usual, rule.min_agents)]
-            if is_few and len(mine):
-                widest.append(float(np.median(mine)) / usual)
-            low, high = min(widest, default=1.0) / _MARGIN, max(widest, default=1.0) * _MARGIN
-            found[name] = UnitBounds(usual, min(rule.low, low), max(rule.high, high))
+        usual[code] = float(np.median(values if is_few else mine))
+        if usual[code] > 0:
+            widest[code] = [ratio for cut in cuts for ratio in _ratios(cut, code, usual[code], rule.min_agents)]
+            widest[code] += [float(np.median(mine)) / usual[code]] if is_few else []
+    quiet = [code for code in widest if _is_quiet(cuts[-1], code, rule.min_agents)]
+    together = _joint_ratios(cuts[-1], quiet, usual, rule.min_agents)
+    found = {}
+    for code, own in widest.items():
+        ratios = own + together * (code in quiet)
+        low, high = min(ratios, default=1.0) / _MARGIN, max(ratios, default=1.0) * _MARGIN
+        found[rows.scene_names[code]] = UnitBounds(float(usual[code]), min(rule.low, low), max(rule.high, high))
     return found
 
 
@@ -72,6 +76,24 @@ def _ratios(cut: tuple[FloatArray, IntArray, IntArray], scene: int, usual: float
     by_window = np.split(values[is_here] / usual, np.flatnonzero(np.diff(windows[is_here])) + 1)
     # Fewer agents of a scene are not half of what the rule asks for, and move no median by themselves.
     return [float(np.median(window)) for window in by_window if len(window) >= min_agents / 2]
+
+
+def _is_quiet(cut: tuple[FloatArray, IntArray, IntArray], scene: int, min_agents: int) -> bool:
+    """Whether most of a scene's agents come in windows that say nothing by themselves."""
+    _, scenes, windows = cut
+    counts = np.unique(windows[scenes == scene], return_counts=True)[1]
+    return bool(counts[counts >= min_agents / 2].sum() < counts.sum() / 2)
+
+
+def _joint_ratios(cut: tuple[FloatArray, IntArray, IntArray], codes: Sequence[int], usual: FloatArray, min_agents: int) -> list[float]:
+    """What the median agent of some scenes has, each against its own scene: for runs of as few agents as are judged, that overlap."""
+    values, scenes, _ = cut
+    is_one = np.isin(scenes, codes)
+    ratios = values[is_one] / usual[scenes[is_one]]
+    if len(ratios) < min_agents:
+        return []
+    runs = np.lib.stride_tricks.sliding_window_view(ratios, min_agents)[:: max(1, min_agents // 4)]
+    return [float(median) for median in np.median(runs, axis=1)]
 
 
 def unit_column(rule: UnitRule, column: str, bounds: Mapping[str, UnitBounds], current: Rows, longest_s: float = 0.0) -> DriftColumn | None:
@@ -93,7 +115,8 @@ def unit_column(rule: UnitRule, column: str, bounds: Mapping[str, UnitBounds], c
     ratios = values / usual
     ratio, current_median = float(np.median(ratios)), float(np.median(values))
     bound = high if ratio >= 1 else low
-    beyond = float(np.median(ratios / bound))
+    # Where the reference has stood still, nothing is too slow.
+    beyond = float(np.median(np.divide(ratios, bound, out=np.full(len(ratios), np.inf), where=bound > 0)))
     return DriftColumn(
         column=f"{column}_ratio",
         kind="input",

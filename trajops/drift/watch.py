@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from trajops.contracts.drift import DriftColumn, QualityFinding, Verdict
 from trajops.drift.assessment import Assessment
 from trajops.drift.blocks import Binned
 from trajops.drift.columns import Earlier, Rows, described_column, judge
-from trajops.drift.quality import AT_ONCE, Counts, Usual, findings
+from trajops.drift.quality import AT_ONCE, Counts, Usual, Wider, findings
 from trajops.drift.rules import DriftRules
 from trajops.drift.units import UnitBounds, unit_bounds, unit_column
 
@@ -21,13 +21,6 @@ _NOTHING = np.empty(0)
 
 # Where fewer agents come than units can be told by, more of the newest traffic is looked at, up to this.
 LONGEST_S = 1_200.0
-
-
-class Wider(NamedTuple):
-    """More of the newest traffic than the window: rows as they were sent, and how many seconds of it."""
-
-    rows: Rows
-    window_s: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,8 +77,7 @@ class Watch:
             grouped = {name: name if name in busiest else OTHERS for name in names}
         rows = reference.regrouped(grouped)
         sent = reference if rules.scenes.is_split else rows
-        usual = Usual.of(sent, rules.quality, [name for name in rows.scene_names if name != OTHERS])
-        return cls(rules, rows, sent, usual, grouped)
+        return cls(rules, rows, sent, Usual.of(sent, rules.quality), grouped)
 
     def scenes(self, rows: Rows) -> Rows:
         """Rows of traffic with scenes as their columns are judged; a scene that the reference does not know keeps its name."""
@@ -102,6 +94,23 @@ class Watch:
             if bounds and rows.select(tell).agent_count < least:
                 return "quality"
         return "all"
+
+    def widened(self, rows: Rows, at_s: float) -> Wider | None:
+        """As much of the newest traffic as tells units and quality, or quality alone; None where none does.
+
+        Args:
+            rows: of `LONGEST_S`, as they were sent.
+            at_s: now, seconds.
+        """
+        window_s, of_quality = self.rules.current.window_s, None
+        while window_s < LONGEST_S:
+            window_s = min(2 * window_s, LONGEST_S)
+            wider = Wider(rows.select(rows.times_s > at_s - window_s), window_s)
+            told = self.tells(wider.rows)
+            if told == "all":
+                return wider
+            of_quality = of_quality or (wider if told == "quality" else None)
+        return of_quality
 
     def _as_sent(self, rows: Rows) -> Rows:
         return rows if self.rules.scenes.is_split else rows.regrouped(dict.fromkeys(rows.scene_names, ONE))
@@ -136,7 +145,8 @@ class Watch:
         rules, assessment = self.rules, self.assessment(version)
         rows, sent = self.scenes(current), self._as_sent(current)
         binned = assessment.binned(rows) if binned is None else binned
-        longest = Wider(sent, rules.current.window_s) if wider is None else Wider(self._as_sent(wider.rows), wider.window_s)
+        window = Wider(sent, rules.current.window_s)
+        longest = window if wider is None else Wider(self._as_sent(wider.rows), wider.window_s)
         quality = findings(
             sent,
             counts,
@@ -144,8 +154,7 @@ class Watch:
             rules.quality,
             new_min_agents=rules.scenes.new_min_agents,
             is_split=rules.scenes.is_split,
-            longest_s=longest.window_s,
-            longest=longest.rows,
+            wider=[window] if wider is None else [window, longest],
         )
         scores = assessment.scores(binned, at_s)
         columns = [unit for name in rules.units.columns if (unit := self._unit(name, longest)) is not None]

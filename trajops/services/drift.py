@@ -24,8 +24,9 @@ from trajops.contracts.drift import (
     without_bins,
 )
 from trajops.drift.columns import Earlier, Rows, described_column
+from trajops.drift.quality import Counts, Wider
 from trajops.drift.rules import DriftRules
-from trajops.drift.watch import LONGEST_S, Conclusion, Look, Wider, conclude
+from trajops.drift.watch import LONGEST_S, Conclusion, Look, conclude
 from trajops.errors import Unavailable
 from trajops.ports import Clock, DriftDetector, DriftSource
 from trajops.services.drift_reference import DriftReference, Reference
@@ -35,6 +36,7 @@ from trajops.trajectories import FloatArray
 ACTOR = "worker:check_drift"
 ALARMS: frozenset[Verdict] = frozenset({"warning", "drift"})
 LOOK_BACK = 64
+MOST_WIDER_ROWS = 200_000
 
 logger = logging.getLogger(__name__)
 
@@ -115,16 +117,10 @@ class DriftMonitor:
         rule, watch = self._rules.current, reference.watch
         if not len(current) or rule.window_s >= LONGEST_S or watch.tells(current) == "all":
             return None
+        if len(current) * LONGEST_S / rule.window_s > MOST_WIDER_ROWS:  # so many that nobody knows are no quiet feed
+            return None
         rows = self._source.rows(at - timedelta(seconds=LONGEST_S), at, rule.sources)
-        window_s, of_quality = rule.window_s, None
-        while window_s < LONGEST_S:
-            window_s = min(2 * window_s, LONGEST_S)
-            wider = Wider(rows.select(rows.times_s > at.timestamp() - window_s), window_s)
-            told = watch.tells(wider.rows)
-            if told == "all":
-                return wider
-            of_quality = of_quality or (wider if told == "quality" else None)
-        return of_quality
+        return watch.widened(rows, at.timestamp())
 
     def _judged(
         self,
@@ -139,8 +135,7 @@ class DriftMonitor:
         rule, watch = self._rules.current, reference.watch
         rows = watch.scenes(current)
         version = _answering_version(current, self._rules.confirm.spacing_s) if len(current) else 0
-        counted_since = check.at - timedelta(seconds=self._rules.quality.window_s)
-        counts = self._source.counts(counted_since, check.at, rule.sources)
+        counts = self._counts(check.at)
         look = _muted(watch.look(current, check.at.timestamp(), version, counts, wider=wider), settings.mutes, check.at)
         earlier = self._earlier(history, check.at, check.reference_since)
         told = conclude(
@@ -168,6 +163,15 @@ class DriftMonitor:
                 "quality": look.quality,
             }
         )
+
+    def _counts(self, at: datetime) -> Counts:
+        """What the lake counts of the newest traffic: as much of it as holds predictions enough."""
+        counts, current = Counts(), self._rules.current
+        for window_s in (self._rules.quality.window_s, current.window_s, LONGEST_S):
+            counts = self._source.counts(at - timedelta(seconds=window_s), at, current.sources)
+            if counts.predictions >= self._rules.quality.min_agents:
+                break
+        return counts
 
     def _with_histograms(self, columns: Sequence[DriftColumn], before: Rows, after: Rows, version: int) -> list[DriftColumn]:
         """Columns that were scored, with means and histograms of both sides."""

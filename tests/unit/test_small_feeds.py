@@ -169,10 +169,13 @@ def streets(count: int, per_minute: float, minutes: int, *, seed: int, start_s: 
     return Rows(start_s + times_s[order], agents, ones, {"speed_mps": speeds[agents]}, scenes.repeat(3)[order], names)
 
 
-def test_many_quiet_streets_are_no_other_unit_and_feet_are() -> None:
+@pytest.mark.parametrize(
+    ("count", "per_minute", "minutes"), [(40, 1.0, 24 * 60), (20, 2.0, 60), (1, 8.0, 60)], ids=["a day of many", "an hour", "one street"]
+)
+def test_quiet_streets_are_no_other_unit_and_feet_are(count: int, per_minute: float, minutes: int) -> None:
     """No street has a minute of its own that tells anything; together, most of some thirty agents stand by chance now and then."""
     rule = UnitRule()
-    bounds = unit_bounds(rule, "speed_mps", streets(40, 1.0, 24 * 60, seed=0, start_s=START_S - 100_000), 300.0)
+    bounds = unit_bounds(rule, "speed_mps", streets(count, per_minute, minutes, seed=0, start_s=START_S - 100_000), 300.0)
     bare = {name: UnitBounds(one.usual, rule.low, rule.high) for name, one in bounds.items()}
 
     def told(rows: Rows, held_against: Mapping[str, UnitBounds]) -> list[bool]:
@@ -181,7 +184,7 @@ def test_many_quiet_streets_are_no_other_unit_and_feet_are() -> None:
         found = [unit_column(rule, "speed_mps", held_against, minute, 300.0) for minute in minutes]
         return [column.is_drifted for column in found if column is not None]
 
-    clean, feet = streets(40, 1.0, 360, seed=1), streets(40, 1.0, 360, seed=1, gain=FEET)
+    clean, feet = (streets(count, per_minute, 360, seed=1, gain=gain) for gain in (1.0, FEET))
     assert not any(told(clean, bounds))
     assert any(told(clean, bare)), "the control: by the bounds of the rule alone it is"
     assert np.mean(told(feet, bounds)) > 0.9

@@ -16,6 +16,8 @@ from trajops.trajectories import FloatArray
 
 # How much further than the widest minute of the reference traffic may go.
 _MARGIN = 1.25
+# Agents who came one after another and are drawn together, and draws: about the checks of a week that do not overlap.
+BLOCK, DRAWS, MOST_DRAWN = 3, 4_000, 150
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +39,11 @@ def unit_bounds(rule: UnitRule, column: str, reference: Rows, longest_s: float =
     """By scene of the reference, ratios of medians that are still no unit error; without scenes whose median agent has no positive value.
 
     The rule's own bounds, widened where minutes of the reference itself vary more: a match has minutes in which everybody walks. Where
-    `longest_s` is looked at, because a minute holds too few agents, the reference is cut into such windows as well. Scenes that are too
-    quiet for windows of their own are judged together with others, so their bounds are widened by what they do together: of some dozens of
-    agents in many streets, most may stand by chance. A scene with few agents is held against all of them, with bounds that reach to its
-    own median.
+    `longest_s` is looked at, because a minute holds too few agents, the reference is cut into such windows as well. Of as few agents as the
+    rule asks for, most may stand by chance, and a short reference has not seen that: bounds are widened by what so many agents do as a
+    minute of the scene holds, drawn again and again as runs of those who came one after another. Scenes too quiet for windows of their own
+    are widened by what so few of all such scenes have done together. A scene with few agents is held against all of them, with bounds that
+    reach to its own median.
     """
     rows = reference.select(reference.present(column))
     cuts = [_in_windows(rows, column, window_s) for window_s in sorted({rule.window_s, max(rule.window_s, longest_s)})]
@@ -57,7 +60,7 @@ def unit_bounds(rule: UnitRule, column: str, reference: Rows, longest_s: float =
     together = _joint_ratios(cuts[-1], quiet, usual, rule.min_agents)
     found = {}
     for code, own in widest.items():
-        ratios = own + together * (code in quiet)
+        ratios = own + _drawn_ratios(cuts[0], code, usual[code], rule.min_agents) + together * (code in quiet)
         low, high = min(ratios, default=1.0) / _MARGIN, max(ratios, default=1.0) * _MARGIN
         found[rows.scene_names[code]] = UnitBounds(float(usual[code]), min(rule.low, low), max(rule.high, high))
     return found
@@ -94,6 +97,19 @@ def _joint_ratios(cut: tuple[FloatArray, IntArray, IntArray], codes: Sequence[in
         return []
     runs = np.lib.stride_tricks.sliding_window_view(ratios, min_agents)[:: max(1, min_agents // 4)]
     return [float(median) for median in np.median(runs, axis=1)]
+
+
+def _drawn_ratios(cut: tuple[FloatArray, IntArray, IntArray], scene: int, usual: float, min_agents: int) -> list[float]:
+    """The least and the most that the median agent of a scene has, of so many as a window holds: a moving-block bootstrap (Künsch 1989)."""
+    values, scenes, windows = cut
+    is_here = scenes == scene
+    ratios, counts = values[is_here] / usual, np.unique(windows[is_here], return_counts=True)[1]
+    if len(ratios) < min_agents:
+        return []
+    size = min(MOST_DRAWN, max(min_agents, int(np.median(counts))))
+    starts = np.random.default_rng(0).integers(0, len(ratios) - BLOCK + 1, (DRAWS, -(-size // BLOCK)))
+    medians = np.median(ratios[starts[..., None] + np.arange(BLOCK)].reshape(DRAWS, -1), axis=1)
+    return [float(medians.min()), float(medians.max())]
 
 
 def unit_column(rule: UnitRule, column: str, bounds: Mapping[str, UnitBounds], current: Rows, longest_s: float = 0.0) -> DriftColumn | None:

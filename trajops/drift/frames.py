@@ -18,6 +18,8 @@ CELLS, DIRECTIONS = 12, 8
 COLUMNS = ("x_m", "y_m", "heading_rad")
 # A place is tried on so many runs of agents; where there are many scenes on fewer of each, but not on less than some.
 MOST_RUNS, FEWEST_RUNS = 300, 60
+# Standard deviations of clean runs that another frame must be better by.
+BEYOND_CHANCE = 5.0
 # A scene has so many times the agents that a rule needs, or no place.
 LEAST_TIMES = 3
 
@@ -60,16 +62,18 @@ class Place:
             rule: limits.
             most_runs: of agents that are tried.
         """
-        run = _runs(rows, rule)
-        gains = [rule.frame_gain]
+        run, found = _runs(rows, rule), list[float]()
         for fold in (0, 1):  # what a place was drawn from fits it better than what comes later
             drawn = run % 2 == fold
             if not drawn.any() or drawn.all():
                 continue
             place, tried = cls._drawn(rows.select(drawn)), np.unique(run[~drawn])
             tried = tried[:: -(-2 * len(tried) // most_runs)]
-            gains += [1.5 * max(place.gains(rows.select(run == one)).values()) for one in tried.tolist()]
-        return replace(cls._drawn(rows), gain=max(gains))
+            found += [max(place.gains(rows.select(run == one)).values()) for one in tried.tolist()]
+        clean = np.array(found or [0.0])
+        # Few runs may hold no rare one: a pitch in which everybody has moved to one end fits its mirror for a while.
+        rare = max(1.5 * float(clean.max()), float(clean.mean() + BEYOND_CHANCE * clean.std()))
+        return replace(cls._drawn(rows), gain=max(rule.frame_gain, rare))
 
     @classmethod
     def _drawn(cls, rows: Rows) -> "Place":

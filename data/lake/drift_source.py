@@ -1,7 +1,7 @@
 """The lake as the drift check sees it: Arrow tables become rows of numbers, with one code for each continuous track."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.lake.drift_rows import COLUMNS, USABLE, AsTrained
+from data.lake.judged_rows import judged_rows
 from data.lake.queries import Lake
 from trajops.clock import to_ns, utc
 from trajops.drift.columns import Rows
@@ -88,13 +89,13 @@ class LakeDriftSource:
         as_trained = None if self._as_trained is None else self._as_trained()
         return to_rows(self._lake.drift_rows(*args, **options, as_trained=as_trained))
 
-    def some(self, since: datetime, until: datetime, sources: Sequence[str], shares: Mapping[str, float]) -> Rows:
-        """Rows of a share of the agents of each scene, each of them whole; of scenes that are not named, all.
+    def some(self, since: datetime, until: datetime, sources: Sequence[str], step_s: float, most: int, *, by_scene: bool = True) -> Rows:
+        """At most about `most` rows that tell what most agents do, with what their histories say; see `data.lake.judged_rows`.
 
         Raises:
             Unavailable: if the lake cannot be read.
         """
-        return self._read(since, until, sources, shares)
+        return judged_rows(self._lake, to_ns(since), to_ns(until), sources, round(step_s * 1e9), most, by_scene=by_scene)
 
     def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> Counts:
         """What the rules on quality take from the tables themselves.

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.lake.drift_rows import COLUMNS
 from data.lake.drift_source import LakeDriftSource
 from data.lake.performance_source import LakePerformanceSource
 from tests.builders import CLOCK_NS, a_prediction_event, an_observation_event, an_outcome_event
+from tests.drift_windows import ends_of
 from tests.lake_house import House, a_house
 from trajops.clock import utc
+from trajops.drift.columns import Rows
 from trajops.drift.quality import Counts
 
 S = 10**9
@@ -56,15 +59,60 @@ def test_distances_name_the_scenes_of_their_rows(house: House) -> None:
     assert len(source.distances("trajectory", 9, SINCE, UNTIL, ("live",), 100).scenes) == 0
 
 
-def test_of_a_scene_some_agents_are_read_and_each_of_them_whole(house: House) -> None:
+def test_of_each_agent_in_each_step_the_first_and_the_last_two_rows_are_read(house: House) -> None:
+    """Walkers at any rate, some of them asked for twice at a time, told late or out of order: the same rows as by hand."""
+    rng, events, told = np.random.default_rng(3), [], []
+    for number in range(60):
+        scene, start_s = ("north", "south")[number % 2], rng.uniform(0, 30)
+        for observed_s in np.repeat(start_s + np.cumsum(rng.choice([0.4, 2.0, 9.0], 12)), rng.integers(1, 3, 12)).tolist():
+            received_ns = CLOCK_NS + round((observed_s + rng.exponential(2.0)) * S)
+            told.append((received_ns, observed_s, scene, number))
+            row = {"received_ns": received_ns, "observed_at_s": observed_s, "scene_id": scene, "agent_id": f"a{number}"}
+            events.append(a_prediction_event(f"p{len(told)}", **row))
+    house.write(*events, a_prediction_event("other", source="backfill"), a_prediction_event("short", history_m=[1.0, 2.0, 3.0, 4.0]))
+    rows = LakeDriftSource(house.lake).some(SINCE, UNTIL, ("live",), 10.0, 10**6)
+    is_within = [one for one in told if one[0] < UNTIL_NS]
+    received_ns, observed_s, scenes, agents = (np.array(column) for column in zip(*is_within, strict=True))
+    every = Rows(received_ns / 1e9, agents, agents, {"observed_at_s": observed_s}, (scenes == "south").astype(int), ("north", "south"))
+    expected = ends_of(every, UNTIL.timestamp(), 10.0)
+    assert 100 < len(rows) < 0.8 * len(every)
+    assert named(rows) == named(expected)
+    assert len(np.unique(rows.agents)) == len(np.unique(expected.agents))
+
+
+def named(rows: Rows) -> list[tuple[str, float, float]]:
+    scenes = [rows.scene_names[code] for code in rows.scenes]
+    return sorted(zip(scenes, rows.times_s.round(6).tolist(), rows.values["observed_at_s"].round(6).tolist(), strict=True))
+
+
+def test_rows_say_what_histories_say_and_a_broken_forecast_is_no_matter(house: House) -> None:
+    history_m = [0.5 * step + axis for step in range(8) for axis in (0.0, 3.0)]
+    house.write(a_prediction_event("p1", received_ns=CLOCK_NS, dt_s=0.4, history_m=history_m, mean_m=[], cov_m2=[]))
+    house.write(a_prediction_event("p2", received_ns=CLOCK_NS, dt_s=0.4, agent_id="other", history_m=history_m[:8]))
+    source = LakeDriftSource(house.lake)
+    rows = source.some(SINCE, UNTIL, ("live",), 10.0, 100)
+    assert rows.values["path_m"] == pytest.approx([3.5 * 2**0.5, 1.5 * 2**0.5])
+    assert rows.values["max_speed_mps"] == pytest.approx([1.25 * 2**0.5] * 2)
+    assert (rows.values["x_m"].tolist(), rows.values["y_m"].tolist()) == ([3.5, 1.5], [6.5, 4.5])
+    assert set(rows.values) <= {"observed_at_s", *COLUMNS}
+    assert not {"predicted_speed_mps", "ade_m"} & set(rows.values)
+    nothing = source.some(SINCE, UNTIL, ("replay",), 10.0, 100)
+    assert (len(nothing), set(nothing.values)) == (0, set(rows.values))
+
+
+def test_of_more_rows_than_are_wanted_some_agents_are_read_whole_and_of_quiet_scenes_all(house: House) -> None:
     events = [
-        a_prediction_event(f"{scene}{row}", received_ns=CLOCK_NS + row * S // 10, scene_id=scene, agent_id=f"{scene}{row % 100}")
-        for scene in ("busy", "quiet", "new")
-        for row in range(300)
+        a_prediction_event(
+            f"{scene}{row}", received_ns=CLOCK_NS + row, observed_at_s=row * 0.1, scene_id=scene, agent_id=f"{scene}{row % agents}"
+        )
+        for scene, agents in (("busy", 200), ("quiet", 20))
+        for row in range(2 * agents)
     ]
     house.write(*events)
-    rows = LakeDriftSource(house.lake).some(SINCE, UNTIL, ("live",), {"busy": 0.25, "quiet": 1.0})
-    agents, counts = np.unique(rows.agents, return_counts=True)
-    of = {name: len(np.unique(rows.agents[rows.scenes == code])) for code, name in enumerate(rows.scene_names)}
-    assert of == {"busy": pytest.approx(25, abs=12), "quiet": 100, "new": 100}
-    assert counts.tolist() == [3] * len(agents)
+    source = LakeDriftSource(house.lake)
+    for by_scene, busy, quiet in ((True, 50, 20), (False, 200 * 140 / 440, 20 * 140 / 440)):
+        rows = source.some(SINCE, UNTIL, ("live",), 60.0, 140, by_scene=by_scene)
+        agents, counts = np.unique(rows.agents, return_counts=True)
+        of = {name: len(np.unique(rows.agents[rows.scenes == code])) for code, name in enumerate(rows.scene_names)}
+        assert of == {"busy": pytest.approx(busy, abs=16), "quiet": quiet if by_scene else pytest.approx(quiet, abs=6)}
+        assert counts.tolist() == [2] * len(agents)

@@ -19,12 +19,15 @@ from trajops.drift.learnable import Tally
 from trajops.drift.quality import Counts
 
 _EXTENT = "SELECT count(*), min(received_ns), max(received_ns) FROM predictions WHERE list_contains($sources, source)"
-# An agent that is predicted from its own history, and posted besides, is not repeated: each table is counted by itself.
+# An agent that is predicted from its own history, and posted besides, is not repeated: each table is counted by itself. Nor is one that is
+# asked for again before it moves on: a prediction repeats another one if it says for the same time that the agent was somewhere else.
+_PLACE = "hash(history_m[-2], history_m[-1]) AS place"
 _COUNTS = f"""
     , positions AS (
-        SELECT scene_id, agent_id, observed_at_s FROM predictions WHERE list_contains($sources, source)
+        SELECT scene_id, agent_id, observed_at_s, {_PLACE} FROM predictions WHERE list_contains($sources, source)
     ), repeated AS (
-        SELECT (SELECT count(*) - count(DISTINCT (scene_id, agent_id, observed_at_s)) FROM positions)
+        SELECT (SELECT count(DISTINCT (scene_id, agent_id, observed_at_s, place)) - count(DISTINCT (scene_id, agent_id, observed_at_s))
+                FROM positions)
             + (SELECT count(*) - count(DISTINCT (scene_id, agent_id, observed_at_s)) FROM observations) AS rows
     )
     SELECT (SELECT count(*) FROM positions),
@@ -33,17 +36,22 @@ _COUNTS = f"""
 """  # noqa: S608 - names of our own schema
 # The same by scene and step. What is repeated over the border of two steps is not seen, which is little of it.
 _TALLY = f"""
-    , counted AS (
-        SELECT scene_id, ($until_ns - received_ns - 1) // $step_ns AS step, count(*) AS predictions,
-            count(*) FILTER (NOT coalesce({USABLE}, false)) AS unusable, count(DISTINCT (agent_id, observed_at_s)) AS different
+    , placed AS (
+        SELECT scene_id, ($until_ns - received_ns - 1) // $step_ns AS step, agent_id, observed_at_s, {_PLACE}, count(*) AS predictions,
+            count(*) FILTER (NOT coalesce({USABLE}, false)) AS unusable
         FROM predictions p WHERE list_contains($sources, source) GROUP BY ALL
+    ), timed AS (
+        SELECT scene_id, step, agent_id, observed_at_s, sum(predictions) AS predictions, sum(unusable) AS unusable, count(*) - 1 AS repeated
+        FROM placed GROUP BY ALL
+    ), counted AS (
+        SELECT scene_id, step, sum(predictions) AS predictions, sum(unusable) AS unusable, sum(repeated) AS repeated FROM timed GROUP BY ALL
     ), observed AS (
         SELECT scene_id, ($until_ns - received_ns - 1) // $step_ns AS step, count(*) AS positions,
             count(DISTINCT (agent_id, observed_at_s)) AS different
         FROM observations WHERE list_contains($sources, source) GROUP BY ALL
     )
     SELECT scene_id, step, coalesce(c.predictions, 0), coalesce(c.unusable, 0), coalesce(c.predictions, 0) + coalesce(o.positions, 0),
-        coalesce(c.predictions - c.different, 0) + coalesce(o.positions - o.different, 0)
+        coalesce(c.repeated, 0) + coalesce(o.positions - o.different, 0)
     FROM counted c FULL JOIN observed o USING (scene_id, step)
 """  # noqa: S608 - names of our own schema
 # With fewer whole windows than this, thresholds rest on agents and not on windows.

@@ -31,7 +31,8 @@ def house(tmp_path: Path) -> Iterator[House]:
 def test_counts_by_scene_and_by_steps_back_from_the_end(house: House) -> None:
     """Steps of ten seconds: what lies on a border belongs to the newer one, as a range holds its begin and not its end."""
     at = [UNTIL_NS - 1, UNTIL_NS - 10 * S, UNTIL_NS - 10 * S - 1, UNTIL_NS - 25 * S]
-    house.write(*(a_prediction_event(f"p{row}", received_ns=ns, observed_at_s=7.0) for row, ns in enumerate(at)))
+    places = [[float(row), 0.0] * 8 for row in range(4)]
+    house.write(*(a_prediction_event(f"p{row}", received_ns=at[row], observed_at_s=7.0, history_m=one) for row, one in enumerate(places)))
     house.write(a_prediction_event("bad", received_ns=at[0], observed_at_s=8.0, history_m=[1.0, 2.0]))
     house.write(a_prediction_event("other", received_ns=at[0], source="backfill"), a_prediction_event("late", received_ns=UNTIL_NS))
     posted = (an_observation_event(received_ns=at[3], scene_id="posted", observed_at_s=float(row // 2)) for row in range(4))
@@ -116,3 +117,17 @@ def test_of_more_rows_than_are_wanted_some_agents_are_read_whole_and_of_quiet_sc
         of = {name: len(np.unique(rows.agents[rows.scenes == code])) for code, name in enumerate(rows.scene_names)}
         assert of == {"busy": pytest.approx(busy, abs=16), "quiet": quiet if by_scene else pytest.approx(quiet, abs=6)}
         assert counts.tolist() == [2] * len(agents)
+
+
+def test_who_is_asked_for_again_before_moving_on_is_no_duplicate(house: House) -> None:
+    """Twenty agents of one id each, asked for three times at each position; then two bodies that share an id."""
+    asked = [a_prediction_event(f"p{row}", received_ns=CLOCK_NS + row, agent_id=f"a{row % 20}", observed_at_s=7.0) for row in range(60)]
+    house.write(*asked)
+    source = LakeDriftSource(house.lake)
+    assert source.counts(SINCE, UNTIL, ("live",)) == Counts(60, 0, 60, 0)
+    assert source.tally(SINCE, UNTIL, ("live",), 60.0) == {"s1": {0: Counts(60, 0, 60, 0)}}
+    history_m = list(asked[0].history_m)
+    bodies = ([*history_m[:-1], history_m[-1] + metres] for metres in (0.0, 1.0, 2.0, 2.0))
+    house.write(*(a_prediction_event(f"b{n}", received_ns=CLOCK_NS, agent_id="both", history_m=one) for n, one in enumerate(bodies)))
+    assert source.counts(SINCE, UNTIL, ("live",)) == Counts(64, 0, 64, 2)
+    assert source.tally(SINCE, UNTIL, ("live",), 60.0) == {"s1": {0: Counts(64, 0, 64, 2)}}

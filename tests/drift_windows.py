@@ -62,15 +62,13 @@ class FixedSource:
         return found[0].select((times_s >= since.timestamp()) & (times_s < until.timestamp()))
 
     def some(self, since: datetime, until: datetime, sources: Sequence[str], step_s: float, most: int, *, by_scene: bool = True) -> Rows:
-        """Ends of agents' steps; of more than `most`, agents of each scene at equal distances."""
+        """Ends of agents' steps; of more than `most`, of some agents of each scene, others every ten steps."""
         rows = ends_of(self.rows(since, until, sources), until.timestamp(), step_s)
         counts = dict(enumerate(np.bincount(rows.scenes, minlength=len(rows.scene_names)).tolist()))
         shares = fair_shares(counts, most) if by_scene else dict.fromkeys(counts, min(1.0, most / max(1, len(rows))))
-        kept = [np.empty(0, dtype=np.int64)]
-        for code, share in shares.items():
-            agents = np.unique(rows.agents[rows.scenes == code])
-            kept.append(agents[np.linspace(0, len(agents) - 1, round(len(agents) * share)).astype(int)])
-        return rows.select(np.isin(rows.agents, np.concatenate(kept)))
+        lots = np.floor((until.timestamp() - rows.times_s) / (10 * step_s)).astype(int)
+        drawn = np.random.default_rng(7).random((rows.agents.max(initial=0) + 1, lots.max(initial=0) + 1))
+        return rows.select(drawn[rows.agents, lots] < np.array([shares[code] for code in range(len(shares))])[rows.scenes])
 
     def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> Counts:
         return self.counted

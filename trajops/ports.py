@@ -230,7 +230,7 @@ class DriftSource(Protocol):
         """Rows that tell what most agents do, in any order, with what their histories say.
 
         Of each agent in each step of a range, which are counted from its end: the first two and the last two by observed time. Where that
-        is more than `most`, some of the agents, each of them in all its steps: as many rows of each scene, where it has them, or, if not
+        is more than `most`, of some agents, which are drawn anew every ten steps: as many rows of each scene, where it has them, or, if not
         `by_scene`, the same share of all.
         """
         ...

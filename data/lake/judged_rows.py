@@ -29,16 +29,16 @@ _KEPT = f"""
     ), named AS (
         SELECT {samples.AGENT}, hash(scene_id) AS scene, {_KEY} AS key, step, observed_at_s FROM timed
     ), placed AS (
-        SELECT agent, scene, key, row_number() OVER (PARTITION BY agent, step ORDER BY observed_at_s) AS place,
-            count(*) OVER (PARTITION BY agent, step) AS rows
+        SELECT scene, key, hash(agent, step // $together) AS lot, count(*) OVER (PARTITION BY agent, step) AS rows,
+            row_number() OVER (PARTITION BY agent, step ORDER BY observed_at_s) AS place
         FROM named
     )
-    SELECT agent, scene, key FROM placed WHERE place <= $ends OR place > rows - $ends
+    SELECT scene, key, lot FROM placed WHERE place <= $ends OR place > rows - $ends
 """  # noqa: S608 - names of our own schema
 _COUNTS = "SELECT scene, count(*) FROM kept GROUP BY scene"
 _FEWER = """
     DELETE FROM kept USING (SELECT unnest($scenes::UBIGINT[]) AS scene, unnest($shares::DOUBLE[]) AS share) wanted
-    WHERE kept.scene = wanted.scene AND kept.agent % 1000000 >= 1000000 * wanted.share
+    WHERE kept.scene = wanted.scene AND kept.lot % 1000000 >= 1000000 * wanted.share
 """
 # As a condition that may be NULL, so that keys are what is kept in memory to look them up, and never the histories.
 _ROWS = f"""
@@ -47,6 +47,8 @@ _ROWS = f"""
 """  # noqa: S608 - names of our own schema
 # Of each agent in each step, so many from either end.
 ENDS = 2
+# For so many steps the same agents are read, so that the time between their positions tells; then others, so that more of them are.
+TOGETHER = 10
 _BATCH = 50_000
 
 
@@ -61,7 +63,7 @@ def judged_rows(
         Unavailable: if the lake cannot be read.
     """
     asked: dict[str, Any] = {"sources": list(sources)}
-    steps = {"until_ns": until_ns, "step_ns": step_ns, "ends": ENDS}
+    steps = {"until_ns": until_ns, "step_ns": step_ns, "ends": ENDS, "together": TOGETHER}
 
     def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> Rows:
         cursor.execute("CREATE OR REPLACE TEMP TABLE kept AS " + prefix + _KEPT, {**asked, **steps})

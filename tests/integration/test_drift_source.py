@@ -92,9 +92,10 @@ def test_rows_say_what_histories_say_and_a_broken_forecast_is_no_matter(house: H
     house.write(a_prediction_event("p2", received_ns=CLOCK_NS, dt_s=0.4, agent_id="other", history_m=history_m[:8]))
     source = LakeDriftSource(house.lake)
     rows = source.some(SINCE, UNTIL, ("live",), 10.0, 100)
-    assert rows.values["path_m"] == pytest.approx([3.5 * 2**0.5, 1.5 * 2**0.5])
+    rows = rows.select(np.argsort(rows.values["x_m"]))
+    assert rows.values["path_m"] == pytest.approx([1.5 * 2**0.5, 3.5 * 2**0.5])
     assert rows.values["max_speed_mps"] == pytest.approx([1.25 * 2**0.5] * 2)
-    assert (rows.values["x_m"].tolist(), rows.values["y_m"].tolist()) == ([3.5, 1.5], [6.5, 4.5])
+    assert (rows.values["x_m"].tolist(), rows.values["y_m"].tolist()) == ([1.5, 3.5], [4.5, 6.5])
     assert set(rows.values) <= {"observed_at_s", *COLUMNS}
     assert not {"predicted_speed_mps", "ade_m"} & set(rows.values)
     nothing = source.some(SINCE, UNTIL, ("replay",), 10.0, 100)
@@ -117,6 +118,22 @@ def test_of_more_rows_than_are_wanted_some_agents_are_read_whole_and_of_quiet_sc
         of = {name: len(np.unique(rows.agents[rows.scenes == code])) for code, name in enumerate(rows.scene_names)}
         assert of == {"busy": pytest.approx(busy, abs=16), "quiet": quiet if by_scene else pytest.approx(quiet, abs=6)}
         assert counts.tolist() == [2] * len(agents)
+
+
+def test_who_is_read_of_many_stays_so_for_ten_steps_and_is_drawn_anew_then(house: House) -> None:
+    """Two hundred agents that stay for a minute, in steps of two seconds: of a third of them all in twenty seconds."""
+    events = [
+        a_prediction_event(f"p{agent}-{at_s}", received_ns=CLOCK_NS + at_s * S, observed_at_s=float(at_s), agent_id=f"a{agent}")
+        for agent in range(200)
+        for at_s in range(1, 60, 2)
+    ]
+    house.write(*events)
+    rows = LakeDriftSource(house.lake).some(SINCE, UNTIL, ("live",), 2.0, 2000)
+    lots = ((rows.times_s - SINCE.timestamp()) // 20).astype(int)
+    of_lot = [np.unique(rows.agents[lots == lot], return_counts=True) for lot in range(3)]
+    assert all(set(counts.tolist()) == {10} for _, counts in of_lot)
+    assert [len(agents) for agents, _ in of_lot] == [pytest.approx(67, abs=25)] * 3
+    assert len(np.unique(rows.agents)) > 110
 
 
 def test_who_is_asked_for_again_before_moving_on_is_no_duplicate(house: House) -> None:

@@ -121,10 +121,13 @@ def in_scenes(per_minute: int, of_square: int, *, feet: bool, seed: int, start_s
 
 @dataclass
 class WholeAgents(FixedSource):
-    """Negative control: of as many rows, fewer agents, each with all of its own."""
+    """Negative control: of as many rows, always the same agents, each with all of its own."""
 
-    def some(self, since: datetime, until: datetime, sources: Any, step_s: float, most: int, **options: Any) -> Rows:
-        return super().some(since, until, sources, 1e-3, most, **options)
+    def some(self, since: datetime, until: datetime, sources: Any, step_s: float, most: int, *, by_scene: bool = True) -> Rows:
+        rows = self.rows(since, until, sources)
+        shares = fair_shares(dict(enumerate(np.bincount(rows.scenes).tolist())), most)
+        drawn = np.random.default_rng(7).random(rows.agents.max() + 1)
+        return rows.select(drawn[rows.agents] < np.array([shares[code] for code in sorted(shares)])[rows.scenes])
 
 
 def left_out_of(before: Rows, rows: Rows, kind: type[FixedSource] = FixedSource, minutes: int = 30) -> tuple[LeftOut, dict[str, float]]:
@@ -185,6 +188,17 @@ def test_who_stays_all_the_time_is_judged_however_often(monkeypatch: pytest.Monk
     assert max(shares.values()) < 0.05
     if len(rows) > 3 * most:
         assert left_out_of(before, rows, WholeAgents)[1]["camera 4"] < 0.05, "too few agents of each to tell it by itself"
+
+
+def test_where_few_agents_of_each_scene_are_read_at_a_time_others_are_read_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of sixty that stay in each of five scenes eighteen are read: too few to tell one scene by itself, if they were always the same."""
+    before = at_pace(5, 60, 120, 10.0, 20, seed=0, start_s=START_S - 86_400)
+    rows = in_feet(at_pace(5, 60, 360, 10.0, 60, seed=1), "camera 4")
+    monkeypatch.setattr("trajops.services.trust.MOST_ROWS", len(rows) * 18 // 60)
+    _, shares = left_out_of(before, rows, minutes=60)
+    assert shares.pop("camera 4") == 1
+    assert max(shares.values()) < 0.25
+    assert left_out_of(before, rows, WholeAgents, 60)[1]["camera 4"] < 0.25
 
 
 def test_feet_of_a_quiet_scene_are_found_where_a_busy_one_fills_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:

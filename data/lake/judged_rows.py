@@ -73,6 +73,7 @@ def judged_rows(
             cursor.execute(_FEWER, {"scenes": list(shares), "shares": list(shares.values())})
         found, scenes = cursor.sql(prefix + _ROWS, params=asked).to_arrow_reader(_BATCH), dict[str, int]()
         parts = [_described(part, scenes) for batch in found for part in _by_length(pa.Table.from_batches([batch]))]
+        cursor.execute("DROP TABLE kept")  # the cursor goes on to others
         return _together(parts, scenes)
 
     return lake.read(("predictions",), work, since_ns=since_ns, until_ns=until_ns)

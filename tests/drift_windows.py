@@ -1,6 +1,6 @@
 """Rows for drift tests: from the embedded match, and from seeded tracks whose speed wanders slowly, as real tracks' does."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
@@ -13,7 +13,7 @@ from data.stubs import MemoryDatabase
 from trajops.clock import utc
 from trajops.contracts.drift import DriftCheckOut
 from trajops.drift.columns import Rows
-from trajops.drift.learnable import Tally
+from trajops.drift.learnable import Tally, fair_shares
 from trajops.drift.quality import Counts
 from trajops.drift.rules import DriftRules
 from trajops.services.drift import DriftMonitor
@@ -61,15 +61,14 @@ class FixedSource:
         times_s = found[0].times_s
         return found[0].select((times_s >= since.timestamp()) & (times_s < until.timestamp()))
 
-    def some(self, since: datetime, until: datetime, sources: Sequence[str], shares: Mapping[str, float]) -> Rows:
-        """Agents of each scene at equal distances."""
-        rows = self.rows(since, until, sources)
-        kept = [np.empty(0, dtype=np.int64)]
-        for code, name in enumerate(rows.scene_names):
-            agents = np.unique(rows.agents[rows.scenes == code])
-            count = round(len(agents) * shares.get(name, 1.0))
-            kept.append(agents[np.linspace(0, len(agents) - 1, count).astype(int)])
-        return rows.select(np.isin(rows.agents, np.concatenate(kept)))
+    def some(self, since: datetime, until: datetime, sources: Sequence[str], step_s: float, most: int, *, by_scene: bool = True) -> Rows:
+        """Ends of agents' steps; of more than `most`, of some agents of each scene, others every ten steps."""
+        rows = ends_of(self.rows(since, until, sources), until.timestamp(), step_s)
+        counts = dict(enumerate(np.bincount(rows.scenes, minlength=len(rows.scene_names)).tolist()))
+        shares = fair_shares(counts, most) if by_scene else dict.fromkeys(counts, min(1.0, most / max(1, len(rows))))
+        lots = np.floor((until.timestamp() - rows.times_s) / (10 * step_s)).astype(int)
+        drawn = np.random.default_rng(7).random((rows.agents.max(initial=0) + 1, lots.max(initial=0) + 1))
+        return rows.select(drawn[rows.agents, lots] < np.array([shares[code] for code in range(len(shares))])[rows.scenes])
 
     def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> Counts:
         return self.counted
@@ -80,6 +79,21 @@ class FixedSource:
     def oldest(self, sources: Sequence[str]) -> datetime | None:
         found = [rows.times_s.min() for source, rows in self.by_source.items() if source in sources and len(rows)]
         return utc(int(min(found) * 1e9)) if found else None
+
+
+def ends_of(rows: Rows, until_s: float, step_s: float, ends: int = 2) -> Rows:
+    """The first and the last rows of each agent in each step, by observed time, one of each time."""
+    observed_s = rows.values.get("observed_at_s", rows.times_s)
+    steps = np.ceil((until_s - rows.times_s) / step_s).astype(int) - 1
+    order = np.lexsort((rows.times_s, observed_s, steps, rows.agents))
+    agents, steps, observed_s = rows.agents[order], steps[order], observed_s[order]
+    is_other = (np.diff(agents) != 0) | (np.diff(steps) != 0)
+    order = order[np.r_[len(order) > 0, is_other | (np.diff(observed_s) != 0)][: len(order)]]
+    steps = np.ceil((until_s - rows.times_s[order]) / step_s).astype(int) - 1
+    starts = np.flatnonzero(np.r_[True, (np.diff(rows.agents[order]) != 0) | (np.diff(steps) != 0)][: len(order)])
+    counts = np.diff(np.r_[starts, len(order)])
+    place = np.arange(len(order)) - np.repeat(starts, counts)
+    return rows.select(np.sort(order[(place < ends) | (place >= np.repeat(counts, counts) - ends)]))
 
 
 def tally_of(rows: Rows, until_s: float, step_s: float, **changes: int) -> dict[str, dict[int, Counts]]:

@@ -226,8 +226,13 @@ class DriftSource(Protocol):
         """
         ...
 
-    def some(self, since: datetime, until: datetime, sources: Sequence[str], shares: Mapping[str, float]) -> "Rows":
-        """Rows of a share of the agents of each scene, each of them whole; of scenes that are not named, all."""
+    def some(self, since: datetime, until: datetime, sources: Sequence[str], step_s: float, most: int, *, by_scene: bool = True) -> "Rows":
+        """Rows that tell what most agents do, in any order, with what their histories say.
+
+        Of each agent in each step of a range, which are counted from its end: the first two and the last two by observed time. Where that
+        is more than `most`, of some agents, which are drawn anew every ten steps: as many rows of each scene, where it has them, or, if not
+        `by_scene`, the same share of all.
+        """
         ...
 
     def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> "Counts":

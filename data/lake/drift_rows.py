@@ -1,6 +1,6 @@
 """One row per prediction with what drift is looked for in: input, prediction and performance."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import duckdb
@@ -29,15 +29,10 @@ _QUERY = f"""
         p.mean_m[:len(p.mean_m) // len(p.weights)] AS mean_m,
         p.cov_m2[len(p.cov_m2) // len(p.weights) - 2:len(p.cov_m2) // len(p.weights)] AS last_cov_m2,
         o.ade_m, o.fde_m, o.inside_share, coalesce(p.calibration, 0) AS calibration, o.step_distance2
-    FROM predictions p LEFT JOIN best o ON o.prediction_id = p.prediction_id {{join}}
-    WHERE list_contains($sources, p.source) AND hash(p.scene_id, p.agent_id) % 10000 < {{kept}} AND {USABLE}
+    FROM predictions p LEFT JOIN best o ON o.prediction_id = p.prediction_id
+    WHERE list_contains($sources, p.source) AND hash(p.scene_id, p.agent_id) % 10000 < $kept AND {USABLE}
         AND (p.received_ns // $window_ns) % $every = 0
 """  # noqa: S608 - names from above
-_OF_ALL = {"join": "", "kept": "$kept"}
-_BY_SCENE = {
-    "join": "LEFT JOIN (SELECT unnest($scenes::VARCHAR[]) AS scene_id, unnest($kept::INTEGER[]) AS kept) k ON k.scene_id = p.scene_id",
-    "kept": "coalesce(k.kept, 10000)",
-}
 
 COLUMNS = (
     *_PLAIN,
@@ -78,7 +73,7 @@ def drift_table(
     since_ns: int,
     until_ns: int,
     sources: Sequence[str],
-    agent_share: float | Mapping[str, float] = 1.0,
+    agent_share: float = 1.0,
     *,
     window_ns: int = 1,
     every: int = 1,
@@ -86,8 +81,7 @@ def drift_table(
 ) -> pa.Table:
     """Rows of `COLUMNS`, sorted by time.
 
-    Where not all are needed: of a share of the agents, always the same ones, in all scenes or in some; or of every so many windows of a
-    length, whole ones.
+    Where not all are needed: of a share of the agents, always the same ones; or of every so many windows of a length, whole ones.
 
     `turn_rad` is the signed angle between the first and the last displacement of the history, `heading_rad` the direction of
     the last one (0 where it is nil), `jitter_m` what noise of that standard deviation in each axis would do to second differences,
@@ -98,16 +92,10 @@ def drift_table(
     Raises:
         Unavailable: if the lake cannot be read.
     """
-    parameters: dict[str, Any] = {"sources": list(sources), "window_ns": window_ns, "every": every}
-    if isinstance(agent_share, Mapping):
-        query = _QUERY.format(**_BY_SCENE)
-        parameters |= {"scenes": list(agent_share), "kept": [round(1e4 * share) for share in agent_share.values()]}
-    else:
-        query = _QUERY.format(**_OF_ALL)
-        parameters["kept"] = round(1e4 * agent_share)
+    parameters: dict[str, Any] = {"sources": list(sources), "window_ns": window_ns, "every": every, "kept": round(1e4 * agent_share)}
 
     def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> pa.Table:
-        return samples.arrow(cursor, prefix + query, parameters)
+        return samples.arrow(cursor, prefix + _QUERY, parameters)
 
     rows = lake.read(("predictions", "outcomes"), work, since_ns=since_ns, until_ns=until_ns)
     groups = samples.by_length(rows, "history_m", "mean_m")
@@ -128,27 +116,39 @@ def features(history_m: FloatArray, mean_m: FloatArray, dt_s: FloatArray) -> dic
     Returns:
         (N,) values by column name.
     """
+    ahead_m = np.diff(np.concatenate([history_m[:, -1:], mean_m], axis=1), axis=1)
+    speed_mps = np.hypot(ahead_m[..., 0], ahead_m[..., 1]).mean(axis=1) / dt_s
+    return {**history_features(history_m, dt_s), "predicted_speed_mps": speed_mps}
+
+
+def history_features(history_m: FloatArray, dt_s: FloatArray) -> dict[str, FloatArray]:
+    """What the shapes of N histories say.
+
+    Args:
+        history_m: (N, T_obs, 2) metres, T_obs ≥ 3.
+        dt_s: (N,) seconds.
+
+    Returns:
+        (N,) values by column name.
+    """
     move_m = np.diff(history_m, axis=1)
     step_m = np.hypot(move_m[..., 0], move_m[..., 1])
     first, last = move_m[:, 0], move_m[:, -1]
-    path_m = step_m.sum(axis=1)
     bend_m = np.diff(move_m, axis=1)
     bend2_m2 = (bend_m**2).sum(axis=-1)
-    ahead_m = np.diff(np.concatenate([history_m[:, -1:], mean_m], axis=1), axis=1)
     return {
         "speed_mps": step_m.mean(axis=1) / dt_s,
         "speed_last_mps": step_m[:, -1] / dt_s,
         "acceleration_mps2": (step_m[:, -1] - step_m[:, 0]) / dt_s / (dt_s * (step_m.shape[1] - 1)),
         "turn_rad": np.arctan2(first[:, 0] * last[:, 1] - first[:, 1] * last[:, 0], (first * last).sum(axis=1)),
         "heading_rad": np.arctan2(last[:, 1], last[:, 0]),
-        "path_m": path_m,
+        "path_m": step_m.sum(axis=1),
         # White noise σ in each axis gives a second difference a variance of 6 σ² in each axis.
         "jitter_m": np.sqrt(bend2_m2.mean(axis=1) / 12),
         "max_speed_mps": step_m.max(axis=1) / dt_s,
         "max_acceleration_mps2": np.sqrt(bend2_m2.max(axis=1)) / dt_s**2,
         "x_m": history_m[:, -1, 0],
         "y_m": history_m[:, -1, 1],
-        "predicted_speed_mps": np.hypot(ahead_m[..., 0], ahead_m[..., 1]).mean(axis=1) / dt_s,
     }
 
 

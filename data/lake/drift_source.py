@@ -1,7 +1,7 @@
 """The lake as the drift check sees it: Arrow tables become rows of numbers, with one code for each continuous track."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from data.lake.drift_rows import COLUMNS, USABLE, AsTrained
+from data.lake.judged_rows import judged_rows
 from data.lake.queries import Lake
 from trajops.clock import to_ns, utc
 from trajops.drift.columns import Rows
@@ -18,12 +19,15 @@ from trajops.drift.learnable import Tally
 from trajops.drift.quality import Counts
 
 _EXTENT = "SELECT count(*), min(received_ns), max(received_ns) FROM predictions WHERE list_contains($sources, source)"
-# An agent that is predicted from its own history, and posted besides, is not repeated: each table is counted by itself.
+# An agent that is predicted from its own history, and posted besides, is not repeated: each table is counted by itself. Nor is one that is
+# asked for again before it moves on: a prediction repeats another one if it says for the same time that the agent was somewhere else.
+_PLACE = "hash(history_m[-2], history_m[-1]) AS place"
 _COUNTS = f"""
     , positions AS (
-        SELECT scene_id, agent_id, observed_at_s FROM predictions WHERE list_contains($sources, source)
+        SELECT scene_id, agent_id, observed_at_s, {_PLACE} FROM predictions WHERE list_contains($sources, source)
     ), repeated AS (
-        SELECT (SELECT count(*) - count(DISTINCT (scene_id, agent_id, observed_at_s)) FROM positions)
+        SELECT (SELECT count(DISTINCT (scene_id, agent_id, observed_at_s, place)) - count(DISTINCT (scene_id, agent_id, observed_at_s))
+                FROM positions)
             + (SELECT count(*) - count(DISTINCT (scene_id, agent_id, observed_at_s)) FROM observations) AS rows
     )
     SELECT (SELECT count(*) FROM positions),
@@ -32,17 +36,22 @@ _COUNTS = f"""
 """  # noqa: S608 - names of our own schema
 # The same by scene and step. What is repeated over the border of two steps is not seen, which is little of it.
 _TALLY = f"""
-    , counted AS (
-        SELECT scene_id, ($until_ns - received_ns - 1) // $step_ns AS step, count(*) AS predictions,
-            count(*) FILTER (NOT coalesce({USABLE}, false)) AS unusable, count(DISTINCT (agent_id, observed_at_s)) AS different
+    , placed AS (
+        SELECT scene_id, ($until_ns - received_ns - 1) // $step_ns AS step, agent_id, observed_at_s, {_PLACE}, count(*) AS predictions,
+            count(*) FILTER (NOT coalesce({USABLE}, false)) AS unusable
         FROM predictions p WHERE list_contains($sources, source) GROUP BY ALL
+    ), timed AS (
+        SELECT scene_id, step, agent_id, observed_at_s, sum(predictions) AS predictions, sum(unusable) AS unusable, count(*) - 1 AS repeated
+        FROM placed GROUP BY ALL
+    ), counted AS (
+        SELECT scene_id, step, sum(predictions) AS predictions, sum(unusable) AS unusable, sum(repeated) AS repeated FROM timed GROUP BY ALL
     ), observed AS (
         SELECT scene_id, ($until_ns - received_ns - 1) // $step_ns AS step, count(*) AS positions,
             count(DISTINCT (agent_id, observed_at_s)) AS different
         FROM observations WHERE list_contains($sources, source) GROUP BY ALL
     )
     SELECT scene_id, step, coalesce(c.predictions, 0), coalesce(c.unusable, 0), coalesce(c.predictions, 0) + coalesce(o.positions, 0),
-        coalesce(c.predictions - c.different, 0) + coalesce(o.positions - o.different, 0)
+        coalesce(c.repeated, 0) + coalesce(o.positions - o.different, 0)
     FROM counted c FULL JOIN observed o USING (scene_id, step)
 """  # noqa: S608 - names of our own schema
 # With fewer whole windows than this, thresholds rest on agents and not on windows.
@@ -88,13 +97,13 @@ class LakeDriftSource:
         as_trained = None if self._as_trained is None else self._as_trained()
         return to_rows(self._lake.drift_rows(*args, **options, as_trained=as_trained))
 
-    def some(self, since: datetime, until: datetime, sources: Sequence[str], shares: Mapping[str, float]) -> Rows:
-        """Rows of a share of the agents of each scene, each of them whole; of scenes that are not named, all.
+    def some(self, since: datetime, until: datetime, sources: Sequence[str], step_s: float, most: int, *, by_scene: bool = True) -> Rows:
+        """At most about `most` rows that tell what most agents do, with what their histories say; see `data.lake.judged_rows`.
 
         Raises:
             Unavailable: if the lake cannot be read.
         """
-        return self._read(since, until, sources, shares)
+        return judged_rows(self._lake, to_ns(since), to_ns(until), sources, round(step_s * 1e9), most, by_scene=by_scene)
 
     def counts(self, since: datetime, until: datetime, sources: Sequence[str]) -> Counts:
         """What the rules on quality take from the tables themselves.

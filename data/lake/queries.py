@@ -221,7 +221,7 @@ class Lake(LakeReader):
         since: datetime,
         until: datetime,
         sources: Sequence[str] = get_args(Recorded),
-        agent_share: float | Mapping[str, float] = 1.0,
+        agent_share: float = 1.0,
         *,
         window_ns: int = 1,
         every: int = 1,

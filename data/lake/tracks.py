@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 import numpy as np
 
-from data.lake.samples import AGENT, HISTORIES, OBSERVATIONS, samples_of
+from data.lake.samples import AGENT, HISTORIES, IS_HISTORY, OBSERVATIONS, samples_of
 from trajops.clock import to_ns
 from trajops.drift.gaps import Gap
 from trajops.trajectories import Scene, Track
@@ -27,13 +27,11 @@ _IS_KEPT = """
     AND NOT EXISTS (FROM gaps WHERE of_scene IS NULL AND received_ns >= begin_ns AND received_ns < end_ns)
     AND NOT EXISTS (FROM gaps WHERE of_scene = scene_id AND received_ns >= begin_ns AND received_ns < end_ns)
 """
-_AGENTS = f"""
-    SELECT DISTINCT {AGENT}, scene_id, agent_id FROM (
-        SELECT scene_id, agent_id FROM predictions WHERE {{condition}}
-        UNION ALL SELECT scene_id, agent_id FROM observations WHERE {{condition}}
-    )
-"""  # noqa: S608 - names of our own schema
+# What is judged is what predictions say, so an agent that nobody asks for is not among them, whatever is posted about it.
+_PREDICTED = "predictions WHERE {condition} AND " + IS_HISTORY
+_AGENTS = f"SELECT DISTINCT {AGENT}, scene_id, agent_id FROM {_PREDICTED}"  # noqa: S608 - names of our own schema
 _COUNT = f"SELECT count(*) FROM ({_AGENTS})"  # noqa: S608 - names of our own schema
+_OBSERVATIONS = f"{OBSERVATIONS} AND (scene_id, agent_id) IN (SELECT (scene_id, agent_id) FROM {_PREDICTED})"  # noqa: S608
 
 
 def recorded_scenes(
@@ -45,7 +43,7 @@ def recorded_scenes(
     max_agents: int | None = None,
     without: Sequence[Gap] = (),
 ) -> list[Scene]:
-    """The tracks of what was received in [since, until), scene by scene.
+    """The tracks of agents that were predicted in [since, until), with what was posted about them, scene by scene.
 
     Args:
         lake: where predictions and observations are read.
@@ -53,7 +51,7 @@ def recorded_scenes(
         until: aware.
         sources: whose rows count, for example `live` and `replay`.
         max_agents: of more, about so many are taken: always the same ones, and each of them whole.
-        without: what was received then, there, is left out, so that tracks have gaps.
+        without: what was received then, there, is left out, so that tracks have gaps; and so is who was predicted only then.
 
     Returns:
         Scenes by id, with tracks by agent id; times are the agents' own clock, positions metres. A track may have gaps.
@@ -72,7 +70,7 @@ def recorded_scenes(
         if max_agents is not None:
             [(agents,)] = cursor.execute(prefix + _COUNT.format(condition=condition), asked).fetchall()
             asked["kept"] = min(10_000, -(-10_000 * max_agents // max(1, agents)))
-        samples = samples_of(cursor, prefix, f"{HISTORIES};{OBSERVATIONS}".format(condition=condition), asked)
+        samples = samples_of(cursor, prefix, f"{HISTORIES};{_OBSERVATIONS}".format(condition=condition), asked)
         # Names last: the live spool grows while it is read, and who came meanwhile has a name and no samples yet, not the reverse.
         names = cursor.execute(prefix + _AGENTS.format(condition=condition), asked).fetchall()
         return samples, {agent: (scene_id, agent_id) for agent, scene_id, agent_id in names}
@@ -99,4 +97,4 @@ def recorded_agents(lake: "LakeReader", since: datetime, until: datetime, source
         [(agents,)] = cursor.execute(prefix + _COUNT.format(condition=_IS_WANTED), asked).fetchall()
         return int(agents)
 
-    return lake.read(("predictions", "observations"), work, since_ns=to_ns(since), until_ns=to_ns(until))
+    return lake.read(("predictions",), work, since_ns=to_ns(since), until_ns=to_ns(until))

@@ -241,7 +241,10 @@ def test_the_lake_counts_what_is_repeated_and_unusable(parts: Parts) -> None:
     with Spool(parts.settings.spool_dir, clock=parts.clock) as spool:
         spool.write(
             "predictions",
-            [a_prediction_event(f"p{row}", received_ns=at_ns + row, observed_at_s=1000.0 + row // 2) for row in range(4)]
+            [
+                a_prediction_event(f"p{row}", received_ns=at_ns + row, observed_at_s=1000.0 + row // 2, history_m=[float(row)] * 16)
+                for row in range(4)
+            ]
             + [a_prediction_event("short", received_ns=at_ns + 9, observed_at_s=2000.0, history_m=[1.0, 2.0])],
         )
     found = LakeDriftSource(parts.lake).counts(now(parts.clock) - timedelta(seconds=1), now(parts.clock) + timedelta(seconds=1), ("live",))

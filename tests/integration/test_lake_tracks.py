@@ -25,8 +25,8 @@ def house(tmp_path: Path) -> Iterator[House]:
         yield made
 
 
-def told(house: House, track: Track, *, by: str, scene_id: str = "s1", source: str = "live") -> None:
-    """An agent that sends its whole history with each prediction, or its positions one by one."""
+def told(house: House, track: Track, *, by: str, scene_id: str = "s1", source: str = "live", is_asked_for: bool = True) -> None:
+    """An agent that sends its whole history with each prediction, or its positions one by one, and somebody asks for it once."""
     window = DEFAULT_WINDOW
     for index in range(len(track)):
         at_s, received_ns = CLOCK_S + float(track.times_s[index]), CLOCK_NS + round(track.times_s[index] * 1e9)
@@ -34,7 +34,8 @@ def told(house: House, track: Track, *, by: str, scene_id: str = "s1", source: s
         if by == "observations":
             x_m, y_m = track.positions_m[index]
             house.write(an_observation_event(**named, x_m=float(x_m), y_m=float(y_m)), table="observations", close=False)
-        elif index >= window.t_obs - 1:
+        since_first = index - window.t_obs + 1
+        if since_first >= 0 if by == "histories" else since_first == 0 and is_asked_for:
             history_m = track.positions_m[index - window.t_obs + 1 : index + 1]
             house.write(
                 a_prediction_event(f"{scene_id}-{track.agent_id}-{index}", **named, history_m=history_m.ravel().tolist()), close=False
@@ -121,7 +122,7 @@ def test_who_comes_while_the_lake_is_read_is_no_trouble(house: House, monkeypatc
 
 
 def test_only_those_that_are_read_are_counted(house: House) -> None:
-    """Sixty agents that only post observations and sixty of a span that is left out, beside twenty that are asked for."""
+    """Sixty agents that post observations and sixty of a span that is left out, beside twenty that are asked for later."""
     for number in range(60):
         told(house, a_turning_track(f"posted{number}", steps=9), by="observations")
         told(house, a_turning_track(f"bad{number}", steps=9), by="histories")
@@ -133,6 +134,21 @@ def test_only_those_that_are_read_are_counted(house: House) -> None:
         told(house, Track(track.agent_id, track.times_s + 100, track.positions_m), by="histories")
     [scene] = recorded_scenes(house.lake, SINCE, UNTIL, ["live"], max_agents=20, without=[span])
     assert len(scene.tracks) == 20
+
+
+def test_who_is_only_observed_is_not_learnt_from(house: House) -> None:
+    """Nothing tells whether their positions are in another unit, beside those of an agent that is asked for, or was asked for in a gap."""
+    for name, is_asked_for in (("asked", True), ("posted", False)):
+        told(house, a_turning_track(name, steps=60), by="observations", is_asked_for=is_asked_for)
+    [scene] = recorded_scenes(house.lake, SINCE, UNTIL, ["live"])
+    assert [(track.agent_id, len(track)) for track in scene.tracks] == [("asked", 60)]
+    assert recorded_agents(house.lake, SINCE, UNTIL, ["live"]) == 1
+    assert recorded_scenes(house.lake, SINCE, UNTIL, ["live"], max_agents=1)[0].tracks[0].agent_id == "asked", "nor does it count"
+    gap = Gap(utc(CLOCK_NS), utc(CLOCK_NS + 8 * S))
+    assert recorded_scenes(house.lake, SINCE, UNTIL, ["live"], without=[gap]) == []
+    # Whoever is asked for by another source is not: a reference that is played back says nothing about what is live.
+    told(house, a_turning_track("posted"), by="histories", source="backfill")
+    assert recorded_agents(house.lake, SINCE, UNTIL, ["live"]) == 1
 
 
 def test_of_many_agents_some_are_taken_whole_and_always_the_same(house: House) -> None:

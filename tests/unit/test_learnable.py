@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.drift_days import Change
-from tests.drift_windows import START_S, empty, feed, match, tally_of, together
+from tests.drift_windows import START_S, empty, ends_of, feed, match, tally_of, together
 from tests.unit.test_quality import rows_of
 from trajops import configs
 from trajops.clock import utc
+from trajops.drift import learnable
 from trajops.drift.columns import Rows
 from trajops.drift.gaps import Gap, LeftOut, Span, is_left_out
 from trajops.drift.learnable import Judge, cut_into_slices
@@ -308,3 +309,63 @@ def test_where_nobody_asks_for_predictions_nothing_is_learnt_and_that_is_said(is
     assert (found.gaps, found.sentence) == ((Gap(*whole),), "100 % of the traffic is left out: 100 % cannot be judged, or not yet")
     assert judge.left_out(empty(), whole, {}) == LeftOut(), "there is none"
     assert judge.wrong(empty(), whole, posted) == LeftOut()
+
+
+# Some of the rows
+
+
+def thinned(rows: Rows, whole: Span) -> Rows:
+    return ends_of(rows, whole.until.timestamp(), Judge(RULES, empty()).step_s)
+
+
+CHANGES = {"none": Change(), "feet": Change(gain=FEET), "turned": Change(gain=-1.0), "rate": Change(dt_s=0.2)}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_ends_of_agents_steps_tell_what_all_rows_tell(change: Change) -> None:
+    before, rows = rows_of("first_half"), rows_of("second_half", change)
+    start_s, end_s = float(rows.times_s.min()), float(rows.times_s.max()) + 6
+    whole, judge = the_whole((end_s - start_s) / 60, start_s), Judge(RULES, before)
+    tally = tally_of(rows, whole.until.timestamp(), judge.step_s)
+    some = thinned(rows, whole)
+    assert len(some) < len(rows) / 3
+    found, of_all = judge.left_out(some, whole, tally), judge.left_out(rows, whole, tally)
+    assert found.wrong == pytest.approx(of_all.wrong, abs=0.05)
+    assert (found.wrong > 0.95) is (change != Change())
+    assert found.untold == pytest.approx(of_all.untold, abs=0.01)
+
+
+def test_as_much_is_left_out_as_was_sent_in_it_however_little_was_read() -> None:
+    """Half of the rows in the last quarter of the range, of which a tenth is read, and the begin of the range within a step."""
+    rows = together(feed(20, 15, seed=1), feed(60, 5, seed=90, start_s=START_S + 900), names=("north", "north"))
+    whole, judge = Span(utc(int(1e9 * (START_S + 310))), the_whole(20).until), Judge(RULES, reference(20))
+    tally = tally_of(rows, whole.until.timestamp(), judge.step_s)
+    few = rows.select((rows.times_s < START_S + 900) | (rows.agents % 10 == 0))
+    found = judge.left_out(few, whole, tally, before_s=310.0)
+    is_out = is_left_out(rows.times_s, rows.scenes, rows.scene_names, found.gaps)[rows.times_s >= whole.since.timestamp()]
+    assert found.untold == pytest.approx(is_out.mean(), abs=0.005)
+    assert found.untold > 0.1
+
+
+def test_more_scenes_are_no_more_work_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is looked at of one scene is its own: rows, and names of scenes."""
+    seen: dict[str, list[int]] = {"names": [], "rows": []}
+
+    def counted(name: str, place: int) -> None:
+        made = getattr(learnable, name)
+
+        def call(*args: Any, **options: Any) -> Any:
+            seen["names"].append(len(args[place].scene_names))
+            seen["rows"].append(len(args[place]))
+            return made(*args, **options)
+
+        monkeypatch.setattr(learnable, name, call)
+
+    for name, place in (("unit_bounds", 2), ("unit_column", 3), ("findings", 0), ("agent_share", 0)):
+        counted(name, place)
+    names = [f"street {number}" for number in range(40)]
+    before = together(*(feed(40, 1, seed=100 + n, start_s=EARLIER_S, rows=6) for n in range(40)), names=names)
+    rows = together(*(feed(40, 2, seed=900 + n, rows=6) for n in range(40)), names=names)
+    assert judged(before, rows, 2)[0].wrong == 0
+    assert set(seen["names"]) == {1}
+    assert max(seen["rows"]) <= 2 * 40 * 6

@@ -5,19 +5,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from data.stubs import MemoryDatabase
-from tests.drift_windows import START_S, FixedSource, SecondsClock, feed, together
+from tests.drift_windows import START_S, FixedSource, SecondsClock, ends_of, feed, together
 from trajops.clock import utc
 from trajops.contracts.drift import DriftSettings, ReferenceChoice, TimeRange
 from trajops.drift.columns import Rows
 from trajops.drift.gaps import Gap, Span, is_left_out
-from trajops.drift.learnable import LeftOut
+from trajops.drift.learnable import LeftOut, fair_shares
 from trajops.drift.rules import DriftRules
 from trajops.services.drift import DriftMonitor
 from trajops.services.drift_reference import DriftReference
-from trajops.services.trust import Trust, fair_shares
+from trajops.services.trust import Trust
 
 RULES = DriftRules.model_validate({"columns": [{"column": "speed_mps", "kind": "input"}]})
 WHOLE = Span(utc(int(START_S * 1e9)), utc(int((START_S + 600) * 1e9)))
@@ -118,33 +119,109 @@ def in_scenes(per_minute: int, of_square: int, *, feet: bool, seed: int, start_s
     return together(*parts, names=("square", "lane", "yard", "dock"))
 
 
-def left_out_of(before: Rows, rows: Rows) -> tuple[LeftOut, dict[str, float]]:
-    """Half an hour judged: what was found, and the share of each scene that is left out."""
-    whole = Span(WHOLE.since, utc(int((START_S + 1800) * 1e9)))
-    found = trust_of(FixedSource({"backfill": before, "live": rows}), MemoryDatabase()).left_out(whole, ("live",))
+@dataclass
+class WholeAgents(FixedSource):
+    """Negative control: of as many rows, always the same agents, each with all of its own."""
+
+    def some(self, since: datetime, until: datetime, sources: Any, step_s: float, most: int, *, by_scene: bool = True) -> Rows:
+        rows = self.rows(since, until, sources)
+        shares = fair_shares(dict(enumerate(np.bincount(rows.scenes).tolist())), most)
+        drawn = np.random.default_rng(7).random(rows.agents.max() + 1)
+        return rows.select(drawn[rows.agents] < np.array([shares[code] for code in sorted(shares)])[rows.scenes])
+
+
+def left_out_of(before: Rows, rows: Rows, kind: type[FixedSource] = FixedSource, minutes: int = 30) -> tuple[LeftOut, dict[str, float]]:
+    """Some minutes judged: what was found, and the share of each scene that is left out."""
+    whole = Span(WHOLE.since, utc(int((START_S + 60 * minutes) * 1e9)))
+    found = trust_of(kind({"backfill": before, "live": rows}), MemoryDatabase()).left_out(whole, ("live",))
     is_out = is_left_out(rows.times_s, rows.scenes, rows.scene_names, found.gaps)
     return found, {name: float(is_out[rows.scenes == code].mean()) for code, name in enumerate(rows.scene_names)}
 
 
-def test_many_scenes_are_all_read_for_as_many_rows_as_tell_each(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As little as is read of one scene would tell nothing of four."""
-    before = in_scenes(6, 6, feet=False, seed=0, start_s=START_S - 86_400)
-    rows = in_scenes(3, 3, feet=True, seed=50_000, start_s=START_S)
-    monkeypatch.setattr("trajops.services.trust.MAX_ROWS", len(rows) // 8)
-    found, shares = left_out_of(before, rows)
-    assert (shares["dock"], max(shares["square"], shares["lane"], shares["yard"]) < 0.4) == (1, True)
-    assert found.wrong == pytest.approx(1 / 4, abs=0.01)
-    monkeypatch.setattr("trajops.services.trust.MOST_ROWS", 0)
-    assert left_out_of(before, rows)[0].wrong < 0.2, "with fewer of each they are judged together, where one in feet hides"
+def at_pace(scenes: int, agents: int, rows: int, every_s: float, minutes: int, *, seed: int, start_s: float = START_S) -> Rows:
+    """Some agents of each scene, that come at any time and keep a pace of their own."""
+    rng = np.random.default_rng(seed)
+    first_s = start_s + rng.uniform(0, 60 * minutes - (rows - 1) * every_s, scenes * agents)
+    times_s = (first_s[:, None] + every_s * np.arange(rows)).ravel()
+    own_mps, scene = (np.repeat(column, rows) for column in (rng.gamma(8, 0.17, scenes * agents), np.arange(scenes * agents) % scenes))
+    values = {"speed_mps": own_mps, "path_m": own_mps * 7 * every_s, "dt_s": np.full(len(times_s), every_s), "observed_at_s": times_s}
+    names = tuple(f"camera {number}" for number in range(scenes))
+    codes = np.repeat(np.arange(scenes * agents), rows)
+    return Rows(times_s, codes, np.zeros(len(codes), dtype=int), values, scene, names).select(np.argsort(times_s))
+
+
+def in_feet(rows: Rows, scene: str, since_min: float = 0, until_min: float = 1e9) -> Rows:
+    minutes = (rows.times_s - START_S) / 60
+    is_feet = (rows.scenes == rows.scene_names.index(scene)) & (minutes >= since_min) & (minutes < until_min)
+    scaled = {name: np.where(is_feet, FEET, 1) * rows.values[name] for name in ("speed_mps", "path_m")}
+    return Rows(rows.times_s, rows.agents, rows.versions, {**rows.values, **scaled}, rows.scenes, rows.scene_names)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_ten_minutes_of_feet_of_one_camera_are_found_however_many_rows_its_agents_send(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    """Ten cameras with twelve agents a minute, each predicted a hundred times."""
+    before = at_pace(10, 240, 20, 0.4, 20, seed=0, start_s=START_S - 86_400)
+    rows = in_feet(at_pace(10, 720, 100, 0.4, 60, seed=seed), "camera 9", 30, 40)
+    monkeypatch.setattr("trajops.services.trust.MOST_ROWS", len(rows) // 6)
+    minutes, is_here = (rows.times_s - START_S) / 60, rows.scenes == 9
+    is_feet = is_here & (minutes >= 30) & (minutes < 40)
+
+    def feet_left_out(kind: type[FixedSource]) -> tuple[float, dict[str, float]]:
+        found, shares = left_out_of(before, rows, kind, 60)
+        return float(is_left_out(rows.times_s, rows.scenes, rows.scene_names, found.gaps)[is_feet].mean()), shares
+
+    left_out, shares = feet_left_out(FixedSource)
+    assert (left_out, shares.pop("camera 9") < 0.35) == (1, True)
+    assert max(shares.values()) < 0.08
+    assert min(feet_left_out(WholeAgents)[1].values()) > 0.15, "slices grow, and so does what is left out"
+
+
+@pytest.mark.parametrize("every_s", [10.0, 2.0, 1.0])
+def test_who_stays_all_the_time_is_judged_however_often(monkeypatch: pytest.MonkeyPatch, every_s: float) -> None:
+    """Five cameras with sixty agents each that stay for half an hour, one of them in feet."""
+    before = at_pace(5, 60, round(1200 / every_s), every_s, 20, seed=0, start_s=START_S - 86_400)
+    rows = in_feet(at_pace(5, 60, round(1800 / every_s), every_s, 30, seed=1), "camera 4")
+    most = 5 * 60 * 61 * 4
+    monkeypatch.setattr("trajops.services.trust.MOST_ROWS", most)
+    _, shares = left_out_of(before, rows)
+    assert shares.pop("camera 4") == 1
+    assert max(shares.values()) < 0.05
+    if len(rows) > 3 * most:
+        assert left_out_of(before, rows, WholeAgents)[1]["camera 4"] < 0.05, "too few agents of each to tell it by itself"
+
+
+def test_where_few_agents_of_each_scene_are_read_at_a_time_others_are_read_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of sixty that stay in each of five scenes eighteen are read: too few to tell one scene by itself, if they were always the same."""
+    before = at_pace(5, 60, 120, 10.0, 20, seed=0, start_s=START_S - 86_400)
+    rows = in_feet(at_pace(5, 60, 360, 10.0, 60, seed=1), "camera 4")
+    monkeypatch.setattr("trajops.services.trust.MOST_ROWS", len(rows) * 18 // 60)
+    _, shares = left_out_of(before, rows, minutes=60)
+    assert shares.pop("camera 4") == 1
+    assert max(shares.values()) < 0.25
+    assert left_out_of(before, rows, WholeAgents, 60)[1]["camera 4"] < 0.25
 
 
 def test_feet_of_a_quiet_scene_are_found_where_a_busy_one_fills_what_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quarter of the rows is read: of each scene alike, that would be twenty agents of the quiet ones, and nothing told of feet."""
+    """A fifth of the rows is read: of each scene alike, that would be twenty agents of the quiet ones, and nothing told of feet."""
     before = in_scenes(6, 45, feet=False, seed=0, start_s=START_S - 86_400)
     rows = in_scenes(3, 45, feet=True, seed=50_000, start_s=START_S)
-    monkeypatch.setattr("trajops.services.trust.MAX_ROWS", len(rows) // 4)
-    monkeypatch.setattr("trajops.services.trust.ROWS_OF_SCENE", 0)
+    monkeypatch.setattr("trajops.services.trust.MOST_ROWS", len(ends_of(rows, START_S + 1800, 30.0)) // 4)
     found, shares = left_out_of(before, rows)
     assert shares["dock"] == 1
     assert max(shares["lane"], shares["yard"]) < 0.4
     assert found.wrong == pytest.approx(3 / 54, abs=0.005), "of all that was sent, and not of what was read"
+
+
+def test_where_scenes_are_not_told_apart_all_of_them_are_thinned_alike() -> None:
+    rows, asked = in_scenes(3, 45, feet=False, seed=1, start_s=START_S), []
+
+    class Asked(FixedSource):
+        def some(self, *args: Any, **options: Any) -> Rows:
+            asked.append(options)
+            return super().some(*args, **options)
+
+    source, database = Asked({"backfill": in_scenes(6, 45, feet=False, seed=0, start_s=START_S - 86_400), "live": rows}), MemoryDatabase()
+    for is_split in (True, False):
+        rules = RULES.model_copy(update={"scenes": RULES.scenes.model_copy(update={"is_split": is_split})})
+        Trust(source, DriftReference(source, rules), database.unit_of_work, is_checked=True).left_out(WHOLE, ("live",))
+    assert asked == [{"by_scene": True}, {"by_scene": False}]

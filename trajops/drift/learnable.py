@@ -10,27 +10,28 @@ after, so both are left out with it; and the newest slice may be the beginning o
 slice before, finds what is shorter than two slices and lies half in one and half in the next.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import reduce
 from math import ceil
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from trajops.drift.columns import IntArray, Rows
-from trajops.drift.gaps import LeftOut, Span, gaps_of, is_left_out, joined
+from trajops.drift.gaps import Gap, LeftOut, Span, gaps_of, is_left_out, joined
 from trajops.drift.quality import Counts, Usual, agent_share, findings
 from trajops.drift.rules import DriftRules
 from trajops.drift.units import UnitBounds, unit_bounds, unit_column
 from trajops.drift.watch import ONE
-from trajops.trajectories import FloatArray
 
 # What the rules on units and quality take, beside the columns of units.
 _COLUMNS = ("observed_at_s", "path_m", "max_speed_mps", "max_acceleration_mps2", "x_m", "y_m", "heading_rad")
 # In what share of a window counts and cuts are made.
 STEPS = 2
+
+Scene = TypeVar("Scene", bound=Hashable)
 
 # By scene, what the lake counts in each step of a range; steps are numbered from its end backwards.
 Tally = Mapping[str, Mapping[int, Counts]]
@@ -82,15 +83,14 @@ class Judge:
 
     rules: DriftRules
     reference: Rows
-    _known: frozenset[str] = frozenset()
+    _places: Mapping[str, slice] = field(default_factory=dict)
     _usual: dict[str | None, tuple[Usual, float]] = field(default_factory=dict)
     _bounds: dict[tuple[str | None, str, float], Mapping[str, UnitBounds]] = field(default_factory=dict)
     _parts: dict[str, Rows] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.reference = self._prepared(self.reference)
-        codes = np.unique(self.reference.scenes).tolist()
-        self._known = frozenset(self.reference.scene_names[code] for code in codes)
+        self._places = _places(self.reference)
 
     @property
     def step_s(self) -> float:
@@ -101,7 +101,7 @@ class Judge:
         """What of a range must not be learnt from: what is wrong, with what lies next to it, and what cannot be judged.
 
         Args:
-            rows: of the range, with the scenes as they were sent; of many agents of a scene some will do, each of them whole.
+            rows: of the range, with the scenes as they were sent; of each agent's in a step some will do, and of many agents some.
             whole: the range; its newest slice is left out.
             tally: of all its rows; what is sent in a scene that only observations come from, and no predictions, cannot be judged.
             before_s: for how long before the range rows and tally tell as well, seconds: what is wrong may just end in it.
@@ -125,21 +125,21 @@ class Judge:
             if not any(one.predictions for one in counts.values()):
                 wrong[scene], untold[scene] = [], [whole]
         found = {scene: joined([*spans, *(untold[scene] if with_untold else ())]) for scene, spans in wrong.items()}
-        gaps, rows = gaps_of(found, whole), rows.select(rows.times_s >= whole.since.timestamp())
-        is_wrong, is_out = (is_left_out(rows.times_s, rows.scenes, rows.scene_names, part) for part in (gaps_of(wrong, whole), gaps))
-        weights = self._weights(rows, whole, tally)
-        if not len(rows):  # nothing but observations
-            return LeftOut(tuple(gaps), untold=float(with_untold and bool(gaps)))
-        shares = [float(np.average(mask, weights=weights)) for mask in (is_wrong, is_out & ~is_wrong)]
-        return LeftOut(tuple(gaps), shares[0], shares[1])
+        gaps = tuple(gaps_of(found, whole))
+        if not any(one.predictions for counts in tally.values() for one in counts.values()):  # nothing but observations
+            return LeftOut(gaps, untold=float(with_untold and bool(gaps)))
+        of_wrong, of_all = (self._share(part, whole, tally) for part in (gaps_of(wrong, whole), gaps))
+        return LeftOut(gaps, of_wrong, of_all - of_wrong)
 
-    def _weights(self, rows: Rows, whole: Span, tally: Tally) -> FloatArray:
-        """(N,) for how many predictions each row stands, where only some of its scene were read."""
-        last = ceil((whole.until - whole.since).total_seconds() / self.step_s)
-        read = np.bincount(rows.scenes, minlength=len(rows.scene_names))
-        sent = [sum(one.predictions for step, one in tally.get(name, {}).items() if step < last) for name in rows.scene_names]
-        weights: FloatArray = (np.maximum(sent, read) / np.maximum(read, 1))[rows.scenes]
-        return weights
+    def _share(self, gaps: Sequence[Gap], whole: Span, tally: Tally) -> float:
+        """What share of the predictions in a range was sent in gaps, which begin and end with steps."""
+        names = tuple(tally)
+        found = [(code, step, one.predictions) for code, name in enumerate(names) for step, one in tally[name].items()]
+        scenes, steps, predictions = np.array(found, dtype=np.int64).reshape(-1, 3).T
+        end_s = whole.until.timestamp() - steps * self.step_s
+        begin_s = np.maximum(end_s - self.step_s, whole.since.timestamp())  # the oldest may have begun before the range
+        sent = predictions * np.maximum(0.0, end_s - begin_s)
+        return float(sent @ is_left_out((begin_s + end_s) / 2, scenes, names, gaps) / max(1.0, sent.sum()))
 
     def _spans(self, whole: Span, found: Iterable[tuple[int, int]]) -> Iterator[Span]:
         """The times of some steps, as far as they lie in the range."""
@@ -149,32 +149,28 @@ class Judge:
                 yield Span(max(begin, whole.since), end)
 
     def _prepared(self, rows: Rows) -> Rows:
-        """The columns that count, in order of time; where scenes are not told apart, all of them are one."""
+        """The columns that count, scene by scene in order of time; where scenes are not told apart, all of them are one."""
         rows = rows if self.rules.scenes.is_split else rows.regrouped(dict.fromkeys(rows.scene_names, ONE))
         wanted = {*self.rules.units.columns, *_COLUMNS}
         values = {name: column for name, column in rows.values.items() if name in wanted}
         slim = Rows(rows.times_s, rows.agents, rows.versions, values, rows.scenes, rows.scene_names)
-        return slim.select(np.argsort(rows.times_s, kind="stable"))
+        return slim.select(np.lexsort((rows.times_s, rows.scenes)))
 
     def _groups(self, rows: Rows, whole: Span, last: int, tally: Tally) -> Iterator[Group]:
         steps = np.ceil((whole.until.timestamp() - rows.times_s) / self.step_s).astype(np.int64) - 1
         steps = np.clip(steps, 0, last - 1)
-        pairs = np.unique(np.stack([rows.scenes, rows.agents]), axis=1)[0] if len(rows) else np.empty(0, dtype=np.int64)
-        agents = dict(zip(rows.scene_names, np.bincount(pairs, minlength=len(rows.scene_names)).tolist(), strict=True))
-        seen = [name for name, counts in tally.items() if any(one.predictions for one in counts.values())]
-        names = sorted({*seen, *(name for name, count in agents.items() if count)})
+        places = _places(rows)
+        agents = {name: len(np.unique(rows.agents[place])) for name, place in places.items()}
+        names = sorted({*agents, *(name for name, counts in tally.items() if any(one.predictions for one in counts.values()))})
         for is_known in (True, False):
-            mine = [name for name in names if (name in self._known) is is_known]
-            alone = [name for name in mine if agents.get(name, 0) >= self._enough(is_known=is_known)]
-            few = tuple(name for name in mine if name not in alone)
-            for scenes in [*((name,) for name in alone), *([few] if few else [])]:
-                codes = [rows.scene_names.index(name) for name in scenes if name in rows.scene_names]
-                mask = np.isin(rows.scenes, codes)
-                counts = {
-                    step: _sum([tally[name][step] for name in scenes if step in tally.get(name, {})])
-                    for step in {step for name in scenes for step in tally.get(name, {})}
-                }
-                yield Group(scenes, rows.select(mask), steps[mask], is_known, counts)
+            mine = [name for name in names if (name in self._places) is is_known]
+            enough = self._enough(is_known=is_known)
+            alone = [(name,) for name in mine if agents.get(name, 0) >= enough]
+            few = tuple(name for name in mine if agents.get(name, 0) < enough)
+            for scenes in [*alone, *([few] if few else [])]:
+                chosen = np.concatenate([np.empty(0, dtype=np.int64), *(np.r_[places[name]] for name in scenes if name in places)])
+                chosen = chosen[np.argsort(rows.times_s[chosen], kind="stable")]
+                yield Group(scenes, rows.select(chosen).without_empty_scenes(), steps[chosen], is_known, _counts(tally, scenes))
 
     def _enough(self, *, is_known: bool) -> int:
         return max(self.rules.units.min_agents if is_known else 0, self.rules.quality.min_agents)
@@ -204,7 +200,7 @@ class Judge:
         rows, length_s = group.rows.select(slice(int(begin), int(end))), (older - newer) * self.step_s
         scene = group.scenes[0] if len(group.scenes) == 1 and group.is_known else None
         untold = False
-        for column in self.rules.units.columns if group.is_known else ():
+        for column in self._units_of(group):
             bounds = self._bounds_of(scene, column, length_s)
             if any(name in bounds for name in group.scenes):
                 rule = self.rules.units.model_copy(update={"window_s": length_s + self.step_s})
@@ -218,6 +214,10 @@ class Judge:
         limits = self.rules.quality.model_copy(update={"window_s": length_s + self.step_s, "impossible_share": share})
         found = findings(rows, counts, usual, limits, new_min_agents=1, is_split=False)
         return True if any(one.verdict == "bad" for one in found) else None if untold else False
+
+    def _units_of(self, group: Group) -> list[str]:
+        """The columns that tell a unit: none of a scene that the reference does not know, and only those that histories say."""
+        return [column for column in self.rules.units.columns if group.is_known and column in group.rows.values]
 
     def _bounds_of(self, scene: str | None, column: str, length_s: float) -> Mapping[str, UnitBounds]:
         """Bounds of one scene, or of all where it is none or has few agents in the reference; by windows about as long as a slice."""
@@ -243,10 +243,10 @@ class Judge:
 
     def _part(self, scene: str | None) -> Rows:
         """The reference's rows of a scene; all of them where those are of too few agents."""
-        if scene is None or scene not in self._known:
+        if scene is None or scene not in self._places:
             return self.reference
         if scene not in self._parts:
-            rows = self.reference.of_scene(scene)
+            rows = self.reference.select(self._places[scene]).without_empty_scenes()
             self._parts[scene] = rows if rows.agent_count >= self._enough(is_known=True) else self.reference
         return self._parts[scene]
 
@@ -287,13 +287,40 @@ def cut_into_slices(steps: IntArray, agents: IntArray, begin: int, last: int, en
     return Slices([*ends, (oldest, last)])
 
 
+def fair_shares(counts: Mapping[Scene, int], most: int) -> dict[Scene, float]:
+    """What share of each scene makes so many rows of all: as many of each, where it has them, so that a quiet scene stays whole.
+
+    Args:
+        counts: rows by scene, or by a number for it.
+        most: rows in all.
+    """
+    shares, left = {}, float(most)
+    for number, (scene, count) in enumerate(sorted(counts.items(), key=lambda one: one[1])):
+        allowed = left / (len(counts) - number)
+        shares[scene] = min(1.0, allowed / max(1, count))
+        left -= min(count, allowed)
+    return shares
+
+
+def _places(rows: Rows) -> dict[str, slice]:
+    """Where the rows of each scene lie, that come scene by scene."""
+    codes, starts = np.unique(rows.scenes, return_index=True)
+    stops = np.append(starts, len(rows))[1:]
+    return {rows.scene_names[code]: slice(*place) for code, *place in np.stack([codes, starts, stops], axis=-1).tolist()}
+
+
+def _counts(tally: Tally, scenes: Iterable[str]) -> dict[int, Counts]:
+    """By step, of some scenes together."""
+    found: dict[int, list[Counts]] = {}
+    for name in scenes:
+        for step, one in tally.get(name, {}).items():
+            found.setdefault(step, []).append(one)
+    return {step: _sum(several) for step, several in found.items()}
+
+
 def _as_one(tally: Tally) -> Tally:
     """The same where scenes are not told apart."""
-    found: dict[int, list[Counts]] = {}
-    for counts in tally.values():
-        for step, one in counts.items():
-            found.setdefault(step, []).append(one)
-    return {ONE: {step: _sum(several) for step, several in found.items()}} if found else {}
+    return {ONE: _counts(tally, tally)} if tally else {}
 
 
 def _sum(counts: Iterable[Counts]) -> Counts:

@@ -1,6 +1,6 @@
 """Which traffic may be learnt from: the very rows are judged when they are, by the rules and the reference of the drift check."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 
 from trajops.drift.columns import Rows
@@ -11,10 +11,8 @@ from trajops.services.drift_reference import DriftReference
 from trajops.stores import UnitOfWorkFactory
 from trajops.telemetry import Served
 
-# Of a range with more rows some agents of the busiest scenes are judged, each of them whole: most agents say what they all do.
-MAX_ROWS = 200_000
-# But no fewer of each scene than tell it minute by minute, up to so many rows in all.
-ROWS_OF_SCENE, MOST_ROWS = 10_000, 1_500_000
+# So many rows are judged at most, of few steps of an agent four; of more some agents are, as many rows of each scene.
+MOST_ROWS = 1_000_000
 # How much of what came before a range tells whether something wrong just ends in it, seconds.
 BEFORE_S = 600.0
 
@@ -78,23 +76,5 @@ class Trust:
     def _read(self, judge: Judge, whole: Span, sources: Sequence[Served]) -> tuple[Rows, Span, Tally, float]:
         seen = Span(whole.since - timedelta(seconds=BEFORE_S), whole.until)
         tally = self._source.tally(*seen, sources, judge.step_s)
-        counts = {scene: sum(one.predictions for one in found.values()) for scene, found in tally.items()}
-        shares = fair_shares(counts, max(MAX_ROWS, min(MOST_ROWS, ROWS_OF_SCENE * len(counts))))
-        if not judge.rules.scenes.is_split:  # then all of them count alike
-            shares = dict.fromkeys(counts, min(1.0, MAX_ROWS / max(1, sum(counts.values()))))
-        return self._source.some(*seen, sources, shares), whole, tally, BEFORE_S
-
-
-def fair_shares(counts: Mapping[str, int], most: int) -> dict[str, float]:
-    """What share of each scene makes so many rows of all: as many of each, where it has them, so that a quiet scene stays whole.
-
-    Args:
-        counts: rows by scene.
-        most: rows in all.
-    """
-    shares, left = {}, float(most)
-    for number, (scene, count) in enumerate(sorted(counts.items(), key=lambda one: one[1])):
-        allowed = left / (len(counts) - number)
-        shares[scene] = min(1.0, allowed / max(1, count))
-        left -= min(count, allowed)
-    return shares
+        rows = self._source.some(*seen, sources, judge.step_s, MOST_ROWS, by_scene=judge.rules.scenes.is_split)
+        return rows, whole, tally, BEFORE_S

@@ -149,7 +149,7 @@ def test_a_night_in_which_nobody_asks_pauses_nothing() -> None:
         "the newest outcome is 12000 s old, and 1 agent asked since without truth, which may be chance",
     )
     # In the morning they ask, and no truth comes.
-    overdue = 3
+    overdue = 6
     assert [desk.look(None, after_s=30) for _ in range(3)] == [None, None, "invalid"]
 
 

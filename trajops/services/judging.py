@@ -46,13 +46,18 @@ class Judge:
         unit_of_work: opens transactions.
         experiments: does what follows.
         clock: what time it is.
+        every_s: how often it looks.
     """
 
-    def __init__(self, source: ExperimentSource, unit_of_work: UnitOfWorkFactory, experiments: Experiments, clock: Clock) -> None:
+    def __init__(
+        self, source: ExperimentSource, unit_of_work: UnitOfWorkFactory, experiments: Experiments, clock: Clock, every_s: float = 60.0
+    ) -> None:
         self._source = source
         self._unit_of_work = unit_of_work
         self._experiments = experiments
         self._clock = clock
+        self._every_s = every_s
+        self._enrolled: tuple[int, dict[str, datetime | None]] = (0, {})
 
     def run(self) -> list[Judged]:
         """Look at each once. One that changes meanwhile is left for the next look.
@@ -61,20 +66,24 @@ class Judge:
             Unavailable: if lake or database do not answer.
         """
         with self._unit_of_work(read_only=True) as uow:
-            if uow.routes.table().is_stopped:  # by hand: nothing comes in, and that is nobody's fault
+            route = uow.routes.table()
+            if route.is_stopped:  # by hand: nothing comes in, and that is nobody's fault
                 return []
             routed = uow.experiments.newest(states=ROUTED)
             steps = {one.experiment_id: one.entered_at for one in uow.rollouts.newest(states=ACTIVE)}
-        return [self._judged(one, steps.get(one.experiment_id)) for one in routed]
+            if self._enrolled[0] != route.epoch:
+                self._enrolled = route.epoch, {one.experiment_id: uow.routes.enrolled_since(one.experiment_id) for one in routed}
+        enrolled = self._enrolled[1]
+        return [self._judged(one, steps.get(one.experiment_id), enrolled.get(one.experiment_id)) for one in routed]
 
-    def _judged(self, experiment: ExperimentOut, step_began_at: datetime | None) -> Judged:
+    def _judged(self, experiment: ExperimentOut, step_began_at: datetime | None, enrolled_since: datetime | None) -> Judged:
         at = now(self._clock)
         plan = experiment.plan
         since = experiment.started_at or experiment.created_at
         slow_ms = next((one.slow_ms for one in plan.guardrails if one.kind == "slow_answers"), float("inf"))
-        figures = self._source.figures(experiment.experiment_id, plan, since, at, slow_ms, step_began_at)
+        figures = self._source.figures(experiment.experiment_id, plan, since, at, slow_ms, step_began_at, enrolled_since)
         is_paused = experiment.state == ExperimentState.PAUSED
-        verdict = judge(plan, figures, since, experiment.closed_arms, experiment.verdict, is_paused=is_paused)
+        verdict = judge(plan, figures, since, experiment.closed_arms, experiment.verdict, is_paused=is_paused, every_s=self._every_s)
         found = decision(plan, verdict)
         with self._unit_of_work() as uow:
             last = uow.experiments.last_kept_at(experiment.experiment_id)

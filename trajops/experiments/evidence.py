@@ -80,7 +80,7 @@ def log_level(alpha: float, trials: int) -> float:
     A run may end with each trial, so each has a part, of 1 / (n ln² n): a union bound that holds however long it goes on and however often
     somebody looks.
     """
-    n = trials + 1
+    n = max(trials, 1) + 1
     return log(alpha / _SUM) - log(n) - 2 * log(log(n))
 
 

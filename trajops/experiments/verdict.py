@@ -56,7 +56,7 @@ def judge(
         before: the verdict at the last look.
         is_paused: whether nobody is enrolled for now. No truth comes then, so that for how long the data have been invalid is counted from
             its end, as from that of the kill switch: otherwise who resumes would be paused again before the first truth.
-        every_s: interval of the looks. Where one was left out, and for longer than data may be invalid, nobody knows how they were meanwhile.
+        every_s: interval of the looks. Where one was left out, for longer than data may be invalid, nobody knows how they were meanwhile.
     """
     control = figures.arms[0]
     treatments = [arm for arm in figures.arms[1:] if arm.variant not in closed]

@@ -1,12 +1,13 @@
 """Looks at every routed experiment: its figures, the verdict on them, and what follows."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from trajops.clock import now
 from trajops.contracts.experiments import ExperimentOut, VerdictOut
-from trajops.errors import Conflict, NotFound
+from trajops.errors import Conflict, NotFound, TrajOpsError, Unavailable
 from trajops.experiments.decisions import HARM, Decision, decision
 from trajops.experiments.lifecycle import ROUTED, ExperimentState
 from trajops.experiments.verdict import judge
@@ -57,13 +58,15 @@ class Judge:
         self._experiments = experiments
         self._clock = clock
         self._every_s = every_s
+        self._failed: Mapping[str, str] = {}
         self._enrolled: tuple[int, dict[str, datetime | None]] = (0, {})
 
     def run(self) -> list[Judged]:
-        """Look at each once. One that changes meanwhile is left for the next look.
+        """Look at each once. One that changes meanwhile is left for the next look, and one that cannot be judged stops no other.
 
         Raises:
             Unavailable: if lake or database do not answer.
+            TrajOpsError: after the last one, if any could not be judged.
         """
         with self._unit_of_work(read_only=True) as uow:
             route = uow.routes.table()
@@ -74,7 +77,28 @@ class Judge:
             if self._enrolled[0] != route.epoch:
                 self._enrolled = route.epoch, {one.experiment_id: uow.routes.enrolled_since(one.experiment_id) for one in routed}
         enrolled = self._enrolled[1]
-        return [self._judged(one, steps.get(one.experiment_id), enrolled.get(one.experiment_id)) for one in routed]
+        judged, failed = [], dict[str, Exception]()
+        for one in routed:
+            try:
+                judged.append(self._judged(one, steps.get(one.experiment_id), enrolled.get(one.experiment_id)))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the others are judged all the same
+                failed[one.experiment_id] = error
+        self._tell(failed, len(judged))
+        return judged
+
+    def _tell(self, failed: Mapping[str, Exception], judged: int) -> None:
+        """Raise what kept experiments from being judged; what repeats itself every few seconds is logged once."""
+        reasons = {experiment_id: f"{type(error).__name__}: {error}" for experiment_id, error in failed.items()}
+        for experiment_id, error in failed.items():
+            if reasons[experiment_id] != self._failed.get(experiment_id):
+                logger.error("experiment %s could not be judged", experiment_id, exc_info=error)
+        self._failed = reasons
+        away = next((error for error in failed.values() if isinstance(error, Unavailable)), None)
+        if away is not None and not judged:
+            raise away
+        if failed:
+            said = "; ".join(f"experiment {experiment_id}: {reason}" for experiment_id, reason in reasons.items())
+            raise TrajOpsError(f"{len(failed)} could not be judged, {judged} were. {said}")
 
     def _judged(self, experiment: ExperimentOut, step_began_at: datetime | None, enrolled_since: datetime | None) -> Judged:
         at = now(self._clock)

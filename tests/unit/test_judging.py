@@ -170,13 +170,20 @@ def test_a_pause_does_not_stop_the_clock(arms: Any) -> None:
     assert (desk.experiment.state, states(desk.releases)[2]) == (S.INCONCLUSIVE, State.INCONCLUSIVE)
 
 
-def test_a_recommendation_that_was_paused_ends_at_the_horizon_and_stays_on_record() -> None:
+def test_a_recommendation_stays_so_over_a_pause_and_the_horizon() -> None:
     desk = Desk()
     assert desk.look(two(600, 620, 0.42)) == "better"
     desk.service.pause(desk.id, desk.experiment.version, **WHO)
-    assert desk.look(two(600, 620, 0.42), after_s=86_400) == "inconclusive"
-    assert (desk.experiment.state, desk.experiment.winner) == (S.STOPPED, "treatment")
-    assert states(desk.releases) == {1: State.LIVE, 2: State.STAGED}
+    for arms in (two(600, 620, 0.42), two(700, 720), two(700, 720, joined=10)):
+        assert desk.look(arms, after_s=86_400) is None
+        assert desk.experiment.verdict is not None
+        assert "without a decision" not in desk.experiment.verdict.sentence
+    assert (desk.experiment.state, desk.experiment.winner) == (S.PAUSED, "treatment")
+    desk.service.cover(desk.id, desk.experiment.version, 1.0, **WHO)
+    assert desk.experiment.state == S.RECOMMENDED
+    # For harm it is taken back all the same.
+    desk.service.pause(desk.id, desk.experiment.version, **WHO)
+    assert desk.look(two(900, 900, 0.7)) == "worse"
 
 
 def test_one_that_nobody_came_to_ends_at_the_horizon() -> None:

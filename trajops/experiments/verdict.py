@@ -44,6 +44,7 @@ def judge(
     before: VerdictOut | None = None,
     *,
     is_paused: bool = False,
+    has_won: bool = False,
     every_s: float = 60.0,
 ) -> VerdictOut:
     """The verdict on an experiment.
@@ -56,6 +57,7 @@ def judge(
         before: the verdict at the last look.
         is_paused: whether nobody is enrolled for now. No truth comes then, so that for how long the data have been invalid is counted from
             its end, as from that of the kill switch: otherwise who resumes would be paused again before the first truth.
+        has_won: whether a treatment was recommended. The horizon ends nothing then: a decision was reached.
         every_s: interval of the looks. Where one was left out, for longer than data may be invalid, nobody knows how they were meanwhile.
     """
     control = figures.arms[0]
@@ -78,7 +80,7 @@ def judge(
     kinds = {one.verdict for one in effects}
     kind = next((one for one in _WORST_FIRST if one in kinds), "collecting")
     # A pause does not stop the clock: nothing is in the way of others for ever. Data that stay invalid pause it first.
-    has_passed = passed_s >= plan.stop.horizon_s
+    has_passed = passed_s >= plan.stop.horizon_s and not has_won
     is_harmed = kind in {"guardrail", "worse"}
     if not is_harmed and is_paused and has_passed:
         kind = "inconclusive"
@@ -86,7 +88,7 @@ def judge(
         # With a handful of units, a lack of truth is only a beginning.
         kind = "invalid" if min(arm.units for arm in figures.arms) >= plan.stop.min_units else "collecting"
         kind = "inconclusive" if kind == "collecting" and has_passed else kind
-    elif kind in _short_of_winning(plan) and _is_over(plan, passed_s, total):
+    elif not has_won and kind in _short_of_winning(plan) and _is_over(plan, passed_s, total):
         kind = "inconclusive"
     begins_anew = is_paused or (before is not None and _is_anew(plan, figures, before, every_s))
     spread = max((float(one.variance) for one in estimates if isfinite(float(one.variance))), default=None)

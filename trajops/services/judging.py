@@ -107,7 +107,16 @@ class Judge:
         slow_ms = next((one.slow_ms for one in plan.guardrails if one.kind == "slow_answers"), float("inf"))
         figures = self._source.figures(experiment.experiment_id, plan, since, at, slow_ms, step_began_at, enrolled_since)
         is_paused = experiment.state == ExperimentState.PAUSED
-        verdict = judge(plan, figures, since, experiment.closed_arms, experiment.verdict, is_paused=is_paused, every_s=self._every_s)
+        verdict = judge(
+            plan,
+            figures,
+            since,
+            experiment.closed_arms,
+            experiment.verdict,
+            is_paused=is_paused,
+            has_won=experiment.winner is not None,
+            every_s=self._every_s,
+        )
         found = decision(plan, verdict)
         with self._unit_of_work() as uow:
             last = uow.experiments.last_kept_at(experiment.experiment_id)
@@ -127,6 +136,9 @@ class Judge:
 
 
 def _acts(state: ExperimentState, found: Decision) -> bool:
-    """A decision latches: what is paused is only taken back for harm, or ends at its horizon; what is recommended may also be paused."""
+    """A decision latches: what is paused is only taken back for harm, or ends at its horizon; what is recommended may also be paused.
+
+    A rollout has a horizon of its own, which ends also what it compares and has recommended.
+    """
     allowed = {ExperimentState.PAUSED: HARM | {"inconclusive"}, ExperimentState.RECOMMENDED: HARM | {"invalid"}}
     return state not in allowed or found.kind in allowed[state]

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from data.lake import exposures
+from data.lake.queries import SERVED
 from data.lake.reader import LakeReader
 from data.lake.slices import newest_since_ns
 from trajops.clock import to_ns, utc
@@ -35,6 +36,7 @@ _LABEL_DELAY = """
     GROUP BY arm
 """
 _FIRST = "SELECT min(received_ns) FROM exposed"
+_ANY_SERVED = "SELECT 1 FROM predictions WHERE list_contains($sources, source) LIMIT 1"
 # A unit that asks again within so long does not come anew.
 VISIT_NS = 180 * 10**9
 # Of answers that are old enough to have truth: units and visits since the newest outcome, or since units are enrolled, whichever is later;
@@ -120,8 +122,14 @@ class LakeExperiments:
         return TrafficFigures(begin, until, arm.units, arm.predictions, arm.due, arm.joined, arm.sums)
 
     def _is_older_than(self, since_ns: int) -> bool:
-        """Whether the lake has predictions of before; those that are in the spool alone have just come."""
-        return any(file.table == "predictions" and file.min_received_ns < since_ns for file in self._lake.snapshot(("predictions",)).files)
+        """Whether the lake has served traffic of before; what is in the spool alone has just come, and the probe is nobody's traffic."""
+        if not any(file.min_received_ns < since_ns for file in self._lake.snapshot(("predictions",)).files):
+            return False
+
+        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> bool:
+            return bool(cursor.execute(prefix + _ANY_SERVED, {"sources": list(SERVED)}).fetchall())
+
+        return self._lake.read(("predictions",), work, until_ns=since_ns)
 
 
 class _Found(NamedTuple):

@@ -178,6 +178,11 @@ def test_what_came_since_a_lake_began_is_no_day_of_traffic(house: House, where: 
     found = LakeExperiments(house.lake).traffic(AT - timedelta(days=1), AT, "agent", "ade_m")
     assert (found.since, found.units) == (SINCE, 600)
     assert found.units_per_day == pytest.approx(86_400)
+    old = [a_prediction_event(kind, received_ns=CLOCK_NS - 2 * 86_400 * S, source=kind) for kind in ("probe", "backfill", "shadow")]
+    house.write(*old)
+    house.compact()
+    found = LakeExperiments(house.lake).traffic(AT - timedelta(days=1), AT, "agent", "ade_m")
+    assert (found.since, found.units) == (SINCE, 600), "these are nobody's traffic"
     house.write(a_prediction_event("old", received_ns=CLOCK_NS - 2 * 86_400 * S, agent_id="old"))
     house.compact()
     found = LakeExperiments(house.lake).traffic(AT - timedelta(days=1), AT, "agent", "ade_m")

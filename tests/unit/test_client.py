@@ -148,6 +148,7 @@ def test_a_split_that_leaves_an_arm_empty_is_refused_in_one_sentence(kind: Kind,
         (lambda c: c.create_experiment(3, 4, idempotency_key="😀"), "an idempotency key is .*, not '😀'; nothing was sent"),
         (lambda c: c.experiment_slices("e", by="\ud83d"), r"by is no text that can be sent: '\\ud83d'; nothing was sent"),
     ],
+    ids=["split", "coverage", "reason", "no id", "empty", "way out", "half a pair", "number", "line end", "emoji", "parameter"],
 )
 def test_what_makes_no_body_is_refused_in_one_sentence(kind: Kind, call: Any, said: str) -> None:
     with faulty_server() as server, a_client(kind, server.url) as client, pytest.raises(InvalidInput, match=f"^{said}"):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from console.wording import count
+from console.wording import count, share
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.drift import UNIT_RULE
 from trajops.contracts.jobs import JobRunOut, job_title
@@ -132,7 +132,7 @@ _ACTIONS = {
     "experiment.decide_invalid": "Decided: data invalid, paused",
     "experiments.stop_all": "Stopped all experiments",
     "experiments.go_on": "Let experiments go on",
-    "experiments.hold_out": "Changed who is held out of all experiments",
+    "experiments.hold_out": "Changed who is held out of all experiments: {held_out}",
     "alert.fired": "Fired: {title}",
     "alert.acknowledged": "Acknowledged: {title}",
     "alert.assigned": "Assigned: {title}",
@@ -211,7 +211,7 @@ def action_words(entry: AuditOut) -> str:
     template = _ACTIONS.get(entry.action)
     if template is None:
         return f"{entry.action.replace('_', ' ').replace('.', ' ').capitalize()} · {entry.subject}"
-    return template.format(subject=_subject(entry), title=entry.after.get("title") or "an alert")
+    return template.format(subject=_subject(entry), title=entry.after.get("title") or "an alert", held_out=_held_out(entry))
 
 
 def _subject(entry: AuditOut) -> str:
@@ -219,6 +219,12 @@ def _subject(entry: AuditOut) -> str:
     if kind in {"deployment", "model", "performance", "calibration"}:
         return f"v{entry.subject.rpartition('/')[2]}"
     return job_title(entry.subject) if kind == "job" else entry.subject.removeprefix("key:").removeprefix("receiver/")
+
+
+def _held_out(entry: AuditOut) -> str:
+    route = entry.after.get("route")
+    held_out = route.get("holdout") if isinstance(route, Mapping) else None
+    return share(held_out[0]) if held_out and held_out[0] else "nobody"
 
 
 def _count(result: Mapping[str, Any], path: str) -> int:

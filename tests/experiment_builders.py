@@ -39,8 +39,10 @@ def an_arm(variant: str, units: int, *, mean_m: float = 0.5, seed: int = 1, **ch
 def figures(*arms: ArmFigures, passed_s: float = 3600.0, at: datetime | None = None, **changes: Any) -> Figures:
     """All units go on asking, unless told otherwise."""
     at = at or STARTED + timedelta(seconds=passed_s)
-    values = {"last_outcome_at": at - timedelta(seconds=2), "overdue_units": sum(arm.units for arm in arms), "truth_share": 0.96}
-    return Figures(at, arms, **(values | changes))
+    units = sum(arm.units for arm in arms)
+    values = {"last_outcome_at": at - timedelta(seconds=2), "overdue_units": units, "visits": units, "known_visits": units * 24 // 25}
+    given = values | changes
+    return Figures(at, arms, **({"overdue_visits": given["overdue_units"]} | given))
 
 
 def two(control: int, treatment: int, mean_m: float = 0.5, **changes: Any) -> tuple[ArmFigures, ArmFigures]:

@@ -90,13 +90,16 @@ def an_arm_by_hand(plan: ExperimentPlan, variant: str, mine: Sequence[Prediction
 
 
 def since_truth(plan: ExperimentPlan, mine: Sequence[PredictionEvent], outcomes: Sequence[OutcomeEvent], newest_ns: int | None) -> Any:
-    """Units that lack truth since the newest outcome, and the share of those before that got any."""
+    """Units and visits that lack truth since the newest outcome, visits before, and how many of those got any."""
     if newest_ns is None:
-        return 0, None
-    scored, due = {one.prediction_id for one in outcomes}, [one for one in mine if one.received_ns <= DUE_NS]
-    before = {unit_of(plan, one) for one in due if one.received_ns <= newest_ns}
-    known = before & {unit_of(plan, one) for one in due if one.prediction_id in scored}
-    return len({unit_of(plan, one) for one in due if one.received_ns > newest_ns}), len(known) / len(before) if before else None
+        return 0, 0, 0, 0
+    scored, visits = {one.prediction_id for one in outcomes}, defaultdict(list)
+    for one in mine:
+        if one.received_ns <= DUE_NS:
+            visits[one.received_ns > newest_ns, unit_of(plan, one), one.received_ns // (180 * S)].append(one.prediction_id in scored)
+    before = [any(truths) for (is_after, *_), truths in visits.items() if not is_after]
+    after = [unit for is_after, unit, _ in visits if is_after]
+    return len(set(after)), len(after), len(before), sum(before)
 
 
 def in_range(event: Any) -> bool:
@@ -123,7 +126,7 @@ def live_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent], o
     arms = tuple(an_arm_by_hand(plan, arm.variant, [one for one in kept if one.variant == arm.variant], outcomes) for arm in plan.arms)
     newest_ns = max((one.scored_ns for one in outcomes if in_range(one) and one.experiment_id == EXPERIMENT), default=None)
     newest_at = None if newest_ns is None else utc(newest_ns)
-    return Figures(AT, arms, jumpers, newest_at, utc(STEP_NS), *since_truth(plan, kept, outcomes, newest_ns))
+    return Figures(AT, arms, jumpers, newest_at, utc(STEP_NS), None, *since_truth(plan, kept, outcomes, newest_ns))
 
 
 def counted_shadow(
@@ -171,7 +174,7 @@ def shadow_by_hand(plan: ExperimentPlan, predictions: Sequence[PredictionEvent],
         default=None,
     )
     newest_at, mine = None if newest_ns is None else utc(newest_ns), [*shadows, *(answers[name] for name in paired if name is not None)]
-    return Figures(AT, tuple(arms), 0, newest_at, utc(STEP_NS), *since_truth(plan, mine, outcomes, newest_ns))
+    return Figures(AT, tuple(arms), 0, newest_at, utc(STEP_NS), None, *since_truth(plan, mine, outcomes, newest_ns))
 
 
 # Traffic at random

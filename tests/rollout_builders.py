@@ -90,6 +90,7 @@ class RolloutDesk:
         at: datetime,
         slow_ms: float,
         counted_since: datetime | None = None,
+        enrolled_since: datetime | None = None,
     ) -> Figures:
         if plan.is_beside:
             ratio = 1 / self.ratio if plan.mode == "watch" else self.ratio
@@ -98,7 +99,7 @@ class RolloutDesk:
             arms = two(self.units, self.units, 0.5 * self.ratio, **self.changes)
         new = 0 if counted_since is None else self.units - self._begun.setdefault(counted_since, self._units_before)
         arms = (replace(arms[0], units_since=new + self.returned), replace(arms[1], units_since=new + self.returned))
-        return figures(*arms, at=at, last_outcome_at=at, counted_since=counted_since)
+        return figures(*arms, at=at, last_outcome_at=at, counted_since=counted_since, enrolled_since=enrolled_since)
 
     def look(self, *, units: int | None = None, ratio: float | None = None, after_s: float = 100.0, **changes: Any) -> Look | None:
         """Time passes, everybody looks once; how the active rollout was found, or None where there is none."""

@@ -7,7 +7,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 # Whatever is longer or more is a slip of the pen that would only come to light when a job reckons with it.
 Seconds = Annotated[float, Field(le=366 * 86_400)]
 Days = Annotated[float, Field(le=3_660)]
-Count = Annotated[int, Field(le=1_000_000_000)]
+MOST = 1_000_000_000
+Count = Annotated[int, Field(le=MOST)]
 Factor = Annotated[float, Field(le=1_000)]
 
 

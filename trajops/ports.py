@@ -286,6 +286,7 @@ class ExperimentSource(Protocol):
         at: datetime,
         slow_ms: float,
         counted_since: datetime | None = None,
+        enrolled_since: datetime | None = None,
     ) -> "Figures":
         """Figures of all arms of the plan, in its order, of what was received in [since, at).
 
@@ -296,6 +297,7 @@ class ExperimentSource(Protocol):
             at: now; what is younger than a horizon is not due to have truth.
             slow_ms: an answer that took longer is slow.
             counted_since: units that were answered since then are counted apart; None: they are not.
+            enrolled_since: of who was answered before, no truth is waited for; None: since it was launched.
 
         Raises:
             Unavailable: if they cannot be read.

@@ -290,7 +290,9 @@ class Parts:
         from data.lake.experiment_source import LakeExperiments  # noqa: PLC0415
         from trajops.services.judging import Judge  # noqa: PLC0415
 
-        return Judge(LakeExperiments(self.lake), self.unit_of_work, self.experiments, self.clock)
+        schedule = self.schedules.jobs.get("judge_experiments")
+        every_s = {} if schedule is None else {"every_s": schedule.interval_s}
+        return Judge(LakeExperiments(self.lake), self.unit_of_work, self.experiments, self.clock, **every_s)
 
     @cached_property
     def rollouts(self) -> "Rollouts":

@@ -154,14 +154,17 @@ def arm_differences(verdict: VerdictOut | None, control: str, variant: str) -> l
     return differences(arm_figures(by_name.get(variant)), arm_figures(by_name.get(control)))
 
 
-def enrolled_words(experiment: ExperimentOut, coverage: float) -> str:
-    """What a coverage means for each arm."""
-    part = 1.0 if experiment.plan.namespace is None else experiment.plan.namespace.end - experiment.plan.namespace.begin
+def enrolled_words(experiment: ExperimentOut, coverage: float, held_out: float = 0.0) -> str:
+    """What a coverage means for each arm, where so large a share of all units is held out; a shadow holds nobody out."""
+    plan = experiment.plan
+    held_out = 0.0 if plan.is_beside else held_out
+    part = (1.0 if plan.namespace is None else plan.namespace.end - plan.namespace.begin) * (1 - held_out)
     arms = ", ".join(
-        f"{arm_letter(experiment.plan, arm.variant)} {share(coverage * part * arm.weight, 0 if coverage * part * arm.weight >= 0.1 else 1)}"
-        for arm in experiment.plan.arms
+        f"{arm_letter(plan, arm.variant)} {share(coverage * part * arm.weight, 0 if coverage * part * arm.weight >= 0.1 else 1)}"
+        for arm in plan.arms
     )
-    return f"Of all {experiment.plan.unit}s: {arms}."
+    said = f"Of all {plan.unit}s: {arms}."
+    return f"{said} {share(held_out)} are held out." if held_out else said
 
 
 # Too late

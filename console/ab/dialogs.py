@@ -23,7 +23,7 @@ from console.ab.actions import (
     typed_problem,
 )
 from console.ab.checking import check_of, checklist
-from console.ab.reads import own_audit, read_one
+from console.ab.reads import own_audit, read_one, read_routes
 from console.ab.words import arm_words, effect_sentence, shown_effects, treatments, versions_words
 from console.change_dialog import difference_table
 from console.changes import Action, reason_problem
@@ -174,7 +174,8 @@ def fields(pending: PendingChange, ending: Ending | None) -> Sent:
             key=f"experiment-coverage-{name}",
             help="They are divided among the arms by the weights, which stay as they are.",
         )
-        st.caption(f"Now: {enrolled_words(seen, seen.coverage)}")
+        routes = read_routes().value
+        st.caption(f"Now: {enrolled_words(seen, seen.coverage, 0.0 if routes is None else routes.current.held_out)}")
         return Sent(coverage=coverage / 100)
     if pending.name == "override":
         unit = st.text_input(

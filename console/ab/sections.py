@@ -44,7 +44,7 @@ PER_PAGE = 10
 ALERTS = {"ok": st.success, "warn": st.warning, "bad": st.error, "info": st.info, "unknown": st.info}
 
 
-def banner(experiment: ExperimentOut, now: datetime) -> None:
+def banner(experiment: ExperimentOut, now: datetime, held_out: float = 0.0) -> None:
     """The verdict in one mark and one sentence; state, time, coverage and health below."""
     mark, sentence = banner_mark(experiment), banner_sentence(experiment)
     with st.container(key="ab-banner", gap="xsmall"):
@@ -65,7 +65,7 @@ def banner(experiment: ExperimentOut, now: datetime) -> None:
     needed = verdict.expected_units if verdict is not None else None
     tiles = [
         ("Ran for" if is_over(experiment) else "Running for", running_words(experiment, now), _started(experiment)),
-        ("Coverage", share(experiment.coverage, 0), enrolled_words(experiment, experiment.coverage)),
+        ("Coverage", share(experiment.coverage, 0), enrolled_words(experiment, experiment.coverage, held_out)),
         ("Units so far", count(verdict.units if verdict else None), "Units that were answered in an arm, or predicted for in a shadow."),
         (
             "Of planned units",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from console.wording import DASH, Mark, Tone, ago, lasting, share
+from console.wording import DASH, Mark, Tone, ago, lasting, seconds, share
 from trajops.contracts.experiments import (
     ArmOut,
     EffectOut,
@@ -56,6 +56,7 @@ _HEALTH: dict[str, tuple[str, str]] = {
     "freshness": ("Freshness", "Age of the newest truth. Old truth is no ground for a decision."),
     "jumpers": ("Jumpers", "Units that were answered in several arms. They spoil both, so they are left out, and must be few."),
 }
+DELAY_HELP = "Median time from an answer to its truth in each arm. What was answered since is not judged yet."
 ROUTING_HELP = "Processes of the API on this machine. A change reaches each of them within two seconds."
 
 
@@ -183,7 +184,7 @@ def is_early(experiment: ExperimentOut) -> bool:
     verdict = experiment.verdict
     if experiment.state not in _ENDED_BY_CHOICE or verdict is None or not shown_effects(verdict):
         return False
-    return verdict.expected_units is None or _scored_units(experiment.plan, verdict) < verdict.expected_units
+    return verdict.expected_units is None or _scored_units(experiment, verdict) < verdict.expected_units
 
 
 def planned_words(experiment: ExperimentOut) -> str:
@@ -191,15 +192,16 @@ def planned_words(experiment: ExperimentOut) -> str:
     verdict = experiment.verdict
     if verdict is None or not verdict.expected_units or len(verdict.arms) < 2:
         return DASH
-    ratio = _scored_units(experiment.plan, verdict) / verdict.expected_units
+    ratio = _scored_units(experiment, verdict) / verdict.expected_units
     return share(ratio, 0) if ratio <= 1 else f"{ratio:.1f} ×"
 
 
-def _scored_units(plan: ExperimentPlan, verdict: VerdictOut) -> int:
-    """Units with truth that a comparison of two arms rests on, as `expected_units` counts them."""
-    control, *treatments = (arm.scored_units for arm in verdict.arms)
+def _scored_units(experiment: ExperimentOut, verdict: VerdictOut) -> int:
+    """Units with truth that a comparison of two arms rests on, as `expected_units` counts them: of arms that are still compared."""
+    control, *treatments = verdict.arms
+    compared = [arm for arm in treatments if arm.variant not in experiment.closed_arms] or treatments
     # Beside each other, both versions predict for each unit.
-    return min(treatments) + (0 if plan.is_beside else control)
+    return min(arm.scored_units for arm in compared) + (0 if experiment.plan.is_beside else control.scored_units)
 
 
 def running_words(experiment: ExperimentOut, now: datetime) -> str:
@@ -267,10 +269,21 @@ class HealthTile:
 
 
 def health_tiles(experiment: ExperimentOut, processes: Sequence[ProcessOut], epoch: int | None) -> list[HealthTile]:
-    """The strip above the results: split, truth, freshness, jumpers, routing."""
+    """The strip above the results: split, truth, freshness, jumpers, label delay, routing."""
     verdict = experiment.verdict
     found = [] if verdict is None else [_health_tile(experiment, verdict, one) for one in verdict.health]
-    return [*found, _routing_tile(processes, epoch)]
+    delay = [] if verdict is None else [_delay_tile(experiment, verdict)]
+    return [*found, *delay, _routing_tile(processes, epoch)]
+
+
+def _delay_tile(experiment: ExperimentOut, verdict: VerdictOut) -> HealthTile:
+    """How long truth takes, by arm; nothing is decided by it."""
+    arms = [arm for arm in verdict.arms if arm.variant not in experiment.closed_arms]
+    if all(arm.label_delay_s is None for arm in arms):
+        return HealthTile("Label delay", Mark("Unknown", "unknown", "help"), "No truth has come yet.", DELAY_HELP)
+    letters = " / ".join(arm_letter(experiment.plan, arm.variant) for arm in arms)
+    delays = " / ".join(seconds(arm.label_delay_s) for arm in arms)
+    return HealthTile("Label delay", Mark("Known", "info", "schedule"), f"{letters}: {delays}, median", DELAY_HELP)
 
 
 def _health_tile(experiment: ExperimentOut, verdict: VerdictOut, health: HealthOut) -> HealthTile:

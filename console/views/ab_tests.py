@@ -107,7 +107,7 @@ def pick(shown: str) -> None:
 
 def one_experiment(experiment: ExperimentOut, status: StatusOut | None, now: datetime) -> None:
     """The chosen one: verdict, health, effect, arms, guardrails, what happened."""
-    banner(experiment, now)
+    banner(experiment, now, 0.0 if status is None else status.route.held_out)
     change_bar(experiment)
     if experiment.started_at is not None:
         health(experiment, status)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import duckdb
 
 from data.lake import exposures
+from data.lake.queries import SERVED
 from data.lake.reader import LakeReader
 from data.lake.slices import newest_since_ns
 from trajops.clock import to_ns, utc
@@ -35,17 +36,21 @@ _LABEL_DELAY = """
     GROUP BY arm
 """
 _FIRST = "SELECT min(received_ns) FROM exposed"
-# Of units with an answer that is old enough to have truth: by whether they were answered before the newest outcome, and after it.
-_NEWEST = """
-    SELECT newest_ns, count(*) FILTER (last_ns > newest_ns), count(*) FILTER (first_ns <= newest_ns),
-        count(*) FILTER (first_ns <= newest_ns AND has_truth)
+_ANY_SERVED = "SELECT 1 FROM predictions WHERE list_contains($sources, source) LIMIT 1"
+# A unit that asks again within so long does not come anew.
+VISIT_NS = 180 * 10**9
+# Of answers that are old enough to have truth: units and visits since the newest outcome, or since units are enrolled, whichever is later;
+# visits before that, and how many of them got truth.
+_WAITING = f"""
+    SELECT newest_ns, count(DISTINCT unit) FILTER (is_after), count(*) FILTER (is_after), count(*) FILTER (NOT is_after),
+        count(*) FILTER (NOT is_after AND has_truth)
     FROM (SELECT max(scored_ns) AS newest_ns FROM scored) LEFT JOIN (
-        SELECT min(received_ns) AS first_ns, max(received_ns) AS last_ns,
+        SELECT unit, received_ns > greatest($enrolled_ns, (SELECT max(scored_ns) FROM scored)) AS is_after,
             bool_or(prediction_id IN (SELECT prediction_id FROM scored)) AS has_truth
-        FROM exposed WHERE is_due GROUP BY unit
-    ) ON true
+        FROM exposed WHERE is_due GROUP BY unit, is_after, received_ns // {VISIT_NS}
+    ) ON newest_ns IS NOT NULL
     GROUP BY newest_ns
-"""
+"""  # noqa: S608 - a number of our own
 
 
 class LakeExperiments:
@@ -66,6 +71,7 @@ class LakeExperiments:
         at: datetime,
         slow_ms: float,
         counted_since: datetime | None = None,
+        enrolled_since: datetime | None = None,
     ) -> Figures:
         """Figures of the predictions received in [since, at), as far as truth has arrived.
 
@@ -84,12 +90,12 @@ class LakeExperiments:
         def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> _Found:
             with exposures.cleared(cursor):
                 jumpers = exposures.expose(cursor, prefix, experiment_id, plan, at, slow_ms, counted_since=counted_since)
-                return _found(cursor, plan.metric, jumpers, has_pairs=is_shadow)
+                return _found(cursor, plan.metric, jumpers, has_pairs=is_shadow, enrolled_ns=to_ns(enrolled_since or since))
 
         found = self._lake.read(("predictions", "outcomes"), work, since_ns=to_ns(since), until_ns=to_ns(at))
         arms = tuple(found.arm(number, variant, is_paired=is_shadow and number > 1) for number, variant in enumerate(variants, 1))
         newest_at = None if found.newest_ns is None else utc(found.newest_ns)
-        return Figures(at, arms, found.jumpers, newest_at, counted_since, found.overdue_units, found.truth_share)
+        return Figures(at, arms, found.jumpers, newest_at, counted_since, enrolled_since, *found.waiting)
 
     def traffic(self, since: datetime, until: datetime, unit: UnitKind, metric: Metric, max_rows: int = TRAFFIC_ROWS) -> TrafficFigures:
         """Units of the served traffic received in [since, until), of whichever arm; of more than `max_rows` predictions the newest.
@@ -116,8 +122,14 @@ class LakeExperiments:
         return TrafficFigures(begin, until, arm.units, arm.predictions, arm.due, arm.joined, arm.sums)
 
     def _is_older_than(self, since_ns: int) -> bool:
-        """Whether the lake has predictions of before; those that are in the spool alone have just come."""
-        return any(file.table == "predictions" and file.min_received_ns < since_ns for file in self._lake.snapshot(("predictions",)).files)
+        """Whether the lake has served traffic of before; what is in the spool alone has just come, and the probe is nobody's traffic."""
+        if not any(file.min_received_ns < since_ns for file in self._lake.snapshot(("predictions",)).files):
+            return False
+
+        def work(cursor: duckdb.DuckDBPyConnection, prefix: str) -> bool:
+            return bool(cursor.execute(prefix + _ANY_SERVED, {"sources": list(SERVED)}).fetchall())
+
+        return self._lake.read(("predictions",), work, until_ns=since_ns)
 
 
 class _Found(NamedTuple):
@@ -131,8 +143,7 @@ class _Found(NamedTuple):
     label_delay_s: Mapping[int, tuple[Any, ...]]
     jumpers: int
     newest_ns: int | None
-    overdue_units: int
-    truth_share: float | None
+    waiting: tuple[int, int, int, int]
 
     def arm(self, number: int, variant: str, *, is_paired: bool = False) -> ArmFigures:
         """Figures of one arm; nothing but zeros where nobody was answered in it."""
@@ -159,12 +170,11 @@ class _Found(NamedTuple):
         )
 
 
-def _found(cursor: duckdb.DuckDBPyConnection, metric: Metric, jumpers: int, *, has_pairs: bool) -> _Found:
+def _found(cursor: duckdb.DuckDBPyConnection, metric: Metric, jumpers: int, *, has_pairs: bool, enrolled_ns: int = 0) -> _Found:
     def by_arm(query: str) -> dict[int, tuple[Any, ...]]:
         return {arm: tuple(row) for arm, *row in cursor.execute(query).fetchall()}
 
-    [(newest_ns, overdue, before, known)] = cursor.execute(_NEWEST).fetchall()
-    truth_share = known / before if before else None
+    [(newest_ns, *waiting)] = cursor.execute(_WAITING, {"enrolled_ns": enrolled_ns}).fetchall()
     sums, pairs = by_arm(exposures.arm_sums(metric)), by_arm(exposures.pair_sums(metric)) if has_pairs else {}
     counts, joined, latency_ms, label_delay_s = (by_arm(query) for query in (_COUNTS, _JOINED, _LATENCY, _LABEL_DELAY))
-    return _Found(counts, joined, latency_ms, sums, pairs, label_delay_s, jumpers, newest_ns, overdue, truth_share)
+    return _Found(counts, joined, latency_ms, sums, pairs, label_delay_s, jumpers, newest_ns, tuple(waiting))

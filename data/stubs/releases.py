@@ -1,6 +1,7 @@
 """Deployments, routes, audit and registered versions in memory."""
 
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 from uuid import uuid4
 
@@ -70,6 +71,11 @@ class MemoryRoutes(Repository):
     def history(self, limit: int = 50) -> list[RouteOut]:
         """Newest first."""
         return [shown for _, shown in self._newest()][:limit]
+
+    def enrolled_since(self, experiment_id: str) -> datetime | None:
+        """Since when units of an experiment are enrolled, without a pause or the kill switch; None: nobody is."""
+        enrolling = list(takewhile(lambda row: row[0].enrols(experiment_id), self._newest()))
+        return enrolling[-1][1].changed_at if enrolling else None
 
     def append(self, table: RouteTable, *, at: datetime, actor: str, reason: str) -> RouteOut:
         """Write the table of a new epoch; StaleVersion if that epoch exists already."""

@@ -64,3 +64,14 @@ def test_what_is_decided_keeps_the_verdict_that_it_was_decided_by(database: Any)
     with database.unit_of_work(read_only=True) as uow:
         assert uow.experiments.get("e1").verdict == cause
         assert uow.experiments.verdicts("e1") == []
+
+
+def test_a_plan_of_before_its_numbers_were_bounded_keeps_nothing_from_being_read(database: Any) -> None:
+    stop = a_plan().stop.model_copy(update={"min_units": 10**30, "horizon_units": 10**400})
+    wild = a_plan().model_copy(update={"alpha": 5e-324, "tuned_units": 10**400, "stop": stop})
+    with database.unit_of_work() as uow:
+        uow.experiments.add(an_experiment("e1", plan=wild))
+        uow.experiments.add(an_experiment("e2"))
+    with database.unit_of_work(read_only=True) as uow:
+        assert {one.experiment_id for one in uow.experiments.newest()} == {"e1", "e2"}
+        assert uow.experiments.get("e2") == an_experiment("e2")

@@ -116,6 +116,34 @@ def test_a_route_comes_back_as_it_was_written(database: Any) -> None:
     assert (shown.challenger and shown.challenger.model_version, shown.coverage, shown.actor) == (2, 0.25, "ben")
 
 
+def test_it_is_known_since_when_units_are_enrolled_without_a_break(database: Any) -> None:
+    def since(experiment_id: str) -> Any:
+        with database.unit_of_work(read_only=True) as uow:
+            return uow.routes.enrolled_since(experiment_id)
+
+    def written(table: RouteTable, after_s: int) -> RouteTable:
+        with database.unit_of_work() as uow:
+            uow.routes.append(table, at=later(after_s), actor="ada", reason="a change")
+        return table
+
+    one, other = canary("e", REF, ModelRef("trajectory", 2), 0.25, "s"), canary("f", REF, ModelRef("trajectory", 3), 0.5, "t")
+    assert since("e") is None
+    table = written(CHAMPION, 0)
+    assert since("e") is None
+    table = written(table.next(experiments=(one,)), 1)
+    for n in range(50):  # other changes, among them of its coverage
+        table = written(table.next(experiments=(one.with_coverage(0.3 + n / 100), other)), 2 + n)
+    assert (since("e"), since("f"), since("g")) == (later(1), later(2), None)
+    table = written(table.next(experiments=(one.with_coverage(0.0), other)), 60)
+    assert (since("e"), since("f")) == (None, later(2))
+    table = written(table.next(experiments=(one, other)), 61)
+    assert (since("e"), since("f")) == (later(61), later(2))
+    table = written(table.next(is_stopped=True), 62)
+    assert (since("e"), since("f")) == (None, None)
+    table = written(table.next(is_stopped=False), 63)
+    assert (since("e"), since("f")) == (later(63), later(63))
+
+
 def test_an_epoch_is_written_once(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.routes.append(CHAMPION, at=AT, actor="ada", reason="first")

@@ -51,6 +51,10 @@ def asked(house: House, plan: ExperimentPlan, **options: Any) -> Figures:
     return source.figures(EXPERIMENT, plan, **({"since": SINCE, "at": AT, "slow_ms": SLOW_MS, "counted_since": utc(STEP_NS)} | options))
 
 
+def waiting(found: Figures) -> tuple[int, int, int, int]:
+    return found.overdue_units, found.overdue_visits, found.visits, found.known_visits
+
+
 def is_told(outcome: OutcomeEvent) -> bool:
     """Some agents get no truth, and in the end nobody does."""
     return outcome.agent_id != "a0" and outcome.scored_ns <= CLOCK_NS + 450 * S
@@ -58,7 +62,17 @@ def is_told(outcome: OutcomeEvent) -> bool:
 
 def same(found: Figures, expected: Figures) -> None:
     """Equal, but for the order of additions and for latencies in single precision."""
-    for name in ("at", "jumpers", "last_outcome_at", "counted_since", "overdue_units", "truth_share"):
+    for name in (
+        "at",
+        "jumpers",
+        "last_outcome_at",
+        "counted_since",
+        "enrolled_since",
+        "overdue_units",
+        "overdue_visits",
+        "visits",
+        "known_visits",
+    ):
         assert getattr(found, name) == getattr(expected, name), name
     assert [arm.variant for arm in found.arms] == [arm.variant for arm in expected.arms]
     for one, other in zip(found.arms, expected.arms, strict=True):
@@ -88,7 +102,7 @@ def test_live_figures_are_those_of_the_rows(house: House, where: str, unit: str,
     expected = live_by_hand(plan, predictions, outcomes)
     assert min(arm.sums.units for arm in expected.arms) > 1
     assert expected.overdue_units > 2
-    assert unit != "agent" or 0.5 < (expected.truth_share or 0) < 1
+    assert unit != "agent" or 0.5 < expected.known_visits / expected.visits < 1
     assert unit != "agent" or expected.jumpers > 0
     same(asked(house, plan), expected)
 
@@ -115,7 +129,7 @@ def test_shadow_figures_are_those_of_the_rows(house: House, where: str, unit: st
     expected = shadow_by_hand(plan, predictions, outcomes)
     assert min(arm.sums.units for arm in expected.arms) > 1
     assert expected.overdue_units > 2
-    assert unit != "agent" or 0.5 < (expected.truth_share or 0) < 1
+    assert unit != "agent" or 0.5 < expected.known_visits / expected.visits < 1
     same(asked(house, plan), expected)
 
 
@@ -164,6 +178,11 @@ def test_what_came_since_a_lake_began_is_no_day_of_traffic(house: House, where: 
     found = LakeExperiments(house.lake).traffic(AT - timedelta(days=1), AT, "agent", "ade_m")
     assert (found.since, found.units) == (SINCE, 600)
     assert found.units_per_day == pytest.approx(86_400)
+    old = [a_prediction_event(kind, received_ns=CLOCK_NS - 2 * 86_400 * S, source=kind) for kind in ("probe", "backfill", "shadow")]
+    house.write(*old)
+    house.compact()
+    found = LakeExperiments(house.lake).traffic(AT - timedelta(days=1), AT, "agent", "ade_m")
+    assert (found.since, found.units) == (SINCE, 600), "these are nobody's traffic"
     house.write(a_prediction_event("old", received_ns=CLOCK_NS - 2 * 86_400 * S, agent_id="old"))
     house.compact()
     found = LakeExperiments(house.lake).traffic(AT - timedelta(days=1), AT, "agent", "ade_m")
@@ -208,10 +227,27 @@ def test_who_asks_in_a_quiet_night_and_gets_no_truth_is_one_unit(house: House, m
     house.write(*(one for both in evening for one in both))
     house.write(*(scored(one, scored_ns=CLOCK_NS + 20 * S) for both in evening[:10] for one in both), table="outcomes")
     found = asked(house, a_plan(mode=mode))
-    assert (found.overdue_units, found.truth_share) == (0, 10 / 12)
+    assert waiting(found) == (0, 0, 12, 10)
     house.write(*asks(20, 20, 400), *asks(21, 20, 401), *asks(22, 0, 402), *asks(23, 23, 599))
     found = asked(house, a_plan(mode=mode))
-    assert (found.last_outcome_at, found.overdue_units, found.truth_share) == (utc(CLOCK_NS + 20 * S), 2, 10 / 12)
+    assert (found.last_outcome_at, waiting(found)) == (utc(CLOCK_NS + 20 * S), (2, 2, 12, 10))
+
+
+def test_a_fleet_that_returns_is_counted_by_its_visits(house: House) -> None:
+    """Each of 20 robots comes six times, and gets truth each second time, or third; one stays for a while."""
+    visits = [
+        exposed(20 * n + robot, agent_id=f"a{robot}", received_ns=CLOCK_NS + (200 * n + robot) * S) for n in range(6) for robot in range(20)
+    ]
+    stays = [exposed(900 + n, agent_id="a0", received_ns=CLOCK_NS + (1005 + n) * S) for n in range(5)]
+    house.write(*visits, *stays)
+    known = [one for number, one in enumerate(visits) if number // 20 % (2 + number % 2) == 0 or one.agent_id in {"a0", "a19"}]
+    house.write(*(scored(one, scored_ns=one.received_ns + 6 * S) for one in known), table="outcomes")
+    house.write(*(exposed(1000 + n, agent_id=f"a{n % 3}", received_ns=CLOCK_NS + (1300 + 200 * n) * S) for n in range(5)))
+    found = asked(house, a_plan(), at=utc(CLOCK_NS + 3600 * S))
+    assert waiting(found) == (3, 5, 120, len(known))
+    # After a pause, truth is waited for of those who were answered since; who was before is not forgotten.
+    found = asked(house, a_plan(), at=utc(CLOCK_NS + 3600 * S), enrolled_since=utc(CLOCK_NS + 1800 * S))
+    assert waiting(found) == (2, 2, 123, len(known))
 
 
 @pytest.mark.parametrize("mode", ["live", "shadow"])
@@ -219,7 +255,7 @@ def test_an_experiment_that_nobody_has_met_has_arms_of_nothing(house: House, mod
     plan = three_arms(mode=mode)
     for _ in range(2):
         found = asked(house, plan)
-        assert (found.jumpers, found.last_outcome_at, found.overdue_units, found.truth_share) == (0, None, 0, None)
+        assert (found.jumpers, found.last_outcome_at, waiting(found)) == (0, None, (0, 0, 0, 0))
         assert [arm.variant for arm in found.arms] == ["control", "wide", "deep"]
         for arm in found.arms:
             assert dataclasses.replace(arm, pairs=None) == ArmFigures(arm.variant)

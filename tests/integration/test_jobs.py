@@ -391,3 +391,8 @@ def test_a_mistake_in_a_configuration_stops_the_worker_with_its_line(
     assert edit(text) != text
     with pytest.raises(InvalidInput, match=rf"{file}:\d+: "):
         Parts(Settings(var_dir=tmp_path / "var", configs_dir=tmp_path))
+
+
+def test_the_judge_knows_how_often_it_looks(parts: Parts) -> None:
+    """Else a look that was left out would not be missed."""
+    assert parts.judge._every_s == parts.schedules.jobs["judge_experiments"].interval_s == 2

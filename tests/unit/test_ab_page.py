@@ -199,6 +199,18 @@ def test_early_is_by_the_units_with_truth_that_stand_beside_the_plan(
     assert (planned_words(experiment), is_early(experiment)) == (words, is_soon)
 
 
+def test_the_plan_goes_on_without_an_arm_that_was_rolled_back() -> None:
+    found, plan = judged(), three_arms()
+    scored = {"control": 300, "wide": 20, "deep": 200}
+    arms = [found.arms[0].model_copy(update={"variant": name, "scored_units": units}) for name, units in scored.items()]
+    found = found.model_copy(update={"arms": arms, "expected_units": 500})
+    said = {
+        closed: planned_words(an_experiment(verdict=found, plan=plan, closed_arms=closed)) for closed in ((), ("wide",), ("wide", "deep"))
+    }
+    assert said == {(): "64 %", ("wide",): "100 %", ("wide", "deep"): "64 %"}
+    assert not is_early(in_state(S.RECOMMENDED, found, winner="deep", plan=plan, closed_arms=["wide"]))
+
+
 def test_before_the_first_look_nothing_is_told_of_the_plan() -> None:
     assert planned_words(an_experiment()) == "–"
 
@@ -219,12 +231,21 @@ def test_health_is_one_badge_and_a_tile_each() -> None:
     experiment = an_experiment(verdict=judged())
     processes = [ProcessOut(epoch=epoch, newest_epoch=8, is_ready=True, has_stand_in=False) for epoch in (8, 7)]
     tiles = health_tiles(experiment, processes, 8)
-    assert [tile.title for tile in tiles] == ["Split", "Truth", "Freshness", "Jumpers", "Routing"]
+    assert [tile.title for tile in tiles] == ["Split", "Truth", "Freshness", "Jumpers", "Label delay", "Routing"]
     assert tiles[0].detail.startswith("A / B: 50.0 % / 50.0 %")
     assert (tiles[-1].mark.word, tiles[-1].detail) == ("Catching up", "1 of 2 processes on routing epoch 8")
     assert all(tile.explanation for tile in tiles)
     assert health_badge(experiment.verdict).word == "Healthy"
     assert health_badge(None).word == "No data yet"
+
+
+def test_the_label_delay_stands_by_arm_in_the_strip() -> None:
+    verdict = judged()
+    tile = health_tiles(an_experiment(verdict=verdict), [], 1)[4]
+    assert (tile.title, tile.detail, tile.mark.tone) == ("Label delay", "No truth has come yet.", "unknown")
+    arms = [arm.model_copy(update={"label_delay_s": delay}) for arm, delay in zip(verdict.arms, (5.25, None), strict=True)]
+    tile = health_tiles(an_experiment(verdict=verdict.model_copy(update={"arms": arms})), [], 1)[4]
+    assert (tile.detail, tile.mark.tone) == ("A / B: 5.2 s / –, median", "info")
 
 
 def test_what_is_not_right_is_a_warning_with_few_units_and_bad_with_many() -> None:
@@ -411,6 +432,8 @@ def test_coverage_is_told_for_each_arm() -> None:
     assert enrolled_words(an_experiment(), 0.5) == "Of all agents: A 25 %, B 25 %."
     part = a_plan(namespace={"name": "main", "begin": 0.0, "end": 0.1})
     assert enrolled_words(an_experiment(plan=part), 0.5) == "Of all agents: A 2.5 %, B 2.5 %."
+    assert enrolled_words(an_experiment(), 1.0, 0.2) == "Of all agents: A 40 %, B 40 %. 20.0 % are held out."
+    assert enrolled_words(an_experiment(plan=a_plan(mode="shadow")), 1.0, 0.2) == "Of all agents: A 50 %, B 50 %."
 
 
 def test_a_change_that_came_too_late_says_what_changed_and_who_did_it() -> None:

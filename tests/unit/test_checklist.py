@@ -1,19 +1,25 @@
 """What must be so before an experiment is launched."""
 
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from benchmarks.ab_simulation import draw
+from data.stubs import SetClock
 from tests.experiment_builders import STARTED, STOP, a_plan, three_arms
+from tests.unit.test_deployments_service import WHO, a_database, live
 from trajops.contracts.experiments import CheckOut, ExperimentPlan
 from trajops.deployments.lifecycle import State
 from trajops.experiments.checklist import checks, expected_s, expected_units, spread
 from trajops.experiments.figures import TrafficFigures
 from trajops.experiments.statistics import compare
 from trajops.experiments.sums import ArmSums
+from trajops.services.deployments import Deployments
+from trajops.services.experiment_checks import ExperimentChecks
+from trajops.services.experiments import Experiments
 
 LIVE, STAGED = State.LIVE, State.STAGED
 
@@ -81,3 +87,31 @@ def test_an_impatient_plan_is_still_held_to_its_least_time_and_units() -> None:
     plan = a_plan(expected_change=-0.9)
     assert expected_units(plan, traffic()) == 100
     assert expected_s(plan, traffic(units=100_000)) == 600
+
+
+def test_who_is_held_out_is_waited_for_in_vain() -> None:
+    whole, half = (lines(held_out=held_out)["duration"] for held_out in (0.0, 0.5))
+    assert expected_s(a_plan(), traffic(), 0.5) == pytest.approx(2 * (expected_s(a_plan(), traffic()) or 0.0))
+    assert "held out" not in whole.detail
+    assert ", with 50 % held out" in half.detail
+    # The service takes the share from the routes.
+    database, clock = a_database(), SetClock()
+    releases, source = Deployments(database.unit_of_work, clock=clock), SimpleNamespace(traffic=lambda *_: traffic(units=200))
+    live(releases, 1)
+    releases.stage(2, **WHO)
+    service = ExperimentChecks(source, database.unit_of_work, tuple, model_name="trajectory", clock=clock)  # type: ignore[arg-type]
+    before = service.of(a_plan()).expected_s
+    Experiments(database.unit_of_work, clock=clock).hold_out(releases.routes().current.epoch, 0.2, **WHO)
+    assert before is not None
+    assert service.of(a_plan()).expected_s == pytest.approx(before / 0.8, rel=1e-4)
+    # A shadow predicts for them too.
+    shadow = a_plan(mode="shadow")
+    assert expected_s(shadow, traffic(), 0.5) == expected_s(shadow, traffic())
+    assert "held out" not in lines(shadow, held_out=0.5)["duration"].detail
+
+
+def test_what_came_in_less_than_an_hour_is_a_warning() -> None:
+    found = lines(found=traffic(since=STARTED - timedelta(minutes=50)))["duration"]
+    assert found.state == "warning"
+    assert found.detail.endswith("at the rate of the last 50 minutes, which is all that is known")
+    assert lines(found=traffic(since=STARTED - timedelta(minutes=60)))["duration"].state == "ok"

@@ -124,8 +124,8 @@ def test_a_newer_api_may_say_more(kind: Kind) -> None:
         assert client.predict(PredictIn(agent_id="a")) == PredictOut.model_validate(PREDICTION)
 
 
-@pytest.mark.parametrize("split", [0, 1, -0.5, 2, float("nan")])
-def test_a_split_that_leaves_an_arm_empty_is_refused_in_one_sentence(kind: Kind, split: float) -> None:
+@pytest.mark.parametrize("split", [0, 1, -0.5, 2, float("nan"), "0.5", None])
+def test_a_split_that_leaves_an_arm_empty_is_refused_in_one_sentence(kind: Kind, split: Any) -> None:
     with faulty_server() as server, a_client(kind, server.url) as client:
         with pytest.raises(InvalidInput, match=r"^traffic_split is .* version 4: above 0 and below 1, not ") as refused:
             client.create_experiment(3, 4, split)
@@ -139,8 +139,16 @@ def test_a_split_that_leaves_an_arm_empty_is_refused_in_one_sentence(kind: Kind,
         (lambda c: c.create_experiment(3, 4, 1e-17), "create_experiment: weight: Input should be less than 1; nothing was sent"),
         (lambda c: c.create_experiment(3, 4, coverage=0), "create_experiment: coverage: Input should be greater than 0; nothing was sent"),
         (lambda c: c.launch_experiment("e", 2, "why"), "launch_experiment: reason: String should have at least 10 characters; nothing"),
+        (lambda c: c.experiment(None), "/v1/experiments/… takes the id of something, not None; nothing was sent"),
+        (lambda c: c.experiment_errors(""), "/v1/experiments/…/errors takes the id of something, not ''; nothing was sent"),
+        (lambda c: c.rollout(".."), "/v1/rollouts/… takes the id of something, not '..'; nothing was sent"),
+        (lambda c: c.experiment("\ud83d"), r"/v1/experiments/… takes the id of something, not '\\ud83d'; nothing was sent"),
+        (lambda c: c.create_experiment(3, 4, idempotency_key=5), "an idempotency key is a text of ASCII .*, not 5; nothing was sent"),
+        (lambda c: c.create_experiment(3, 4, idempotency_key="a\nb"), r"an idempotency key is .*, not 'a\\nb'; nothing was sent"),
+        (lambda c: c.create_experiment(3, 4, idempotency_key="😀"), "an idempotency key is .*, not '😀'; nothing was sent"),
+        (lambda c: c.experiment_slices("e", by="\ud83d"), r"by is no text that can be sent: '\\ud83d'; nothing was sent"),
     ],
-    ids=["split", "coverage", "reason"],
+    ids=["split", "coverage", "reason", "no id", "empty", "way out", "half a pair", "number", "line end", "emoji", "parameter"],
 )
 def test_what_makes_no_body_is_refused_in_one_sentence(kind: Kind, call: Any, said: str) -> None:
     with faulty_server() as server, a_client(kind, server.url) as client, pytest.raises(InvalidInput, match=f"^{said}"):

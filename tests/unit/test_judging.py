@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from data.stubs import MemoryDatabase, SetClock
 from tests.experiment_builders import STOP, a_plan, an_arm, figures, two
@@ -12,6 +13,7 @@ from tests.unit.test_deployments_service import WHO, a_database, live, states
 from trajops.clock import now
 from trajops.contracts.experiments import ExperimentOut, ExperimentPlan
 from trajops.deployments.lifecycle import State
+from trajops.errors import TrajOpsError, Unavailable
 from trajops.experiments.figures import Figures
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.services.deployments import Deployments
@@ -149,7 +151,7 @@ def test_a_night_in_which_nobody_asks_pauses_nothing() -> None:
         "the newest outcome is 12000 s old, and 1 agent asked since without truth, which may be chance",
     )
     # In the morning they ask, and no truth comes.
-    overdue = 3
+    overdue = 6
     assert [desk.look(None, after_s=30) for _ in range(3)] == [None, None, "invalid"]
 
 
@@ -168,13 +170,20 @@ def test_a_pause_does_not_stop_the_clock(arms: Any) -> None:
     assert (desk.experiment.state, states(desk.releases)[2]) == (S.INCONCLUSIVE, State.INCONCLUSIVE)
 
 
-def test_a_recommendation_that_was_paused_ends_at_the_horizon_and_stays_on_record() -> None:
+def test_a_recommendation_stays_so_over_a_pause_and_the_horizon() -> None:
     desk = Desk()
     assert desk.look(two(600, 620, 0.42)) == "better"
     desk.service.pause(desk.id, desk.experiment.version, **WHO)
-    assert desk.look(two(600, 620, 0.42), after_s=86_400) == "inconclusive"
-    assert (desk.experiment.state, desk.experiment.winner) == (S.STOPPED, "treatment")
-    assert states(desk.releases) == {1: State.LIVE, 2: State.STAGED}
+    for arms in (two(600, 620, 0.42), two(700, 720), two(700, 720, joined=10)):
+        assert desk.look(arms, after_s=86_400) is None
+        assert desk.experiment.verdict is not None
+        assert "without a decision" not in desk.experiment.verdict.sentence
+    assert (desk.experiment.state, desk.experiment.winner) == (S.PAUSED, "treatment")
+    desk.service.cover(desk.id, desk.experiment.version, 1.0, **WHO)
+    assert desk.experiment.state == S.RECOMMENDED
+    # For harm it is taken back all the same.
+    desk.service.pause(desk.id, desk.experiment.version, **WHO)
+    assert desk.look(two(900, 900, 0.7)) == "worse"
 
 
 def test_one_that_nobody_came_to_ends_at_the_horizon() -> None:
@@ -245,3 +254,58 @@ def test_harm_is_told_by_the_bound_that_it_was_found_by() -> None:
     assert effect.harm_low is not None
     said = f"at least {100 * effect.harm_low:+.1f} % by the one-sided 95 % sequence"
     assert (said in desk.experiment.sentence) is (effect.low <= 0)
+
+
+def test_one_that_cannot_be_judged_stops_no_other_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk(a_plan(namespace={"name": "n", "begin": 0, "end": 0.5}))
+    desk.releases.stage(3, **WHO)
+    arms = [{"variant": "control", "model_version": 1, "weight": 0.5}, {"variant": "treatment", "model_version": 3, "weight": 0.5}]
+    other = desk.service.create(a_plan(arms=arms, namespace={"name": "n", "begin": 0.5, "end": 1}), is_launched=True, **WHO).experiment
+    plain = desk.figures
+
+    def torn(experiment_id: str, *asked: Any, **more: Any) -> Figures:
+        if experiment_id == other.experiment_id:
+            raise ValueError("math domain error")
+        return plain(experiment_id, *asked, **more)
+
+    desk.figures = torn  # type: ignore[method-assign]
+    desk.arms = two(600, 620, 0.42)
+    for _ in range(3):
+        desk.clock.advance(1000)
+        with pytest.raises(TrajOpsError, match=f"1 could not be judged, 1 were. experiment {other.experiment_id}: ValueError: math domain"):
+            desk.judge.run()
+    assert desk.experiment.state == S.RECOMMENDED
+    assert caplog.text.count("could not be judged") == 1
+
+
+def test_where_the_lake_is_away_that_is_what_is_told() -> None:
+    desk = Desk()
+
+    def away(*_: Any, **__: Any) -> Figures:
+        raise Unavailable("the lake does not answer")
+
+    desk.figures = away  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match="the lake does not answer"):
+        desk.judge.run()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"tuned_units": 10**400},
+        {"alpha": 5e-324},
+        {"stop": {"min_units": 10**10}},
+        {"stop": {"min_harmed_units": 10**400}},
+        {"stop": {"horizon_units": 10**10}},
+    ],
+)
+def test_a_plan_that_nobody_could_reckon_with_is_none(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        a_plan(**changes)
+
+
+def test_a_plan_at_the_bounds_is_judged() -> None:
+    count = 10**9
+    stop = {"min_units": count, "min_harmed_units": count, "horizon_units": count}
+    desk = Desk(a_plan(tuned_units=count, alpha=1e-6, stop=stop, expected_change=-5e-324, margin=5e-324))
+    assert desk.look(two(600, 620, 0.42)) is None

@@ -82,3 +82,20 @@ def test_part_of_the_product_that_acted_is_named_in_words() -> None:
     assert names.actor_words("rules") == "the rules"
     assert names.actor_words("workers.training") == "a training run"
     assert names.actor_words("ada") == "ada"
+
+
+@pytest.mark.parametrize(("after", "words"), [(0.05, "5.0 %"), (0.0, "nobody"), (None, "nobody")])
+def test_who_holds_units_out_says_how_many(after: float | None, words: str) -> None:
+    route = {"holdout": None if after is None else [after, "seed"]}
+    entry = AuditOut(
+        audit_id="1",
+        at=NOW,
+        actor="ada",
+        action="experiments.hold_out",
+        subject="routes",
+        reason="a reason",
+        before={},
+        after={"route": route},
+    )
+    assert names.action_words(entry) == f"Changed who is held out of all experiments: {words}"
+    assert names.action_words(entry.model_copy(update={"after": {}})).endswith(": nobody")

@@ -184,3 +184,31 @@ def test_without_its_rollout_it_is_promoted_by_hand() -> None:
     deployment = next(one for one in desk.releases.deployments().deployments if one.model_version == 2)
     desk.releases.promote(deployment.deployment_id, deployment.version, **WHO)
     assert champion(desk) == 2
+
+
+def test_whoever_resumes_before_the_promotion_is_back_in_the_last_step_of_the_canary() -> None:
+    steps = [{"coverage": 0.1, "min_units": 50, "min_s": 60}, {"coverage": 0.5, "min_units": 50, "min_s": 60}]
+    desk = RolloutDesk(a_policy(canary=steps))
+    desk.reach(Stage.PROMOTING)
+    desk.rollouts.pause(desk.id, desk.rollout.version, **WHO)
+    desk.look(after_s=2)
+    desk.rollouts.resume(desk.id, desk.rollout.version, **WHO)
+    assert (desk.place, desk.experiment.coverage) == ((Stage.CANARY, 1, R.RUNNING), 0.5)
+    desk.reach(Stage.BAKING)
+
+
+@pytest.mark.parametrize(("stage", "of_policy"), [(Stage.SHADOW, 0.8), (Stage.CANARY, 0.5), (Stage.PROMOTING, 0.5)])
+def test_another_coverage_by_hand_holds_each_step_until_it_is_that_of_the_policy(stage: Stage, of_policy: float) -> None:
+    shadow = {"min_units": 100, "min_s": 60, "coverage": 0.8}
+    desk = RolloutDesk(a_policy(shadow=shadow, canary=[{"coverage": 0.5, "min_units": 50, "min_s": 60}]))
+    desk.reach(stage)
+    assert desk.experiment.coverage == of_policy
+    desk.experiments.cover(desk.experiment.experiment_id, desk.experiment.version, 0.3, **WHO)
+    place = desk.place
+    for _ in range(4):
+        desk.look(units=desk.units + 400, ratio=0.9)
+    assert desk.place == place
+    assert f"30 % are enrolled by hand; the step is one of {100 * of_policy:g} %" in [gate.detail for gate in desk.rollout.gates]
+    desk.experiments.cover(desk.experiment.experiment_id, desk.experiment.version, of_policy, **WHO)
+    desk.look(units=desk.units + 400, ratio=0.9)
+    assert desk.place != place

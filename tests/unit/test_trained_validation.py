@@ -339,3 +339,18 @@ def test_a_calm_crowd_does_not_block(settings: Settings, database: Database) -> 
     [version] = train(settings, [a_crowd(agents=200)], families=["kalman"], database=database, store=store, progress=lambda _: None)
     assert version.validation is not None
     assert version.validation.is_passed, version.validation.failed
+
+
+def test_who_stages_the_best_meanwhile_makes_no_run_fail(
+    database: Database, trains: Store, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = command.stage_best
+
+    def late(*given: Any, **more: Any) -> Any:
+        Deployments(database.unit_of_work).stage(2, **WHO)
+        return stage(*given, **more)
+
+    monkeypatch.setattr(command, "stage_best", late)
+    assert command.main(TWO) == 0
+    assert "trajectory/2 (kalman) is staged already: somebody was faster; rank 1 of 2 trained on " in capsys.readouterr().out
+    assert staged(database) == {2: State.STAGED}

@@ -126,39 +126,6 @@ def test_invalid_data_are_never_a_win_and_their_effect_is_hidden(name: str, arms
     assert said.sentence.startswith("Data invalid: ")
 
 
-@pytest.mark.parametrize(
-    ("overdue", "share", "age_s", "is_fresh"),
-    [
-        pytest.param(0, 0.96, 14_400, True, id="nobody has asked"),
-        pytest.param(1, 0.96, 14_400, True, id="one stray"),
-        pytest.param(2, 0.96, 14_400, True, id="two are too few to tell"),
-        pytest.param(2, None, 14_400, True, id="two, with nothing to go by"),
-        pytest.param(3, 0.96, 181, False, id="three of which hardly any lack truth"),
-        pytest.param(3, 0.96, 180, True, id="not for long yet"),
-        pytest.param(3, None, 181, False, id="three, with nothing to go by"),
-        pytest.param(6, 0.5, 14_400, True, id="each second one lacks it, 1 in 64"),
-        pytest.param(7, 0.5, 181, False, id="each second one lacks it, 1 in 128"),
-        pytest.param(500, 0.96, 181, False, id="many"),
-        pytest.param(500, 0.0, 14_400, True, id="it never came, which is said of the join rate"),
-    ],
-)
-def test_truth_is_late_where_more_units_lack_it_than_chance_explains(
-    overdue: int, share: float | None, age_s: float, *, is_fresh: bool
-) -> None:
-    last = STARTED + timedelta(hours=10)
-    at = last + timedelta(seconds=age_s)
-    said = verdict(*two(600, 600, 0.3), at=at, last_outcome_at=last, overdue_units=overdue, truth_share=share)
-    assert health(said)["freshness"] is is_fresh
-    assert (said.kind == "invalid") is not is_fresh
-
-
-def test_of_two_units_both_are_enough_to_tell_that_truth_is_late() -> None:
-    last = STARTED + timedelta(minutes=30)
-    for overdue, is_fresh in ((1, True), (2, False)):
-        said = verdict(*two(2, 2, 0.3), at=last + timedelta(seconds=600), last_outcome_at=last, overdue_units=overdue, truth_share=1.0)
-        assert next(one.is_ok for one in said.health if one.name == "freshness") is is_fresh
-
-
 def test_a_verdict_knows_since_when_it_is_of_its_kind() -> None:
     plan = a_plan()
     first = judge(plan, figures(*two(600, 620, 0.42)), STARTED)

@@ -44,6 +44,9 @@ class Call(Generic[A_co]):
         accept: the media type of the answer.
         passes: statuses that are answers, although they are not 2xx.
         idempotency_key: the caller's own; where it is None and `retry` needs one, it is made when the call is sent.
+
+    Raises:
+        InvalidInput: if the key cannot be a header, or a parameter is no text.
     """
 
     method: Literal["GET", "POST"]
@@ -57,6 +60,16 @@ class Call(Generic[A_co]):
     accept: str = JSON
     passes: frozenset[int] = frozenset()
     idempotency_key: str | None = None
+
+    def __post_init__(self) -> None:
+        key = self.idempotency_key
+        if key is not None and not (isinstance(key, str) and key.isascii() and key.isprintable() and key.strip() == key):
+            raise InvalidInput(
+                f"an idempotency key is a text of ASCII without line ends or blanks around it, not {key!r}; nothing was sent"
+            )
+        for name, value in self.query.items():
+            if isinstance(value, str) and not _is_text(value):
+                raise InvalidInput(f"{name} is no text that can be sent: {value!r}; nothing was sent")
 
 
 class SendsBlocking(ABC):
@@ -125,8 +138,24 @@ def post(
 
 
 def at(template: str, *parts: str) -> str:
-    """A path with its `{}` filled in."""
+    """A path with its `{}` filled in.
+
+    Raises:
+        InvalidInput: if a part is no text that names something, for example None, or a way out of the path.
+    """
+    for part in parts:
+        if not isinstance(part, str) or part in {"", ".", ".."} or not _is_text(part):
+            raise InvalidInput(f"{template.replace('{}', '…')} takes the id of something, not {part!r}; nothing was sent")
     return template.format(*(quote(part, safe="") for part in parts))
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be encoded: half of a surrogate pair cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def iso(moment: datetime | None) -> str | None:

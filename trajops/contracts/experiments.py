@@ -4,6 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from trajops.config_model import Count
 from trajops.contracts.wire import Name, Reason, Wire
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.experiments.routed import UnitKind
@@ -18,13 +19,16 @@ VariantName = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z]
 _TAKEN = frozenset({"champion", "holdout", "override", "direct", "shadow"})
 _ROUNDING = 1e-6
 DAY_S = 86_400.0
+# A smaller one asks for units without end.
+LEAST_ALPHA = 1e-6
+LAST = 2**31 - 1
 
 
 class ArmIn(Wire):
     """One arm: which version answers in it."""
 
     variant: VariantName
-    model_version: int = Field(ge=1, le=2**31 - 1)
+    model_version: int = Field(ge=1, le=LAST)
     weight: float = Field(gt=0, lt=1, description="Share of the enrolled units.")
 
 
@@ -53,11 +57,11 @@ class GuardrailIn(Wire):
 class StopRules(Wire):
     """When it is over, and what follows."""
 
-    min_units: int = Field(default=50, ge=20, description="Units in each arm before anything but harm is decided.")
-    min_harmed_units: int = Field(default=25, ge=10, description="Units in each arm before harm is acted on.")
+    min_units: Count = Field(default=50, ge=20, description="Units in each arm before anything but harm is decided.")
+    min_harmed_units: Count = Field(default=25, ge=10, description="Units in each arm before harm is acted on.")
     min_s: float = Field(default=600.0, ge=0, le=90 * DAY_S, description="Seconds before a treatment is found better or no worse.")
     horizon_s: float = Field(default=7 * DAY_S, gt=0, le=90 * DAY_S, description="Seconds after which it ends without a decision.")
-    horizon_units: int | None = Field(default=None, ge=100, description="Units of all arms after which it ends without a decision.")
+    horizon_units: Count | None = Field(default=None, ge=100, description="Units of all arms after which it ends without a decision.")
     aim: Literal["better", "no_worse"] = Field(default="better", description="What a treatment must show to win.")
     on_win: Literal["recommend", "promote"] = Field(default="recommend", description="`promote` acts without an operator.")
 
@@ -80,8 +84,8 @@ class ExperimentPlan(Wire):
     margin: float = Field(default=0.02, gt=0, le=0.5, description="Relative rise of the metric that still counts as no worse.")
     expected_change: float = Field(default=-0.05, gt=-1, lt=0, description="Relative change that is hoped for.")
     guardrails: tuple[GuardrailIn, ...] = (GuardrailIn(kind="errors"), GuardrailIn(kind="slow_answers"))
-    alpha: float = Field(default=0.05, gt=0, le=0.2)
-    tuned_units: int = Field(default=1000, ge=50, description="Units at which the sequence is narrowest.")
+    alpha: float = Field(default=0.05, ge=LEAST_ALPHA, le=0.2)
+    tuned_units: Count = Field(default=1000, ge=50, description="Units at which the sequence is narrowest.")
     min_join_rate: float = Field(default=0.2, ge=0, le=1, description="Share of predictions that get truth, in each arm.")
     max_join_gap: float = Field(
         default=0.05, gt=0, le=1, description="Largest difference of that share between arms, beyond what chance may do."
@@ -243,7 +247,7 @@ class ExperimentIn(Wire):
 class ExperimentChangeIn(Wire):
     """A change of one experiment, refused when somebody else was faster."""
 
-    expected_version: int = Field(ge=1)
+    expected_version: int = Field(ge=1, le=LAST)
     reason: Reason
 
 
@@ -269,7 +273,7 @@ class OverrideIn(ExperimentChangeIn):
 class KillSwitchIn(Wire):
     """Let the champion answer everybody, or end that."""
 
-    expected_epoch: int = Field(ge=1)
+    expected_epoch: int = Field(ge=1, le=LAST)
     is_stopped: bool
     reason: Reason
 
@@ -285,7 +289,7 @@ class KillSwitchOut(Wire):
 class HoldoutIn(Wire):
     """Keep a share of all units out of every experiment; 0: nobody."""
 
-    expected_epoch: int = Field(ge=1)
+    expected_epoch: int = Field(ge=1, le=LAST)
     share: float = Field(ge=0, le=0.5)
     reason: Reason
 

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
+from trajops.contracts.experiments import LAST
 from trajops.contracts.wire import Reason, Wire
 from trajops.rollouts.lifecycle import RolloutState, Stage
 from trajops.rollouts.rules import RolloutPolicy
@@ -78,7 +79,7 @@ class RolloutIn(Wire):
     """Roll a staged version out."""
 
     deployment_id: str
-    expected_version: int = Field(ge=1, description="Version of the deployment that the caller has seen.")
+    expected_version: int = Field(ge=1, le=LAST, description="Version of the deployment that the caller has seen.")
     policy: str | None = Field(default=None, max_length=64, description="Name of one in `configs/rollouts.yaml`; None: the usual one.")
     reason: Reason
 
@@ -86,7 +87,7 @@ class RolloutIn(Wire):
 class RolloutChangeIn(Wire):
     """A change of one rollout, refused when somebody else was faster."""
 
-    expected_version: int = Field(ge=1)
+    expected_version: int = Field(ge=1, le=LAST)
     reason: Reason
 
 

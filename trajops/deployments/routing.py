@@ -121,6 +121,11 @@ class RouteTable:
         """The routed experiment of that id."""
         return next((one for one in self.experiments if one.experiment_id == experiment_id), None)
 
+    def enrols(self, experiment_id: str) -> bool:
+        """Whether units of an experiment are enrolled in this epoch: neither it is paused, nor all are stopped."""
+        found = self.experiment(experiment_id)
+        return found is not None and found.coverage > 0 and not self.is_stopped
+
     def drawn(self) -> tuple[ModelRef, ...]:
         """The versions that a request may draw now or when an experiment goes on: the champion, and every arm."""
         arms = [arm.model for experiment in self.experiments for arm in experiment.arms]

@@ -10,6 +10,8 @@ from trajops.experiments.statistics import tuning, units_needed
 DAY_S = 86_400.0
 # Of fewer units nothing can be said about a day, or about their spread.
 FEW_UNITS = 20
+# Less of the traffic says little about a day.
+LEAST_SEEN_S = 3_600.0
 
 
 def spread(plan: ExperimentPlan, traffic: TrafficFigures) -> float | None:
@@ -39,17 +41,22 @@ def expected_units(plan: ExperimentPlan, traffic: TrafficFigures) -> float | Non
     return max(least, units_needed(plan.expected_change, known, tuning(plan.tuned_units, plan.alpha), alpha=alpha)) / compared
 
 
-def expected_s(plan: ExperimentPlan, traffic: TrafficFigures) -> float | None:
-    """Seconds until then, if units go on coming as they do; None where that is not known."""
+def expected_s(plan: ExperimentPlan, traffic: TrafficFigures, held_out: float = 0.0) -> float | None:
+    """Seconds until then, if units go on coming as they do, and so large a share of them is held out; None where that is not known."""
     units, per_day = expected_units(plan, traffic), traffic.units_per_day
     if units is None or not per_day:
         return None
-    part = 1.0 if plan.namespace is None else plan.namespace.end - plan.namespace.begin
+    part = (1.0 if plan.namespace is None else plan.namespace.end - plan.namespace.begin) * (1 - _held_out(plan, held_out))
     return max(plan.stop.min_s, DAY_S * units / (per_day * part * plan.coverage))
 
 
 def checks(
-    plan: ExperimentPlan, traffic: TrafficFigures, states: Mapping[int, State | None], warm: Mapping[int, bool], obstacle: str | None
+    plan: ExperimentPlan,
+    traffic: TrafficFigures,
+    states: Mapping[int, State | None],
+    warm: Mapping[int, bool],
+    obstacle: str | None,
+    held_out: float = 0.0,
 ) -> Iterator[CheckOut]:
     """The lines of the checklist.
 
@@ -59,6 +66,7 @@ def checks(
         states: of the deployments of its versions; None: not deployed.
         warm: whether the process that is asked has them warm.
         obstacle: why it cannot be routed beside what is.
+        held_out: share of all units that no experiment enrols.
     """
     yield CheckOut(
         name="units", state="ok" if obstacle is None else "blocked", detail=obstacle or "no other experiment enrols the same units"
@@ -70,7 +78,7 @@ def checks(
     cold = [f"v{version}" for version, is_warm in warm.items() if not is_warm]
     yield CheckOut(name="warm", state="warning" if cold else "ok", detail=f"{', '.join(cold)} will be loaded first" if cold else "loaded")
     yield _join_rate(plan, traffic)
-    yield _duration(plan, traffic)
+    yield _duration(plan, traffic, held_out)
 
 
 def _join_rate(plan: ExperimentPlan, traffic: TrafficFigures) -> CheckOut:
@@ -82,15 +90,25 @@ def _join_rate(plan: ExperimentPlan, traffic: TrafficFigures) -> CheckOut:
     return CheckOut(name="join rate", state=state, detail=detail)
 
 
-def _duration(plan: ExperimentPlan, traffic: TrafficFigures) -> CheckOut:
-    seconds, units = expected_s(plan, traffic), expected_units(plan, traffic)
+def _held_out(plan: ExperimentPlan, share: float) -> float:
+    """A shadow, which answers nobody, predicts for those who are held out too."""
+    return 0.0 if plan.is_beside else share
+
+
+def _duration(plan: ExperimentPlan, traffic: TrafficFigures, held_out: float) -> CheckOut:
+    seconds, units = expected_s(plan, traffic, held_out), expected_units(plan, traffic)
     if seconds is None or units is None:
         return CheckOut(name="duration", state="warning", detail=f"too few {plan.unit}s of late to say how long it will take")
-    said = f"{100 * plan.expected_change:+g} % takes about {units:,.0f} {plan.unit}s, {_span(seconds)} at the present rate"
+    seen_s = (traffic.until - traffic.since).total_seconds()
+    is_short = seen_s < LEAST_SEEN_S
+    rate = f"the rate of the last {_span(seen_s)}, which is all that is known" if is_short else "the present rate"
+    said = f"{100 * plan.expected_change:+g} % takes about {units:,.0f} {plan.unit}s, {_span(seconds)} at {rate}"
+    if share := _held_out(plan, held_out):
+        said += f", with {100 * share:g} % held out"
     if seconds > plan.stop.horizon_s:
         mend = "enrol more, hope for more, or let it run for longer"
         return CheckOut(name="duration", state="blocked", detail=f"{said}, and it ends after {_span(plan.stop.horizon_s)}: {mend}")
-    return CheckOut(name="duration", state="ok", detail=said)
+    return CheckOut(name="duration", state="warning" if is_short else "ok", detail=said)
 
 
 def _span(seconds: float) -> str:

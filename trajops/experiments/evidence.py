@@ -7,6 +7,7 @@ iterated logarithm" (1970).
 """
 
 from collections.abc import Sequence
+from math import lgamma, log
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from trajops.experiments.sums import Figures
 
 # How near to the expected shares a mismatch is looked for: as if so many units had been seen. A lost twentieth of an arm is near.
 CONCENTRATION = 1_000.0
+# The sum of 1 / (n ln² n) over all n from 2 on.
+_SUM = 2.10974
 
 
 def log_mismatch(counts: Sequence[Figures], weights: Sequence[float], concentration: float = CONCENTRATION) -> Any:
@@ -55,6 +58,30 @@ def log_harm(harmed_control: Figures, harmed_treatment: Figures, weights: tuple[
     log_ratio = betaln(posterior_b, posterior_a) - betaln(prior_b, prior_a)
     log_ratio = log_ratio + beta.logsf(null, posterior_b, posterior_a) - beta.logsf(null, prior_b, prior_a)
     return log_ratio - xlogy(harmed_treatment, null) - xlog1py(harmed_control, -null)
+
+
+def log_run(run: int, trials: int, missing: int) -> float:
+    """Logarithm of the probability that chance puts so many of the trials that miss at the end, one after the other.
+
+    It is that of a random order of the trials, (missing choose run) / (trials choose run): the share of trials that miss need not be known,
+    and is not guessed.
+
+    Args:
+        run: trials at the end, all of which miss.
+        trials: of all, these among them.
+        missing: of all that miss, these among them.
+    """
+    return lgamma(missing + 1) - lgamma(missing - run + 1) - lgamma(trials + 1) + lgamma(trials - run + 1)
+
+
+def log_level(alpha: float, trials: int) -> float:
+    """Logarithm of the part of `alpha` that is spent after so many trials: of however many there will be, the parts add up to it.
+
+    A run may end with each trial, so each has a part, of 1 / (n ln² n): a union bound that holds however long it goes on and however often
+    somebody looks.
+    """
+    n = max(trials, 1) + 1
+    return log(alpha / _SUM) - log(n) - 2 * log(log(n))
 
 
 def is_proved(log_evidence: Figures, alpha: float) -> Any:

@@ -57,8 +57,11 @@ class Figures:
         jumpers: units that were answered in several arms.
         last_outcome_at: when the newest outcome was scored.
         counted_since: since when `units_since` of the arms is counted; None: it is not.
-        overdue_units: units that were last answered after that, and by now long enough ago to have truth; none of these answers has any.
-        truth_share: of the units that were answered before it, the share that got truth; None: there are none.
+        enrolled_since: since when its units are enrolled, without a pause or the kill switch; None: from the beginning, or nobody is.
+        overdue_units: units that were answered after both of these, long enough ago to have truth; none of these answers has any.
+        overdue_visits: their visits: a unit counts once in three minutes, however often it asks in these.
+        visits: visits of all units before, of answers that are old enough to have truth.
+        known_visits: of these, with truth of at least one answer.
     """
 
     at: datetime
@@ -66,8 +69,11 @@ class Figures:
     jumpers: int = 0
     last_outcome_at: datetime | None = None
     counted_since: datetime | None = None
+    enrolled_since: datetime | None = None
     overdue_units: int = 0
-    truth_share: float | None = None
+    overdue_visits: int = 0
+    visits: int = 0
+    known_visits: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,16 +19,19 @@ from trajops.contracts.experiments import (
     VerdictKind,
     VerdictOut,
 )
-from trajops.experiments.evidence import log_harm, log_mismatch
+from trajops.experiments.evidence import log_harm, log_level, log_mismatch, log_run
 from trajops.experiments.figures import ArmFigures, Figures
 from trajops.experiments.statistics import Estimate, compare, compare_pairs, detectable, tuning, units_needed
 
 SRM_ALPHA = 0.01
 # Units in several arms spoil both; a few come from a change of the routes that they stood in.
 MOST_JUMPERS = 0.01
-# Agents that are gone before truth can come are no fault of the truth: fewer of them than this, or as many as chance explains.
+# Agents that are gone before truth can come are no fault of the truth: fewer than this, or as many as chance explains. That they are
+# taken for one at all, however long the experiment runs, has this probability at most.
 LEAST_OVERDUE = 3
 OVERDUE_ALPHA = 0.01
+# Of fewer units each counts as often as it comes: of a few scenes, no more than a few can ever be overdue.
+MANY_UNITS = 100
 METRICS: dict[Metric, str] = {"ade_m": "ADE", "fde_m": "FDE", "miss_rate": "miss rate"}
 _WORST_FIRST: tuple[VerdictKind, ...] = ("guardrail", "worse", "better", "no_worse", "inconclusive", "collecting")
 
@@ -41,6 +44,8 @@ def judge(
     before: VerdictOut | None = None,
     *,
     is_paused: bool = False,
+    has_won: bool = False,
+    every_s: float = 60.0,
 ) -> VerdictOut:
     """The verdict on an experiment.
 
@@ -51,7 +56,9 @@ def judge(
         closed: arms that were rolled back already; they are not judged again.
         before: the verdict at the last look.
         is_paused: whether nobody is enrolled for now. No truth comes then, so that for how long the data have been invalid is counted from
-            its end: otherwise who resumes would be paused again before the first truth.
+            its end, as from that of the kill switch: otherwise who resumes would be paused again before the first truth.
+        has_won: whether a treatment was recommended. The horizon ends nothing then: a decision was reached.
+        every_s: interval of the looks. Where one was left out, for longer than data may be invalid, nobody knows how they were meanwhile.
     """
     control = figures.arms[0]
     treatments = [arm for arm in figures.arms[1:] if arm.variant not in closed]
@@ -69,12 +76,11 @@ def judge(
         kind = _kind(plan, estimate, rho, alpha, has_time=has_time, may_harm=units >= plan.stop.min_harmed_units)
         effects.append(_effect(arm, estimate, rho, alpha, "guardrail" if is_tripped else kind, is_shown=is_valid))
         estimates.append(estimate)
-    # In a shadow each unit is in every arm.
-    total = figures.arms[0].units if plan.is_beside else sum(arm.units for arm in figures.arms)
+    total = _total(plan, figures)
     kinds = {one.verdict for one in effects}
     kind = next((one for one in _WORST_FIRST if one in kinds), "collecting")
     # A pause does not stop the clock: nothing is in the way of others for ever. Data that stay invalid pause it first.
-    has_passed = passed_s >= plan.stop.horizon_s
+    has_passed = passed_s >= plan.stop.horizon_s and not has_won
     is_harmed = kind in {"guardrail", "worse"}
     if not is_harmed and is_paused and has_passed:
         kind = "inconclusive"
@@ -82,13 +88,14 @@ def judge(
         # With a handful of units, a lack of truth is only a beginning.
         kind = "invalid" if min(arm.units for arm in figures.arms) >= plan.stop.min_units else "collecting"
         kind = "inconclusive" if kind == "collecting" and has_passed else kind
-    elif kind in _short_of_winning(plan) and _is_over(plan, passed_s, total):
+    elif not has_won and kind in _short_of_winning(plan) and _is_over(plan, passed_s, total):
         kind = "inconclusive"
+    begins_anew = is_paused or (before is not None and _is_anew(plan, figures, before, every_s))
     spread = max((float(one.variance) for one in estimates if isfinite(float(one.variance))), default=None)
     scored = min((float(one.units) for one in estimates), default=0.0)
     return VerdictOut(
         at=figures.at,
-        since=figures.at if before is None or before.kind != kind or (is_paused and kind == "invalid") else before.since,
+        since=figures.at if before is None or before.kind != kind or (kind == "invalid" and begins_anew) else before.since,
         kind=kind,
         sentence=_sentence(plan, kind, effects, guardrails, health, total),
         units=total,
@@ -127,7 +134,7 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
     age_s = None if figures.last_outcome_at is None else (figures.at - figures.last_outcome_at).total_seconds()
     # At night, and in a pause, hardly anybody asks: that no truth comes then is no fault of the truth.
     is_young = age_s is not None and age_s <= plan.max_stale_s
-    is_fresh = age_s is not None and (is_young or not _is_overdue(figures))
+    is_fresh = age_s is not None and (is_young or not _is_overdue(plan, figures))
     detail = "no outcome yet" if age_s is None else f"the newest outcome is {age_s:.0f} s old"
     detail += f", and {_asked_since(plan, figures.overdue_units)}" if is_fresh and not is_young else ""
     yield HealthOut(name="freshness", is_ok=is_fresh, detail=detail + ("" if is_fresh else f"; at most {plan.max_stale_s:.0f} s"))
@@ -137,11 +144,25 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
     )
 
 
-def _is_overdue(figures: Figures) -> bool:
+def _is_anew(plan: ExperimentPlan, figures: Figures, before: VerdictOut, every_s: float) -> bool:
+    """Whether what was found at the look before says nothing about the time since: it is too long ago, or nobody was enrolled meanwhile."""
+    has_gone_on = figures.enrolled_since is None or before.at >= figures.enrolled_since
+    return not has_gone_on or (figures.at - before.at).total_seconds() > max(plan.invalid_for_s, 2 * every_s)
+
+
+def _is_overdue(plan: ExperimentPlan, figures: Figures) -> bool:
     """Whether more units lack truth since the newest outcome than chance explains: some agents are gone before any can come."""
-    share = 1.0 if figures.truth_share is None else figures.truth_share
-    least = min(LEAST_OVERDUE, max(1, *(arm.units for arm in figures.arms)))  # of two scenes, no more than two can be overdue
-    return figures.overdue_units >= least and (1 - share) ** figures.overdue_units < OVERDUE_ALPHA
+    most = max(arm.units for arm in figures.arms)
+    if figures.overdue_units < min(LEAST_OVERDUE, max(1, most)):  # of two scenes, no more than two can be overdue
+        return False
+    run = figures.overdue_visits if _total(plan, figures) < MANY_UNITS else figures.overdue_units
+    trials, missing = figures.visits + run, figures.visits - figures.known_visits + run
+    return log_run(run, trials, missing) < log_level(OVERDUE_ALPHA, trials)
+
+
+def _total(plan: ExperimentPlan, figures: Figures) -> int:
+    """Units of all arms; in a shadow each unit is in every arm."""
+    return figures.arms[0].units if plan.is_beside else sum(arm.units for arm in figures.arms)
 
 
 def _asked_since(plan: ExperimentPlan, overdue: int) -> str:

@@ -121,6 +121,13 @@ def wait_of(policy: RolloutPolicy, stage: Stage, step: int) -> Wait | None:
     return {Stage.SHADOW: policy.shadow, Stage.BAKING: policy.bake}.get(stage)
 
 
+def coverage_of(policy: RolloutPolicy, stage: Stage, step: int) -> float:
+    """Share of the agents that a step enrols; a predecessor watches all."""
+    if stage in {Stage.CANARY, Stage.PROMOTING}:
+        return policy.canary[step if stage == Stage.CANARY else -1].coverage
+    return policy.shadow.coverage if stage == Stage.SHADOW and policy.shadow is not None else 1.0
+
+
 def _ended(rollout: RolloutOut, seen: Seen) -> tuple[RolloutState, tuple[GateOut, ...], str] | None:
     """How something else has ended it: a verdict, or a person."""
     gates = tuple(rollout.gates)
@@ -160,13 +167,8 @@ def _gates(rollout: RolloutOut, seen: Seen) -> Iterator[GateOut]:
             to_be_shown = "shadow" if stage == Stage.SHADOW else "canary" if is_before_switch else None
             if to_be_shown in policy.shown_in:
                 yield _accuracy(policy, experiment, verdict)
-    if (
-        stage == Stage.CANARY
-        and experiment is not None
-        and experiment.state in ROUTED
-        and experiment.coverage != policy.canary[step].coverage
-    ):
-        wanted = policy.canary[step].coverage
+    wanted = coverage_of(policy, stage, step)
+    if not is_bake and experiment is not None and experiment.state in ROUTED and experiment.coverage != wanted:
         said = f"{100 * experiment.coverage:.3g} % are enrolled by hand; the step is one of {100 * wanted:.3g} %"
         yield _gate("coverage", "failed", said)
     if is_bake or is_before_switch:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trajops.config_model import Config, Count, Seconds
-from trajops.contracts.experiments import DAY_S, Metric
+from trajops.contracts.experiments import DAY_S, LEAST_ALPHA, Metric
 
 Share = Annotated[float, Field(gt=0, le=1)]
 ByHand = Literal["canary", "promoting"]
@@ -65,7 +65,7 @@ class RolloutPolicy(Config):
         "the agents, because both versions predict for each.",
     )
     margin: float = Field(default=0.02, gt=0, le=0.5, description="Relative rise of the metric that still counts as no worse.")
-    alpha: float = Field(default=0.05, gt=0, le=0.2)
+    alpha: float = Field(default=0.05, ge=LEAST_ALPHA, le=0.2)
     horizon_s: Seconds = Field(
         default=7 * DAY_S,
         gt=0,

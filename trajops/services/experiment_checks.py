@@ -56,8 +56,9 @@ class ExperimentChecks:
         states = {version: None if found is None else found.state for version, found in deployed.items()}
         warm = {version: ref in self._warm() for version, ref in versions.items()}
         obstacle = obstacle_of(route, routed_as("check", "", plan, self._model_name))
-        lines = list(checks(plan, traffic, states, warm, obstacle))
-        units, seconds = expected_units(plan, traffic), expected_s(plan, traffic)
+        held_out = 0.0 if route.holdout is None else route.holdout.share
+        lines = list(checks(plan, traffic, states, warm, obstacle, held_out))
+        units, seconds = expected_units(plan, traffic), expected_s(plan, traffic, held_out)
         return ChecklistOut(
             can_launch=all(line.state != "blocked" for line in lines),
             checks=lines,

@@ -12,7 +12,7 @@ from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict
 from trajops.experiments.lifecycle import OVER, ExperimentState
 from trajops.experiments.routed import CONTROL, TREATMENT
-from trajops.rollouts.gates import following, place_words, wait_of
+from trajops.rollouts.gates import coverage_of, following, place_words, wait_of
 from trajops.rollouts.lifecycle import RolloutState, Stage
 from trajops.rollouts.rules import RolloutPolicy
 from trajops.services import comparisons
@@ -120,21 +120,24 @@ def over(step: Step, rollout: RolloutOut, state: RolloutState, sentence: str, **
 
 def resume(step: Step, rollout: RolloutOut) -> RolloutOut:
     """Go on after a pause, in the same step, whose time begins anew; everybody comes back to the same arm."""
-    coverage = rollout.policy.canary[rollout.step].coverage if rollout.stage == Stage.CANARY else 1.0
-    if rollout.stage == Stage.SHADOW and rollout.policy.shadow is not None:
-        coverage = rollout.policy.shadow.coverage
-    comparisons.cover(step, _needed(_experiment(step, rollout)), coverage)
+    stage, number = _place_after_pause(rollout)
+    comparisons.cover(step, _needed(_experiment(step, rollout)), coverage_of(rollout.policy, stage, number))
     return resumed(step, rollout)
 
 
 def resumed(step: Step, rollout: RolloutOut) -> RolloutOut:
     """Write that what is compared goes on: the step begins anew."""
     experiment = _experiment(step, rollout)
-    # Whoever was about to be promoted takes the last step of the canary again, and is approved again.
-    stage = Stage.CANARY if rollout.stage == Stage.PROMOTING else rollout.stage
-    number = len(rollout.policy.canary) - 1 if rollout.stage == Stage.PROMOTING else rollout.step
+    stage, number = _place_after_pause(rollout)
     entered = _entered(step, rollout, stage, number, experiment=experiment)
     return step.move_rollout(entered.model_copy(update={"state": RolloutState.RUNNING}), rollout)
+
+
+def _place_after_pause(rollout: RolloutOut) -> tuple[Stage, int]:
+    """Whoever was about to be promoted takes the last step of the canary again, and is approved again."""
+    if rollout.stage == Stage.PROMOTING:
+        return Stage.CANARY, len(rollout.policy.canary) - 1
+    return rollout.stage, rollout.step
 
 
 def _into_canary(step: Step, rollout: RolloutOut, shadow: ExperimentOut) -> ExperimentOut:
@@ -171,9 +174,6 @@ def stage_plan(policy: RolloutPolicy, stage: Stage, control: int, treatment: int
         Stage.CANARY: f"Version {treatment} is no worse than version {control} for those whom it answers.",
         Stage.BAKING: f"Version {control} predicts no worse than version {treatment}, its predecessor, did.",
     }
-    coverage = policy.canary[0].coverage if stage == Stage.CANARY else 1.0
-    if stage == Stage.SHADOW and policy.shadow is not None:
-        coverage = policy.shadow.coverage
     wait = wait_of(policy, stage, 0)
     least = 50 if wait is None else min(50, wait.min_units)
     return ExperimentPlan(
@@ -184,7 +184,7 @@ def stage_plan(policy: RolloutPolicy, stage: Stage, control: int, treatment: int
             ArmIn(variant=CONTROL, model_version=control, weight=0.5),
             ArmIn(variant=TREATMENT, model_version=treatment, weight=0.5),
         ),
-        coverage=coverage,
+        coverage=coverage_of(policy, stage, 0),
         metric=policy.metric,
         margin=policy.margin,
         alpha=policy.alpha,

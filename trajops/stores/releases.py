@@ -67,6 +67,10 @@ class RouteStore(Protocol):
         """Newest first."""
         ...
 
+    def enrolled_since(self, experiment_id: str) -> datetime | None:
+        """Since when units of an experiment are enrolled, without a pause or the kill switch; None: nobody is."""
+        ...
+
     def append(self, table: RouteTable, *, at: datetime, actor: str, reason: str) -> RouteOut:
         """Write the table of a new epoch.
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 from data.sql.engine import Database
 from trajops.contracts.validations import RankedOut
+from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
-from trajops.errors import BatteryFailed
+from trajops.errors import BatteryFailed, Conflict
 from trajops.services.deployments import Deployments
 from workers.training.run import ACTOR, TrainedVersion
 
@@ -27,7 +28,7 @@ def stage_best(
         progress: told in one line each what is staged, and why a better one is not.
 
     Returns:
-        What is staged; None where nothing may be.
+        What is staged, also by somebody else meanwhile; None where nothing may be.
     """
     deployments = Deployments(database.unit_of_work, model_name=model_name, needs_validation=True)
     standings = [(version, _standing(version)) for version in versions]
@@ -43,9 +44,21 @@ def stage_best(
         except BatteryFailed as error:
             progress(f"not staged: {error.message}")
             continue
+        except Conflict:
+            state = _state(database, version.ref)
+            if state in {None, State.REGISTERED}:
+                raise
+            progress(f"{version.ref} ({version.family}) is {state} already: somebody was faster; {place}")
+            return version.ref
         progress(f"staged {version.ref} ({version.family}), {place}")
         return version.ref
     return None
+
+
+def _state(database: Database, ref: ModelRef) -> State | None:
+    with database.unit_of_work(read_only=True) as uow:
+        found = uow.deployments.of_model(ref)
+    return None if found is None else found.state
 
 
 def _standing(version: TrainedVersion) -> RankedOut | None:

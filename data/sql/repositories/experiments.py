@@ -7,11 +7,13 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from data.sql.tables import experiment_verdicts, experiments
-from trajops.contracts.experiments import ExperimentOut, VerdictOut
+from trajops.config_model import MOST
+from trajops.contracts.experiments import LEAST_ALPHA, ExperimentOut, VerdictOut
 from trajops.errors import NotFound, StaleVersion
 from trajops.experiments.lifecycle import ROUTED, ExperimentState
 
 _AS_JSON = frozenset({"plan", "verdict"})
+_COUNTS = frozenset({"min_units", "min_harmed_units", "horizon_units"})
 
 
 class SqlExperiments:
@@ -81,4 +83,10 @@ def _row(experiment: ExperimentOut) -> dict[str, Any]:
 
 
 def _experiment(row: RowMapping) -> ExperimentOut:
-    return ExperimentOut.model_validate({name: value for name, value in row.items() if name != "name"})
+    return ExperimentOut.model_validate({name: value for name, value in row.items() if name != "name"} | {"plan": _within(row["plan"])})
+
+
+def _within(plan: dict[str, Any]) -> dict[str, Any]:
+    """A plan of the release before, which took any number, within the bounds of today: it must not keep the others from being read."""
+    stop = {name: min(value, MOST) if name in _COUNTS and value is not None else value for name, value in plan["stop"].items()}
+    return plan | {"alpha": max(plan["alpha"], LEAST_ALPHA), "tuned_units": min(plan["tuned_units"], MOST), "stop": stop}

@@ -15,6 +15,9 @@ from trajops.deployments.routing import RouteTable
 from trajops.errors import Conflict, NotFound, StaleVersion
 from trajops.records import ModelVersion
 
+# Of the epochs of an experiment hardly ever more have to be read.
+AT_ONCE = 20
+
 
 class SqlDeployments:
     """Implements `trajops.ports.DeploymentStore`."""
@@ -103,6 +106,17 @@ class SqlRoutes:
             RouteOut.of(RouteTable.from_json(row["route"]), at=row["changed_at"], actor=row["actor"], reason=row["reason"])
             for row in self._newest(limit)
         ]
+
+    def enrolled_since(self, experiment_id: str) -> datetime | None:
+        """Since when units of an experiment are enrolled, without a pause or the kill switch; None: nobody is."""
+        since: datetime | None = None
+        newest = select(routes.c.route, routes.c.changed_at).order_by(routes.c.epoch.desc())
+        with self._connection.execute(newest.execution_options(yield_per=AT_ONCE)) as rows:
+            for route, changed_at in rows:
+                if not RouteTable.from_json(route).enrols(experiment_id):
+                    break
+                since = changed_at
+        return since
 
     def append(self, table: RouteTable, *, at: datetime, actor: str, reason: str) -> RouteOut:
         """Write the table of a new epoch; StaleVersion if that epoch exists already."""

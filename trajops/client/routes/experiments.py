@@ -83,10 +83,10 @@ class ExperimentRoutes:
         Raises:
             InvalidInput: if one of them cannot be, for example a split of 0 or 1, which leaves an arm without agents; nothing is sent.
         """
-        if not 0 < traffic_split < 1:
+        if not (isinstance(traffic_split, int | float) and 0 < traffic_split < 1):
             raise InvalidInput(
-                f"traffic_split is the share of the enrolled agents that get version {model_b}: above 0 and below 1, not {traffic_split}, "
-                "or one of the two answers nobody. To let fewer agents take part, lower coverage"
+                f"traffic_split is the share of the enrolled agents that get version {model_b}: above 0 and below 1, not "
+                f"{traffic_split!r}, or one of the two answers nobody. To let fewer agents take part, lower coverage"
             )
         arms = (
             ArmIn(variant="control", model_version=model_a, weight=1 - traffic_split),

@@ -29,10 +29,9 @@ class Follower:
         """One check of the rows before `at_s`, sorted by time."""
         rules = self.watch.rules
         first, begin, end = np.searchsorted(rows.times_s, [at_s - LONGEST_S, at_s - rules.current.window_s, at_s]).tolist()
-        current, wider = rows.select(slice(begin, end)), None
-        if len(current) and self.watch.tells(current) != "all":
-            wider = self.watch.widened(rows.select(slice(first, end)), at_s)
-        look = self.watch.look(current, at_s, VERSION, wider=wider)
+        current = rows.select(slice(begin, end))
+        more = rows.select(slice(first, end)) if len(current) and self.watch.needs_more(current) else None
+        look = self.watch.look(current, at_s, VERSION, more=more)
         self._past = [(then_s, past) for then_s, past in self._past if at_s - then_s <= rules.confirm.of * rules.current.window_s]
         newest_first = list(reversed(self._past))
         told = conclude(

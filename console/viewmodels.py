@@ -34,6 +34,7 @@ QUALITY_WORDS: dict[str, str] = {
     "frozen": "Frozen tracks",
     "duplicates": "Duplicate times",
     "frame": "Frame of positions",
+    "unit": "Unit of positions",
     "sampling_rate": "Sampling rate",
     "new_scene": "New scene",
 }

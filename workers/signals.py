@@ -143,15 +143,17 @@ def _drift(view: View) -> Iterator[Signal]:
     yield Signal("drift_age_s", age_s, view.at, detail=f"The last drift check was {age_s:.0f} s ago.")
     if check.verdict == "insufficient_data" or view.at - check.at > CHECKED_WITHIN:
         return
-    wrong = _wrong_units(check)
+    wrong, found = _wrong_units(check), _found_units(check)
     asked = [column for column in check.columns if column.method == UNIT_RULE and column.score is not None]
     if wrong:
         said = f"{' and '.join(map(ratio_words, wrong))}, which points to a unit or a clock."
         yield Signal("drift_unit", 1.0, check.at, detail=f"{said[0].upper()}{said[1:]}")
+    elif found:
+        yield Signal("drift_unit", 1.0, check.at, detail=" ".join(one.sentence for one in found))
     elif asked or check.verdict == "stable":
         said = f": {' and '.join(map(ratio_words, asked))}" if asked else ""
         yield Signal("drift_unit", 0.0, check.at, detail=f"Nothing points to another unit or clock{said}.")
-    is_unit = check.verdict == "drift" and (bool(wrong) or _holds_another_unit(view, check))
+    is_unit = check.verdict == "drift" and (bool(wrong or found) or _holds_another_unit(view, check))
     yield Signal("drift_verdict", VERDICTS[UNIT_RULE if is_unit else check.verdict], check.at, detail=check.sentence)
 
 
@@ -159,10 +161,14 @@ def _wrong_units(check: DriftCheckOut) -> list[DriftColumn]:
     return [column for column in check.columns if column.method == UNIT_RULE and column.is_drifted and column.muted_until is None]
 
 
+def _found_units(check: DriftCheckOut) -> list[QualityFinding]:
+    return [one for one in check.quality if one.kind == "unit" and one.verdict == "bad" and one.muted_until is None]
+
+
 def _holds_another_unit(view: View, check: DriftCheckOut) -> bool:
     """Whether an earlier check called another unit what is still in the window of this one."""
     earlier = view.work.drift_checks.suspicious(check.current_since - LINGERS)
-    return any(one.verdict == "drift" and _wrong_units(one) for one in earlier)
+    return any(one.verdict == "drift" and (_wrong_units(one) or _found_units(one)) for one in earlier)
 
 
 @source("data_quality")

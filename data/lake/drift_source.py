@@ -26,13 +26,13 @@ _COUNTS = f"""
     , positions AS (
         SELECT scene_id, agent_id, observed_at_s, {_PLACE} FROM predictions WHERE list_contains($sources, source)
     ), repeated AS (
-        SELECT (SELECT count(DISTINCT (scene_id, agent_id, observed_at_s, place)) - count(DISTINCT (scene_id, agent_id, observed_at_s))
-                FROM positions)
+        SELECT places, places - (SELECT count(DISTINCT (scene_id, agent_id, observed_at_s)) FROM positions)
             + (SELECT count(*) - count(DISTINCT (scene_id, agent_id, observed_at_s)) FROM observations) AS rows
+        FROM (SELECT count(DISTINCT (scene_id, agent_id, observed_at_s, place)) AS places FROM positions)
     )
     SELECT (SELECT count(*) FROM positions),
         (SELECT count(*) FROM predictions p WHERE list_contains($sources, p.source) AND NOT coalesce({USABLE}, false)),
-        (SELECT count(*) FROM positions) + (SELECT count(*) FROM observations), rows FROM repeated
+        places + (SELECT count(*) FROM observations), rows FROM repeated
 """  # noqa: S608 - names of our own schema
 # The same by scene and step. What is repeated over the border of two steps is not seen, which is little of it.
 _TALLY = f"""
@@ -41,16 +41,18 @@ _TALLY = f"""
             count(*) FILTER (NOT coalesce({USABLE}, false)) AS unusable
         FROM predictions p WHERE list_contains($sources, source) GROUP BY ALL
     ), timed AS (
-        SELECT scene_id, step, agent_id, observed_at_s, sum(predictions) AS predictions, sum(unusable) AS unusable, count(*) - 1 AS repeated
+        SELECT scene_id, step, agent_id, observed_at_s, sum(predictions) AS predictions, sum(unusable) AS unusable, count(*) AS places
         FROM placed GROUP BY ALL
     ), counted AS (
-        SELECT scene_id, step, sum(predictions) AS predictions, sum(unusable) AS unusable, sum(repeated) AS repeated FROM timed GROUP BY ALL
+        SELECT scene_id, step, sum(predictions) AS predictions, sum(unusable) AS unusable, sum(places) AS places,
+            sum(places - 1) AS repeated
+        FROM timed GROUP BY ALL
     ), observed AS (
         SELECT scene_id, ($until_ns - received_ns - 1) // $step_ns AS step, count(*) AS positions,
             count(DISTINCT (agent_id, observed_at_s)) AS different
         FROM observations WHERE list_contains($sources, source) GROUP BY ALL
     )
-    SELECT scene_id, step, coalesce(c.predictions, 0), coalesce(c.unusable, 0), coalesce(c.predictions, 0) + coalesce(o.positions, 0),
+    SELECT scene_id, step, coalesce(c.predictions, 0), coalesce(c.unusable, 0), coalesce(c.places, 0) + coalesce(o.positions, 0),
         coalesce(c.repeated, 0) + coalesce(o.positions - o.different, 0)
     FROM counted c FULL JOIN observed o USING (scene_id, step)
 """  # noqa: S608 - names of our own schema

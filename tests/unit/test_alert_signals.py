@@ -107,6 +107,19 @@ def test_another_unit_is_told_by_itself(
     assert [(one.value, one.detail) for one in found] == ([] if value is None else [(value, said)])
 
 
+@pytest.mark.parametrize("muted_until", [None, later(600)], ids=["heard", "muted"])
+def test_a_scene_in_another_unit_is_told_by_its_name(database: MemoryDatabase, muted_until: datetime | None) -> None:
+    """The ratio of all is well; the camera that is not is named."""
+    said = "Positions in hall look as if they were sent in feet, and the reference in metres."
+    found = QualityFinding(kind="unit", scene="hall", verdict="bad", value=1.5, limit=0.3, sentence=said, muted_until=muted_until)
+    with database.unit_of_work() as uow:
+        uow.drift_checks.add(a_check("drift", units=(a_unit(1.1),)).model_copy(update={"quality": [found]}))
+    signals = read(database, later(30))
+    [unit] = signals["drift_unit"]
+    assert (unit.value, unit.detail == said) == ((1, True) if muted_until is None else (0, False))
+    assert [one.value for one in signals["drift_verdict"]] == [3 if muted_until is None else 2]
+
+
 def opened(timeline: dict[range, tuple[Verdict, float]], until_s: int) -> dict[str, list[tuple[int, int | None]]]:
     """When the shipped rules open an alert and when it is resolved, seconds, by rule; checks every 30 s, a look every ten.
 

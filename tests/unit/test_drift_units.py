@@ -124,3 +124,9 @@ def test_without_its_scenes_a_night_would_be_another_unit() -> None:
     found = unit_column(UnitRule(), "speed_mps", bounds, night)
     assert found is not None
     assert found.is_drifted
+
+
+def test_a_scene_of_two_agents_can_be_held_against_as_few() -> None:
+    """`min_agents` may be as low as that."""
+    bounds = unit_bounds(UnitRule(min_agents=2), "speed_mps", in_scenes({"pitch": 200, "street": 2}, seed=0))
+    assert set(bounds) == {"pitch", "street"}

@@ -5,7 +5,8 @@ import pytest
 
 from tests.drift_windows import START_S
 from trajops.drift.columns import Rows
-from trajops.drift.frames import fits, places_of
+from trajops.drift.frames import places_of
+from trajops.drift.likeness import fits
 from trajops.drift.rules import QualityRule
 
 RULE = QualityRule()
@@ -51,7 +52,7 @@ def test_a_frame_is_told_by_as_much_as_holds_agents_enough(
     rows = walks(per_minute, 20, seed=1, swapped=swapped)
     found = fits(places, [last(rows, window_s) for window_s in (60.0, 300.0, 1200.0)], RULE)
     assert {fit.scenes: fit.window_s for fit in found if fit.gain > fit.limit} == told
-    assert all(fit.frame == "with swapped axes" for fit in found if fit.gain > fit.limit)
+    assert all(fit.change == "with swapped axes" for fit in found if fit.gain > fit.limit)
 
 
 def test_clean_days_of_quiet_scenes_are_in_their_frame() -> None:

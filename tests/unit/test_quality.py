@@ -211,3 +211,20 @@ def test_a_rate_slower_than_a_minute_is_told_by_the_window() -> None:
     rows = rows.select((rows.times_s > 1e9 + 700) & (rows.times_s <= 1e9 + 1000))
     found = findings(rows, None, usual, QualityRule(), new_min_agents=20, wider=[Wider(rows, 300.0)])
     assert [(one.verdict, one.window_s) for one in found if one.kind == "sampling_rate"] == [("bad", 300.0)]
+
+
+def test_a_rate_of_many_quiet_scenes_is_given_to_none_that_has_another() -> None:
+    """Ten quiet cameras at 0.4 s and a new one at 0.8 s: it is one in twenty agents, and its own rate is no finding for ever after."""
+    reference = cameras(*((f"cam-{number}", 0.4, 15) for number in range(10)), ("new", 0.8, 8))
+    usual = Usual.of(reference, RULE)
+    assert set(usual.gaps_s) == {f"cam-{number}" for number in range(10)}
+    assert "sampling_rate" not in verdicts(cameras(("new", 0.8, 60)), usual)
+    assert verdicts(cameras(("cam-3", 0.8, 60)), usual)["sampling_rate"] == "bad"
+
+
+def test_who_is_asked_for_twice_at_each_position_keeps_its_rate() -> None:
+    usual = Usual.of(cameras(("quick", 0.4, 90)), RULE)
+    rows = cameras(("quick", 0.8, 40))
+    twice = rows.select(np.repeat(np.arange(len(rows)), 3))
+    assert verdicts(twice, usual) == {"sampling_rate": "bad"}
+    assert Usual.of(twice, RULE).gaps_s == {"quick": pytest.approx(0.8)}

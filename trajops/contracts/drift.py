@@ -9,7 +9,7 @@ from trajops.contracts.wire import Name, Time, Wire, sensible_time
 Verdict = Literal["insufficient_data", "stable", "warning", "drift"]
 QualityVerdict = Literal["insufficient_data", "ok", "warning", "bad"]
 QualityKind = Literal[
-    "missing", "impossible_speed", "impossible_acceleration", "frozen", "duplicates", "frame", "sampling_rate", "new_scene"
+    "missing", "impossible_speed", "impossible_acceleration", "frozen", "duplicates", "frame", "unit", "sampling_rate", "new_scene"
 ]
 UNIT_RULE = "unit_rule"
 DOMAIN_COLUMN, DOMAIN_METHOD = "all_columns", "auc"
@@ -118,6 +118,7 @@ class QualityFinding(Wire):
     limit: float | None
     sentence: str
     window_s: float | None = Field(None, description="How much of the newest traffic it has looked at, where that held enough agents.")
+    muted_until: AwareDatetime | None = Field(None, description="Until when it raises no alarm, because its column is muted.")
 
 
 class DriftCheckOut(Wire):

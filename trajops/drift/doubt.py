@@ -20,4 +20,5 @@ def is_suspicious(check: DriftCheckOut) -> bool:
 
 
 def _is_of_another_unit(check: DriftCheckOut) -> bool:
-    return any(column.method == UNIT_RULE and column.is_drifted for column in check.columns)
+    is_found = any(one.kind == "unit" and one.verdict == "bad" for one in check.quality)
+    return is_found or any(column.method == UNIT_RULE and column.is_drifted for column in check.columns)

@@ -1,8 +1,8 @@
 """Data quality: what no distribution has to be compared for, or what a comparison of distributions would not name.
 
-Each rule looks at the newest minute and gives one finding. Three of them are drift at once, because what they find makes every later
+Each rule looks at the newest minute and gives one finding. Four of them are drift at once, because what they find makes every later
 prediction wrong and nobody has to wait for a second opinion: a scene that the reference does not know, another time between an agent's
-positions, and positions in another frame (`trajops.drift.frames`). Another unit is told by speeds (`trajops.drift.units`).
+positions, and positions in another frame (`trajops.drift.frames`) or unit (`trajops.drift.paces`; `trajops.drift.units` tells others).
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,16 +13,19 @@ import numpy as np
 
 from trajops.contracts.drift import QualityFinding, QualityKind, QualityVerdict
 from trajops.drift.columns import IntArray, Rows
-from trajops.drift.frames import Place, fits, places_of
+from trajops.drift.frames import Place, places_of
+from trajops.drift.likeness import Likeness, fits
+from trajops.drift.paces import Pace, paces_of
 from trajops.drift.rules import QualityRule
 from trajops.trajectories import BoolArray, FloatArray
 
-AT_ONCE: frozenset[QualityKind] = frozenset({"new_scene", "sampling_rate", "frame"})
+AT_ONCE: frozenset[QualityKind] = frozenset({"new_scene", "sampling_rate", "frame", "unit"})
 WORST_FIRST: tuple[QualityVerdict, ...] = ("bad", "warning", "insufficient_data", "ok")
 # A reference in which nothing stands still has this share of frozen tracks at most, times `FROZEN_FACTOR`.
 FROZEN_FACTOR = 3.0
 # Where fewer of a scene's agents than this keep its rate, it has none: they are predicted when somebody asks.
 REGULAR_SHARE = 0.85
+_AS_EVER: Mapping[QualityKind, str] = {"frame": "are where they usually are", "unit": "are in the unit that they usually are in"}
 
 
 class Wider(NamedTuple):
@@ -39,7 +42,7 @@ class Counts:
     Attributes:
         predictions: rows of predictions.
         unusable: of those, with a history or a forecast that nothing can be computed from.
-        positions: observations and predictions with a time of their own.
+        positions: observations, and the different places of agents at a time that predictions say.
         repeated: of those, a further one of the same agent at the same time.
     """
 
@@ -55,6 +58,7 @@ class Usual:
 
     Attributes:
         places: by scene.
+        paces: by scene.
         scenes: names of all its scenes.
         frozen_share: of its agents.
         frozen_shares: of those of each scene that has agents enough.
@@ -62,26 +66,26 @@ class Usual:
     """
 
     places: Mapping[str, Place]
+    paces: Mapping[str, Pace]
     scenes: frozenset[str]
     frozen_share: float
     frozen_shares: Mapping[str, float]
     gaps_s: Mapping[str, float]
 
     @classmethod
-    def of(cls, reference: Rows, rule: QualityRule, *, has_places: bool = True) -> "Usual":
+    def of(cls, reference: Rows, rule: QualityRule) -> "Usual":
         """Learn from a reference.
 
         Args:
             reference: its rows, with scenes as they were sent.
             rule: limits.
-            has_places: whether frames are watched.
         """
         holds, of_scene = _of_agents(reference, _is_frozen(reference))
         by_scene = {name: holds[of_scene == code] for code, name in enumerate(reference.scene_names)}
         frozen = {name: float(mine.mean()) for name, mine in by_scene.items() if len(mine) >= rule.min_agents}
         overall = float(holds.mean()) if len(holds) else 0.0
-        places = places_of(reference, rule) if has_places else {}
-        return cls(places, frozenset(reference.scene_names), overall, frozen, gaps_s(reference, rule))
+        places, paces = places_of(reference, rule), paces_of(reference, rule)
+        return cls(places, paces, frozenset(reference.scene_names), overall, frozen, gaps_s(reference, rule))
 
     def frozen_among(self, rows: Rows) -> float:
         """What share of the agents in these rows would be frozen as the reference has it, scene by scene."""
@@ -134,7 +138,7 @@ def findings(
     limit = max(rule.frozen_share, min(FROZEN_FACTOR * usually, (1 + usually) / 2))
     found.append(_beyond("frozen", frozen, limit, rule, f"{frozen:.1%} of the agents did not move at all, to the last digit."))
     found = [one.model_copy(update={"window_s": window_s}) for one in found]
-    found += _sampling_rate(looks, usual, rule) + _frames(looks, usual, rule)
+    found += _sampling_rate(looks, usual, rule) + _changed(looks, usual, rule)
     return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
 
 
@@ -167,7 +171,10 @@ def gaps_s(rows: Rows, rule: QualityRule) -> dict[str, float]:
         mine = gaps[np.isin(scenes, codes)]
         gap = float(np.median(mine)) if len(mine) >= rule.min_agents else 0.0
         if gap > 0 and np.mean((mine > gap / rule.rate_ratio) & (mine < gap * rule.rate_ratio)) >= REGULAR_SHARE:
-            found |= {rows.scene_names[code]: gap for code in codes}
+            for code in codes:
+                own = float(np.median(gaps[scenes == code]))
+                if gap / rule.rate_ratio < own < gap * rule.rate_ratio:
+                    found[rows.scene_names[code]] = gap
     return found
 
 
@@ -175,7 +182,7 @@ def _gaps(rows: Rows) -> tuple[FloatArray, IntArray]:
     """Of each agent with two rows or more: the median time between its positions, seconds, and its scene."""
     times_s = rows.values.get("observed_at_s", rows.times_s)
     order = np.lexsort((times_s, rows.agents))
-    gaps, is_same = np.diff(times_s[order]), np.diff(rows.agents[order]) == 0
+    gaps, is_same = np.diff(times_s[order]), (np.diff(rows.agents[order]) == 0) & (np.diff(times_s[order]) > 0)  # asked for again: no gap
     gaps, agents, scenes = gaps[is_same], rows.agents[order][1:][is_same], rows.scenes[order][1:][is_same]
     order = np.lexsort((gaps, agents))
     _, first, count = np.unique(agents[order], return_index=True, return_counts=True)
@@ -215,15 +222,19 @@ def _sampling_rate(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> l
     return []
 
 
-def _frames(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> list[QualityFinding]:
+def _changed(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> list[QualityFinding]:
+    """Positions in another frame, and speeds in another unit, by scene."""
     found = []
-    for fit in fits(usual.places, looks, rule):
-        scene = fit.scenes[0] if len(fit.scenes) == 1 else None
-        where = f"Positions in {scene if scene is not None else f'{len(fit.scenes)} quiet scenes'}"
-        is_bad = fit.gain > fit.limit
-        said = f"{where} look as if they were sent {fit.frame}." if is_bad else f"{where} are where they usually are."
-        one = _finding("frame", "bad" if is_bad else "ok", fit.gain, fit.limit, said, scene)
-        found.append(one.model_copy(update={"window_s": fit.window_s}))
+    whats: list[tuple[QualityKind, Mapping[str, Likeness], str]] = [("frame", usual.places, "x_m"), ("unit", usual.paces, "speed_mps")]
+    for kind, known, column in whats:
+        present = [Wider(look.rows.select(look.rows.present(column)), look.window_s) for look in looks]
+        for fit in fits(known, present, rule):
+            scene = fit.scenes[0] if len(fit.scenes) == 1 else None
+            where = f"Positions in {scene if scene is not None else f'{len(fit.scenes)} quiet scenes'}"
+            is_bad = fit.gain > fit.limit
+            said = f"{where} look as if they were sent {fit.change}." if is_bad else f"{where} {_AS_EVER[kind]}."
+            one = _finding(kind, "bad" if is_bad else "ok", fit.gain, fit.limit, said, scene)
+            found.append(one.model_copy(update={"window_s": fit.window_s}))
     return found
 
 

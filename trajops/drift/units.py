@@ -107,8 +107,9 @@ def _drawn_ratios(cut: tuple[FloatArray, IntArray, IntArray], scene: int, usual:
     if len(ratios) < min_agents:
         return []
     size = min(MOST_DRAWN, max(min_agents, int(np.median(counts))))
-    starts = np.random.default_rng(0).integers(0, len(ratios) - BLOCK + 1, (DRAWS, -(-size // BLOCK)))
-    medians = np.median(ratios[starts[..., None] + np.arange(BLOCK)].reshape(DRAWS, -1), axis=1)
+    block = min(BLOCK, len(ratios))
+    starts = np.random.default_rng(0).integers(0, len(ratios) - block + 1, (DRAWS, -(-size // block)))
+    medians = np.median(ratios[starts[..., None] + np.arange(block)].reshape(DRAWS, -1), axis=1)
     return [float(medians.min()), float(medians.max())]
 
 

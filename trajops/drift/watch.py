@@ -41,8 +41,8 @@ class Look:
 
     @property
     def at_once(self) -> list[QualityFinding]:
-        """Findings that are drift without a confirmation."""
-        return [one for one in self.quality if one.verdict == "bad" and one.kind in AT_ONCE]
+        """Findings that are drift without a confirmation, and are not muted."""
+        return [one for one in self.quality if one.verdict == "bad" and one.kind in AT_ONCE and one.muted_until is None]
 
 
 @dataclass(slots=True, eq=False)
@@ -95,6 +95,15 @@ class Watch:
                 return "quality"
         return "all"
 
+    def needs_more(self, rows: Rows) -> bool:
+        """Whether rows as they were sent hold too few agents for some rule: of all traffic, or of a scene that is told apart."""
+        if self.tells(rows) != "all":
+            return True
+        rows = self._as_sent(rows)
+        apart = {*self.usual.places, *self.usual.paces, *self.usual.gaps_s}
+        agents = {name: len(np.unique(rows.agents[rows.scenes == code])) for code, name in enumerate(rows.scene_names)}
+        return any(agents.get(name, 0) < self.rules.quality.min_agents for name in apart)
+
     def widened(self, rows: Rows, at_s: float) -> Wider | None:
         """As much of the newest traffic as tells units and quality, or quality alone; None where none does.
 
@@ -130,7 +139,7 @@ class Watch:
         version: int,
         counts: Counts | None = None,
         binned: Binned | None = None,
-        wider: Wider | None = None,
+        more: Rows | None = None,
     ) -> Look:
         """Score the window that ends now.
 
@@ -140,13 +149,18 @@ class Watch:
             version: the model version that answers.
             counts: of the lake, for the rules on quality.
             binned: the rows in the bins of the assessment, where the caller has them.
-            wider: what units and quality are told by where the window holds too few agents; None: no more than the window.
+            more: rows of the newest `LONGEST_S`, where the window holds too few agents for some rule; None: no more than the window.
         """
         rules, assessment = self.rules, self.assessment(version)
         rows, sent = self.scenes(current), self._as_sent(current)
         binned = assessment.binned(rows) if binned is None else binned
-        window = Wider(sent, rules.current.window_s)
-        longest = window if wider is None else Wider(self._as_sent(wider.rows), wider.window_s)
+        looks = [Wider(sent, rules.current.window_s)]
+        longest = looks[0]
+        if more is not None:
+            more = self._as_sent(more)
+            told = None if self.tells(sent) == "all" else self.widened(more, at_s)
+            longest = longest if told is None else told
+            looks += [*([] if told is None else [told]), Wider(more, LONGEST_S)]
         quality = findings(
             sent,
             counts,
@@ -154,7 +168,7 @@ class Watch:
             rules.quality,
             new_min_agents=rules.scenes.new_min_agents,
             is_split=rules.scenes.is_split,
-            wider=[window] if wider is None else [window, longest],
+            wider=looks,
         )
         scores = assessment.scores(binned, at_s)
         columns = [unit for name in rules.units.columns if (unit := self._unit(name, longest)) is not None]

@@ -24,7 +24,8 @@ from trajops.contracts.drift import (
     without_bins,
 )
 from trajops.drift.columns import Earlier, Rows, described_column
-from trajops.drift.quality import Counts, Wider
+from trajops.drift.paces import COLUMN as SPEED
+from trajops.drift.quality import Counts
 from trajops.drift.rules import DriftRules
 from trajops.drift.watch import LONGEST_S, Conclusion, Look, conclude
 from trajops.errors import Unavailable
@@ -36,7 +37,7 @@ from trajops.trajectories import FloatArray
 ACTOR = "worker:check_drift"
 ALARMS: frozenset[Verdict] = frozenset({"warning", "drift"})
 LOOK_BACK = 64
-MOST_WIDER_ROWS = 200_000
+MOST_ROWS = 200_000
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class DriftMonitor:
             has_report=False,
         )
         if reference is not None:
-            check = self._judged(check, reference, current, self._wider(current, reference, at), history, settings)
+            check = self._judged(check, reference, current, self._more(current, reference, at), history, settings)
         report = None
         if reference is not None and check.verdict != "insufficient_data":
             wanted = self._reports_dir / f"{check.check_id}.html" if self._is_report_due(check, last_report, history) else None
@@ -112,22 +113,23 @@ class DriftMonitor:
         self._store(check, report, history)
         return check
 
-    def _wider(self, current: Rows, reference: Reference, at: datetime) -> Wider | None:
-        """As much of the newest traffic as tells units and quality, or quality alone; None where the window does, or none does."""
+    def _more(self, current: Rows, reference: Reference, at: datetime) -> Rows | None:
+        """More of the newest traffic, by few rows of many agents; None where the window holds agents enough for every rule."""
         rule, watch = self._rules.current, reference.watch
-        if not len(current) or rule.window_s >= LONGEST_S or watch.tells(current) == "all":
+        if not len(current) or rule.window_s >= LONGEST_S or not watch.needs_more(current):
             return None
-        if len(current) * LONGEST_S / rule.window_s > MOST_WIDER_ROWS:  # so many that nobody knows are no quiet feed
-            return None
-        rows = self._source.rows(at - timedelta(seconds=LONGEST_S), at, rule.sources)
-        return watch.widened(rows, at.timestamp())
+        step_s = reference.judge.step_s
+        rows = self._source.some(
+            at - timedelta(seconds=LONGEST_S), at, rule.sources, step_s, MOST_ROWS, by_scene=self._rules.scenes.is_split
+        )
+        return rows.select(np.argsort(rows.times_s, kind="stable"))
 
     def _judged(
         self,
         check: DriftCheckOut,
         reference: Reference,
         current: Rows,
-        wider: Wider | None,
+        more: Rows | None,
         history: Sequence[DriftCheckOut],
         settings: DriftSettings,
     ) -> DriftCheckOut:
@@ -136,7 +138,7 @@ class DriftMonitor:
         rows = watch.scenes(current)
         version = _answering_version(current, self._rules.confirm.spacing_s) if len(current) else 0
         counts = self._counts(check.at)
-        look = _muted(watch.look(current, check.at.timestamp(), version, counts, wider=wider), settings.mutes, check.at)
+        look = _muted(watch.look(current, check.at.timestamp(), version, counts, more=more), settings.mutes, check.at)
         earlier = self._earlier(history, check.at, check.reference_since)
         told = conclude(
             look,
@@ -283,7 +285,10 @@ def _muted(look: Look, mutes: Sequence[DriftMute], at: datetime) -> Look:
         return [column.model_copy(update={"muted_until": until[name]}) if name in until else column for column, name in named]
 
     scenes: Mapping[str, list[DriftColumn]] = {name: marked(columns) for name, columns in look.scenes.items()}
-    return Look(marked(look.columns), scenes, look.agents, look.quality)
+    quality = [
+        one.model_copy(update={"muted_until": until[SPEED]}) if one.kind == "unit" and SPEED in until else one for one in look.quality
+    ]
+    return Look(marked(look.columns), scenes, look.agents, quality)
 
 
 def _answering_version(rows: Rows, newest_s: float) -> int:

@@ -1,0 +1,112 @@
+"""Another unit, told by the shape of speeds: where people move at two paces a median tells none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.stubs import MemoryDatabase
+from tests.drift_windows import FEET, RULES, START_S, FixedSource, SecondsClock, match, tally_of
+from trajops.clock import utc
+from trajops.contracts.drift import DriftCheckOut
+from trajops.drift.columns import Rows
+from trajops.drift.doubt import trouble
+from trajops.drift.gaps import Span
+from trajops.drift.learnable import Judge
+from trajops.drift.likeness import fits
+from trajops.drift.paces import paces_of
+from trajops.drift.rules import QualityRule
+from trajops.services.drift import DriftMonitor
+from trajops.trajectories import FloatArray
+
+RULE = QualityRule()
+
+
+def dawdling(rng: np.random.Generator, count: int) -> FloatArray:
+    return np.where(rng.random(count) < 0.7, rng.normal(0.4, 0.06, count), rng.normal(1.35, 0.2, count))
+
+
+def standing(rng: np.random.Generator, count: int) -> FloatArray:
+    return np.where(rng.random(count) < 0.25, rng.uniform(0.02, 0.12, count), rng.normal(1.35, 0.2, count))
+
+
+def cycling(rng: np.random.Generator, count: int) -> FloatArray:
+    return np.where(rng.random(count) < 0.3, rng.normal(5.0, 0.6, count), rng.normal(1.35, 0.2, count))
+
+
+CROWDS = {"dawdle": dawdling, "stand": standing, "cycle": cycling}
+
+
+def scenes(
+    rates: dict[str, float], minutes: int, crowd: str, *, seed: int, start_s: float = START_S, gains: dict[str, float] | None = None
+) -> Rows:
+    """So many agents a minute in each scene, three rows of each, as fast as such a crowd; in some scenes in another unit."""
+    parts, first = [], 0
+    for code, (name, rate) in enumerate(rates.items()):
+        rng = np.random.default_rng([seed, code])
+        count = rng.poisson(rate * minutes)
+        speeds = np.maximum(CROWDS[crowd](rng, count), 0.01) * (gains or {}).get(name, 1.0)
+        times_s = start_s + rng.uniform(0, 60 * minutes, count)[:, None] + 0.4 * np.arange(3)
+        agents = np.arange(first, first + count).repeat(3)
+        parts.append((times_s.ravel(), agents, speeds.repeat(3), np.full(3 * count, code)))
+        first += count
+    times_s, agents, speeds, codes = (np.concatenate(column) for column in zip(*parts, strict=True))
+    order = np.argsort(times_s, kind="stable")
+    ones = np.ones(len(order))
+    values = {"speed_mps": speeds[order], "dt_s": 0.4 * ones, "observed_at_s": times_s[order], "path_m": speeds[order]}
+    return Rows(times_s[order], agents[order], ones.astype(int), values, codes[order], tuple(rates))
+
+
+@pytest.mark.parametrize("crowd", CROWDS)
+@pytest.mark.parametrize(("gain", "least"), [(1.0, 0.0), (FEET, 0.95), (1 / FEET, 0.95)], ids=["as ever", "feet", "metres for feet"])
+def test_a_unit_is_told_where_people_move_at_two_paces(crowd: str, gain: float, least: float) -> None:
+    paces = paces_of(scenes({"hall": 12.0}, 360, crowd, seed=1, start_s=START_S - 100_000), RULE)
+    rows = scenes({"hall": 12.0}, 300, crowd, seed=2, gains={"hall": gain})
+    told = []
+    for end_s in np.arange(START_S + 300, START_S + 18_000, 150):
+        window = rows.select((rows.times_s > end_s - 300) & (rows.times_s <= end_s))
+        told += [fit.gain > fit.limit for fit in fits(paces, [(window, 300.0)], RULE)]
+    assert len(told) > 100
+    assert not any(told) if gain == 1.0 else np.mean(told) >= least
+
+
+def test_one_half_of_the_match_is_in_the_unit_of_the_other() -> None:
+    paces = paces_of(match("first_half"), RULE)
+    for gain, expected in ((1.0, False), (FEET, True), (1 / FEET, True)):
+        rows = match("second_half", gain=gain)
+        told = []
+        for end_s in np.arange(rows.times_s.min() + 300, rows.times_s.max(), 300):
+            told += [
+                fit.gain > fit.limit
+                for fit in fits(paces, [(rows.select((rows.times_s > end_s - 300) & (rows.times_s <= end_s)), 300.0)], RULE)
+            ]
+        assert told
+        assert np.mean(told) > 0.9 if expected else not any(told)
+
+
+def checked(folder: Path, reference: Rows, live: Rows, at_s: float) -> DriftCheckOut:
+    source = FixedSource({"backfill": reference, "live": live})
+    return DriftMonitor(source, MemoryDatabase().unit_of_work, RULES, folder, SecondsClock(at_s)).check()
+
+
+@pytest.mark.parametrize(
+    ("rates", "wrong"),
+    [
+        pytest.param({"hall": 5.0}, "hall", id="one camera"),
+        pytest.param({"street": 60.0, "hall": 3.0}, "hall", id="a quiet one beside a busy one"),
+        pytest.param({f"hall-{n}": 5.0 for n in range(10)}, "hall-7", id="one of ten"),
+    ],
+)
+def test_the_camera_in_feet_is_named_and_not_learnt_from(tmp_path: Path, rates: dict[str, float], wrong: str) -> None:
+    reference = scenes(rates, 240, "dawdle", seed=3, start_s=START_S - 100_000)
+    clean, feet = (scenes(rates, 60, "dawdle", seed=4, gains={wrong: gain}) for gain in (1.0, FEET))
+    found = checked(tmp_path, reference, feet, START_S + 3590)
+    assert found.verdict == "drift"
+    assert [one.scene for one in found.quality if one.kind == "unit" and one.verdict == "bad"] == [wrong]
+    assert trouble(found) is not None
+    well = checked(tmp_path, reference, clean, START_S + 3590)
+    assert [one for one in well.quality if one.verdict == "bad"] == []
+    whole = Span(utc(int(START_S * 1e9)), utc(int((START_S + 3600) * 1e9)))
+    left_out = Judge(RULES, reference).wrong(feet, whole, tally_of(feet, START_S + 3600, 30.0))
+    assert {gap.scene for gap in left_out.gaps} in ({wrong}, {None})
+    assert left_out.wrong == pytest.approx(rates[wrong] / sum(rates.values()), rel=0.25)

@@ -14,7 +14,7 @@ from trajops.drift.doubt import trouble
 from trajops.drift.gaps import Span
 from trajops.drift.learnable import Judge
 from trajops.drift.likeness import fits
-from trajops.drift.paces import paces_of
+from trajops.drift.paces import for_paces, paces_of
 from trajops.drift.rules import QualityRule
 from trajops.services.drift import DriftMonitor
 from trajops.trajectories import FloatArray
@@ -65,7 +65,7 @@ def test_a_unit_is_told_where_people_move_at_two_paces(crowd: str, gain: float, 
     told = []
     for end_s in np.arange(START_S + 300, START_S + 18_000, 150):
         window = rows.select((rows.times_s > end_s - 300) & (rows.times_s <= end_s))
-        told += [fit.gain > fit.limit for fit in fits(paces, [(window, 300.0)], RULE)]
+        told += [fit.gain > fit.limit for fit in fits(paces, [(window, 300.0)], for_paces(RULE))]
     assert len(told) > 100
     assert not any(told) if gain == 1.0 else np.mean(told) >= least
 
@@ -78,7 +78,7 @@ def test_one_half_of_the_match_is_in_the_unit_of_the_other() -> None:
         for end_s in np.arange(rows.times_s.min() + 300, rows.times_s.max(), 300):
             told += [
                 fit.gain > fit.limit
-                for fit in fits(paces, [(rows.select((rows.times_s > end_s - 300) & (rows.times_s <= end_s)), 300.0)], RULE)
+                for fit in fits(paces, [(rows.select((rows.times_s > end_s - 300) & (rows.times_s <= end_s)), 300.0)], for_paces(RULE))
             ]
         assert told
         assert np.mean(told) > 0.9 if expected else not any(told)

@@ -30,7 +30,8 @@ UNITS: Mapping[str, float] = {
 SLOWEST_MPS, FASTEST_MPS, BINS = 0.02, 40.0, 30
 # People are a little faster at noon: what such a shift explains as well is no unit. In log speed, up to 42 %.
 SHIFTS = np.linspace(-0.35, 0.35, 9)
-LEAST_GAIN = 0.3
+# One team that walks while the other does too is like another unit for a while: twenty players are one group, and thirty are two.
+LEAST_GAIN, LEAST_AGENTS = 0.75, 30
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,8 +80,14 @@ def paces_of(reference: Rows, rule: QualityRule) -> dict[str, Pace]:
     """The paces of all scenes of a reference that have agents enough."""
     if COLUMN not in reference.values:
         return {}
+    rule = for_paces(rule)
     parts, most_runs = parts_of(reference.select(reference.present(COLUMN)), rule)
     return {name: Pace.of(rows, rule, most_runs) for name, rows in parts.items()}
+
+
+def for_paces(rule: QualityRule) -> QualityRule:
+    """The limits by which paces are judged: by more agents than a frame takes."""
+    return rule.model_copy(update={"min_agents": max(rule.min_agents, LEAST_AGENTS)})
 
 
 def _log_speeds(rows: Rows, window_s: float) -> FloatArray:

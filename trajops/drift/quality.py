@@ -15,7 +15,7 @@ from trajops.contracts.drift import QualityFinding, QualityKind, QualityVerdict
 from trajops.drift.columns import IntArray, Rows
 from trajops.drift.frames import Place, places_of
 from trajops.drift.likeness import Likeness, fits
-from trajops.drift.paces import Pace, paces_of
+from trajops.drift.paces import Pace, for_paces, paces_of
 from trajops.drift.rules import QualityRule
 from trajops.trajectories import BoolArray, FloatArray
 
@@ -225,10 +225,13 @@ def _sampling_rate(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> l
 def _changed(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> list[QualityFinding]:
     """Positions in another frame, and speeds in another unit, by scene."""
     found = []
-    whats: list[tuple[QualityKind, Mapping[str, Likeness], str]] = [("frame", usual.places, "x_m"), ("unit", usual.paces, "speed_mps")]
-    for kind, known, column in whats:
+    whats: list[tuple[QualityKind, Mapping[str, Likeness], str, QualityRule]] = [
+        ("frame", usual.places, "x_m", rule),
+        ("unit", usual.paces, "speed_mps", for_paces(rule)),
+    ]
+    for kind, known, column, its_rule in whats:
         present = [Wider(look.rows.select(look.rows.present(column)), look.window_s) for look in looks]
-        for fit in fits(known, present, rule):
+        for fit in fits(known, present, its_rule):
             scene = fit.scenes[0] if len(fit.scenes) == 1 else None
             where = f"Positions in {scene if scene is not None else f'{len(fit.scenes)} quiet scenes'}"
             is_bad = fit.gain > fit.limit

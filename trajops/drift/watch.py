@@ -102,7 +102,8 @@ class Watch:
         rows = self._as_sent(rows)
         apart = {*self.usual.places, *self.usual.paces, *self.usual.gaps_s}
         agents = {name: len(np.unique(rows.agents[rows.scenes == code])) for code, name in enumerate(rows.scene_names)}
-        return any(agents.get(name, 0) < self.rules.quality.min_agents for name in apart)
+        least = max(self.rules.quality.min_agents, self.rules.units.min_agents)
+        return any(agents.get(name, 0) < least for name in apart)
 
     def widened(self, rows: Rows, at_s: float) -> Wider | None:
         """As much of the newest traffic as tells units and quality, or quality alone; None where none does.

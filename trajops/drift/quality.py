@@ -225,12 +225,13 @@ def _sampling_rate(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> l
 def _changed(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> list[QualityFinding]:
     """Positions in another frame, and speeds in another unit, by scene."""
     found = []
-    whats: list[tuple[QualityKind, Mapping[str, Likeness], str, QualityRule]] = [
-        ("frame", usual.places, "x_m", rule),
-        ("unit", usual.paces, "speed_mps", for_paces(rule)),
+    # A team that walks for a minute is no other unit: speeds are looked at for longer, where there is more to look at.
+    whats: list[tuple[QualityKind, Mapping[str, Likeness], str, QualityRule, Sequence[Wider]]] = [
+        ("frame", usual.places, "x_m", rule, looks),
+        ("unit", usual.paces, "speed_mps", for_paces(rule), looks[1:] or looks),
     ]
-    for kind, known, column, its_rule in whats:
-        present = [Wider(look.rows.select(look.rows.present(column)), look.window_s) for look in looks]
+    for kind, known, column, its_rule, seen in whats:
+        present = [Wider(look.rows.select(look.rows.present(column)), look.window_s) for look in seen]
         for fit in fits(known, present, its_rule):
             scene = fit.scenes[0] if len(fit.scenes) == 1 else None
             where = f"Positions in {scene if scene is not None else f'{len(fit.scenes)} quiet scenes'}"

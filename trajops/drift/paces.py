@@ -13,6 +13,7 @@ import numpy as np
 from trajops.drift.columns import IntArray, Rows
 from trajops.drift.likeness import MOST_RUNS, clean_limit, parts_of
 from trajops.drift.rules import QualityRule
+from trajops.drift.units import medians_by_agent
 from trajops.trajectories import FloatArray
 
 COLUMN = "speed_mps"
@@ -92,12 +93,7 @@ def for_paces(rule: QualityRule) -> QualityRule:
 
 def _log_speeds(rows: Rows, window_s: float) -> FloatArray:
     """The median log speed of each agent in each window."""
-    values, windows = rows.values[COLUMN], np.floor(rows.times_s / window_s).astype(np.int64)
-    order = np.lexsort((values, rows.agents, windows))
-    agents, windows = rows.agents[order], windows[order]
-    starts = np.flatnonzero(np.r_[len(order) > 0, (agents[1:] != agents[:-1]) | (windows[1:] != windows[:-1])])
-    counts = np.diff(np.r_[starts, len(order)])
-    middle = 0.5 * (values[order[starts + (counts - 1) // 2]] + values[order[starts + counts // 2]])
+    middle, _, _ = medians_by_agent(rows, COLUMN, np.floor(rows.times_s / window_s).astype(np.int64))
     logs: FloatArray = np.log(np.maximum(middle, SLOWEST_MPS))
     return logs
 

@@ -69,7 +69,7 @@ def unit_bounds(rule: UnitRule, column: str, reference: Rows, longest_s: float =
 def _in_windows(rows: Rows, column: str, window_s: float) -> tuple[FloatArray, IntArray, IntArray]:
     """The median of each agent in each window of the reference, with its scene and the window."""
     windows = np.floor((rows.times_s - rows.times_s.min(initial=np.inf)) / window_s).astype(np.int64)
-    return _medians(rows, column, windows)
+    return medians_by_agent(rows, column, windows)
 
 
 def _ratios(cut: tuple[FloatArray, IntArray, IntArray], scene: int, usual: float, min_agents: int) -> list[float]:
@@ -149,13 +149,13 @@ def unit_column(rule: UnitRule, column: str, bounds: Mapping[str, UnitBounds], c
 
 def _known(rows: Rows, column: str, bounds: Mapping[str, UnitBounds]) -> tuple[FloatArray, IntArray]:
     """Medians of the agents in scenes that the reference knows, with their scenes."""
-    values, scenes, _ = _medians(rows, column, np.zeros(len(rows), dtype=np.int64))
+    values, scenes, _ = medians_by_agent(rows, column, np.zeros(len(rows), dtype=np.int64))
     is_known = np.array([name in bounds for name in rows.scene_names])[scenes]
     return values[is_known], scenes[is_known]
 
 
-def _medians(rows: Rows, column: str, minutes: IntArray) -> tuple[FloatArray, IntArray, IntArray]:
-    """The median of each agent in each minute, with its scene and the minute; minute after minute."""
+def medians_by_agent(rows: Rows, column: str, minutes: IntArray) -> tuple[FloatArray, IntArray, IntArray]:
+    """The median of each agent in each window, with its scene and the window; window after window."""
     values = rows.values[column]
     order = np.lexsort((values, rows.agents, minutes))
     agents, minutes = rows.agents[order], minutes[order]

@@ -110,3 +110,31 @@ def test_the_camera_in_feet_is_named_and_not_learnt_from(tmp_path: Path, rates: 
     left_out = Judge(RULES, reference).wrong(feet, whole, tally_of(feet, START_S + 3600, 30.0))
     assert {gap.scene for gap in left_out.gaps} in ({wrong}, {None})
     assert left_out.wrong == pytest.approx(rates[wrong] / sum(rates.values()), rel=0.25)
+
+
+def pitch(hours: int, *, seed: int, start_s: float = START_S, gain: float = 1.0) -> Rows:
+    """Sixteen players for ten seconds, every five minutes or so, who run or jog; once in a while all of them walk, for twenty minutes."""
+    rng = np.random.default_rng(seed)
+    begins_s = np.sort(rng.uniform(0, 3600 * hours, 12 * hours))
+    walks = (rng.random(3 * hours) < 0.015)[(begins_s / 1200).astype(int)][:, None, None]
+    speeds = (np.where(walks, 1.0, 3.3) * np.exp(rng.normal(0, 0.35, (len(begins_s), 16, 1))) * gain).repeat(3, axis=2)
+    times_s = start_s + begins_s[:, None, None] + rng.uniform(0, 9, (len(begins_s), 16, 1)) + 0.4 * np.arange(3)
+    agents = np.arange(speeds.size // 3).repeat(3)
+    order = np.argsort(times_s.ravel(), kind="stable")
+    ones = np.ones(speeds.size)
+    values = {"speed_mps": speeds.ravel()[order], "dt_s": 0.4 * ones}
+    return Rows(times_s.ravel()[order], agents[order], ones.astype(int), values, np.zeros(len(order), dtype=int), ("pitch",))
+
+
+@pytest.mark.parametrize(("gain", "least"), [(1.0, 0.0), (FEET, 0.4)], ids=["as ever", "feet"])
+def test_two_teams_that_walk_at_once_are_no_other_unit(gain: float, least: float) -> None:
+    looked, told = 0, 0
+    for seed in range(6):
+        paces = paces_of(pitch(72, seed=seed, start_s=START_S - 300_000), RULE)
+        rows = pitch(72, seed=100 + seed, gain=gain)
+        for end_s in np.arange(START_S + 1200, START_S + 72 * 3600, 300):
+            looks = [(rows.select((rows.times_s > end_s - span_s) & (rows.times_s <= end_s)), span_s) for span_s in (300.0, 1200.0)]
+            found = fits(paces, looks, for_paces(RULE))
+            looked, told = looked + len(found), told + sum(fit.gain > fit.limit for fit in found)
+    assert looked > 500
+    assert told == 0 if gain == 1.0 else told / looked >= least

@@ -10,6 +10,7 @@ import numpy as np
 
 from trajops.drift.columns import IntArray, Rows
 from trajops.drift.rules import QualityRule
+from trajops.trajectories import FloatArray
 
 # A likeness is tried on so many runs of agents; where there are many scenes on fewer of each, but not on less than some.
 MOST_RUNS, FEWEST_RUNS = 300, 60
@@ -17,6 +18,9 @@ MOST_RUNS, FEWEST_RUNS = 300, 60
 LEAST_TIMES = 3
 # Standard deviations of clean runs that a change must explain rows better by.
 BEYOND_CHANCE = 5.0
+# Who comes together moves alike: two teams that walk onto a pitch are not thirty people, but about two. A window has so many moments, and
+# whoever is there in the same one counts for a fifth of them, or of what the rule needs where that is more.
+MOMENTS, ALIKE = 12, 5
 
 
 class Likeness(Protocol):
@@ -85,25 +89,48 @@ def fits(known: Mapping[str, Likeness], looks: Sequence[tuple[Rows, float]], rul
         looks: rows and how many seconds of traffic they are, the shortest first.
         rule: limits.
     """
-    found, parts = [], list[tuple[str, Rows]]()
-    by_name = [{rows.scene_names[code] for code in np.unique(rows.scenes).tolist()} for rows, _ in looks]
+    found, few = list[Fit](), dict[str, float]()
+    counts = [counts_of(rows, window_s, rule) for rows, window_s in looks]
     for name in known:
-        for (rows, window_s), names in zip(looks, by_name, strict=True):
-            part = rows.of_scene(name) if name in names else None
-            if part is not None and part.agent_count >= rule.min_agents:
-                found.append(_fit([(name, part)], known, window_s))
+        for (rows, window_s), count in zip(looks, counts, strict=True):
+            if count.get(name, 0.0) >= rule.min_agents:
+                found.append(_fit({name: 1.0}, rows, known, window_s))
                 break
         else:
-            parts += [] if part is None else [(name, part)]
-    if sum(part.agent_count for _, part in parts) >= rule.min_agents:
-        found.append(_fit(parts, known, looks[-1][1]))
+            few |= {name: counts[-1][name]} if looks and name in counts[-1] else {}
+    if sum(few.values()) >= rule.min_agents:
+        found.append(_fit(few, looks[-1][0], known, looks[-1][1]))
     return found
 
 
-def _fit(parts: Sequence[tuple[str, Rows]], known: Mapping[str, Likeness], window_s: float) -> Fit:
-    """The change that explains the agents of some scenes best, each of whom counts once."""
-    counts = np.array([part.agent_count for _, part in parts])
-    weights = counts / counts.sum()
+def counts_of(rows: Rows, window_s: float, rule: QualityRule) -> dict[str, float]:
+    """For how many agents those of each scene count in a window of so many seconds: for all of them where they come one by one."""
+    moments = np.floor((rows.times_s - rows.times_s.min(initial=np.inf)) * (MOMENTS / window_s)).astype(np.int64)
+    counts = _counts(rows.scenes, moments, rows.agents, rule)
+    return {rows.scene_names[code]: count for code, count in enumerate(counts.tolist()) if count}
+
+
+def _counts(groups: IntArray, moments: IntArray, agents: IntArray, rule: QualityRule) -> FloatArray:
+    """For how many agents those of each group count, by the moments in which they are there."""
+    many, names = int(groups.max(initial=-1)) + 1, int(moments.max(initial=0)) + 1
+    cells, of_row = np.unique(groups * names + moments, return_inverse=True)
+    together = _distinct(of_row, agents, len(cells))
+    apart = np.minimum(together, np.maximum(rule.min_agents, together) / ALIKE)
+    return np.minimum(np.bincount(cells // names, apart, minlength=many), _distinct(groups, agents, many))
+
+
+def _distinct(groups: IntArray, agents: IntArray, many: int) -> IntArray:
+    """(many,) how many different agents each group has."""
+    names, agents = np.unique(agents, return_inverse=True)
+    pairs = np.unique(groups * max(1, len(names)) + agents)
+    counts: IntArray = np.bincount(pairs // max(1, len(names)), minlength=many)
+    return counts
+
+
+def _fit(counts: Mapping[str, float], rows: Rows, known: Mapping[str, Likeness], window_s: float) -> Fit:
+    """The change that explains the agents of some scenes best; scenes weigh as their agents count."""
+    parts = [(name, rows.of_scene(name)) for name in counts]
+    weights = np.array(list(counts.values())) / sum(counts.values())
     gains = [known[name].gains(part) for name, part in parts]
     found = {change: float(weights @ [one[change] for one in gains]) for change in gains[0]}
     best = max(found, key=lambda change: found[change])
@@ -114,13 +141,16 @@ def _fit(parts: Sequence[tuple[str, Rows]], known: Mapping[str, Likeness], windo
 def _runs(rows: Rows, rule: QualityRule) -> IntArray:
     """(N,) which run of whole windows each row lies in: of so many that they hold agents enough."""
     windows, of_row = np.unique(np.floor(rows.times_s / rule.window_s).astype(np.int64), return_inverse=True)
+    moments = np.floor(rows.times_s % rule.window_s * (MOMENTS / rule.window_s)).astype(np.int64)
+    counts = _counts(of_row, moments, rows.agents, rule).tolist()
     pairs = np.unique(np.stack([of_row, rows.agents]), axis=1)
     starts = np.searchsorted(pairs[0], np.arange(len(windows) + 1)).tolist()
-    run, number, seen = np.zeros(len(windows), dtype=np.int64), 0, set[int]()
+    run, number, count, seen = np.zeros(len(windows), dtype=np.int64), 0, 0.0, set[int]()
     for window in range(len(windows)):
         run[window] = number
+        count += counts[window]
         seen.update(pairs[1, starts[window] : starts[window + 1]].tolist())
-        if len(seen) >= rule.min_agents:
-            number, seen = number + 1, set[int]()
+        if min(count, len(seen)) >= rule.min_agents:
+            number, count, seen = number + 1, 0.0, set[int]()
     found: IntArray = np.minimum(run, max(0, number - 1))[of_row]  # what is left over with too few belongs to the last
     return found

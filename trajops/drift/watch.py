@@ -10,6 +10,7 @@ from trajops.contracts.drift import DriftColumn, QualityFinding, Verdict
 from trajops.drift.assessment import Assessment
 from trajops.drift.blocks import Binned
 from trajops.drift.columns import Earlier, Rows, described_column, judge
+from trajops.drift.likeness import counts_of
 from trajops.drift.quality import AT_ONCE, Counts, Usual, Wider, findings
 from trajops.drift.rules import DriftRules
 from trajops.drift.units import UnitBounds, unit_bounds, unit_column
@@ -100,10 +101,10 @@ class Watch:
         if self.tells(rows) != "all":
             return True
         rows = self._as_sent(rows)
-        apart = {*self.usual.places, *self.usual.paces, *self.usual.gaps_s}
-        agents = {name: len(np.unique(rows.agents[rows.scenes == code])) for code, name in enumerate(rows.scene_names)}
         least = max(self.rules.quality.min_agents, self.rules.units.min_agents)
-        return any(agents.get(name, 0) < least for name in apart)
+        rule = self.rules.quality.model_copy(update={"min_agents": least})
+        counts = counts_of(rows, self.rules.current.window_s, rule)
+        return any(counts.get(name, 0) < least for name in {*self.usual.places, *self.usual.paces, *self.usual.gaps_s})
 
     def widened(self, rows: Rows, at_s: float) -> Wider | None:
         """As much of the newest traffic as tells units and quality, or quality alone; None where none does.

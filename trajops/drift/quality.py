@@ -238,7 +238,7 @@ def _changed(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> list[Qu
             is_bad = fit.gain > fit.limit
             said = f"{where} look as if they were sent {fit.change}." if is_bad else f"{where} {_AS_EVER[kind]}."
             one = _finding(kind, "bad" if is_bad else "ok", fit.gain, fit.limit, said, scene)
-            found.append(one.model_copy(update={"window_s": fit.window_s}))
+            found.append(one.model_copy(update={"window_s": fit.window_s, "scenes": [] if scene is not None else list(fit.scenes)}))
     return found
 
 

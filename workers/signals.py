@@ -16,17 +16,19 @@ what costs more than a few milliseconds belongs into a job of its own, whose res
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from trajops.alerts.signals import Signal
 from trajops.clock import utc
-from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, ratio_words
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, QualityKind, ratio_words
 from trajops.contracts.jobs import job_title
 from trajops.contracts.performance import Metric
 from trajops.contracts.rollouts import RolloutOut
 from trajops.deployments.model_ref import ModelRef
+from trajops.drift.quality import AT_ONCE
+from trajops.drift.watch import LONGEST_S, OTHERS
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.objectives import Objectives
 from trajops.rollouts.lifecycle import ACTIVE, RolloutState
@@ -46,6 +48,13 @@ VERDICTS_ON: dict[str, set[Metric]] = {
 CHECKED_WITHIN = timedelta(minutes=3)
 # After the last check that saw another unit, its rows stay in the window that is compared, and then for so long in the looks that confirm.
 LINGERS = timedelta(minutes=2)
+# What also moves columns, where it comes from scenes with so large a share of the agents; what it is has an alert of its own.
+MOVES: frozenset[QualityKind] = frozenset({"unit", "sampling_rate"})
+LARGE_SHARE = 0.1
+# What another unit of all traffic looks like in each of its scenes.
+OF_POSITIONS: frozenset[QualityKind] = frozenset({"unit", "frame"})
+# What nothing in so much of the newest traffic tells any more is over.
+UNTOLD = timedelta(seconds=LONGEST_S)
 # So long the end of a rollout is news.
 LATELY = timedelta(hours=1)
 MOST_PATHS = 3
@@ -129,12 +138,12 @@ class SignalReader:
         return found
 
 
-@source("drift_verdict", "drift_unit", "drift_age_s")
+@source("drift_verdict", "drift_age_s")
 def _drift(view: View) -> Iterator[Signal]:
-    """Verdict of the newest check, and whether the last minute came in another unit; too little data is no verdict, only its age counts.
+    """Verdict of the newest check on columns; too little data is no verdict, only its age counts.
 
-    The verdict is 0 stable, 1 warning, 2 drift, 3 drift of a window that holds another unit: what else has moved there is told when that
-    has left it.
+    The verdict is 0 stable, 1 warning, 2 drift, 3 drift of a window that holds another unit or rate: what else has moved there is told when
+    that has left it.
     """
     check = view.work.drift_checks.latest()
     if check is None:
@@ -143,32 +152,92 @@ def _drift(view: View) -> Iterator[Signal]:
     yield Signal("drift_age_s", age_s, view.at, detail=f"The last drift check was {age_s:.0f} s ago.")
     if check.verdict == "insufficient_data" or view.at - check.at > CHECKED_WITHIN:
         return
-    wrong, found = _wrong_units(check), _found_units(check)
+    verdicts = {check.traffic_verdict or check.verdict, *(scene.verdict for scene in check.scenes)} - {"insufficient_data"}
+    if verdicts:
+        worst = max(VERDICTS[verdict] for verdict in verdicts)
+        is_explained = worst == VERDICTS["drift"] and _is_explained(view, check)
+        yield Signal("drift_verdict", VERDICTS[UNIT_RULE] if is_explained else worst, check.at, detail=check.sentence)
+
+
+@source("drift_unit", "drift_scene")
+def _drift_at_once(view: View) -> Iterator[Signal]:
+    """What the newest check calls drift without a second look: each unit and each scene by itself, so that none hides behind another.
+
+    What an open alert is about is 0 as soon as a check has looked at it and found it well, or nothing has told of it for `UNTOLD`.
+    """
+    check = view.work.drift_checks.latest()
+    if check is None or view.at - check.at > CHECKED_WITHIN:
+        return
+    wrong = _wrong_units(check)
     asked = [column for column in check.columns if column.method == UNIT_RULE and column.score is not None]
     if wrong:
         said = f"{' and '.join(map(ratio_words, wrong))}, which points to a unit or a clock."
         yield Signal("drift_unit", 1.0, check.at, detail=f"{said[0].upper()}{said[1:]}")
-    elif found:
-        yield Signal("drift_unit", 1.0, check.at, detail=" ".join(one.sentence for one in found))
     elif asked or check.verdict == "stable":
         said = f": {' and '.join(map(ratio_words, asked))}" if asked else ""
         yield Signal("drift_unit", 0.0, check.at, detail=f"Nothing points to another unit or clock{said}.")
-    is_unit = check.verdict == "drift" and (bool(wrong or found) or _holds_another_unit(view, check))
-    yield Signal("drift_verdict", VERDICTS[UNIT_RULE if is_unit else check.verdict], check.at, detail=check.sentence)
+    was_all = any(_wrong_units(one) for one in _held(view, check))
+    found = {(one.kind, one.scene): one for one in _to_tell(check, was_all=was_all)}
+    for (kind, scene), one in found.items():
+        yield _of_finding(kind, scene, 1.0, check.at, one.sentence)
+    for alert in view.work.alerts.unresolved():
+        about = next(((kind, alert.labels.get("scene")) for kind in AT_ONCE if alert.labels.get("kind") == kind), None)
+        if alert.origin == "rules" and about is not None and about not in found:
+            kind, scene = about
+            well = _found_well(check, kind, scene)
+            if well is not None or view.at - alert.seen_at > UNTOLD:
+                yield _of_finding(kind, scene, 0.0, check.at, well or "Nothing tells of it any more.")
+
+
+def _of_finding(kind: QualityKind, scene: str | None, value: float, at: datetime, detail: str) -> Signal:
+    labels = {"kind": kind} | ({} if scene is None else {"scene": scene})
+    return Signal("drift_unit" if kind == "unit" else "drift_scene", value, at, labels, detail)
+
+
+def _to_tell(check: DriftCheckOut, *, was_all: bool) -> list[QualityFinding]:
+    """What is drift at once, by kind and scene.
+
+    No unit of a scene where the ratio of all has said it while the window lasts, and no frame where positions are in another unit.
+    """
+    found = _found(check, AT_ONCE)
+    in_units = {one.scene for one in found if one.kind == "unit"}
+    return [one for one in found if one.kind not in OF_POSITIONS or not (was_all or (one.kind == "frame" and one.scene in in_units))]
+
+
+def _found_well(check: DriftCheckOut, kind: QualityKind, scene: str | None) -> str | None:
+    """What a check says of a scene, or of those that are judged together, in which it does not find that; None: it does not tell."""
+    if kind == "new_scene":  # which is not looked for in scenes that are gone, or are known by now
+        return f"The scene {scene} is known, or nobody is in it any more."
+    mine = [one for one in check.quality if one.kind == kind and (scene is None or scene == one.scene or scene in one.scenes)]
+    is_well = bool(mine) and all(one.verdict == "ok" or one.muted_until is not None for one in mine)
+    return mine[0].sentence if is_well else None
 
 
 def _wrong_units(check: DriftCheckOut) -> list[DriftColumn]:
     return [column for column in check.columns if column.method == UNIT_RULE and column.is_drifted and column.muted_until is None]
 
 
-def _found_units(check: DriftCheckOut) -> list[QualityFinding]:
-    return [one for one in check.quality if one.kind == "unit" and one.verdict == "bad" and one.muted_until is None]
+def _found(check: DriftCheckOut, kinds: Container[QualityKind]) -> list[QualityFinding]:
+    return [one for one in check.quality if one.kind in kinds and one.verdict == "bad" and one.muted_until is None]
 
 
-def _holds_another_unit(view: View, check: DriftCheckOut) -> bool:
-    """Whether an earlier check called another unit what is still in the window of this one."""
-    earlier = view.work.drift_checks.suspicious(check.current_since - LINGERS)
-    return any(one.verdict == "drift" and (_wrong_units(one) or _found_units(one)) for one in earlier)
+def _held(view: View, check: DriftCheckOut) -> list[DriftCheckOut]:
+    """A check, and those before it that called drift what is still in its window."""
+    return [check, *(one for one in view.work.drift_checks.suspicious(check.current_since - LINGERS) if one.verdict == "drift")]
+
+
+def _is_explained(view: View, check: DriftCheckOut) -> bool:
+    """Whether what has drifted are scenes that have, or had in the window, another unit or rate."""
+    held = _held(view, check)
+    if any(_wrong_units(one) for one in held):
+        return True
+    found = [one for past in held for one in _found(past, MOVES)]
+    agents = {scene.scene: scene.agents for scene in check.scenes}
+    moved = {name if name in agents else OTHERS for one in found for name in ([one.scene] if one.scene is not None else one.scenes)}
+    drifted = {scene.scene for scene in check.scenes if scene.verdict == "drift"}
+    if drifted or not agents:
+        return bool(found) and drifted <= moved
+    return sum(agents.get(name, 0) for name in moved) >= LARGE_SHARE * sum(agents.values())
 
 
 @source("data_quality")

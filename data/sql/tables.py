@@ -245,6 +245,7 @@ drift_checks = Table(
     Column("report_path", Text),
     Column("scenes", JSON(none_as_null=True)),
     Column("quality", JSON(none_as_null=True)),
+    Column("traffic_verdict", String(32)),
 )
 
 drift_settings = Table(

@@ -95,7 +95,8 @@ def test_drift(database: MemoryDatabase, verdict: Verdict, is_unit: bool, value:
         ),
         ("stable", (), 0, "Nothing points to another unit or clock."),
         ("drift", (), None, ""),
-        ("insufficient_data", (a_unit(1.1),), None, ""),
+        ("insufficient_data", (a_unit(1.1),), 0, "Nothing points to another unit or clock: mean speed is 1.1 × the reference."),
+        ("insufficient_data", (), None, ""),
     ],
 )
 def test_another_unit_is_told_by_itself(
@@ -115,8 +116,9 @@ def test_a_scene_in_another_unit_is_told_by_its_name(database: MemoryDatabase, m
     with database.unit_of_work() as uow:
         uow.drift_checks.add(a_check("drift", units=(a_unit(1.1),)).model_copy(update={"quality": [found]}))
     signals = read(database, later(30))
-    [unit] = signals["drift_unit"]
-    assert (unit.value, unit.detail == said) == ((1, True) if muted_until is None else (0, False))
+    told = [(one.value, dict(one.labels), one.detail) for one in signals["drift_unit"]]
+    of_all = (0, {}, "Nothing points to another unit or clock: mean speed is 1.1 × the reference.")
+    assert told == ([of_all, (1, {"kind": "unit", "scene": "hall"}, said)] if muted_until is None else [of_all])
     assert [one.value for one in signals["drift_verdict"]] == [3 if muted_until is None else 2]
 
 

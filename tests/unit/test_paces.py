@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.stubs import MemoryDatabase
-from tests.drift_windows import FEET, RULES, START_S, FixedSource, SecondsClock, match, tally_of
+from tests.drift_windows import FEET, RULES, START_S, FixedSource, SecondsClock, match, tally_of, together
 from trajops.clock import utc
 from trajops.contracts.drift import DriftCheckOut
 from trajops.drift.columns import Rows
@@ -138,3 +138,18 @@ def test_two_teams_that_walk_at_once_are_no_other_unit(gain: float, least: float
             looked, told = looked + len(found), told + sum(fit.gain > fit.limit for fit in found)
     assert looked > 500
     assert told == 0 if gain == 1.0 else told / looked >= least
+
+
+def test_a_quiet_camera_is_well_again_although_there_is_too_little_data_for_columns(tmp_path: Path) -> None:
+    reference = scenes({"hall": 5.0}, 240, "dawdle", seed=3, start_s=START_S - 100_000)
+    feet = scenes({"hall": 5.0}, 30, "dawdle", seed=4, gains={"hall": FEET})
+    live = together(feet, scenes({"hall": 5.0}, 60, "dawdle", seed=5, start_s=START_S + 1800), names=("hall", "later"))
+    database, clock = MemoryDatabase(), SecondsClock(START_S + 1790)
+    source = FixedSource({"backfill": reference, "live": live.regrouped({"later": "hall"})})
+    monitor = DriftMonitor(source, database.unit_of_work, RULES, tmp_path, clock)
+    found = monitor.check()
+    assert (found.verdict, found.traffic_verdict) == ("drift", "insufficient_data")
+    clock.at_s = START_S + 5390
+    assert monitor.check().verdict == "insufficient_data"
+    with database.unit_of_work(read_only=True) as uow:
+        assert [entry.action for entry in uow.audit.newest()] == ["drift.ended", "drift.began"]

@@ -139,6 +139,9 @@ class DriftCheckOut(Wire):
     has_report: bool = Field(description="The full Evidently report can be opened.")
     scenes: list[DriftScene] = Field(default_factory=list, description="Scenes with enough agents; those that drifted come first.")
     quality: list[QualityFinding] = Field(default_factory=list, description="Data quality, worst first.")
+    traffic_verdict: Verdict | None = Field(
+        None, description="On the columns of all traffic together, whatever scenes and data quality say; null: it was not kept yet."
+    )
 
 
 class DriftReportOut(Wire):

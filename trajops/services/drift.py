@@ -18,6 +18,7 @@ from trajops.contracts.drift import (
     DriftReportOut,
     DriftScene,
     DriftSettings,
+    QualityKind,
     Verdict,
     column_words,
     ratio_words,
@@ -25,7 +26,7 @@ from trajops.contracts.drift import (
 )
 from trajops.drift.columns import Earlier, Rows, described_column
 from trajops.drift.paces import COLUMN as SPEED
-from trajops.drift.quality import Counts
+from trajops.drift.quality import AT_ONCE, Counts
 from trajops.drift.rules import DriftRules
 from trajops.drift.watch import LONGEST_S, Conclusion, Look, conclude
 from trajops.errors import Unavailable
@@ -151,7 +152,8 @@ class DriftMonitor:
         )
         units = [column for column in look.columns if column.method == UNIT_RULE]
         is_wrong_unit = any(column.is_drifted and column.muted_until is None for column in units)
-        if current.agent_count < rule.min_agents and not is_wrong_unit and not look.at_once:
+        is_few = current.agent_count < rule.min_agents
+        if is_few and not is_wrong_unit and not look.at_once:
             minutes = f"{rule.window_s / 60:g} minutes"
             said = f"The last {minutes} hold {current.agent_count} agents; a verdict needs {rule.min_agents}."
             return check.model_copy(update={"sentence": said, "columns": units, "quality": look.quality})
@@ -159,6 +161,7 @@ class DriftMonitor:
         return check.model_copy(
             update={
                 "verdict": told.verdict,
+                "traffic_verdict": "insufficient_data" if is_few and not is_wrong_unit else told.traffic[0],
                 "sentence": _sentence(told, look, rows),
                 "columns": columns,
                 "scenes": self._scenes(look, told, reference.watch.reference, rows, version),
@@ -255,10 +258,11 @@ class DriftMonitor:
         return check.verdict in ALARMS and verdicts != {check.verdict}
 
     def _store(self, check: DriftCheckOut, report: Path | None, history: Sequence[DriftCheckOut]) -> None:
-        before = next((past.verdict for past in history if past.verdict != "insufficient_data"), None)
+        told = next((past for past in history if past.verdict != "insufficient_data"), None)
+        before = None if told is None else told.verdict
         with self._unit_of_work() as work:
             work.drift_checks.add(check, str(report) if report else None)
-            if (before == "drift") != (check.verdict == "drift") and check.verdict != "insufficient_data":
+            if (before == "drift") != (check.verdict == "drift") and (check.verdict != "insufficient_data" or _is_well_again(told, check)):
                 work.audit.append(
                     at=check.at,
                     actor=ACTOR,
@@ -272,6 +276,18 @@ class DriftMonitor:
             kept = sorted(self._reports_dir.glob("*.html"), key=lambda file: file.stat().st_mtime, reverse=True)
             for file in kept[self._rules.report.kept :]:
                 file.unlink(missing_ok=True)
+
+
+def _is_well_again(before: DriftCheckOut | None, check: DriftCheckOut) -> bool:
+    """Whether all that was drift at once was looked at and is well, although there is too little data for columns."""
+    if before is None:
+        return False
+    was: set[QualityKind] = {one.kind for one in before.quality if one.kind in AT_ONCE and one.verdict == "bad"}
+    well: set[QualityKind] = {"new_scene", *(one.kind for one in check.quality if one.verdict == "ok")}
+    units = [[column for column in one.columns if column.method == UNIT_RULE] for one in (before, check)]
+    was |= {"unit"} if any(column.is_drifted for column in units[0]) else set()
+    well |= {"unit"} if any(column.score is not None for column in units[1]) else set()
+    return bool(was) and was <= well
 
 
 def _muted(look: Look, mutes: Sequence[DriftMute], at: datetime) -> Look:

@@ -1,0 +1,117 @@
+"""What the newest drift check says to the alert rules: each change by itself, and each until it is well again."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.stubs import MemoryDatabase
+from tests.alert_builders import an_alert
+from tests.record_builders import drift_check
+from trajops.alerts.signals import Signal
+from trajops.configs import load
+from trajops.contracts.drift import DriftScene, QualityFinding, QualityKind, Verdict
+from trajops.drift.watch import OTHERS
+from trajops.objectives import Objectives
+from workers.signals import SignalReader
+
+AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
+OBJECTIVES = load(Path("configs/objectives.yaml"), Objectives)
+
+
+def later(seconds: float) -> datetime:
+    return AT + timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def database() -> MemoryDatabase:
+    return MemoryDatabase()
+
+
+def a_finding(kind: QualityKind, scene: str | None = "hall", *, is_bad: bool = True, **changes: Any) -> QualityFinding:
+    said = f"{kind} in {scene}."
+    figures = {"value": 1.5 if is_bad else 0.1, "limit": 0.3, "sentence": said}
+    return QualityFinding(**{"kind": kind, "scene": scene, "verdict": "bad" if is_bad else "ok", **figures, **changes})
+
+
+def told_by(database: MemoryDatabase, *quality: QualityFinding, verdict: Verdict = "drift", at: datetime = AT, **changes: Any) -> None:
+    with database.unit_of_work() as uow:
+        uow.drift_checks.add(drift_check(at, quality=list(quality), verdict=verdict, **{"is_judged": False, **changes}))
+
+
+def read(database: MemoryDatabase, at: datetime) -> dict[str, list[Signal]]:
+    found: dict[str, list[Signal]] = {}
+    for signal in SignalReader(database.unit_of_work, list, lambda: OBJECTIVES).read(at):
+        found.setdefault(signal.name, []).append(signal)
+    return found
+
+
+def at_once(database: MemoryDatabase, at: datetime) -> set[tuple[str | None, str | None, float]]:
+    found = read(database, at)
+    told = [*found.get("drift_unit", []), *found.get("drift_scene", [])]
+    return {(one.labels.get("kind"), one.labels.get("scene"), one.value) for one in told}
+
+
+def test_each_scene_is_told_by_itself(database: MemoryDatabase) -> None:
+    """Two changes are two alerts, and one of them hides no other."""
+    told_by(database, a_finding("unit", "hall"), a_finding("frame", "square"), a_finding("new_scene", "dock"), a_finding("frame", "hall"))
+    assert at_once(database, later(30)) == {("unit", "hall", 1), ("frame", "square", 1), ("new_scene", "dock", 1)}
+    told_by(database, a_finding("unit", "hall"), a_finding("frame", "square"), unit=True, is_judged=True, at=later(30))
+    assert at_once(database, later(60)) == {(None, None, 1)}, "in another unit altogether, one alert says it"
+    told_by(database, a_finding("unit", "hall"), is_judged=True, at=later(90))
+    assert at_once(database, later(90)) == {(None, None, 0)}, "what its rows in the window still say is no news"
+
+
+@pytest.mark.parametrize(
+    ("kind", "quality", "seen_s", "ends"),
+    [
+        pytest.param("frame", (a_finding("frame", is_bad=False),), 60, True, id="looked at and well"),
+        pytest.param("frame", (a_finding("frame", None, is_bad=False, scenes=["hall", "yard"]),), 60, True, id="well with others"),
+        pytest.param("frame", (a_finding("frame", None, is_bad=False, scenes=["yard"]),), 60, False, id="others are well"),
+        pytest.param("frame", (a_finding("frame", None, scenes=["hall", "yard"]),), 60, False, id="bad with others"),
+        pytest.param("frame", (a_finding("frame", muted_until=later(9000)),), 60, True, id="muted"),
+        pytest.param("frame", (), 60, False, id="not looked at"),
+        pytest.param("frame", (), 1300, True, id="not looked at for long"),
+        pytest.param("unit", (a_finding("unit", is_bad=False),), 60, True, id="the unit is right"),
+        pytest.param("new_scene", (), 60, True, id="gone, or known"),
+    ],
+)
+@pytest.mark.parametrize("verdict", ["stable", "insufficient_data"])
+def test_what_was_drift_at_once_ends_when_it_is_well_however_few_agents_there_are(
+    database: MemoryDatabase, verdict: Verdict, kind: QualityKind, quality: tuple[QualityFinding, ...], seen_s: float, ends: bool
+) -> None:
+    labels = {"kind": kind, "scene": "hall"}
+    with database.unit_of_work() as uow:
+        uow.alerts.add(an_alert("a1", later(-seen_s), rule="drift_of_scene", labels=labels))
+    told_by(database, *quality, verdict=verdict)
+    told = {one for one in at_once(database, later(0)) if one[0] is not None and one[1] == "hall"}
+    assert told == ({(kind, "hall", 0)} if ends else set())
+
+
+def a_scene(name: str, verdict: Verdict, agents: int = 100) -> DriftScene:
+    return DriftScene(scene=name, agents=agents, verdict=verdict, sentence="", columns=[])
+
+
+@pytest.mark.parametrize(
+    ("quality", "scenes", "traffic", "value"),
+    [
+        pytest.param([a_finding("unit")], {"hall": "drift", "street": "stable"}, "drift", 3, id="the scene in feet"),
+        pytest.param([a_finding("unit")], {"hall": "stable", "street": "drift"}, "stable", 2, id="another scene"),
+        pytest.param([a_finding("unit")], {"street": "stable"}, "drift", 2, id="all, and hardly anybody is in the scene in feet"),
+        pytest.param([a_finding("unit")], {"hall": "stable", "street": "stable"}, "drift", 3, id="all, of whom half are in feet"),
+        pytest.param([a_finding("unit", "lane")], {OTHERS: "drift", "street": "stable"}, "stable", 3, id="one of the others"),
+        pytest.param([a_finding("unit", None, scenes=["hall"])], {"hall": "drift"}, "drift", 3, id="one of those judged together"),
+        pytest.param([a_finding("sampling_rate")], {"hall": "drift"}, "drift", 3, id="another rate"),
+        pytest.param([a_finding("frame")], {"hall": "drift"}, "drift", 2, id="axes move no column"),
+        pytest.param([a_finding("new_scene", "dock")], {"hall": "stable"}, "stable", 0, id="a new scene alone"),
+        pytest.param([a_finding("frame")], {}, "insufficient_data", None, id="too little data for columns"),
+    ],
+)
+def test_columns_are_told_beside_what_is_drift_at_once(
+    database: MemoryDatabase, quality: list[QualityFinding], scenes: dict[str, Verdict], traffic: Verdict, value: float | None
+) -> None:
+    judged = [a_scene(name, verdict) for name, verdict in scenes.items()]
+    told_by(database, *quality, scenes=judged, traffic_verdict=traffic)
+    found = read(database, later(30)).get("drift_verdict", [])
+    assert [one.value for one in found] == ([] if value is None else [value])

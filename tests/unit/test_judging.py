@@ -27,12 +27,13 @@ Arms = Callable[[], Any]
 class Desk:
     """A judge over figures that the test sets."""
 
-    def __init__(self, plan: ExperimentPlan | None = None) -> None:
+    def __init__(self, plan: ExperimentPlan | None = None, versions: tuple[int, ...] = (2,)) -> None:
         self.clock = SetClock()
         self.database: MemoryDatabase = a_database()
         self.releases = Deployments(self.database.unit_of_work, clock=self.clock)
         live(self.releases, 1)
-        self.releases.stage(2, **WHO)
+        for version in versions:
+            self.releases.stage(version, **WHO)
         self.service = Experiments(self.database.unit_of_work, clock=self.clock)
         draft = self.service.create(plan or a_plan(), **WHO).experiment
         self.id = self.service.launch(draft.experiment_id, draft.version, **WHO).experiment.experiment_id
@@ -93,6 +94,32 @@ def test_harm_is_rolled_back_and_the_audit_has_the_figures() -> None:
     assert (entry.actor, entry.reason) == (ACTOR, desk.experiment.sentence)
     assert entry.after["cause"]["arms"][1]["units"] == 60
     assert desk.judge.run() == []
+
+
+def three(units: int, b_m: float, c_m: float) -> Any:
+    return an_arm("control", units), an_arm("b", units, mean_m=b_m, seed=2), an_arm("c", units, mean_m=c_m, seed=3)
+
+
+@pytest.mark.parametrize("is_paused", [False, True], ids=["running", "paused"])
+def test_what_was_recommended_and_is_taken_back_leaves_the_others_to_win_or_to_end(is_paused: bool) -> None:
+    weights = {"control": 0.34, "b": 0.33, "c": 0.33}
+    arms = [{"variant": name, "model_version": number, "weight": weight} for number, (name, weight) in enumerate(weights.items(), 1)]
+    desk = Desk(a_plan(arms=arms), versions=(2, 3))
+    assert desk.look(three(900, 0.42, 0.5)) == "better"
+    assert (desk.experiment.state, desk.experiment.winner) == (S.RECOMMENDED, "b")
+    if is_paused:
+        desk.service.pause(desk.id, desk.experiment.version, **WHO)
+    assert desk.look(three(1200, 0.7, 0.5)) == "worse"
+    assert (desk.experiment.winner, desk.experiment.closed_arms) == (None, ["b"])
+    assert desk.experiment.state == (S.PAUSED if is_paused else S.RUNNING)
+    assert states(desk.releases)[2] == State.ROLLED_BACK
+    if is_paused:
+        assert desk.look(three(1300, 0.7, 0.5), after_s=30 * 86_400) == "inconclusive"
+        assert desk.experiment.state == S.INCONCLUSIVE
+        return
+    assert desk.look(three(2400, 0.7, 0.4)) == "better"
+    assert (desk.experiment.state, desk.experiment.winner) == (S.RECOMMENDED, "c")
+    assert "b" not in desk.experiment.sentence.split()
 
 
 def test_invalid_data_pause_it_after_a_while_and_a_hiccup_does_not() -> None:

@@ -20,12 +20,13 @@ class ExperimentState(StrEnum):
 
 
 S = ExperimentState
-# A decision latches: `recommended` never goes back to `running`, also not over a pause, and what is over stays so.
+# A decision latches: `recommended` goes back to `running` only where what was recommended is taken back for harm and others are still
+# compared, not over a pause; and what is over stays so.
 TRANSITIONS: dict[ExperimentState, frozenset[ExperimentState]] = {
     S.DRAFT: frozenset({S.RUNNING, S.DISCARDED}),
     S.RUNNING: frozenset({S.PAUSED, S.RECOMMENDED, S.PROMOTED, S.ROLLED_BACK, S.INCONCLUSIVE, S.STOPPED}),
     S.PAUSED: frozenset({S.RUNNING, S.RECOMMENDED, S.ROLLED_BACK, S.INCONCLUSIVE, S.STOPPED}),
-    S.RECOMMENDED: frozenset({S.PAUSED, S.PROMOTED, S.ROLLED_BACK, S.STOPPED}),
+    S.RECOMMENDED: frozenset({S.RUNNING, S.PAUSED, S.PROMOTED, S.ROLLED_BACK, S.STOPPED}),
     S.PROMOTED: frozenset(),
     S.ROLLED_BACK: frozenset(),
     S.INCONCLUSIVE: frozenset(),

@@ -111,7 +111,10 @@ def pause(step: Step, experiment: ExperimentOut, sentence: str) -> ExperimentOut
 
 
 def close_arm(step: Step, experiment: ExperimentOut, variant: str, sentence: str) -> ExperimentOut:
-    """Roll one arm back: the control's version answers its units. With the last treatment the experiment is over."""
+    """Roll one arm back: the control's version answers its units. With the last treatment the experiment is over.
+
+    Where it had been recommended, the others are compared as if nothing had been.
+    """
     routed = _routed(step, experiment)
     arm = routed.arm(variant)
     if arm is None or variant == routed.arms[0].variant or variant in experiment.closed_arms:
@@ -121,7 +124,10 @@ def close_arm(step: Step, experiment: ExperimentOut, variant: str, sentence: str
         return end(step, experiment, ExperimentState.ROLLED_BACK, sentence, closed_arms=closed)
     step.reroute(experiments=_with(step.route, routed.without_arm(variant)))
     _move(step, arm.model, State.ROLLED_BACK)
-    return step.move_experiment(experiment, experiment.state, closed_arms=closed, sentence=sentence)
+    has_lost = variant == experiment.winner
+    state = ExperimentState.RUNNING if has_lost and experiment.state == ExperimentState.RECOMMENDED else experiment.state
+    winner = None if has_lost else experiment.winner
+    return step.move_experiment(experiment, state, closed_arms=closed, winner=winner, sentence=sentence)
 
 
 def override(step: Step, experiment: ExperimentOut, unit_id: str, variant: str | None) -> ExperimentOut:

@@ -16,6 +16,7 @@ from trajops.contracts.drift import (
     ReferenceChoice,
 )
 from trajops.drift.columns import Rows
+from trajops.drift.quality import Counts
 from trajops.drift.watch import Watch
 from trajops.services.drift import DriftMonitor
 
@@ -121,6 +122,21 @@ def test_a_range_without_agents_says_what_is_wrong(tmp_path: Path) -> None:
     check = DriftMonitor(FixedSource({"live": wandering(300, span_s=600, seed=1)}), database.unit_of_work, RULES, tmp_path, clock).check()
     assert check.verdict == "insufficient_data"
     assert "to 2020-01-01 00:00 UTC, has fewer than 120 agents" in check.sentence
+    assert "lower min_agents of reference, current and units" in check.sentence
+
+
+@pytest.mark.parametrize("is_fast", [False, True])
+def test_data_that_are_bad_in_themselves_are_told_without_a_reference(tmp_path: Path, is_fast: bool) -> None:
+    live = wandering(300, span_s=600, seed=1)
+    live.values["max_speed_mps"] = np.full(len(live), 200.0 if is_fast else 1.0)  # type: ignore[index]
+    counts = Counts(predictions=1000, unusable=0 if is_fast else 900, positions=1000, repeated=0 if is_fast else 900)
+    source = FixedSource({"live": live}, counts)
+    check = DriftMonitor(source, MemoryDatabase().unit_of_work, RULES, tmp_path, SecondsClock(START_S + 290)).check()
+    assert (check.verdict, check.columns) == ("insufficient_data", [])
+    assert check.sentence.startswith("No reference of at least 120 agents yet")
+    assert "lower min_agents of reference, current and units" in check.sentence
+    bad = {one.kind for one in check.quality if one.verdict == "bad"}
+    assert bad == ({"impossible_speed"} if is_fast else {"missing", "duplicates"})
 
 
 def test_an_operator_s_range_is_the_reference(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Another unit, told by the shape of speeds: where people move at two paces a median tells none."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,38 @@ def test_the_camera_in_feet_is_named_and_not_learnt_from(tmp_path: Path, rates: 
     left_out = Judge(RULES, reference).wrong(feet, whole, tally_of(feet, START_S + 3600, 30.0))
     assert {gap.scene for gap in left_out.gaps} in ({wrong}, {None})
     assert left_out.wrong == pytest.approx(rates[wrong] / sum(rates.values()), rel=0.25)
+
+
+def harbour(per_minute: int, minutes: int, still: float, *, seed: int, start_s: float = START_S, gain: float = 1.0) -> Rows:
+    """Most ships lie still, to the last digit; the others move."""
+    rows = scenes({"harbour": per_minute}, minutes, "cycle", seed=seed, start_s=start_s, gains={"harbour": gain})
+    still_s = np.random.default_rng(seed).random(int(rows.agents.max()) + 1) < still
+    moves = np.where(still_s[rows.agents], 0.0, 1.0)
+    return replace(rows, values={**rows.values, "speed_mps": moves * rows.values["speed_mps"], "path_m": moves * rows.values["path_m"]})
+
+
+@pytest.mark.parametrize(("per_minute", "still"), [(40, 0.8), (40, 0.9), (10, 0.6)])
+def test_who_stands_is_no_evidence_of_a_unit(tmp_path: Path, per_minute: int, still: float) -> None:
+    """Nothing is zero in any unit: those who move tell it, by as much traffic as holds enough of them."""
+    reference = harbour(per_minute, 300, still, seed=3, start_s=START_S - 100_000)
+    clean, feet = (harbour(per_minute, 60, still, seed=4, gain=gain) for gain in (1.0, FEET))
+    for at_s in np.arange(START_S + 1500, START_S + 3600, 400):
+        units = [one.verdict for one in checked(tmp_path, reference, feet, at_s).quality if one.kind == "unit"]
+        well = [one.verdict for one in checked(tmp_path, reference, clean, at_s).quality if one.kind == "unit"]
+        assert (units, well) == (["bad"], ["ok"])
+    whole = Span(utc(int(START_S * 1e9)), utc(int((START_S + 3600) * 1e9)))
+    judge = Judge(RULES, reference)
+    assert judge.wrong(feet, whole, tally_of(feet, START_S + 3600, 30.0)).wrong == 1.0
+    assert judge.wrong(clean, whole, tally_of(clean, START_S + 3600, 30.0)).wrong == 0.0
+
+
+def test_a_tracker_that_is_stuck_sends_in_no_other_unit(tmp_path: Path) -> None:
+    rates = {f"hall-{n}": 10.0 for n in range(10)}
+    reference, live = scenes(rates, 240, "cycle", seed=3, start_s=START_S - 100_000), scenes(rates, 30, "cycle", seed=4)
+    moves = np.where(live.scenes == 0, 0.0, 1.0)
+    stuck = replace(live, values={**live.values, "speed_mps": moves * live.values["speed_mps"], "path_m": moves * live.values["path_m"]})
+    found = checked(tmp_path, reference, stuck, START_S + 1500)
+    assert {one.verdict for one in found.quality if one.kind == "unit"} == {"ok"}
 
 
 def pitch(hours: int, *, seed: int, start_s: float = START_S, gain: float = 1.0) -> Rows:

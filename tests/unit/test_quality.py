@@ -143,8 +143,33 @@ def test_each_camera_has_a_pace_of_its_own() -> None:
     assert [verdicts(rows, usual).get("sampling_rate") for rows in (night, new)] == [None, None]
     found = findings(cameras(("slow", 1.0, 40), factor=0.5), None, usual, RULE, new_min_agents=20)
     assert [(one.verdict, one.sentence) for one in found if one.kind == "sampling_rate"] == [
-        ("bad", "An agent is predicted every 0.5 s; the reference has 1 s.")
+        ("bad", "An agent in slow is predicted every 0.5 s; the reference has 1 s.")
     ]
+
+
+@pytest.mark.parametrize(
+    ("agents", "scene", "scenes"),
+    [pytest.param(30, "cam-0", [], id="each-by-itself"), pytest.param(8, None, [f"cam-{n}" for n in range(5)], id="few-together")],
+)
+def test_one_rate_is_told_by_scene_and_the_worst_first(agents: int, scene: str | None, scenes: list[str]) -> None:
+    """One camera among ten at another rate is one in ten agents; where each has few, most of them have to be at another one."""
+    names = [f"cam-{number}" for number in range(10 if scene else 5)]
+    usual = Usual.of(cameras(*((name, 0.4, 90) for name in names)), RULE)
+    slow = {"cam-0": 0.2, "cam-3": 0.6} if scene else dict.fromkeys(names, 0.2)
+    rows = cameras(*((name, slow.get(name, 0.4), agents) for name in names))
+    found = [one for one in findings(rows, None, usual, RULE, new_min_agents=20) if one.kind == "sampling_rate"]
+    assert (found[0].verdict, found[0].scene, found[0].scenes) == ("bad", scene, scenes)
+    assert [one.scene for one in found if one.verdict == "bad"] == (["cam-0", "cam-3"] if scene else [None])
+    assert len(found) == (10 if scene else 1)
+
+
+def test_a_rate_is_told_by_the_first_look_that_holds_the_agents_of_the_scene() -> None:
+    """The busy camera by a minute; the quiet one by what is wider, and not as a few among many who keep theirs."""
+    usual = Usual.of(cameras(("busy", 0.4, 90), ("quiet", 0.4, 90)), QualityRule())
+    rows = cameras(("quiet", 0.8, 40), ("busy", 0.4, 200))
+    found = findings(rows, None, usual, QualityRule(), new_min_agents=20, wider=[Wider(rows, 300.0)])
+    told = {one.scene: (one.verdict, one.window_s) for one in found if one.kind == "sampling_rate"}
+    assert told == {"busy": ("ok", 60.0), "quiet": ("bad", 300.0)}
 
 
 def asked_about(seed: int, agents: int, again: float, wait_s: float, span_s: float = 60.0) -> Rows:

@@ -21,6 +21,7 @@ import numpy as np
 
 from trajops.drift.columns import IntArray, Rows
 from trajops.drift.gaps import Gap, LeftOut, Span, gaps_of, is_left_out, joined
+from trajops.drift.paces import is_moving
 from trajops.drift.quality import Counts, Usual, agent_share, findings
 from trajops.drift.rules import DriftRules
 from trajops.drift.units import UnitBounds, unit_bounds, unit_column
@@ -178,7 +179,8 @@ class Judge:
     def _steps(self, group: Group, last: int) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
         """The steps of a group that are wrong, with their neighbours, and those that nothing tells anything about."""
         enough = self._enough(is_known=group.is_known)
-        slices = cut_into_slices(group.steps, group.rows.agents, 0, last, enough)
+        steps, agents = self._telling(group, enough)
+        slices = cut_into_slices(steps, agents, 0, last, enough)
         if not slices.ends:
             return [], [(0, last)]
         wrong, untold = [], [slices.ends[0]]
@@ -189,10 +191,18 @@ class Judge:
                 wrong.append(slices.around(number, last))
             elif is_wrong is None:
                 untold.append((newer, older))
-        for newer, older in cut_into_slices(group.steps, group.rows.agents, half, last, enough).ends:
+        for newer, older in cut_into_slices(steps, agents, half, last, enough).ends:
             if self._is_wrong(group, newer, older):
                 wrong.append(slices.holding(newer, older))
         return wrong, untold
+
+    def _telling(self, group: Group, enough: int) -> tuple[IntArray, IntArray]:
+        """Steps and agents of what slices must hold enough of: where a unit is told by those who move, of these, if there are so many."""
+        if group.is_known and self._usual_of(group.scenes[0] if len(group.scenes) == 1 else None)[0].paces:
+            moves = is_moving(group.rows, self.rules.quality.window_s)
+            if len(np.unique(group.rows.agents[moves])) >= enough:
+                return group.steps[moves], group.rows.agents[moves]
+        return group.steps, group.rows.agents
 
     def _is_wrong(self, group: Group, newer: int, older: int) -> bool | None:
         """Whether a slice has another unit, or bad data; None where a unit cannot be told."""

@@ -14,7 +14,7 @@ from trajops.drift.columns import IntArray, Rows
 from trajops.drift.likeness import MOST_RUNS, clean_limit, parts_of
 from trajops.drift.rules import QualityRule
 from trajops.drift.units import medians_by_agent
-from trajops.trajectories import FloatArray
+from trajops.trajectories import BoolArray, FloatArray
 
 COLUMN = "speed_mps"
 FEET_IN_A_METRE = 3.28084
@@ -82,8 +82,30 @@ def paces_of(reference: Rows, rule: QualityRule) -> dict[str, Pace]:
     if COLUMN not in reference.values:
         return {}
     rule = for_paces(rule)
-    parts, most_runs = parts_of(reference.select(reference.present(COLUMN)), rule)
+    parts, most_runs = parts_of(reference.select(is_moving(reference, rule.window_s)), rule)
     return {name: Pace.of(rows, rule, most_runs) for name, rows in parts.items()}
+
+
+def is_moving(rows: Rows, window_s: float) -> BoolArray:
+    """Which rows say something of a unit: those with a speed, of agents who do not stand in most of their rows of a window.
+
+    Nothing is zero in any unit, and what is hardly more is noise of the positions.
+
+    Args:
+        rows: N of them, of any scenes.
+        window_s: in each window of this length an agent is asked anew, seconds.
+
+    Returns:
+        (N,) booleans.
+    """
+    is_present = rows.present(COLUMN)
+    stands = is_present & (rows.values.get(COLUMN, rows.times_s) <= SLOWEST_MPS)
+    if not stands.any():
+        return is_present
+    windows = np.floor((rows.times_s - rows.times_s.min()) / window_s).astype(np.int64)
+    _, of_row = np.unique(rows.agents * (int(windows.max()) + 1) + windows, return_inverse=True)
+    moves: BoolArray = (2 * np.bincount(of_row, stands) < np.bincount(of_row, is_present))[of_row]
+    return is_present & moves
 
 
 def for_paces(rule: QualityRule) -> QualityRule:

@@ -5,7 +5,7 @@ prediction wrong and nobody has to wait for a second opinion: a scene that the r
 positions, and positions in another frame (`trajops.drift.frames`) or unit (`trajops.drift.paces`; `trajops.drift.units` tells others).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from trajops.contracts.drift import QualityFinding, QualityKind, QualityVerdict
 from trajops.drift.columns import IntArray, Rows
 from trajops.drift.frames import Place, places_of
 from trajops.drift.likeness import Likeness, fits
-from trajops.drift.paces import Pace, for_paces, paces_of
+from trajops.drift.paces import Pace, for_paces, is_moving, paces_of
 from trajops.drift.rules import QualityRule
 from trajops.trajectories import BoolArray, FloatArray
 
@@ -115,17 +115,54 @@ def findings(
         is_split: whether scenes are told apart.
         wider: what is looked at where the newest are too few, the shortest first; it may be the window itself.
     """
-    looks = [Wider(rows.select(rows.times_s > rows.times_s.max(initial=-np.inf) - rule.window_s), rule.window_s), *wider]
-    newest, window_s = next((look for look in looks if look.rows.agent_count >= rule.min_agents), looks[-1])
+    looks = _looks(rows, rule, wider)
+    newest, window_s = _newest(looks, rule)
     found: list[QualityFinding] = []
     if is_split:
         found += _new_scenes(rows, usual, new_min_agents)
-    found += _counted(counts, rule)
+    found += _of_itself(newest, window_s, counts, rule)
+    if newest.agent_count < rule.min_agents:
+        return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
+    frozen, usually = agent_share(newest, _is_frozen(newest)), usual.frozen_among(newest)
+    limit = max(rule.frozen_share, min(FROZEN_FACTOR * usually, (1 + usually) / 2))
+    found.append(_beyond("frozen", frozen, limit, rule, f"{frozen:.1%} of the agents did not move at all, to the last digit."))
+    found = [one.model_copy(update={"window_s": window_s}) for one in found]
+    found += _sampling_rate(looks, usual, rule) + _changed(looks, usual, rule)
+    return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
+
+
+def findings_alone(rows: Rows, counts: Counts | None, rule: QualityRule, *, wider: Sequence[Wider] = ()) -> list[QualityFinding]:
+    """What is wrong with the newest rows whatever the reference says, or where there is none, worst first.
+
+    Args:
+        rows: the window that is judged.
+        counts: of the lake; None leaves out what takes them.
+        rule: limits.
+        wider: what is looked at where the newest are too few, the shortest first; it may be the window itself.
+    """
+    newest, window_s = _newest(_looks(rows, rule, wider), rule)
+    found = _of_itself(newest, window_s, counts, rule)
+    if newest.agent_count >= rule.min_agents:
+        found = [one.model_copy(update={"window_s": window_s}) for one in found]
+    return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
+
+
+def _looks(rows: Rows, rule: QualityRule, wider: Sequence[Wider]) -> list[Wider]:
+    return [Wider(rows.select(rows.times_s > rows.times_s.max(initial=-np.inf) - rule.window_s), rule.window_s), *wider]
+
+
+def _newest(looks: Sequence[Wider], rule: QualityRule) -> Wider:
+    """The shortest look that holds agents enough, or the longest."""
+    return next((look for look in looks if look.rows.agent_count >= rule.min_agents), looks[-1])
+
+
+def _of_itself(newest: Rows, window_s: float, counts: Counts | None, rule: QualityRule) -> list[QualityFinding]:
+    """What takes no reference: what the lake counts, and what no body does."""
+    found = _counted(counts, rule)
     if newest.agent_count < rule.min_agents:
         said = f"The last {window_s:g} s hold {newest.agent_count} agents; the rules on quality need {rule.min_agents}."
-        if not any(one.kind == "missing" for one in found):
-            found.append(_finding("missing", "insufficient_data", None, None, said))
-        return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
+        is_said = any(one.kind == "missing" for one in found)
+        return found if is_said else [*found, _finding("missing", "insufficient_data", None, None, said)]
     for kind, column, limit, unit, word in (
         ("impossible_speed", "max_speed_mps", rule.max_speed_mps, "m/s", "faster"),
         ("impossible_acceleration", "max_acceleration_mps2", rule.max_acceleration_mps2, "m/s²", "harder"),
@@ -134,12 +171,7 @@ def findings(
             share = agent_share(newest, newest.values[column] > limit)
             said = f"{share:.1%} of the agents moved {word} than {limit:g} {unit}."
             found.append(_beyond(kind, share, rule.impossible_share, rule, said))  # type: ignore[arg-type]
-    frozen, usually = agent_share(newest, _is_frozen(newest)), usual.frozen_among(newest)
-    limit = max(rule.frozen_share, min(FROZEN_FACTOR * usually, (1 + usually) / 2))
-    found.append(_beyond("frozen", frozen, limit, rule, f"{frozen:.1%} of the agents did not move at all, to the last digit."))
-    found = [one.model_copy(update={"window_s": window_s}) for one in found]
-    found += _sampling_rate(looks, usual, rule) + _changed(looks, usual, rule)
-    return sorted(found, key=lambda one: WORST_FIRST.index(one.verdict))
+    return found
 
 
 def _counted(counts: Counts | None, rule: QualityRule) -> list[QualityFinding]:
@@ -203,35 +235,53 @@ def _new_scenes(rows: Rows, usual: Usual, least: int) -> list[QualityFinding]:
 
 
 def _sampling_rate(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> list[QualityFinding]:
-    """Each agent counts against its own scene: one camera may be slower than another, and another one asleep.
+    """By scene, the worst first: of each by the first look in which agents enough were predicted twice, of the rest together by the last.
 
-    By as many agents as the other rules need: of all that are there, only a few may have been predicted twice.
+    Each agent counts against its own scene: one camera may be slower than another, and another one asleep.
     """
-    for rows, window_s in looks:
+    found, told = list[tuple[float, QualityFinding]](), set[str]()
+    for number, (rows, window_s) in enumerate(looks):
+        if told >= usual.gaps_s.keys():
+            break
         gaps, scenes = _gaps(rows)
-        own = np.array([usual.gaps_s.get(name, 0.0) for name in rows.scene_names])[scenes]
-        gaps, own = gaps[own > 0], own[own > 0]
-        if len(gaps) < rule.min_agents or not np.median(gaps):
-            continue
-        gap, ratio = float(np.median(gaps)), float(np.median(gaps / own))
-        is_bad = not 1 / rule.rate_ratio < ratio < rule.rate_ratio
-        limit = rule.rate_ratio if ratio >= 1 else 1 / rule.rate_ratio
-        said = f"An agent is predicted every {gap:.3g} s; the reference has {gap / ratio:.3g} s."
-        found = _finding("sampling_rate", "bad" if is_bad else "ok", ratio, limit, said)
-        return [found.model_copy(update={"window_s": window_s})]
-    return []
+        own = np.array([0.0 if name in told else usual.gaps_s.get(name, 0.0) for name in rows.scene_names])[scenes]
+        counts = np.bincount(scenes[own > 0], minlength=len(rows.scene_names))
+        groups = [[code] for code in np.flatnonzero(counts >= rule.min_agents).tolist()]
+        if number + 1 == len(looks):
+            few = np.flatnonzero((counts > 0) & (counts < rule.min_agents)).tolist()
+            groups += [few] if counts[few].sum() >= rule.min_agents else []
+        for codes in groups:
+            is_one, names = np.isin(scenes, codes), [rows.scene_names[code] for code in codes]
+            found.append(_rate(gaps[is_one], own[is_one], names, window_s, rule))
+            told.update(names)
+    return [one for _, one in sorted(found, key=lambda pair: -pair[0])]
+
+
+def _rate(gaps: FloatArray, own: FloatArray, names: list[str], window_s: float, rule: QualityRule) -> tuple[float, QualityFinding]:
+    """What agents of some scenes say by the median, and how far that is from what is usual in either direction."""
+    gap, ratio = float(np.median(gaps)), float(np.median(gaps / own))
+    is_bad = not 1 / rule.rate_ratio < ratio < rule.rate_ratio
+    limit = rule.rate_ratio if ratio >= 1 else 1 / rule.rate_ratio
+    scene = names[0] if len(names) == 1 else None
+    where = f" in {len(names)} quiet scenes" if scene is None else f" in {scene}" if scene else ""
+    said = f"An agent{where} is predicted every {gap:.3g} s; the reference has {gap / ratio:.3g} s."
+    one = _finding("sampling_rate", "bad" if is_bad else "ok", ratio, limit, said, scene)
+    return abs(float(np.log(ratio))), one.model_copy(update={"window_s": window_s, "scenes": [] if scene is not None else names})
 
 
 def _changed(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> list[QualityFinding]:
     """Positions in another frame, and speeds in another unit, by scene."""
     found = []
     # A team that walks for a minute is no other unit: speeds are looked at for longer, where there is more to look at.
-    whats: list[tuple[QualityKind, Mapping[str, Likeness], str, QualityRule, Sequence[Wider]]] = [
-        ("frame", usual.places, "x_m", rule, looks),
-        ("unit", usual.paces, "speed_mps", for_paces(rule), looks[1:] or looks),
+    pace_s = next((pace.window_s for pace in usual.paces.values()), rule.window_s)
+    whats: list[tuple[QualityKind, Mapping[str, Likeness], Callable[[Rows], BoolArray], QualityRule, Sequence[Wider]]] = [
+        ("frame", usual.places, lambda rows: rows.present("x_m"), rule, looks),
+        ("unit", usual.paces, lambda rows: is_moving(rows, pace_s), for_paces(rule), looks[1:] or looks),
     ]
-    for kind, known, column, its_rule, seen in whats:
-        present = [Wider(look.rows.select(look.rows.present(column)), look.window_s) for look in seen]
+    for kind, known, tells, its_rule, seen in whats:
+        if not known:
+            continue
+        present = [Wider(look.rows.select(tells(look.rows)), look.window_s) for look in seen]
         for fit in fits(known, present, its_rule):
             scene = fit.scenes[0] if len(fit.scenes) == 1 else None
             where = f"Positions in {scene if scene is not None else f'{len(fit.scenes)} quiet scenes'}"

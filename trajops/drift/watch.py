@@ -11,6 +11,7 @@ from trajops.drift.assessment import Assessment
 from trajops.drift.blocks import Binned
 from trajops.drift.columns import Earlier, Rows, described_column, judge
 from trajops.drift.likeness import counts_of
+from trajops.drift.paces import is_moving
 from trajops.drift.quality import AT_ONCE, Counts, Usual, Wider, findings
 from trajops.drift.rules import DriftRules
 from trajops.drift.units import UnitBounds, unit_bounds, unit_column
@@ -103,8 +104,10 @@ class Watch:
         rows = self._as_sent(rows)
         least = max(self.rules.quality.min_agents, self.rules.units.min_agents)
         rule = self.rules.quality.model_copy(update={"min_agents": least})
-        counts = counts_of(rows, self.rules.current.window_s, rule)
-        return any(counts.get(name, 0) < least for name in {*self.usual.places, *self.usual.paces, *self.usual.gaps_s})
+        moving = rows.select(is_moving(rows, rule.window_s))
+        counts, of_moving = (counts_of(some, self.rules.current.window_s, rule) for some in (rows, moving))
+        is_few = any(counts.get(name, 0) < least for name in {*self.usual.places, *self.usual.gaps_s})
+        return is_few or any(of_moving.get(name, 0) < least for name in self.usual.paces)
 
     def widened(self, rows: Rows, at_s: float) -> Wider | None:
         """As much of the newest traffic as tells units and quality, or quality alone; None where none does.

@@ -26,7 +26,7 @@ from trajops.contracts.drift import (
 )
 from trajops.drift.columns import Earlier, Rows, described_column
 from trajops.drift.paces import COLUMN as SPEED
-from trajops.drift.quality import AT_ONCE, Counts
+from trajops.drift.quality import AT_ONCE, Counts, Wider, findings_alone
 from trajops.drift.rules import DriftRules
 from trajops.drift.watch import LONGEST_S, Conclusion, Look, conclude
 from trajops.errors import Unavailable
@@ -105,6 +105,9 @@ class DriftMonitor:
         )
         if reference is not None:
             check = self._judged(check, reference, current, self._more(current, reference, at), history, settings)
+        else:
+            found = findings_alone(current, self._counts(at), self._rules.quality, wider=[Wider(current, rule.window_s)])
+            check = check.model_copy(update={"quality": found})
         report = None
         if reference is not None and check.verdict != "insufficient_data":
             wanted = self._reports_dir / f"{check.check_id}.html" if self._is_report_due(check, last_report, history) else None

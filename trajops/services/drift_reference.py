@@ -13,6 +13,7 @@ from trajops.drift.rules import DriftRules
 from trajops.drift.watch import Watch
 from trajops.ports import DriftSource
 
+LASTING = "Fewer agents that stay for ever need a lower min_agents of reference, current and units in configs/drift.yaml."
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -71,9 +72,9 @@ class DriftReference:
         """Why nothing can be compared."""
         least = self._rules.reference.min_agents
         if choice.kind == "backfill" or choice.since is None or choice.until is None:
-            return f"No reference of at least {least} agents yet, so nothing can be compared."
+            return f"No reference of at least {least} agents yet, so nothing can be compared. {LASTING}"
         since, until = (f"{time.astimezone(UTC):%Y-%m-%d %H:%M}" for time in (choice.since, choice.until))
-        return f"The chosen reference, {since} to {until} UTC, has fewer than {least} agents: choose another one."
+        return f"The chosen reference, {since} to {until} UTC, has fewer than {least} agents: choose another one. {LASTING}"
 
     def _read(self, at: datetime, choice: ReferenceChoice) -> Reference | None:
         rule, known = self._rules.reference, self._known

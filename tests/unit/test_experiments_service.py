@@ -226,6 +226,11 @@ def test_an_override_puts_a_unit_into_an_arm(service: Experiments, database: Mem
         assert uow.routes.table().assign(Units("s", "a1", "c")) == (ModelRef(NAME, 2), "override", experiment.experiment_id)
     with pytest.raises(InvalidInput, match="there are control, treatment"):
         service.override(experiment.experiment_id, chosen.version, "s/a1", "other", **WHO)
+    decided(service, chosen, "invalid")
+    assert variants(database) == {"champion"}, "a pause leaves everybody to the champion"
+    chosen = service.cover(experiment.experiment_id, chosen.version + 1, 0.01, **WHO).experiment
+    with database.unit_of_work(read_only=True) as uow:
+        assert uow.routes.table().assign(Units("s", "a1", "c")) == (ModelRef(NAME, 2), "override", experiment.experiment_id)
     service.override(experiment.experiment_id, chosen.version, "s/a1", None, **WHO)
     assert "override" not in variants(database)
 

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -144,6 +145,23 @@ def test_an_override_is_answered_by_hand_even_when_held_out_but_not_when_everyth
         for table in (RouteTable(1, C, experiments=(experiment,)), RouteTable(1, C, experiments=(experiment,), holdout=Holdout(1.0, "h"))):
             assert table.assign(UNITS[0]) == (model, "override", "e")
         assert RouteTable(1, C, experiments=(experiment,), is_stopped=True).assign(UNITS[0]) == (C, "champion", None)
+
+
+@given(st.floats(0, 1), st.sampled_from(["control", "treatment_1"]), st.sampled_from(["agent", "client", "scene"]), st.booleans())
+def test_an_override_counts_as_long_as_anybody_is_enrolled(coverage: float, variant: str, unit: Any, is_shadow: bool) -> None:
+    by_hand = {UNITS[0].of(unit): variant}
+    experiment = weighted(0.5, 0.5, unit=unit, coverage=coverage, overrides=by_hand, is_shadow=is_shadow)
+    paused = RouteTable(1, C, experiments=(experiment.with_coverage(0.0),))
+    assert {paused.assign(units) for units in UNITS[:100]} == {(C, "champion", None)}, "a pause leaves everybody to the champion"
+    # Whatever else is compared goes on without it.
+    beside = replace(paused, experiments=(*paused.experiments, weighted(0.5, 0.5, experiment_id="e1", seed="s1")))
+    assert [beside.assign(units) for units in UNITS[:100]] == [
+        RouteTable(1, C, experiments=beside.experiments[1:]).assign(units) for units in UNITS[:100]
+    ]
+    model = experiment.arm(variant).model  # type: ignore[union-attr] - it is one of its arms
+    resumed = RouteTable(1, C, experiments=(experiment,))
+    assert resumed.assign(UNITS[0]) == ((model, "override", "e") if coverage > 0 else (C, "champion", None))
+    assert replace(resumed, experiments=(experiment.with_coverage(0.01),)).assign(UNITS[0]) == (model, "override", "e")
 
 
 def test_an_override_into_an_arm_that_is_gone_says_nothing() -> None:

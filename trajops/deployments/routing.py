@@ -65,7 +65,7 @@ class RouteTable:
     def assign(self, units: Units) -> Assignment | None:
         """Model and variant for a request; None when there is no champion yet.
 
-        In this order: kill switch, override, holdout, namespace, experiment, champion.
+        In this order: kill switch, override, holdout, namespace, experiment, champion. An experiment that is paused has no say in it.
         """
         champion = self.champion
         if champion is None:
@@ -74,8 +74,8 @@ class RouteTable:
             return Assignment(champion, "champion")
         is_held_out = False
         for experiment in self.experiments:
-            unit_id = units.of(experiment.unit)
-            if experiment.overrides and (by_hand := experiment.arm(experiment.overrides.get(unit_id, ""))) is not None:
+            by_hand = experiment.by_hand(units.of(experiment.unit)) if experiment.overrides else None
+            if by_hand is not None:
                 return Assignment(by_hand.model, "override", experiment.experiment_id)
         for experiment in self.experiments:
             if experiment.is_shadow:

@@ -51,7 +51,8 @@ class RoutedExperiment:
         seed: of the assignment hash; constant for the life of the experiment.
         unit: what is assigned.
         namespace: whose units only may be enrolled.
-        overrides: units that somebody has put into an arm by hand; they are answered from there and left out of every figure.
+        overrides: units that somebody has put into an arm by hand; they are answered from there, as long as units are enrolled at all,
+            and left out of every figure.
         is_shadow: the treatments answer nobody; they predict beside the champion's answers to those who are enrolled.
     """
 
@@ -88,6 +89,10 @@ class RoutedExperiment:
     def _may_enrol(self, unit_id: str) -> bool:
         space = self.namespace
         return self.coverage > 0 and (space is None or space.part.holds(namespace_point(space.name, unit_id)))
+
+    def by_hand(self, unit_id: str) -> Arm | None:
+        """The arm that somebody has put a unit into; None also while nobody is enrolled: a pause leaves everybody to the champion."""
+        return self.arm(self.overrides.get(unit_id, "")) if self.coverage > 0 else None
 
     def arm(self, variant: str) -> Arm | None:
         """The arm of that name."""

@@ -1,7 +1,8 @@
 """How a page of the console is opened, watched and clicked in a browser."""
 
 import pytest
-from playwright.sync_api import Locator, Page
+from console_stub import StubServer
+from playwright.sync_api import Locator, Page, expect
 
 IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
 PAGES = {
@@ -93,3 +94,13 @@ def dialog(page: Page, key: str) -> Locator:
     opened_dialog = page.get_by_role("dialog")
     opened_dialog.wait_for()
     return opened_dialog
+
+
+def give_a_reason(confirmation: Locator, server: StubServer, reason: str) -> None:
+    """Type it, and see that it stays while the page is read anew behind the dialog."""
+    reads = len(server.api.reads)
+    field = confirmation.get_by_label("Reason")
+    field.fill(reason)
+    while len(server.api.reads) < reads + 2:
+        confirmation.page.wait_for_timeout(100)
+    expect(field).to_have_value(reason)

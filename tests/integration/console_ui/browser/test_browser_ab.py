@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from browsing import IDLE, TROUBLES, button, dialog, opened
+from browsing import IDLE, TROUBLES, button, dialog, give_a_reason, opened
 from console_stub import StubServer
 from playwright.sync_api import Page, expect
 
@@ -43,11 +43,7 @@ def test_an_experiment_is_paused_while_the_page_refreshes(page: Page, console: s
     opened(page, console, "A/B tests", "refresh=2s&experiment=exp-running")
     confirmation = dialog(page, "ab-pause")
     confirmation.get_by_text("B · treatment (v3) beside A").wait_for()
-    reads = len(server.api.reads)
-    confirmation.get_by_label("Reason").fill("the cameras flicker today")
-    while len(server.api.reads) < reads + 2:
-        page.wait_for_timeout(100)
-    expect(confirmation.get_by_label("Reason")).to_have_value("the cameras flicker today")
+    give_a_reason(confirmation, server, "the cameras flicker today")
     confirmation.get_by_role("button", name="Pause").click()
     page.get_by_text("Paused: wider net").first.wait_for()
     expect(page.get_by_role("dialog")).to_have_count(0)
@@ -62,11 +58,7 @@ def test_a_rollout_is_approved_while_the_page_refreshes(page: Page, console: str
     opened(page, console, "Models", "refresh=2s")
     confirmation = dialog(page, "rollout-approve")
     confirmation.get_by_text("a person approves what comes next").wait_for()
-    reads = len(server.api.reads)
-    confirmation.get_by_label("Reason").fill("the figures have convinced me")
-    while len(server.api.reads) < reads + 2:
-        page.wait_for_timeout(100)
-    expect(confirmation.get_by_label("Reason")).to_have_value("the figures have convinced me")
+    give_a_reason(confirmation, server, "the figures have convinced me")
     confirmation.get_by_label("Type 3 to confirm").fill("3")
     confirmation.get_by_role("button", name="Approve").click()
     page.get_by_text("Version 3 goes on").first.wait_for()

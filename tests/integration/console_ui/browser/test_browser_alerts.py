@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browsing import IDLE, TROUBLES, button, dialog, opened
+from browsing import IDLE, TROUBLES, button, dialog, give_a_reason, opened
 from console_stub import StubServer
 from playwright.sync_api import Browser, Page, expect
 
@@ -49,11 +49,7 @@ def test_an_alert_is_acknowledged_from_the_list(page: Page, console: str, server
     confirmation.get_by_role("button", name="Acknowledge").click()
     confirmation.get_by_text("Give a reason of at least 10 characters").wait_for()
     assert not sent(server)
-    reads = len(server.api.reads)
-    confirmation.get_by_label("Reason").fill("I restart the registry's job")
-    while len(server.api.reads) < reads + 2:
-        page.wait_for_timeout(100)
-    expect(confirmation.get_by_label("Reason")).to_have_value("I restart the registry's job")
+    give_a_reason(confirmation, server, "I restart the registry's job")
     confirmation.get_by_role("button", name="Acknowledge").click()
     page.get_by_text("Acknowledged: A job is late").wait_for()
     expect(page.get_by_role("dialog")).to_have_count(0)
@@ -136,11 +132,7 @@ def test_an_alert_is_acknowledged_on_the_overview(page: Page, console: str, serv
     """The page refreshes behind the dialog, which keeps what is typed."""
     opened(page, console, "Overview", "refresh=2s")
     confirmation = dialog(page, "acknowledge-drift-1")
-    reads = len(server.api.reads)
-    confirmation.get_by_label("Reason").fill("I look at the cameras")
-    while len(server.api.reads) < reads + 2:
-        page.wait_for_timeout(100)
-    expect(confirmation.get_by_label("Reason")).to_have_value("I look at the cameras")
+    give_a_reason(confirmation, server, "I look at the cameras")
     confirmation.get_by_role("button", name="Acknowledge").click()
     page.get_by_text("Acknowledged: Traffic has drifted").wait_for()
     expect(button(page, "acknowledge-drift-1")).to_have_count(0)

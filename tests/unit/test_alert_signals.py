@@ -1,7 +1,7 @@
 """What each source makes of the control state, and a source that fails."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from data.stubs import MemoryDatabase, SetClock
 from tests.alert_builders import an_alert
 from tests.experiment_builders import an_experiment
 from tests.rollout_builders import a_rollout
+from tests.signal_reads import AT, later, read
 from trajops.alerts.rules import AlertRules
 from trajops.alerts.signals import Signal
 from trajops.clock import now, to_ns
@@ -22,33 +23,16 @@ from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.experiments.routed import canary
-from trajops.objectives import Objectives
 from trajops.rollouts.lifecycle import RolloutState, Stage
 from trajops.services.alert_rounds import AlertRounds
 from workers import signals
 from workers.jobs.join_truth import SILENT_SINCE
-from workers.signals import SignalReader, View, signal_names
-
-AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
-OBJECTIVES = load(Path("configs/objectives.yaml"), Objectives)
-
-
-def later(seconds: float) -> datetime:
-    return AT + timedelta(seconds=seconds)
+from workers.signals import View
 
 
 @pytest.fixture
 def database() -> MemoryDatabase:
     return MemoryDatabase()
-
-
-def read(database: MemoryDatabase, at: datetime = AT, broken: tuple[str, ...] = ()) -> dict[str, list[Signal]]:
-    """Signals by name."""
-    found: dict[str, list[Signal]] = {}
-    for signal in SignalReader(database.unit_of_work, lambda: list(broken), lambda: OBJECTIVES).read(at):
-        found.setdefault(signal.name, []).append(signal)
-    assert found.keys() <= signal_names()
-    return found
 
 
 def a_unit(ratio: float, **changes: Any) -> DriftColumn:

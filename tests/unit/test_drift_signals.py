@@ -1,7 +1,6 @@
 """What the newest drift check says to the alert rules: each change by itself, and each until it is well again."""
 
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -9,19 +8,9 @@ import pytest
 from data.stubs import MemoryDatabase
 from tests.alert_builders import an_alert
 from tests.record_builders import drift_check
-from trajops.alerts.signals import Signal
-from trajops.configs import load
+from tests.signal_reads import AT, later, read
 from trajops.contracts.drift import DriftScene, QualityFinding, QualityKind, Verdict
 from trajops.drift.watch import OTHERS
-from trajops.objectives import Objectives
-from workers.signals import SignalReader
-
-AT = datetime(2026, 1, 1, 12, tzinfo=UTC)
-OBJECTIVES = load(Path("configs/objectives.yaml"), Objectives)
-
-
-def later(seconds: float) -> datetime:
-    return AT + timedelta(seconds=seconds)
 
 
 @pytest.fixture
@@ -38,13 +27,6 @@ def a_finding(kind: QualityKind, scene: str | None = "hall", *, is_bad: bool = T
 def told_by(database: MemoryDatabase, *quality: QualityFinding, verdict: Verdict = "drift", at: datetime = AT, **changes: Any) -> None:
     with database.unit_of_work() as uow:
         uow.drift_checks.add(drift_check(at, quality=list(quality), verdict=verdict, **{"is_judged": False, **changes}))
-
-
-def read(database: MemoryDatabase, at: datetime) -> dict[str, list[Signal]]:
-    found: dict[str, list[Signal]] = {}
-    for signal in SignalReader(database.unit_of_work, list, lambda: OBJECTIVES).read(at):
-        found.setdefault(signal.name, []).append(signal)
-    return found
 
 
 def at_once(database: MemoryDatabase, at: datetime) -> set[tuple[str | None, str | None, float]]:

@@ -34,8 +34,11 @@ PROTOCOL_ERRORS = {
     431: ("head_too_large", "the header fields are larger than 64 KiB; send fewer or shorter ones (credentials are the usual cause)"),
 }
 _RETRY_AFTER = {"Retry-After": {"description": "Seconds after which the same request may succeed.", "schema": {"type": "integer"}}}
+_SCHEMAS = "#/components/schemas/{model}"
+# By name, because FastAPI would make hundreds of validators of a model, one for each status of each route, and none of them validates.
+_PROBLEM = {"schema": {"$ref": _SCHEMAS.format(model=Problem.__name__)}}
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem, "description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {}}}
+    status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: _PROBLEM}}
     | ({"headers": _RETRY_AFTER} if status in {429, 503} else {})
     for status in (401, 403, 404, 409, 413, 422, 429, 503)
 }
@@ -175,14 +178,11 @@ def _whole(text: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
-def as_problems(document: dict[str, Any]) -> dict[str, Any]:
-    """An OpenAPI document whose problems have their own media type, which FastAPI lists beside JSON."""
-    for path in document["paths"].values():
-        for operation in path.values():
-            for response in operation["responses"].values():
-                content = response.get("content", {})
-                if MEDIA_TYPE in content:
-                    content[MEDIA_TYPE] = content.pop("application/json")
+def with_problems(document: dict[str, Any]) -> dict[str, Any]:
+    """An OpenAPI document with the schemas that `DOCUMENTED` names."""
+    schema = Problem.model_json_schema(ref_template=_SCHEMAS, mode="serialization")
+    schemas = document["components"]["schemas"] | schema.pop("$defs", {}) | {Problem.__name__: schema}
+    document["components"]["schemas"] = dict(sorted(schemas.items()))
     return document
 
 

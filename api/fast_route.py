@@ -23,7 +23,7 @@ from starlette.types import Scope as AsgiScope
 
 from api.auth import Gate
 from api.direct import Door
-from api.errors import DOCUMENTED, Rendered, as_problems, render, render_invalid, render_unexpected
+from api.errors import DOCUMENTED, Rendered, render, render_invalid, render_unexpected, with_problems
 from api.metrics import RouteMeter
 from api.rate_limits import Admitted, ClientBucket
 from api.request_body import ClientGone, read_body
@@ -203,7 +203,7 @@ class FastApi(FastAPI):
     def openapi(self) -> dict[str, Any]:
         """The OpenAPI document."""
         if self.openapi_schema is None:
-            self.openapi_schema = as_problems(super().openapi())
+            self.openapi_schema = with_problems(super().openapi())
         return self.openapi_schema
 
     async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:

@@ -108,15 +108,21 @@ class Heard(NamedTuple):
     content: bytes
 
 
-def ask(port: int, pieces: list[bytes], *, answers: int | None = None) -> list[Heard]:
-    """Send the pieces one after another, and hear until the server closes, or so many answers have come."""
-    received = b""
+def ask(port: int, pieces: list[bytes], *, answers: int | None = None, in_turn: bool = False) -> list[Heard]:
+    """Send the pieces one after another, and hear until the server closes, or so many answers have come.
+
+    In turn, each but the first waits for the answer to the one before, so that none is in a queue.
+    """
+    received, sent = b"", 0
     with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             for piece in pieces:
                 connection.sendall(piece)
-                if len(pieces) > 1:
+                sent += 1
+                while in_turn and len(heard(received)) < sent < len(pieces) and (part := connection.recv(65_536)):
+                    received += part
+                if len(pieces) > 1 and not in_turn:
                     time.sleep(0.0005)  # so that most pieces arrive by themselves
             while part := connection.recv(65_536):
                 received += part
@@ -149,7 +155,7 @@ def heard(received: bytes) -> list[Heard]:
 def test_a_request_takes_the_short_way_and_hears_the_same(both: Both) -> None:
     before = len(both.taken)
     requests = [post(both, BODY, more=more) for more in (b"", b"X-Request-ID: mine\r\n", b"Connection: close\r\n")]
-    direct = ask(both.direct, requests)
+    direct = ask(both.direct, requests, in_turn=True)
     assert direct == ask(both.ordinary, requests)
     wait_for(lambda: len(both.taken) >= before + 3, "the note of the last one, which follows its answer")
     assert both.taken[before:] == [True] * 3

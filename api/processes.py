@@ -14,6 +14,7 @@ from uvicorn.supervisors.multiprocess import Process
 from api.drain import REPLACED
 
 _POLL_S = 0.1
+_AGAIN_S = 0.5
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +103,15 @@ class Processes(Multiprocess):
 
     def join_all(self) -> None:
         """Wait for all of them to end; a second signal is passed on, so that they do not drain any longer."""
-        deadline_s = time.monotonic() + self._leave_s
+        deadline_s, again_s = time.monotonic() + self._leave_s, float("inf")
         while any(process.exitcode is None for process in self.processes):
             if self._is_told_to_end():
                 self.signal_queue.clear()
+                again_s = time.monotonic()
+            if time.monotonic() >= again_s:
+                # Two signals that come before a process has looked at the first are one to it, so it is told until it leaves.
                 self.terminate_all()
+                again_s = time.monotonic() + _AGAIN_S
             if time.monotonic() > deadline_s:
                 for process in self.processes:
                     if process.exitcode is None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.alert_receivers import wait_for
 from tests.api_process import Server
 from tests.running_api import a_body
 
@@ -173,5 +174,22 @@ def test_a_second_signal_does_not_wait(tmp_path: Path, workers: str, code: int) 
         server.wait_until(503)
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(30) == code
+    finally:
+        server.kill()
+
+
+def test_a_second_signal_is_heard_by_a_process_that_had_not_yet_looked_at_the_first(tmp_path: Path) -> None:
+    """To it, both are one, for which it would drain."""
+    server = Server(tmp_path, "--workers", "2", TRAJOPS_DRAIN_S="300")
+    try:
+        server.wait_until(200)
+        quick, slow = server.children()
+        os.kill(slow, signal.SIGSTOP)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_until(503)
+        server.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: quick not in server.children(), "the end of the other process")
+        os.kill(slow, signal.SIGCONT)
+        assert server.process.wait(30) == 0
     finally:
         server.kill()

@@ -100,11 +100,15 @@ def three(units: int, b_m: float, c_m: float) -> Any:
     return an_arm("control", units), an_arm("b", units, mean_m=b_m, seed=2), an_arm("c", units, mean_m=c_m, seed=3)
 
 
-@pytest.mark.parametrize("is_paused", [False, True], ids=["running", "paused"])
-def test_what_was_recommended_and_is_taken_back_leaves_the_others_to_win_or_to_end(is_paused: bool) -> None:
+def abc() -> Desk:
     weights = {"control": 0.34, "b": 0.33, "c": 0.33}
     arms = [{"variant": name, "model_version": number, "weight": weight} for number, (name, weight) in enumerate(weights.items(), 1)]
-    desk = Desk(a_plan(arms=arms), versions=(2, 3))
+    return Desk(a_plan(arms=arms), versions=(2, 3))
+
+
+@pytest.mark.parametrize("is_paused", [False, True], ids=["running", "paused"])
+def test_what_was_recommended_and_is_taken_back_leaves_the_others_to_win_or_to_end(is_paused: bool) -> None:
+    desk = abc()
     assert desk.look(three(900, 0.42, 0.5)) == "better"
     assert (desk.experiment.state, desk.experiment.winner) == (S.RECOMMENDED, "b")
     if is_paused:
@@ -117,9 +121,25 @@ def test_what_was_recommended_and_is_taken_back_leaves_the_others_to_win_or_to_e
         assert desk.look(three(1300, 0.7, 0.5), after_s=30 * 86_400) == "inconclusive"
         assert desk.experiment.state == S.INCONCLUSIVE
         return
+    assert desk.look(three(1300, 0.7, 0.5)) is None
     assert desk.look(three(2400, 0.7, 0.4)) == "better"
     assert (desk.experiment.state, desk.experiment.winner) == (S.RECOMMENDED, "c")
     assert "b" not in desk.experiment.sentence.split()
+
+
+def test_once_what_was_recommended_is_taken_back_the_horizon_ends_it_without_a_winner() -> None:
+    desk = abc()
+    assert [desk.look(three(900, 0.42, 0.5)), desk.look(three(1200, 0.7, 0.5))] == ["better", "worse"]
+    assert desk.look(three(1300, 0.7, 0.5), after_s=86_400) == "inconclusive"
+    assert (desk.experiment.state, desk.experiment.winner) == (S.INCONCLUSIVE, None)
+    assert states(desk.releases) == {1: State.LIVE, 2: State.ROLLED_BACK, 3: State.INCONCLUSIVE}
+
+
+def test_of_two_that_are_better_the_nearer_one_wins_and_is_what_is_said() -> None:
+    desk = abc()
+    assert desk.look(three(1200, 0.42, 0.35)) == "better"
+    assert desk.experiment.winner == "c"
+    assert desk.experiment.sentence.startswith("ADE of c is ")
 
 
 def test_invalid_data_pause_it_after_a_while_and_a_hiccup_does_not() -> None:

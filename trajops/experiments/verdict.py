@@ -280,7 +280,9 @@ def _sentence(
         )
     if kind == "invalid":
         return "Data invalid: " + "; ".join(one.detail for one in health if not one.is_ok) + "."
-    said = next((effect for effect in effects if effect.verdict == kind and effect.change is not None), None)
+    alike = [effect for effect in effects if effect.verdict == kind and effect.change is not None]
+    # Of several that win, the one that is decided for.
+    said = alike[0] if alike and kind == "worse" else min(alike, key=lambda effect: effect.high or 0.0, default=None)
     if said is not None and kind in {"better", "worse"}:
         way = "lower" if said.change is not None and said.change < 0 else "higher"
         if kind == "worse" and said.harm_low is not None and (said.low is None or said.low <= 0):

@@ -298,7 +298,9 @@ def _health_tile(experiment: ExperimentOut, verdict: VerdictOut, health: HealthO
 
 
 def _letters_of(experiment: ExperimentOut, health: HealthOut) -> str:
-    """Whose figures a detail lists: of truth, those of arms that are still compared."""
+    """Whose figures a detail lists: of truth, those of arms that are still compared, once there are any."""
+    if "%" not in health.detail:
+        return ""
     arms = [arm.variant for arm in experiment.plan.arms]
     if health.name == "join_rate" and health.detail.count(" / ") + 1 < len(arms):
         arms = [one for one in arms if one not in experiment.closed_arms]

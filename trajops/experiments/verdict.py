@@ -122,15 +122,19 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
     )
     judged = [arm for arm in figures.arms if arm.variant not in closed]
     rates = [arm.join_rate for arm in judged]
-    known = [rate for rate in rates if rate is not None]
+    known, lacking = [rate for rate in rates if rate is not None], [arm.variant for arm in judged if arm.join_rate is None]
     most_apart = plan.max_join_gap + _chance_gap(judged)
     is_joined = len(known) == len(rates) and min(known) >= plan.min_join_rate and max(known) - min(known) <= most_apart
-    said = " / ".join("–" if rate is None else f"{100 * rate:.1f} %" for rate in rates)
+    said = " / ".join(f"{100 * rate:.1f} %" for rate in known)
     need = (
         f"at least {100 * plan.min_join_rate:.0f} % each, and at most {100 * most_apart:.0f} points apart, of which chance may be all but "
     )
     need += f"{100 * plan.max_join_gap:.0f}"
-    yield HealthOut(name="join_rate", is_ok=is_joined, detail=f"{said} of the predictions get truth" + ("" if is_joined else f"; {need}"))
+    detail = f"{said} of the predictions get truth" + ("" if is_joined else f"; {need}")
+    if lacking:
+        whose = f" of {' and '.join(lacking)}" if known else ""
+        detail = f"no prediction{whose} is old enough yet to have truth"
+    yield HealthOut(name="join_rate", is_ok=is_joined, detail=detail)
     age_s = None if figures.last_outcome_at is None else (figures.at - figures.last_outcome_at).total_seconds()
     # At night, and in a pause, hardly anybody asks: that no truth comes then is no fault of the truth.
     is_young = age_s is not None and age_s <= plan.max_stale_s

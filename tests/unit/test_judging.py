@@ -155,6 +155,18 @@ def test_invalid_data_pause_it_after_a_while_and_a_hiccup_does_not() -> None:
     assert desk.experiment.sentence.startswith("Data invalid: ")
 
 
+@pytest.mark.parametrize("invalid_for_s", [0.0, 5.0, 59.0, 61.0])
+@pytest.mark.parametrize("gap_s", [50.0, 60.0, 110.0])
+def test_data_that_stay_invalid_pause_it_however_seldom_somebody_looks(invalid_for_s: float, gap_s: float) -> None:
+    """Looks are 60 s apart, or as late as a busy worker makes them."""
+    desk = Desk(a_plan(invalid_for_s=invalid_for_s))
+    lost = two(700, 400, 0.3)
+    for _ in range(3):
+        if desk.look(lost, after_s=gap_s) == "invalid":
+            break
+    assert desk.experiment.state == S.PAUSED
+
+
 def test_what_somebody_paused_is_judged_and_left_alone_but_for_harm() -> None:
     desk = Desk()
     desk.service.pause(desk.id, desk.experiment.version, **WHO)

@@ -19,18 +19,18 @@ from trajops.contracts.experiments import (
     VerdictKind,
     VerdictOut,
 )
-from trajops.experiments.evidence import log_harm, log_level, log_mismatch, log_run
+from trajops.experiments.evidence import log_harm, log_mismatch
 from trajops.experiments.figures import ArmFigures, Figures
+from trajops.experiments.overdue import is_beyond_chance
 from trajops.experiments.statistics import Estimate, compare, compare_pairs, detectable, tuning, units_needed
 
 SRM_ALPHA = 0.01
 # Units in several arms spoil both; a few come from a change of the routes that they stood in.
 MOST_JUMPERS = 0.01
-# Agents that are gone before truth can come are no fault of the truth: fewer than this, or as many as chance explains. That they are
-# taken for one at all, however long the experiment runs, has this probability at most.
+# Agents that are gone before truth can come are no fault of the truth: fewer than this, or as many as chance explains.
 LEAST_OVERDUE = 3
-OVERDUE_ALPHA = 0.01
-# Of fewer units each counts as often as it comes: of a few scenes, no more than a few can ever be overdue.
+# Of fewer units each counts as often as it comes: of a few scenes, no more than a few can ever be overdue. Of more a unit counts once a
+# stay: one that nobody follows is one and the same for a while, but where few are awake there would never be enough.
 MANY_UNITS = 100
 METRICS: dict[Metric, str] = {"ade_m": "ADE", "fde_m": "FDE", "miss_rate": "miss rate"}
 _WORST_FIRST: tuple[VerdictKind, ...] = ("guardrail", "worse", "better", "no_worse", "inconclusive", "collecting")
@@ -159,9 +159,14 @@ def _is_overdue(plan: ExperimentPlan, figures: Figures) -> bool:
     most = max(arm.units for arm in figures.arms)
     if figures.overdue_units < min(LEAST_OVERDUE, max(1, most)):  # of two scenes, no more than two can be overdue
         return False
-    run = figures.overdue_visits if _total(plan, figures) < MANY_UNITS else figures.overdue_units
-    trials, missing = figures.visits + run, figures.visits - figures.known_visits + run
-    return log_run(run, trials, missing) < log_level(OVERDUE_ALPHA, trials)
+    run = figures.overdue_visits if _total(plan, figures) < MANY_UNITS else figures.overdue_stays
+    return is_beyond_chance(run, figures.visits, figures.known_visits, figures.hours, _waited_s(figures))
+
+
+def _waited_s(figures: Figures) -> float:
+    """Since when truth is waited for: the newest outcome, or since units are enrolled."""
+    begins = [at for at in (figures.last_outcome_at, figures.enrolled_since) if at is not None]
+    return (figures.at - max(begins)).total_seconds() if begins else 0.0
 
 
 def _total(plan: ExperimentPlan, figures: Figures) -> int:

@@ -166,7 +166,7 @@ def _is_overdue(plan: ExperimentPlan, figures: Figures) -> bool:
 def _waited_s(figures: Figures) -> float:
     """Since when truth is waited for: the newest outcome, or since units are enrolled."""
     begins = [at for at in (figures.last_outcome_at, figures.enrolled_since) if at is not None]
-    return (figures.at - max(begins)).total_seconds() if begins else 0.0
+    return max(0.0, (figures.at - max(begins)).total_seconds()) if begins else 0.0
 
 
 def _total(plan: ExperimentPlan, figures: Figures) -> int:

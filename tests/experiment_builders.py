@@ -42,7 +42,7 @@ def figures(*arms: ArmFigures, passed_s: float = 3600.0, at: datetime | None = N
     units = sum(arm.units for arm in arms)
     values = {"last_outcome_at": at - timedelta(seconds=2), "overdue_units": units, "visits": units, "known_visits": units * 24 // 25}
     given = values | changes
-    return Figures(at, arms, **({"overdue_visits": given["overdue_units"]} | given))
+    return Figures(at, arms, **({"overdue_visits": given["overdue_units"], "overdue_stays": given["overdue_units"]} | given))
 
 
 def two(control: int, treatment: int, mean_m: float = 0.5, **changes: Any) -> tuple[ArmFigures, ArmFigures]:

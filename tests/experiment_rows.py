@@ -90,16 +90,22 @@ def an_arm_by_hand(plan: ExperimentPlan, variant: str, mine: Sequence[Prediction
 
 
 def since_truth(plan: ExperimentPlan, mine: Sequence[PredictionEvent], outcomes: Sequence[OutcomeEvent], newest_ns: int | None) -> Any:
-    """Units and visits that lack truth since the newest outcome, visits before, and how many of those got any."""
+    """Units and visits that lack truth since the newest outcome, visits before, how many of those got any, stays, and visits by hour."""
     if newest_ns is None:
-        return 0, 0, 0, 0
+        return 0, 0, 0, 0, 0, ()
     scored, visits = {one.prediction_id for one in outcomes}, defaultdict(list)
     for one in mine:
         if one.received_ns <= DUE_NS:
             visits[one.received_ns > newest_ns, unit_of(plan, one), one.received_ns // (180 * S)].append(one.prediction_id in scored)
-    before = [any(truths) for (is_after, *_), truths in visits.items() if not is_after]
+    before, hours = [any(truths) for (is_after, *_), truths in visits.items() if not is_after], defaultdict(list)
+    for (is_after, _, number), truths in visits.items():
+        if not is_after:
+            hours[number // 20].append(any(truths))
     after = [unit for is_after, unit, _ in visits if is_after]
-    return len(set(after)), len(after), len(before), sum(before)
+    late = [one for one in mine if newest_ns < one.received_ns <= DUE_NS]
+    stays = {(unit_of(plan, one), (one.received_ns - newest_ns) // (1200 * S)) for one in late}
+    by_hour = tuple((len(hours[hour]), sum(hours[hour])) for hour in sorted(hours))
+    return len(set(after)), len(after), len(before), sum(before), len(stays), by_hour
 
 
 def in_range(event: Any) -> bool:

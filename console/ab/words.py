@@ -108,9 +108,11 @@ def banner_mark(experiment: ExperimentOut) -> Mark:
         is_invalid = verdict is not None and verdict.kind == "invalid"
         return Mark("Data invalid, paused", "bad", "error") if is_invalid else _STATES[state]
     if state == S.RECOMMENDED:
-        winner = arm_letter(plan, experiment.winner or "treatment")
-        how = f"no worse than A (margin {_margin(plan)})" if verdict is not None and verdict.kind == "no_worse" else "better"
-        return Mark(f"Recommended: {winner} {how}", "ok", "recommend")
+        winner = experiment.winner or "treatment"
+        # Its own figures: of several treatments another one may be what the newest look says.
+        own = None if verdict is None else next((one.verdict for one in verdict.effects if one.variant == winner), None)
+        how = f"no worse than A (margin {_margin(plan)})" if own == "no_worse" else "better"
+        return Mark(f"Recommended: {arm_letter(plan, winner)} {how}", "ok", "recommend")
     if state == S.PROMOTED:
         return Mark(f"{arm_letter(plan, experiment.winner or 'treatment')} promoted", "ok", "check_circle")
     if state == S.ROLLED_BACK:
@@ -296,7 +298,9 @@ def _health_tile(experiment: ExperimentOut, verdict: VerdictOut, health: HealthO
 
 
 def _letters_of(experiment: ExperimentOut, health: HealthOut) -> str:
-    """Whose figures a detail lists: of truth, those of arms that are still compared."""
+    """Whose figures a detail lists: of truth, those of arms that are still compared, once there are any."""
+    if "%" not in health.detail:
+        return ""
     arms = [arm.variant for arm in experiment.plan.arms]
     if health.name == "join_rate" and health.detail.count(" / ") + 1 < len(arms):
         arms = [one for one in arms if one not in experiment.closed_arms]

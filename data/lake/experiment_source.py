@@ -3,7 +3,7 @@
 Predictions say who was answered in which arm, outcomes how well.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -39,18 +39,23 @@ _FIRST = "SELECT min(received_ns) FROM exposed"
 _ANY_SERVED = "SELECT 1 FROM predictions WHERE list_contains($sources, source) LIMIT 1"
 # A unit that asks again within so long does not come anew.
 VISIT_NS = 180 * 10**9
-# Of answers that are old enough to have truth: units and visits since the newest outcome, or since units are enrolled, whichever is later;
-# visits before that, and how many of them got truth.
+# A unit that nobody follows is one and the same for so long.
+STAY_NS = 1200 * 10**9
+HOUR_NS = 3600 * 10**9
+# Of answers that are old enough to have truth: visits since the newest outcome, or since units are enrolled, whichever is later, and their
+# units and stays; and hour by hour visits before that, and how many of them got truth.
 _WAITING = f"""
-    SELECT newest_ns, count(DISTINCT unit) FILTER (is_after), count(*) FILTER (is_after), count(*) FILTER (NOT is_after),
-        count(*) FILTER (NOT is_after AND has_truth)
-    FROM (SELECT max(scored_ns) AS newest_ns FROM scored) LEFT JOIN (
-        SELECT unit, received_ns > greatest($enrolled_ns, (SELECT max(scored_ns) FROM scored)) AS is_after,
+    WITH newest AS (SELECT max(scored_ns) AS newest_ns, greatest($enrolled_ns, newest_ns) AS begin_ns FROM scored), visited AS (
+        SELECT unit, received_ns > (SELECT begin_ns FROM newest) AS is_after, min(received_ns) AS visited_ns,
             bool_or(prediction_id IN (SELECT prediction_id FROM scored)) AS has_truth
         FROM exposed WHERE is_due GROUP BY unit, is_after, received_ns // {VISIT_NS}
-    ) ON newest_ns IS NOT NULL
-    GROUP BY newest_ns
-"""  # noqa: S608 - a number of our own
+    )
+    SELECT newest_ns, is_after, count(visited_ns), count(*) FILTER (has_truth), count(DISTINCT unit) FILTER (is_after),
+        count(DISTINCT (unit, (visited_ns - begin_ns) // {STAY_NS})) FILTER (is_after)
+    FROM newest LEFT JOIN visited ON newest_ns IS NOT NULL
+    GROUP BY newest_ns, is_after, CASE WHEN NOT is_after THEN visited_ns // {HOUR_NS} END
+    ORDER BY min(visited_ns)
+"""  # noqa: S608 - numbers of our own
 
 
 class LakeExperiments:
@@ -95,7 +100,7 @@ class LakeExperiments:
         found = self._lake.read(("predictions", "outcomes"), work, since_ns=to_ns(since), until_ns=to_ns(at))
         arms = tuple(found.arm(number, variant, is_paired=is_shadow and number > 1) for number, variant in enumerate(variants, 1))
         newest_at = None if found.newest_ns is None else utc(found.newest_ns)
-        return Figures(at, arms, found.jumpers, newest_at, counted_since, enrolled_since, *found.waiting)
+        return Figures(at, arms, found.jumpers, newest_at, counted_since, enrolled_since, **found.waiting._asdict())
 
     def traffic(self, since: datetime, until: datetime, unit: UnitKind, metric: Metric, max_rows: int = TRAFFIC_ROWS) -> TrafficFigures:
         """Units of the served traffic received in [since, until), of whichever arm; of more than `max_rows` predictions the newest.
@@ -132,6 +137,17 @@ class LakeExperiments:
         return self._lake.read(("predictions",), work, until_ns=since_ns)
 
 
+class _Waiting(NamedTuple):
+    """Fields of `Figures` that say who waits for truth."""
+
+    overdue_units: int
+    overdue_visits: int
+    visits: int
+    known_visits: int
+    overdue_stays: int
+    hours: tuple[tuple[int, int], ...]
+
+
 class _Found(NamedTuple):
     """Rows of the queries, by number of the arm."""
 
@@ -143,7 +159,7 @@ class _Found(NamedTuple):
     label_delay_s: Mapping[int, tuple[Any, ...]]
     jumpers: int
     newest_ns: int | None
-    waiting: tuple[int, int, int, int]
+    waiting: _Waiting
 
     def arm(self, number: int, variant: str, *, is_paired: bool = False) -> ArmFigures:
         """Figures of one arm; nothing but zeros where nobody was answered in it."""
@@ -174,7 +190,14 @@ def _found(cursor: duckdb.DuckDBPyConnection, metric: Metric, jumpers: int, *, h
     def by_arm(query: str) -> dict[int, tuple[Any, ...]]:
         return {arm: tuple(row) for arm, *row in cursor.execute(query).fetchall()}
 
-    [(newest_ns, *waiting)] = cursor.execute(_WAITING, {"enrolled_ns": enrolled_ns}).fetchall()
+    newest_ns, waiting = _waiting(cursor.execute(_WAITING, {"enrolled_ns": enrolled_ns}).fetchall())
     sums, pairs = by_arm(exposures.arm_sums(metric)), by_arm(exposures.pair_sums(metric)) if has_pairs else {}
     counts, joined, latency_ms, label_delay_s = (by_arm(query) for query in (_COUNTS, _JOINED, _LATENCY, _LABEL_DELAY))
-    return _Found(counts, joined, latency_ms, sums, pairs, label_delay_s, jumpers, newest_ns, tuple(waiting))
+    return _Found(counts, joined, latency_ms, sums, pairs, label_delay_s, jumpers, newest_ns, waiting)
+
+
+def _waiting(rows: Sequence[tuple[Any, ...]]) -> tuple[int | None, _Waiting]:
+    """When the newest outcome was scored, and who waits for the next one; rows of `_WAITING`, of which there is always one."""
+    visits, units, stays = next(((visits, units, stays) for _, is_after, visits, _, units, stays in rows if is_after), (0, 0, 0))
+    hours = tuple((visits, known) for _, is_after, visits, known, *_ in rows if is_after is False)
+    return rows[0][0], _Waiting(units, visits, sum(count for count, _ in hours), sum(known for _, known in hours), stays, hours)

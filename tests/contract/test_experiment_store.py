@@ -68,7 +68,9 @@ def test_what_is_decided_keeps_the_verdict_that_it_was_decided_by(database: Any)
 
 def test_a_plan_of_before_its_numbers_were_bounded_keeps_nothing_from_being_read(database: Any) -> None:
     stop = a_plan().stop.model_copy(update={"min_units": 10**30, "horizon_units": 10**400})
-    wild = a_plan().model_copy(update={"alpha": 5e-324, "tuned_units": 10**400, "stop": stop})
+    first, last = a_plan().arms
+    arms = (first.model_copy(update={"weight": 1 - 1e-7}), last.model_copy(update={"weight": 1e-7}))
+    wild = a_plan().model_copy(update={"alpha": 5e-324, "tuned_units": 10**400, "stop": stop, "arms": arms})
     with database.unit_of_work() as uow:
         uow.experiments.add(an_experiment("e1", plan=wild))
         uow.experiments.add(an_experiment("e2"))

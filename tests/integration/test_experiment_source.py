@@ -72,6 +72,8 @@ def same(found: Figures, expected: Figures) -> None:
         "overdue_visits",
         "visits",
         "known_visits",
+        "overdue_stays",
+        "hours",
     ):
         assert getattr(found, name) == getattr(expected, name), name
     assert [arm.variant for arm in found.arms] == [arm.variant for arm in expected.arms]
@@ -248,6 +250,33 @@ def test_a_fleet_that_returns_is_counted_by_its_visits(house: House) -> None:
     # After a pause, truth is waited for of those who were answered since; who was before is not forgotten.
     found = asked(house, a_plan(), at=utc(CLOCK_NS + 3600 * S), enrolled_since=utc(CLOCK_NS + 1800 * S))
     assert waiting(found) == (2, 2, 123, len(known))
+
+
+def test_visits_are_counted_by_the_hour_and_who_stays_without_truth_anew_after_a_while(house: House) -> None:
+    """Two agents ask each twenty minutes, but for one hour, and one of them gets truth; then both stay, and neither gets any."""
+    begin_s = 3600 - CLOCK_NS // S % 3600
+    asks_s = [begin_s + 1200 * n for n in (0, 1, 2, 6, 7, 8, 9, 10)]
+    asks = [
+        exposed(2 * n + agent, agent_id=f"a{agent}", received_ns=CLOCK_NS + (at_s + agent) * S)
+        for n, at_s in enumerate(asks_s)
+        for agent in (0, 1)
+    ]
+    house.write(*asks)
+    known = [one for one in asks if one.agent_id == "a0"]
+    house.write(*(scored(one, scored_ns=one.received_ns + 6 * S) for one in known), table="outcomes")
+    newest_s = asks_s[-1] + 6
+    # One stays for a while, the other for three.
+    late = [(0, 10), (0, 400), (0, 1190), (1, 100), (1, 500), (1, 1100), (1, 1201), (1, 2300), (1, 2401)]
+    house.write(
+        *(
+            exposed(100 + n, agent_id=f"a{agent}", received_ns=CLOCK_NS + (newest_s + after_s) * S)
+            for n, (agent, after_s) in enumerate(late)
+        )
+    )
+    found = asked(house, a_plan(), at=utc(CLOCK_NS + (newest_s + 3000) * S))
+    assert found.hours == ((6, 3), (6, 3), (4, 2))
+    assert (found.visits, found.known_visits) == (16, 8)
+    assert (found.overdue_units, found.overdue_stays, found.overdue_visits) == (2, 4, 9)
 
 
 @pytest.mark.parametrize("mode", ["live", "shadow"])

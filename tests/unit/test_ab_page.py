@@ -130,6 +130,10 @@ def test_no_worse_names_the_margin_and_never_says_equal() -> None:
     verdict = judged().model_copy(update={"kind": "no_worse", "effects": [effect]})
     assert banner_mark(in_state(S.RUNNING, verdict)).word == "No worse than A (margin 2 %)"
     assert banner_mark(in_state(S.RECOMMENDED, verdict, winner="treatment")).word == "Recommended: B no worse than A (margin 2 %)"
+    # Of several treatments the newest look may be about another one.
+    better = effect.model_copy(update={"variant": "wide", "verdict": "better"})
+    verdict = verdict.model_copy(update={"effects": [better, effect.model_copy(update={"variant": "deep"})]})
+    assert banner_mark(in_state(S.RECOMMENDED, verdict, winner="wide", plan=three_arms())).word == "Recommended: B better"
     assert effect_sentence(a_plan(), effect).endswith("(95 % sequence −1.5 % to +1.2 %). No worse than A by more than 2 %.")
     assert effect_tone(effect) == "ok"
 

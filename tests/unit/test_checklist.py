@@ -51,6 +51,7 @@ def test_all_is_well() -> None:
         ("join rate", "blocked", "10.0 % of the predictions get truth", {"found": traffic(joined=100)}),
         ("join rate", "warning", "old enough", {"found": traffic(due=0, joined=0)}),
         ("duration", "warning", "too few agents", {"found": traffic(units=5)}),
+        ("duration", "blocked", "takes more than 1,000,000,000 agents: hope for more", {"plan": a_plan(expected_change=-1e-12)}),
         ("duration", "blocked", "ends after 60 minutes", {"plan": a_plan(stop=STOP | {"horizon_s": 3600})}),
     ],
 )

@@ -6,12 +6,14 @@ import sys
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tests import client_calls, experiment_calls, rollout_calls, validation_calls
 from tests.both_clients import KINDS, Kind, a_client
 from tests.client_calls import CHANGE, PREDICTION, REASON
 from tests.faulty_server import answer, faulty_server
 from trajops.client import ApiProblem, AsyncTrajOpsClient, TrajOpsClient
+from trajops.contracts.experiments import ArmIn
 from trajops.contracts.predictions import PredictIn, PredictOut
 from trajops.errors import InvalidInput
 
@@ -124,10 +126,12 @@ def test_a_newer_api_may_say_more(kind: Kind) -> None:
         assert client.predict(PredictIn(agent_id="a")) == PredictOut.model_validate(PREDICTION)
 
 
-@pytest.mark.parametrize("split", [0, 1, -0.5, 2, float("nan"), "0.5", None])
+@pytest.mark.parametrize("split", [0, 1, -0.5, 2, float("inf"), 1e-17, 1 - 1e-16, 0.00005, 0.99995])
 def test_a_split_that_leaves_an_arm_empty_is_refused_in_one_sentence(kind: Kind, split: Any) -> None:
     with faulty_server() as server, a_client(kind, server.url) as client:
-        with pytest.raises(InvalidInput, match=r"^traffic_split is .* version 4: above 0 and below 1, not ") as refused:
+        with pytest.raises(
+            InvalidInput, match=r"^traffic_split is .* version 4: from 0.0001 to 0.9999, not .*; nothing was sent$"
+        ) as refused:
             client.create_experiment(3, 4, split)
         assert server.received == []
     assert (refused.value.code, "pydantic" in refused.value.message) == ("invalid_input", False)
@@ -136,7 +140,13 @@ def test_a_split_that_leaves_an_arm_empty_is_refused_in_one_sentence(kind: Kind,
 @pytest.mark.parametrize(
     ("call", "said"),
     [
-        (lambda c: c.create_experiment(3, 4, 1e-17), "create_experiment: weight: Input should be less than 1; nothing was sent"),
+        (lambda c: c.create_experiment(3, 4, float("nan")), "traffic_split is a number, such as 0.5, not nan; nothing was sent"),
+        (lambda c: c.create_experiment(3, 4, "0.5"), "traffic_split is a number, such as 0.5, not '0.5'; nothing was sent"),
+        (lambda c: c.create_experiment(3, 4, None), "traffic_split is a number, such as 0.5, not None; nothing was sent"),
+        (lambda c: c.create_experiment(3, 4, True), "traffic_split is a number, such as 0.5, not True; nothing was sent"),
+        (lambda c: c.create_experiment(True, 3), "model_a is the number of a version, such as 3, not True; nothing was sent"),
+        (lambda c: c.create_experiment(3, True), "model_b is the number of a version, such as 3, not True; nothing was sent"),
+        (lambda c: c.create_experiment(3, 4, idempotency_key=""), "an idempotency key is .* not empty .*, not ''; nothing"),
         (lambda c: c.create_experiment(3, 4, coverage=0), "create_experiment: coverage: Input should be greater than 0; nothing was sent"),
         (lambda c: c.launch_experiment("e", 2, "why"), "launch_experiment: reason: String should have at least 10 characters; nothing"),
         (lambda c: c.experiment(None), "/v1/experiments/… takes the id of something, not None; nothing was sent"),
@@ -148,11 +158,27 @@ def test_a_split_that_leaves_an_arm_empty_is_refused_in_one_sentence(kind: Kind,
         (lambda c: c.create_experiment(3, 4, idempotency_key="😀"), "an idempotency key is .*, not '😀'; nothing was sent"),
         (lambda c: c.experiment_slices("e", by="\ud83d"), r"by is no text that can be sent: '\\ud83d'; nothing was sent"),
     ],
-    ids=["split", "coverage", "reason", "no id", "empty", "way out", "half a pair", "number", "line end", "emoji", "parameter"],
+    ids=[
+        *("nan", "text", "none", "flag", "flag as version", "flag as other version", "empty key"),
+        *("coverage", "reason", "no id", "empty", "way out", "half a pair", "number", "line end", "emoji", "parameter"),
+    ],
 )
 def test_what_makes_no_body_is_refused_in_one_sentence(kind: Kind, call: Any, said: str) -> None:
     with faulty_server() as server, a_client(kind, server.url) as client, pytest.raises(InvalidInput, match=f"^{said}"):
         call(client)
+
+
+@pytest.mark.parametrize("split", [0.0001, 0.9999])
+def test_the_smallest_and_the_largest_split_are_sent(kind: Kind, split: float) -> None:
+    with faulty_server(answer(200, experiment_calls.CHANGE)) as server, a_client(kind, server.url) as client:
+        client.create_experiment(3, 4, split)
+    (request,) = server.received
+    assert [arm["weight"] for arm in request.body["plan"]["arms"]] == [pytest.approx(1 - split, abs=1e-12), split]
+
+
+def test_a_flag_is_no_version(kind: Kind) -> None:
+    with pytest.raises(ValidationError, match="a version is a number, such as 3, and no flag"):
+        ArmIn(variant="control", model_version=True, weight=0.5)
 
 
 def test_two_changes_have_different_keys(kind: Kind) -> None:

@@ -17,7 +17,7 @@ from trajops.contracts.experiments import ExperimentChangeOut, ExperimentOut, Ex
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import Units
-from trajops.errors import Conflict, InvalidInput, ModelNotLoadable, NotFound, StaleVersion
+from trajops.errors import Conflict, IllegalTransition, InvalidInput, ModelNotLoadable, NotFound, StaleVersion
 from trajops.experiments.decisions import Decision, decision
 from trajops.experiments.lifecycle import OVER, ROUTED, ExperimentState
 from trajops.experiments.verdict import judge
@@ -338,6 +338,36 @@ def test_better_is_recommended_and_stays_so(service: Experiments, releases: Depl
     assert service.stop(found.experiment_id, found.version, "treatment", **WHO).experiment.state == S.PROMOTED
 
 
+def test_a_winner_that_is_taken_back_is_no_winner_and_another_may_win(service: Experiments, releases: Deployments) -> None:
+    found = decided(service, launched(service, three_arms()), "better", "wide").experiment
+    for kind, variant in (("better", "deep"), ("better", "wide")):
+        with pytest.raises(Conflict, match="'wide' has won, and is only ever taken back for harm"):
+            decided(service, found, kind, variant)
+    found = decided(service, found, "worse", "wide").experiment
+    assert (found.state, found.winner, found.closed_arms) == (S.RUNNING, None, ["wide"])
+    for variant in ("wide", "control"):
+        with pytest.raises(Conflict, match=f"'{variant}' cannot win; what is being compared is control, deep"):
+            decided(service, found, "better", variant)
+    found = decided(service, found, "better", "deep").experiment
+    assert (found.state, found.winner) == (S.RECOMMENDED, "deep")
+    assert service.stop(found.experiment_id, found.version, "deep", **WHO).experiment.state == S.PROMOTED
+    assert states(releases) == {1: State.RETIRED, 2: State.ROLLED_BACK, 3: State.LIVE}
+
+
+def test_another_arm_that_is_taken_back_leaves_the_winner(service: Experiments, releases: Deployments) -> None:
+    found = decided(service, launched(service, three_arms()), "better", "wide").experiment
+    found = decided(service, found, "guardrail", "deep").experiment
+    assert (found.state, found.winner, found.closed_arms) == (S.RECOMMENDED, "wide", ["deep"])
+
+
+def test_only_a_draft_is_launched(service: Experiments, releases: Deployments) -> None:
+    found = decided(service, launched(service), "better", "treatment").experiment
+    for state in (S.RECOMMENDED, S.PAUSED):
+        with pytest.raises(IllegalTransition, match=f"only a draft is launched, and this experiment is {state}"):
+            service.launch(found.experiment_id, found.version, **WHO)
+        found = service.pause(found.experiment_id, found.version, **WHO).experiment if state == S.RECOMMENDED else found
+
+
 def test_what_is_paused_wins_nothing(service: Experiments, releases: Deployments) -> None:
     experiment = launched(service)
     service.pause(experiment.experiment_id, experiment.version, **WHO)
@@ -472,6 +502,8 @@ class AnySequence(RuleBasedStateMachine):
             assert one.arms[0].model == table.champion
             assert self.seeds.setdefault(name, one.seed) == one.seed == record.seed
             assert (one.coverage == 0) is (record.state == S.PAUSED)
+            assert record.state == S.PAUSED or (record.winner is not None) is (record.state == S.RECOMMENDED)
+            assert record.winner not in [record.plan.arms[0].variant, *record.closed_arms]
             for arm in one.arms[1:]:
                 is_closed = arm.variant in record.closed_arms
                 assert not is_closed or arm.model == table.champion

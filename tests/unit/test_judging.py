@@ -100,11 +100,15 @@ def three(units: int, b_m: float, c_m: float) -> Any:
     return an_arm("control", units), an_arm("b", units, mean_m=b_m, seed=2), an_arm("c", units, mean_m=c_m, seed=3)
 
 
-@pytest.mark.parametrize("is_paused", [False, True], ids=["running", "paused"])
-def test_what_was_recommended_and_is_taken_back_leaves_the_others_to_win_or_to_end(is_paused: bool) -> None:
+def abc() -> Desk:
     weights = {"control": 0.34, "b": 0.33, "c": 0.33}
     arms = [{"variant": name, "model_version": number, "weight": weight} for number, (name, weight) in enumerate(weights.items(), 1)]
-    desk = Desk(a_plan(arms=arms), versions=(2, 3))
+    return Desk(a_plan(arms=arms), versions=(2, 3))
+
+
+@pytest.mark.parametrize("is_paused", [False, True], ids=["running", "paused"])
+def test_what_was_recommended_and_is_taken_back_leaves_the_others_to_win_or_to_end(is_paused: bool) -> None:
+    desk = abc()
     assert desk.look(three(900, 0.42, 0.5)) == "better"
     assert (desk.experiment.state, desk.experiment.winner) == (S.RECOMMENDED, "b")
     if is_paused:
@@ -117,9 +121,25 @@ def test_what_was_recommended_and_is_taken_back_leaves_the_others_to_win_or_to_e
         assert desk.look(three(1300, 0.7, 0.5), after_s=30 * 86_400) == "inconclusive"
         assert desk.experiment.state == S.INCONCLUSIVE
         return
+    assert desk.look(three(1300, 0.7, 0.5)) is None
     assert desk.look(three(2400, 0.7, 0.4)) == "better"
     assert (desk.experiment.state, desk.experiment.winner) == (S.RECOMMENDED, "c")
     assert "b" not in desk.experiment.sentence.split()
+
+
+def test_once_what_was_recommended_is_taken_back_the_horizon_ends_it_without_a_winner() -> None:
+    desk = abc()
+    assert [desk.look(three(900, 0.42, 0.5)), desk.look(three(1200, 0.7, 0.5))] == ["better", "worse"]
+    assert desk.look(three(1300, 0.7, 0.5), after_s=86_400) == "inconclusive"
+    assert (desk.experiment.state, desk.experiment.winner) == (S.INCONCLUSIVE, None)
+    assert states(desk.releases) == {1: State.LIVE, 2: State.ROLLED_BACK, 3: State.INCONCLUSIVE}
+
+
+def test_of_two_that_are_better_the_nearer_one_wins_and_is_what_is_said() -> None:
+    desk = abc()
+    assert desk.look(three(1200, 0.42, 0.35)) == "better"
+    assert desk.experiment.winner == "c"
+    assert desk.experiment.sentence.startswith("ADE of c is ")
 
 
 def test_invalid_data_pause_it_after_a_while_and_a_hiccup_does_not() -> None:
@@ -133,6 +153,18 @@ def test_invalid_data_pause_it_after_a_while_and_a_hiccup_does_not() -> None:
     assert desk.look(lost, after_s=30) == "invalid"
     assert (desk.experiment.state, states(desk.releases)[2]) == (S.PAUSED, State.PAUSED)
     assert desk.experiment.sentence.startswith("Data invalid: ")
+
+
+@pytest.mark.parametrize("invalid_for_s", [0.0, 5.0, 59.0, 61.0])
+@pytest.mark.parametrize("gap_s", [50.0, 60.0, 110.0])
+def test_data_that_stay_invalid_pause_it_however_seldom_somebody_looks(invalid_for_s: float, gap_s: float) -> None:
+    """Looks are 60 s apart, or as late as a busy worker makes them."""
+    desk = Desk(a_plan(invalid_for_s=invalid_for_s))
+    lost = two(700, 400, 0.3)
+    for _ in range(3):
+        if desk.look(lost, after_s=gap_s) == "invalid":
+            break
+    assert desk.experiment.state == S.PAUSED
 
 
 def test_what_somebody_paused_is_judged_and_left_alone_but_for_harm() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks.late_truth import run, told_after
+from benchmarks.late_truth import Pace, by_share, hours_of, run, told_after, told_after_h
 from tests.experiment_builders import STARTED, a_plan, figures, two
 from tests.unit.test_deployments_service import WHO
 from tests.unit.test_judging import Desk
@@ -14,6 +14,7 @@ from trajops.clock import now
 from trajops.contracts.experiments import VerdictOut
 from trajops.experiments.evidence import log_level, log_run
 from trajops.experiments.figures import Figures
+from trajops.experiments.overdue import is_beyond_chance
 from trajops.experiments.verdict import judge
 
 LAST = STARTED + timedelta(hours=10)
@@ -59,8 +60,19 @@ def test_of_two_units_both_are_enough_to_tell_that_truth_is_late() -> None:
     assert is_fresh(said(1, overdue_visits=50, **counts))
     assert is_fresh(said(2, overdue_visits=2, **counts))
     assert not is_fresh(said(2, overdue_visits=4, **counts))
-    # Of many units, who stays for long in front of no camera is one unit.
+    # Of many units, who stays in front of no camera is one unit for a while.
     assert is_fresh(said(4, 1152, overdue_visits=50))
+
+
+def test_where_few_are_awake_truth_that_stays_away_is_told_in_the_end() -> None:
+    """Five who go on asking are never six, and count anew with each stay."""
+    assert is_fresh(said(5, 1152, age_s=36_000, overdue_visits=900))
+    assert is_fresh(said(5, 1152, overdue_stays=5))
+    assert not is_fresh(said(5, 1152, overdue_stays=6))
+    assert is_fresh(said(2, 1152, overdue_stays=60)), "two units are too few to tell, however long they stay"
+    for night_share in (0.96, 0.7, 0.5):
+        pace = Pace(60, 0.96, 15, night_share)
+        assert max(told_after_h(hours_of(pace, hours)) for hours in (15, 48, 168)) <= 2
 
 
 def test_a_run_at_the_end_has_the_probability_of_its_place() -> None:
@@ -79,11 +91,70 @@ def test_in_a_week_in_which_nothing_is_wrong_hardly_ever_anything_is_paused() ->
     assert found["weeks"] == 180
     assert found["paused"] <= 0.01
     assert found["paused_by_run"] >= 0.5, "the negative control must fail here"
+    assert found["night_weeks"] == 36
+    assert found["paused_with_nights"] <= 0.01
+    assert found["paused_with_nights_by_share"] >= 0.25, "one share for day and night must fail here"
 
 
 @pytest.mark.parametrize(("share", "few"), [(0.96, 7), (0.9, 9), (0.8, 13), (0.7, 17), (0.5, 29)])
 def test_that_truth_stays_away_is_told_after_a_few_units(share: float, few: int) -> None:
-    assert max(told_after(share, visits) for visits in (100, 1000, 20_000)) <= few
+    steady = Pace(50, share, 50, share)
+    assert max(told_after(hours_of(steady, hours), 50) for hours in (2, 20, 400)) <= few
+
+
+# Nights
+
+WITH_NIGHTS = Pace(60, 0.96, 15, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("hours", "per_hour", "few"),
+    [
+        pytest.param(15, 60, 7, id="on the first day"),
+        pytest.param(15, 15, 17, id="in the first night"),
+        pytest.param(72, 60, 13, id="on a later day"),
+        pytest.param(72, 15, 29, id="in a later night"),
+        pytest.param(168, 15, 30, id="in a night after a week"),
+    ],
+)
+def test_that_truth_stays_away_is_told_by_day_and_by_night(hours: int, per_hour: float, few: int) -> None:
+    """Later than by one share for day and night, which takes bad luck of a night for a fault."""
+    found = hours_of(WITH_NIGHTS, hours)
+    assert 7 <= told_after(found, per_hour) <= few
+    assert per_hour == 60 or told_after(found, per_hour, by_share) <= 12
+
+
+def beyond(run: int, hours: list[tuple[int, int]], lasts_s: float) -> bool:
+    return is_beyond_chance(run, sum(visits for visits, _ in hours), sum(known for _, known in hours), hours, lasts_s)
+
+
+def test_what_comes_slowly_may_be_of_a_night_that_nobody_has_seen() -> None:
+    hours = [(60, 58)] * 15
+    assert beyond(8, hours, 480)
+    assert not beyond(8, hours, 1920)
+    assert beyond(17, hours, 4080)
+    assert not beyond(3, hours, 60), "and what comes fast is chance as before"
+    # Without hours the share is taken to be the same at all of them.
+    assert is_beyond_chance(8, 900, 870, (), 1920)
+
+
+def test_a_night_that_was_seen_says_how_many_get_truth_in_one() -> None:
+    day, bright, dark = [(60, 58)] * 15, [(15, 14)] * 9, [(15, 6)] * 9
+    assert beyond(20, day + bright + day, 4800)
+    assert not beyond(20, day + dark + day, 4800)
+    # So few visits of a night say nothing of nights, and parts of an hour are none that is quiet.
+    assert beyond(20, day + dark[:1] + day, 4800)
+    assert beyond(20, [(20, 2), *day, (20, 2)], 4800)
+    assert not beyond(20, [*day, (20, 2), (20, 2), *day], 4800)
+
+
+def test_by_what_was_asked_and_since_when_truth_is_waited_for_a_run_is_fast() -> None:
+    hours = {"hours": ((60, 58),) * 12 + ((60, 57),) * 8}
+    known = 12 * 58 + 8 * 57
+    assert not is_fresh(said(8, known, age_s=480, **hours))
+    assert is_fresh(said(8, known, age_s=1920, **hours))
+    resumed_at = LAST + timedelta(seconds=1440)
+    assert not is_fresh(said(8, known, age_s=1920, enrolled_since=resumed_at, **hours))
 
 
 # Who resumes

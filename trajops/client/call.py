@@ -63,9 +63,10 @@ class Call(Generic[A_co]):
 
     def __post_init__(self) -> None:
         key = self.idempotency_key
-        if key is not None and not (isinstance(key, str) and key.isascii() and key.isprintable() and key.strip() == key):
+        if key is not None and not (isinstance(key, str) and key.isascii() and key.isprintable() and key.strip() == key != ""):
             raise InvalidInput(
-                f"an idempotency key is a text of ASCII without line ends or blanks around it, not {key!r}; nothing was sent"
+                "an idempotency key is a text of ASCII that is not empty and has no line ends or blanks around it, not "
+                f"{key!r}; nothing was sent"
             )
         for name, value in self.query.items():
             if isinstance(value, str) and not _is_text(value):

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 from trajops.config_model import Count
 from trajops.contracts.wire import Name, Reason, Wire
 from trajops.experiments.lifecycle import ExperimentState
-from trajops.experiments.routed import UnitKind
+from trajops.experiments.routed import ROUNDING, UnitKind
 
 Metric = Literal["ade_m", "fde_m", "miss_rate"]
 Mode = Literal["live", "shadow", "watch"]
@@ -17,19 +18,29 @@ ExperimentSliceBy = Literal["scene", "speed_band", "step", "client"]
 CheckState = Literal["ok", "warning", "blocked"]
 VariantName = Annotated[str, Field(min_length=1, max_length=32, pattern=r"^[a-z][a-z0-9_]*$")]
 _TAKEN = frozenset({"champion", "holdout", "override", "direct", "shadow"})
-_ROUNDING = 1e-6
+# Weights are given in decimals, a third as 0.3333333 too.
+_DECIMALS = 1e-6
 DAY_S = 86_400.0
 # A smaller one asks for units without end.
 LEAST_ALPHA = 1e-6
+# Units fall on ten thousand points: a smaller arm has none of them.
+LEAST_WEIGHT = 1e-4
 LAST = 2**31 - 1
+
+
+def _is_no_flag(value: object) -> object:
+    """Refuse true, which else would be version 1."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("version_is_a_flag", "a version is a number, such as 3, and no flag")
+    return value
 
 
 class ArmIn(Wire):
     """One arm: which version answers in it."""
 
     variant: VariantName
-    model_version: int = Field(ge=1, le=LAST)
-    weight: float = Field(gt=0, lt=1, description="Share of the enrolled units.")
+    model_version: Annotated[int, BeforeValidator(_is_no_flag)] = Field(ge=1, le=LAST)
+    weight: float = Field(ge=LEAST_WEIGHT, lt=1, description="Share of the enrolled units.")
 
 
 class NamespaceIn(Wire):
@@ -99,13 +110,20 @@ class ExperimentPlan(Wire):
         """Whether the treatments answer nobody."""
         return self.mode != "live"
 
+    @property
+    def weights(self) -> list[float]:
+        """Share of each arm; of decimals that were cut off, such as three times 0.3333333, so that they add up to 1."""
+        given = [arm.weight for arm in self.arms]
+        total = sum(given)
+        return given if abs(total - 1) <= ROUNDING else [weight / total for weight in given]
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
         names = [arm.variant for arm in self.arms]
         if len(set(names)) < len(names) or _TAKEN & set(names):
             raise ValueError(f"arms have different names, and none of {', '.join(sorted(_TAKEN))}")
-        if abs(sum(arm.weight for arm in self.arms) - 1) > _ROUNDING:
-            raise ValueError(f"weights add up to 1, not {sum(arm.weight for arm in self.arms):g}")
+        if abs(sum(arm.weight for arm in self.arms) - 1) > _DECIMALS:
+            raise ValueError(f"weights add up to 1, not {sum(arm.weight for arm in self.arms):.9g}; a third reads 0.3333333")
         if self.arms[0].model_version in {arm.model_version for arm in self.arms[1:]}:
             # An A/A experiment is worth having: it says what chance alone does.
             if len(self.arms) > 2 or self.stop.on_win == "promote":

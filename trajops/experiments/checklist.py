@@ -12,6 +12,8 @@ DAY_S = 86_400.0
 FEW_UNITS = 20
 # Less of the traffic says little about a day.
 LEAST_SEEN_S = 3_600.0
+# Beyond these nobody waits for it, and figures say nothing any more.
+MOST_UNITS, MOST_S = 1e9, 1e10
 
 
 def spread(plan: ExperimentPlan, traffic: TrafficFigures) -> float | None:
@@ -99,6 +101,10 @@ def _duration(plan: ExperimentPlan, traffic: TrafficFigures, held_out: float) ->
     seconds, units = expected_s(plan, traffic, held_out), expected_units(plan, traffic)
     if seconds is None or units is None:
         return CheckOut(name="duration", state="warning", detail=f"too few {plan.unit}s of late to say how long it will take")
+    if units > MOST_UNITS or seconds > MOST_S:
+        least = f"more than {MOST_UNITS:,.0f} {plan.unit}s" if units > MOST_UNITS else f"more than {_span(MOST_S)}"
+        detail = f"{100 * plan.expected_change:+g} % takes {least}: hope for more, enrol more, or make the smallest arm larger"
+        return CheckOut(name="duration", state="blocked", detail=detail)
     seen_s = (traffic.until - traffic.since).total_seconds()
     is_short = seen_s < LEAST_SEEN_S
     rate = f"the rate of the last {_span(seen_s)}, which is all that is known" if is_short else "the present rate"

@@ -62,6 +62,8 @@ class Figures:
         overdue_visits: their visits: a unit counts once in three minutes, however often it asks in these.
         visits: visits of all units before, of answers that are old enough to have truth.
         known_visits: of these, with truth of at least one answer.
+        overdue_stays: of the overdue units: a unit counts once in twenty minutes since truth is waited for.
+        hours: `visits` and `known_visits` of each hour of the clock that has any, in order; empty: they were not counted by hour.
     """
 
     at: datetime
@@ -74,6 +76,8 @@ class Figures:
     overdue_visits: int = 0
     visits: int = 0
     known_visits: int = 0
+    overdue_stays: int = 0
+    hours: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,8 @@ from trajops.experiments.assignment import Range, arm_ranges, namespace_point, u
 
 UnitKind = Literal["agent", "client", "scene"]
 CONTROL, TREATMENT = "control", "treatment"
-# Weights are given in decimals, whose sum is one but for rounding.
-_ROUNDING = 1e-9
+# Weights add up to one but for the rounding of floating point.
+ROUNDING = 1e-9
 
 
 class Arm(NamedTuple):
@@ -72,7 +72,7 @@ class RoutedExperiment:
         names = [arm.variant for arm in self.arms]
         if len(names) < 2 or len(set(names)) < len(names):
             raise InvalidInput(f"an experiment has two or more arms of different names, not {', '.join(names) or 'none'}")
-        if any(not arm.weight > 0 for arm in self.arms) or abs(sum(arm.weight for arm in self.arms) - 1) > _ROUNDING:
+        if any(not arm.weight > 0 for arm in self.arms) or abs(sum(arm.weight for arm in self.arms) - 1) > ROUNDING:
             raise InvalidInput(f"weights are above 0 and add up to 1, unlike {', '.join(f'{arm.weight:g}' for arm in self.arms)}")
         object.__setattr__(self, "_ranges", tuple(arm_ranges([arm.weight for arm in self.arms], self.coverage)))
 

@@ -19,18 +19,18 @@ from trajops.contracts.experiments import (
     VerdictKind,
     VerdictOut,
 )
-from trajops.experiments.evidence import log_harm, log_level, log_mismatch, log_run
+from trajops.experiments.evidence import log_harm, log_mismatch
 from trajops.experiments.figures import ArmFigures, Figures
+from trajops.experiments.overdue import is_beyond_chance
 from trajops.experiments.statistics import Estimate, compare, compare_pairs, detectable, tuning, units_needed
 
 SRM_ALPHA = 0.01
 # Units in several arms spoil both; a few come from a change of the routes that they stood in.
 MOST_JUMPERS = 0.01
-# Agents that are gone before truth can come are no fault of the truth: fewer than this, or as many as chance explains. That they are
-# taken for one at all, however long the experiment runs, has this probability at most.
+# Agents that are gone before truth can come are no fault of the truth: fewer than this, or as many as chance explains.
 LEAST_OVERDUE = 3
-OVERDUE_ALPHA = 0.01
-# Of fewer units each counts as often as it comes: of a few scenes, no more than a few can ever be overdue.
+# Of fewer units each counts as often as it comes: of a few scenes, no more than a few can ever be overdue. Of more a unit counts once a
+# stay: one that nobody follows is one and the same for a while, but where few are awake there would never be enough.
 MANY_UNITS = 100
 METRICS: dict[Metric, str] = {"ade_m": "ADE", "fde_m": "FDE", "miss_rate": "miss rate"}
 _WORST_FIRST: tuple[VerdictKind, ...] = ("guardrail", "worse", "better", "no_worse", "inconclusive", "collecting")
@@ -122,15 +122,19 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
     )
     judged = [arm for arm in figures.arms if arm.variant not in closed]
     rates = [arm.join_rate for arm in judged]
-    known = [rate for rate in rates if rate is not None]
+    known, lacking = [rate for rate in rates if rate is not None], [arm.variant for arm in judged if arm.join_rate is None]
     most_apart = plan.max_join_gap + _chance_gap(judged)
     is_joined = len(known) == len(rates) and min(known) >= plan.min_join_rate and max(known) - min(known) <= most_apart
-    said = " / ".join("–" if rate is None else f"{100 * rate:.1f} %" for rate in rates)
+    said = " / ".join(f"{100 * rate:.1f} %" for rate in known)
     need = (
         f"at least {100 * plan.min_join_rate:.0f} % each, and at most {100 * most_apart:.0f} points apart, of which chance may be all but "
     )
     need += f"{100 * plan.max_join_gap:.0f}"
-    yield HealthOut(name="join_rate", is_ok=is_joined, detail=f"{said} of the predictions get truth" + ("" if is_joined else f"; {need}"))
+    detail = f"{said} of the predictions get truth" + ("" if is_joined else f"; {need}")
+    if lacking:
+        whose = f" of {' and '.join(lacking)}" if known else ""
+        detail = f"no prediction{whose} is old enough yet to have truth"
+    yield HealthOut(name="join_rate", is_ok=is_joined, detail=detail)
     age_s = None if figures.last_outcome_at is None else (figures.at - figures.last_outcome_at).total_seconds()
     # At night, and in a pause, hardly anybody asks: that no truth comes then is no fault of the truth.
     is_young = age_s is not None and age_s <= plan.max_stale_s
@@ -155,9 +159,14 @@ def _is_overdue(plan: ExperimentPlan, figures: Figures) -> bool:
     most = max(arm.units for arm in figures.arms)
     if figures.overdue_units < min(LEAST_OVERDUE, max(1, most)):  # of two scenes, no more than two can be overdue
         return False
-    run = figures.overdue_visits if _total(plan, figures) < MANY_UNITS else figures.overdue_units
-    trials, missing = figures.visits + run, figures.visits - figures.known_visits + run
-    return log_run(run, trials, missing) < log_level(OVERDUE_ALPHA, trials)
+    run = figures.overdue_visits if _total(plan, figures) < MANY_UNITS else figures.overdue_stays
+    return is_beyond_chance(run, figures.visits, figures.known_visits, figures.hours, _waited_s(figures))
+
+
+def _waited_s(figures: Figures) -> float:
+    """Since when truth is waited for: the newest outcome, or since units are enrolled."""
+    begins = [at for at in (figures.last_outcome_at, figures.enrolled_since) if at is not None]
+    return max(0.0, (figures.at - max(begins)).total_seconds()) if begins else 0.0
 
 
 def _total(plan: ExperimentPlan, figures: Figures) -> int:
@@ -280,7 +289,9 @@ def _sentence(
         )
     if kind == "invalid":
         return "Data invalid: " + "; ".join(one.detail for one in health if not one.is_ok) + "."
-    said = next((effect for effect in effects if effect.verdict == kind and effect.change is not None), None)
+    alike = [effect for effect in effects if effect.verdict == kind and effect.change is not None]
+    # Of several that win, the one that is decided for.
+    said = alike[0] if alike and kind == "worse" else min(alike, key=lambda effect: effect.high or 0.0, default=None)
     if said is not None and kind in {"better", "worse"}:
         way = "lower" if said.change is not None and said.change < 0 else "higher"
         if kind == "worse" and said.harm_low is not None and (said.low is None or said.low <= 0):

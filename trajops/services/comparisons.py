@@ -253,10 +253,10 @@ def of_treatment(step: Step, ref: ModelRef) -> ExperimentOut | None:
 
 def routed_as(experiment_id: str, seed: str, plan: ExperimentPlan, model_name: str) -> RoutedExperiment:
     """A plan as the routes carry it."""
-    space = plan.namespace
+    space, weights = plan.namespace, plan.weights
     return RoutedExperiment(
         experiment_id,
-        tuple(Arm(arm.variant, ModelRef(model_name, arm.model_version), arm.weight) for arm in plan.arms),
+        tuple(Arm(arm.variant, ModelRef(model_name, arm.model_version), weight) for arm, weight in zip(plan.arms, weights, strict=True)),
         plan.coverage,
         seed,
         plan.unit,

@@ -6,7 +6,7 @@ from datetime import timedelta
 from trajops.clock import now
 from trajops.contracts.experiments import ChecklistOut, ExperimentPlan
 from trajops.deployments.model_ref import ModelRef
-from trajops.experiments.checklist import checks, expected_s, expected_units
+from trajops.experiments.checklist import MOST_S, MOST_UNITS, checks, expected_s, expected_units
 from trajops.ports import Clock, ExperimentSource
 from trajops.services.comparisons import obstacle_of, routed_as
 from trajops.stores import UnitOfWorkFactory
@@ -63,6 +63,6 @@ class ExperimentChecks:
             can_launch=all(line.state != "blocked" for line in lines),
             checks=lines,
             units_per_day=traffic.units_per_day,
-            expected_units=None if units is None or units > 1e9 else round(units),
-            expected_s=None if seconds is None or seconds > 1e10 else round(seconds),
+            expected_units=None if units is None or units > MOST_UNITS else round(units),
+            expected_s=None if seconds is None or seconds > MOST_S else round(seconds),
         )

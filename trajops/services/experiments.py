@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from trajops.clock import SystemClock
 from trajops.contracts.experiments import (
+    ArmIn,
     ChecklistOut,
     ExperimentChangeOut,
     ExperimentOut,
@@ -19,9 +20,9 @@ from trajops.contracts.experiments import (
     VerdictsOut,
 )
 from trajops.deployments.model_ref import ModelRef
-from trajops.errors import Conflict, InvalidInput, StaleVersion
+from trajops.errors import Conflict, IllegalTransition, InvalidInput, StaleVersion
 from trajops.experiments.decisions import HARM, Decision
-from trajops.experiments.lifecycle import ROUTED, ExperimentState, check_transition
+from trajops.experiments.lifecycle import ROUTED, ExperimentState
 from trajops.experiments.routed import Holdout
 from trajops.ports import Clock
 from trajops.services import comparisons
@@ -129,7 +130,9 @@ class Experiments:
         def prepare() -> None:
             with self._unit_of_work(read_only=True) as uow:
                 experiment = expected_experiment(uow, experiment_id, expected_version)
-            check_transition(experiment.state, ExperimentState.RUNNING)
+            # Also what is paused, and a winner that is taken back, runs again; but neither is launched.
+            if experiment.state != ExperimentState.DRAFT:
+                raise IllegalTransition(f"only a draft is launched, and this experiment is {experiment.state}")
             self._may_launch(experiment.plan)
 
         change = comparisons.begin
@@ -292,8 +295,11 @@ class Experiments:
                 return comparisons.pause(step, said, verdict.sentence)
             if decision.kind == "inconclusive":
                 return comparisons.give_up(step, said, verdict.sentence)
+            if experiment.winner is not None:
+                raise Conflict(f"{experiment.winner!r} has won, and is only ever taken back for harm")
             if experiment.plan.stop.on_win == "promote":
                 return self._promoted(step, said, str(decision.variant))
+            _check_may_win(said, str(decision.variant))
             return step.move_experiment(said, ExperimentState.RECOMMENDED, winner=decision.variant, sentence=verdict.sentence)
 
         action = f"decide_{decision.kind}"
@@ -310,10 +316,7 @@ class Experiments:
                 raise Conflict("; ".join(f"{one.name}: {one.detail}" for one in blocked), checks=[one.model_dump() for one in blocked])
 
     def _promoted(self, step: Step, experiment: ExperimentOut, winner: str) -> ExperimentOut:
-        arm = next((one for one in experiment.plan.arms if one.variant == winner), None)
-        if arm is None or winner in experiment.closed_arms:
-            names = ", ".join(one.variant for one in experiment.plan.arms if one.variant not in experiment.closed_arms)
-            raise Conflict(f"{winner!r} cannot win; what is being compared is {names}")
+        arm = _check_may_win(experiment, winner)
         if experiment.state not in ROUTED:
             raise Conflict(f"the experiment is {experiment.state}; promote the version under Models instead")
         ref = ModelRef(self._model_name, arm.model_version)
@@ -359,6 +362,14 @@ class Experiments:
         prepare: Callable[[], None] | None = None,
     ) -> Answer:
         return once(self._unit_of_work, self._clock, Asked(actor, action, payload, idempotency_key), gives, change, prepare=prepare)
+
+
+def _check_may_win(experiment: ExperimentOut, winner: str) -> ArmIn:
+    """The arm of a treatment that is still being compared; raise Conflict where there is none of that name."""
+    compared = {arm.variant: arm for arm in experiment.plan.arms if arm.variant not in experiment.closed_arms}
+    if winner not in compared or winner == experiment.plan.arms[0].variant:
+        raise Conflict(f"{winner!r} cannot win; what is being compared is {', '.join(compared)}")
+    return compared[winner]
 
 
 def _expect_epoch(step: Step, epoch: int) -> None:

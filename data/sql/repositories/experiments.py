@@ -1,6 +1,6 @@
 """Experiments and their verdicts."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,7 +8,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from data.sql.tables import experiment_verdicts, experiments
 from trajops.config_model import MOST
-from trajops.contracts.experiments import LEAST_ALPHA, ExperimentOut, VerdictOut
+from trajops.contracts.experiments import LEAST_ALPHA, LEAST_WEIGHT, ExperimentOut, VerdictOut
 from trajops.errors import NotFound, StaleVersion
 from trajops.experiments.lifecycle import ROUTED, ExperimentState
 
@@ -89,4 +89,12 @@ def _experiment(row: RowMapping) -> ExperimentOut:
 def _within(plan: dict[str, Any]) -> dict[str, Any]:
     """A plan of the release before, which took any number, within the bounds of today: it must not keep the others from being read."""
     stop = {name: min(value, MOST) if name in _COUNTS and value is not None else value for name, value in plan["stop"].items()}
-    return plan | {"alpha": max(plan["alpha"], LEAST_ALPHA), "tuned_units": min(plan["tuned_units"], MOST), "stop": stop}
+    bounded = {"alpha": max(plan["alpha"], LEAST_ALPHA), "tuned_units": min(plan["tuned_units"], MOST), "stop": stop}
+    return plan | bounded | {"arms": _arms_within(plan["arms"])}
+
+
+def _arms_within(arms: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Arms of at least the smallest weight; what some lack the largest one gives."""
+    raised = [max(arm["weight"], LEAST_WEIGHT) for arm in arms]
+    raised[raised.index(max(raised))] -= sum(raised) - sum(arm["weight"] for arm in arms)
+    return [arm | {"weight": weight} for arm, weight in zip(arms, raised, strict=True)]

@@ -1,8 +1,11 @@
 """Experiments and their verdicts."""
 
+from math import isnan
+
 from trajops.client.call import Call, at, described, get, post
 from trajops.client.retries import Retry
 from trajops.contracts.experiments import (
+    LEAST_WEIGHT,
     ArmIn,
     ChecklistOut,
     CoverageIn,
@@ -75,7 +78,7 @@ class ExperimentRoutes:
         Args:
             model_a: version of the control, which must be the champion.
             model_b: version of the treatment, which must be staged.
-            traffic_split: share of the enrolled agents that get `model_b`, above 0 and below 1.
+            traffic_split: share of the enrolled agents that get `model_b`, from 0.0001 to 0.9999.
             coverage: share of all agents that are enrolled.
             reason: for the audit.
             idempotency_key: of the caller; where there is none, one is made.
@@ -83,13 +86,19 @@ class ExperimentRoutes:
         Raises:
             InvalidInput: if one of them cannot be, for example a split of 0 or 1, which leaves an arm without agents; nothing is sent.
         """
-        if not (isinstance(traffic_split, int | float) and 0 < traffic_split < 1):
+        for name, version in (("model_a", model_a), ("model_b", model_b)):
+            if isinstance(version, bool):
+                raise InvalidInput(f"{name} is the number of a version, such as 3, not {version!r}; nothing was sent")
+        if isinstance(traffic_split, bool) or not isinstance(traffic_split, int | float) or isnan(traffic_split):
+            raise InvalidInput(f"traffic_split is a number, such as 0.5, not {traffic_split!r}; nothing was sent")
+        if not LEAST_WEIGHT <= traffic_split <= 1 - LEAST_WEIGHT:
             raise InvalidInput(
-                f"traffic_split is the share of the enrolled agents that get version {model_b}: above 0 and below 1, not "
-                f"{traffic_split!r}, or one of the two answers nobody. To let fewer agents take part, lower coverage"
+                f"traffic_split is the share of the enrolled agents that get version {model_b}: from {LEAST_WEIGHT} to {1 - LEAST_WEIGHT}, "
+                f"not {traffic_split!r}, or one of the two answers nobody. To let fewer agents take part, lower coverage; nothing was sent"
             )
         arms = (
-            ArmIn(variant="control", model_version=model_a, weight=1 - traffic_split),
+            # Of 1 - 0.9999 floating point makes less than the smallest weight.
+            ArmIn(variant="control", model_version=model_a, weight=round(1 - traffic_split, 12)),
             ArmIn(variant="treatment", model_version=model_b, weight=traffic_split),
         )
         plan = ExperimentPlan(

@@ -17,6 +17,7 @@ from trajops.settings import Settings
 from workers.evidently_detector import EvidentlyDetector
 from workers.lease import fenced
 from workers.metrics import WorkerMetrics
+from workers.rules import Rules
 from workers.runner import Job, JobRunner
 from workers.schedules import JobName, Schedules
 from workers.work import Work
@@ -30,16 +31,9 @@ if TYPE_CHECKING:
     from data.lake.spool import Spool
     from data.lake.truth import TruthJoin
     from data.models.registry import MlflowRegistry
-    from trajops.alerts.rules import AlertRules
     from trajops.contracts.validations import Cause, ValidationOut
-    from trajops.drift.rules import DriftRules
-    from trajops.objectives import Objectives
-    from trajops.performance.rules import PerformanceRules
-    from trajops.policy.rules import PolicyRules
     from trajops.ports import DriftSource
     from trajops.records import ModelVersion
-    from trajops.rollouts.rules import RolloutRules
-    from trajops.selection.rules import SelectionRules
     from trajops.services.alert_rounds import AlertRounds
     from trajops.services.answers import Answers
     from trajops.services.calibrations import Factors, Recalibrator
@@ -81,63 +75,8 @@ class Parts:
         self.metrics = WorkerMetrics()
         self.holder = f"{socket.gethostname()}:{os.getpid()}:{uuid4().hex[:8]}"
         self.schedules = configs.load(settings.configs_dir / "schedules.yaml", Schedules)
+        self.rules = Rules(settings.configs_dir)
         self.detector = EvidentlyDetector()
-        # All of them, whichever jobs are named: a mistake is told now, and not by the first job that comes across it.
-        _ = (self.alert_rules, self.drift_rules, self.objectives, self.performance_rules)
-        _ = (self.policy_rules, self.rollout_rules, self.selection_rules)
-
-    @cached_property
-    def drift_rules(self) -> "DriftRules":
-        """What is compared, and when it is drift."""
-        from trajops.drift.rules import DriftRules  # noqa: PLC0415
-
-        return configs.load(self.settings.configs_dir / "drift.yaml", DriftRules)
-
-    @cached_property
-    def performance_rules(self) -> "PerformanceRules":
-        """How performance is judged, and intervals are calibrated."""
-        from trajops.performance.rules import PerformanceRules  # noqa: PLC0415
-
-        return configs.load(self.settings.configs_dir / "performance.yaml", PerformanceRules)
-
-    @cached_property
-    def policy_rules(self) -> "PolicyRules":
-        """What follows an alert."""
-        from trajops.policy.rules import PolicyRules  # noqa: PLC0415
-
-        known = {rule.name for rule in self.alert_rules.rules}
-        return configs.load(self.settings.configs_dir / "policy.yaml", PolicyRules, {"alerts": known})
-
-    @cached_property
-    def rollout_rules(self) -> "RolloutRules":
-        """How versions are rolled out."""
-        from trajops.alerts.lifecycle import Severity  # noqa: PLC0415
-        from trajops.rollouts.rules import RolloutRules  # noqa: PLC0415
-
-        known = {rule.name for rule in self.alert_rules.rules if rule.severity == Severity.CRITICAL}
-        return configs.load(self.settings.configs_dir / "rollouts.yaml", RolloutRules, {"alerts": known})
-
-    @cached_property
-    def selection_rules(self) -> "SelectionRules":
-        """What a version must stand before it is staged."""
-        from trajops.selection.rules import SelectionRules  # noqa: PLC0415
-
-        return configs.load(self.settings.configs_dir / "selection.yaml", SelectionRules)
-
-    @cached_property
-    def objectives(self) -> "Objectives":
-        """What is promised."""
-        from trajops.objectives import Objectives  # noqa: PLC0415
-
-        return configs.load(self.settings.configs_dir / "objectives.yaml", Objectives)
-
-    @cached_property
-    def alert_rules(self) -> "AlertRules":
-        """What raises an alert, and who is told."""
-        from trajops.alerts.rules import AlertRules  # noqa: PLC0415
-        from workers.signals import signal_names  # noqa: PLC0415
-
-        return configs.load(self.settings.configs_dir / "alerts.yaml", AlertRules, {"signals": signal_names()})
 
     @cached_property
     def database(self) -> Database:
@@ -218,7 +157,7 @@ class Parts:
 
         folder = self.settings.drift_dir.absolute()
         return DriftMonitor(
-            self._drift_source, self.unit_of_work, self.drift_rules, folder, self.clock, self.detector, self._drift_reference
+            self._drift_source, self.unit_of_work, self.rules.drift, folder, self.clock, self.detector, self._drift_reference
         )
 
     @cached_property
@@ -231,7 +170,7 @@ class Parts:
     def _drift_reference(self) -> "DriftReference":
         from trajops.services.drift_reference import DriftReference  # noqa: PLC0415
 
-        return DriftReference(self._drift_source, self.drift_rules)
+        return DriftReference(self._drift_source, self.rules.drift)
 
     @cached_property
     def factors_of(self) -> "Factors":
@@ -249,7 +188,7 @@ class Parts:
         return Performance(
             LakePerformanceSource(self.lake),
             self.unit_of_work,
-            self.performance_rules,
+            self.rules.performance,
             self.settings.model_name,
             self.settings.coverage_level,
         )
@@ -263,7 +202,7 @@ class Parts:
         return Recalibrator(
             LakePerformanceSource(self.lake),
             self.unit_of_work,
-            self.performance_rules.recalibration,
+            self.rules.performance.recalibration,
             self.settings.coverage_level,
             self.clock,
             trust=self.trust,
@@ -299,7 +238,7 @@ class Parts:
         """Advances what is being rolled out."""
         from trajops.services.rollouts import Rollouts  # noqa: PLC0415
 
-        return Rollouts(self.unit_of_work, lambda: self.rollout_rules, model_name=self.settings.model_name, clock=self.clock)
+        return Rollouts(self.unit_of_work, lambda: self.rules.rollouts, model_name=self.settings.model_name, clock=self.clock)
 
     @cached_property
     def shadow(self) -> "Shadow":
@@ -343,7 +282,7 @@ class Parts:
 
         unit_of_work = self.unit_of_work
         steps = AnswerSteps(
-            self.policy_rules,
+            self.rules.policy,
             unit_of_work,
             Deployments(unit_of_work, model_name=self.settings.model_name, needs_validation=True, clock=self.clock),
             self.experiments,
@@ -354,7 +293,7 @@ class Parts:
             self.clock,
             trust=self.trust,
         )
-        return Answers(unit_of_work, self.policy_rules, steps.by_action, self.clock, recall=steps.recall)
+        return Answers(unit_of_work, self.rules.policy, steps.by_action, self.clock, recall=steps.recall)
 
     @cached_property
     def reconciler(self) -> "AliasReconciler":
@@ -394,7 +333,8 @@ class Parts:
         """Asks the API as a client would."""
         from workers.jobs.probe import Prober  # noqa: PLC0415
 
-        return Prober(self.settings.probe_url or self.settings.service_url, lambda: self.probe_key, self.objectives.availability.probe)
+        url = self.settings.probe_url or self.settings.service_url
+        return Prober(url, lambda: self.probe_key, self.rules.objectives.availability.probe)
 
     @cached_property
     def probe_key(self) -> str:
@@ -423,21 +363,21 @@ class Parts:
         """Looks at the alert rules."""
         from trajops.services.alert_rounds import AlertRounds  # noqa: PLC0415
 
-        return AlertRounds(self.unit_of_work, self.alert_rules, self.clock)
+        return AlertRounds(self.unit_of_work, self.rules.alerts, self.clock)
 
     @cached_property
     def signal_reader(self) -> "SignalReader":
         """Reads the figures that alert rules look at."""
         from workers.signals import SignalReader  # noqa: PLC0415
 
-        return SignalReader(self.unit_of_work, self._broken_files, lambda: self.objectives)
+        return SignalReader(self.unit_of_work, self._broken_files, lambda: self.rules.objectives)
 
     @cached_property
     def deliveries(self) -> "Deliveries":
         """Sends what stands in the outbox."""
         from workers.deliveries import Deliveries  # noqa: PLC0415
 
-        plan = self.alert_rules.delivery
+        plan = self.rules.alerts.delivery
         return Deliveries(self.unit_of_work, self.senders.send, plan, self.clock, self.holder, self.metrics.notification)
 
     @cached_property
@@ -445,7 +385,7 @@ class Parts:
         """Reaches the receivers."""
         from workers.notify import Senders  # noqa: PLC0415
 
-        return Senders(self.alert_rules, self.settings.console_link, self.settings.alertmanager_url)
+        return Senders(self.rules.alerts, self.settings.console_link, self.settings.alertmanager_url)
 
     def end_early(self) -> None:
         """Let what would outlast the grace of a stop end at once: a drift report in progress, and further notifications."""

@@ -90,8 +90,8 @@ def test_a_backfill_is_no_part_of_the_live_figures(parts: Parts) -> None:
     assert (figures.rows, figures.series, figures.step_error_m, figures.last_outcome_at) == ([], [], {}, None)
     assert sum(point.predictions for point in parts.lake.traffic(since, until)) == 0
     assert parts.lake.recent_predictions() == []
-    assert len(LakeDriftSource(parts.lake).rows(since, until, parts.drift_rules.current.sources)) == 0
-    assert len(LakeDriftSource(parts.lake).rows(since, until, parts.drift_rules.reference.sources)) > 1000
+    assert len(LakeDriftSource(parts.lake).rows(since, until, parts.rules.drift.current.sources)) == 0
+    assert len(LakeDriftSource(parts.lake).rows(since, until, parts.rules.drift.reference.sources)) > 1000
     assert parts.lake.performance(since, until, sources=("backfill",)).rows
 
 

@@ -124,8 +124,8 @@ def test_compacted_rows_say_the_same_and_only_the_newest_count_where_there_are_t
     assert [(one.value, one.predictions, one.agents) for one in after] == [(one.value, one.predictions, one.agents) for one in before]
     for metric in ("ade_m", "coverage", "radius_m"):
         assert figure(after[0], metric).high == pytest.approx(figure(before[0], metric).high, rel=1e-6)
-    rules = parts.performance_rules
-    parts.performance_rules = rules.model_copy(update={"interval": rules.interval.model_copy(update={"max_rows": written // 3})})
+    rules = parts.rules.performance
+    parts.rules.performance = rules.model_copy(update={"interval": rules.interval.model_copy(update={"max_rows": written // 3})})
     del parts.performance
     newest = parts.performance.slices(since, until, "variant")
     assert newest.since > since

@@ -5,8 +5,8 @@ from datetime import datetime
 from typing import Any
 
 from data.stubs import MemoryDatabase, SetClock
+from tests.deployment_builders import WHO, a_database, live, route
 from tests.experiment_builders import STARTED, a_shadow, an_arm, figures, two
-from tests.unit.test_deployments_service import WHO, a_database, live, route
 from trajops.contracts.experiments import ExperimentOut, ExperimentPlan
 from trajops.contracts.rollouts import RolloutOut
 from trajops.experiments.figures import Figures

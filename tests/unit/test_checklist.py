@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks.ab_simulation import draw
 from data.stubs import SetClock
+from tests.deployment_builders import WHO, a_database, live
 from tests.experiment_builders import STARTED, STOP, a_plan, three_arms
-from tests.unit.test_deployments_service import WHO, a_database, live
 from trajops.contracts.experiments import CheckOut, ExperimentPlan
 from trajops.deployments.lifecycle import State
 from trajops.experiments.checklist import checks, expected_s, expected_units, spread

@@ -1,36 +1,18 @@
 """Each change of a release: what it does to states, routes and audit, and what it refuses."""
 
-import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
-from typing import Any
 
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from data.stubs import MemoryDatabase, SetClock
+from tests.deployment_builders import NAME, WHO, a_database, canary, live, route, seed, states
 from trajops.contracts.deployments import ChangeOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import Units
 from trajops.errors import Conflict, IllegalTransition, InvalidInput, ModelNotLoadable, NotFound, StaleVersion, TrajOpsError
-from trajops.records import ModelVersion
 from trajops.services.deployments import Deployments
-
-WHO: dict[str, Any] = {"actor": "ada", "reason": "because of the test"}
-NAME = "trajectory"
-
-
-def a_database(versions: int = 3) -> MemoryDatabase:
-    database = MemoryDatabase()
-    at = datetime(2026, 1, 1, tzinfo=UTC)
-    with database.unit_of_work() as uow:
-        for number in range(1, versions + 1):
-            uow.model_versions.put(ModelVersion(NAME, number, "kalman", None, {}, {}, "d" * 64, at))
-    return database
 
 
 @pytest.fixture
@@ -41,31 +23,6 @@ def database() -> MemoryDatabase:
 @pytest.fixture
 def service(database: MemoryDatabase) -> Deployments:
     return Deployments(database.unit_of_work, clock=SetClock())
-
-
-def live(service: Deployments, number: int) -> ChangeOut:
-    staged = service.stage(number, **WHO).deployment
-    return service.promote(staged.deployment_id, staged.version, **WHO)
-
-
-def canary(service: Deployments, number: int, coverage: float = 0.1) -> ChangeOut:
-    staged = service.stage(number, **WHO).deployment
-    return service.start_canary(staged.deployment_id, staged.version, coverage, **WHO)
-
-
-def states(service: Deployments) -> dict[int, State]:
-    return {row.model_version: row.state for row in service.deployments().deployments}
-
-
-def route(database: MemoryDatabase) -> tuple[int | None, int | None, int | None, float]:
-    with database.unit_of_work(read_only=True) as uow:
-        table = uow.routes.table()
-    return (*(ref and ref.version for ref in (table.champion, table.challenger, table.previous)), table.coverage)
-
-
-def seed(database: MemoryDatabase) -> str:
-    with database.unit_of_work(read_only=True) as uow:
-        return next((one.seed for one in uow.routes.table().experiments), "")
 
 
 # Readiness of what may take traffic
@@ -391,7 +348,7 @@ def test_the_same_request_sent_many_times_at_once_happens_once(service: Deployme
         assert uow.routes.epoch() == 1
 
 
-# Any sequence of changes
+# Pause
 
 
 def test_a_paused_canary_answers_nobody_and_goes_on_with_the_same_arms(database: MemoryDatabase, service: Deployments) -> None:
@@ -418,107 +375,3 @@ def test_only_the_challenger_can_be_paused(service: Deployments) -> None:
     champion = live(service, 1).deployment
     with pytest.raises(Conflict):
         service.pause_canary(champion.deployment_id, champion.version, **WHO)
-
-
-class AnySequence(RuleBasedStateMachine):
-    """Whatever people ask for, in whatever order, routes and states agree."""
-
-    numbers = st.integers(1, 4)
-    drift = st.sampled_from([0, 0, 0, 0, -1, 1])
-
-    @initialize()
-    def start(self) -> None:
-        self.database = a_database(versions=3)
-        self.clock = SetClock()
-        self.service = Deployments(self.database.unit_of_work, clock=self.clock)
-        self.epochs = [0]
-        self.seeds: dict[str, Any] = {}
-
-    def seen(self, number: int) -> tuple[str, int]:
-        with self.database.unit_of_work(read_only=True) as uow:
-            found = uow.deployments.of_model(ModelRef(NAME, number))
-        return ("nothing", 1) if found is None else (found.deployment_id, found.version)
-
-    @rule(number=numbers)
-    def stage(self, number: int) -> None:
-        with contextlib.suppress(NotFound, Conflict):
-            self.service.stage(number, **WHO)
-
-    @rule(number=numbers, drift=drift, coverage=st.sampled_from([0.02, 0.5, 1.0]))
-    def start_canary(self, number: int, drift: int, coverage: float) -> None:
-        deployment_id, version = self.seen(number)
-        with contextlib.suppress(NotFound, Conflict):
-            self.service.start_canary(deployment_id, version + drift, coverage, **WHO)
-
-    @rule(number=numbers, drift=drift)
-    def pause_canary(self, number: int, drift: int) -> None:
-        deployment_id, version = self.seen(number)
-        with contextlib.suppress(NotFound, Conflict):
-            self.service.pause_canary(deployment_id, version + drift, **WHO)
-
-    @rule(number=numbers, drift=drift)
-    def stop_canary(self, number: int, drift: int) -> None:
-        deployment_id, version = self.seen(number)
-        with contextlib.suppress(NotFound, Conflict):
-            self.service.stop_canary(deployment_id, version + drift, **WHO)
-
-    @rule(number=numbers, drift=drift)
-    def promote(self, number: int, drift: int) -> None:
-        deployment_id, version = self.seen(number)
-        with contextlib.suppress(NotFound, Conflict):
-            self.service.promote(deployment_id, version + drift, **WHO)
-
-    @rule(drift=drift)
-    def rollback(self, drift: int) -> None:
-        with contextlib.suppress(Conflict):
-            self.service.rollback(self.epochs[-1] + drift, **WHO)
-
-    @invariant()
-    def routes_and_states_agree(self) -> None:
-        self.clock.advance(1)
-        with self.database.unit_of_work(read_only=True) as uow:
-            table, history, rows = uow.routes.table(), uow.routes.history(limit=10_000), uow.deployments.all()
-            audited = [entry.after["route"]["epoch"] for entry in uow.audit.newest(limit=10_000)]
-        refs: dict[State, list[ModelRef]] = {}
-        for row in rows:
-            refs.setdefault(row.state, []).append(ModelRef(row.model_name, row.model_version))
-        assert refs.get(State.LIVE, []) == ([table.champion] if table.champion else [])
-        assert refs.get(State.CANARY if table.coverage else State.PAUSED, []) == ([table.challenger] if table.challenger else [])
-        assert not refs.get(State.PAUSED if table.coverage else State.CANARY)
-        assert State.REGISTERED not in refs
-        assert table.champion not in {table.challenger, table.previous} or table.champion is None
-        assert table.previous is None or table.previous not in refs.get(State.LIVE, [])
-        assert table.challenger is not None or not table.coverage
-        assert [entry.epoch for entry in history] == list(range(table.epoch, 0, -1))
-        assert table.epoch in {self.epochs[-1], self.epochs[-1] + 1}
-        assert set(audited) >= set(range(1, table.epoch + 1))
-        for experiment in table.experiments:
-            assert [arm.model for arm in experiment.arms] == [table.champion, table.challenger]
-            assert self.seeds.setdefault(experiment.seed, experiment.arms) == experiment.arms
-        self.epochs.append(table.epoch)
-
-
-TestAnySequence = AnySequence.TestCase
-TestAnySequence.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
-
-
-def test_the_state_machine_reaches_every_change() -> None:
-    """The property above would be empty if its rules never succeeded: one fixed sequence takes each of them."""
-    machine = AnySequence()
-    machine.start()
-    for number in (1, 2, 3):
-        machine.stage(number)
-    reached = []
-    for step in (
-        lambda: machine.promote(1, 0),
-        lambda: machine.start_canary(2, 0, 0.5),
-        lambda: machine.pause_canary(2, 0),
-        lambda: machine.start_canary(2, 0, 0.5),
-        lambda: machine.stop_canary(2, 0),
-        lambda: machine.promote(3, 0),
-        lambda: machine.rollback(0),
-    ):
-        step()
-        machine.routes_and_states_agree()
-        reached.append(machine.epochs[-1])
-    assert reached == [1, 2, 3, 4, 5, 6, 7]

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from data.stubs import SetClock
+from tests.deployment_builders import NAME, WHO, a_database, live
 from tests.experiment_builders import a_plan, three_arms
-from tests.unit.test_deployments_service import NAME, WHO, a_database, live
 from trajops.contracts.experiments import LEAST_WEIGHT, ExperimentPlan
 from trajops.services.comparisons import routed_as
 from trajops.services.deployments import Deployments

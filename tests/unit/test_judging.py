@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from data.stubs import MemoryDatabase, SetClock
+from tests.deployment_builders import WHO, a_database, live, states
 from tests.experiment_builders import STOP, a_plan, an_arm, figures, two
-from tests.unit.test_deployments_service import WHO, a_database, live, states
 from trajops.clock import now
 from trajops.contracts.experiments import ExperimentOut, ExperimentPlan
 from trajops.deployments.lifecycle import State

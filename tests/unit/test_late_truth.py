@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from benchmarks.late_truth import Pace, by_share, hours_of, run, told_after, told_after_h
+from tests.deployment_builders import WHO
 from tests.experiment_builders import STARTED, a_plan, figures, two
-from tests.unit.test_deployments_service import WHO
 from tests.unit.test_judging import Desk
 from trajops.clock import now
 from trajops.contracts.experiments import VerdictOut

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from tests.alert_builders import an_alert
+from tests.deployment_builders import WHO, route, states
 from tests.rollout_builders import RolloutDesk, a_policy, champion
-from tests.unit.test_deployments_service import WHO, route, states
 from trajops.alerts.lifecycle import Severity
 from trajops.clock import now
 from trajops.deployments.lifecycle import State

@@ -8,10 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
+from tests.deployment_builders import WHO
 from tests.experiment_builders import a_verdict
 from tests.rollout_builders import a_policy
-from tests.unit.test_deployments_service import WHO
-from tests.unit.test_experiments_service import AnySequence
+from tests.unit.test_experiment_sequences import AnySequence
 from trajops.clock import now
 from trajops.contracts.experiments import ExperimentOut
 from trajops.contracts.rollouts import RolloutOut

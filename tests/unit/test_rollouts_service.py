@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from tests.deployment_builders import WHO, route, states
 from tests.rollout_builders import RolloutDesk, a_policy, champion
-from tests.unit.test_deployments_service import WHO, route, states
 from trajops.clock import now
 from trajops.deployments.lifecycle import State
 from trajops.deployments.routing import Units

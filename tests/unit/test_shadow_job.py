@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from data.stubs import MemoryDatabase, SetClock
+from tests.deployment_builders import WHO, a_database, live
 from tests.experiment_builders import a_plan, three_arms
-from tests.unit.test_deployments_service import WHO, a_database, live
 from tests.unit.test_shadows import Stands, an_answer
 from trajops.clock import now
 from trajops.contracts.experiments import ExperimentPlan

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from data.lake.drift_source import LakeDriftSource
+from tests.answer_shop import BAD, GOOD, NAME, OPENED_AT, S, Shop, an_answer
 from tests.builders import CLOCK_NS
-from tests.integration.test_answering import BAD, GOOD, NAME, OPENED_AT, S, Shop, an_answer
 from tests.lake_house import a_house
 from trajops.clock import utc
 from trajops.contracts.drift import ReferenceChoice

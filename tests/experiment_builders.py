@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from trajops.contracts.audit import AuditOut
 from trajops.contracts.experiments import ExperimentOut, ExperimentPlan, VerdictOut
 from trajops.experiments.figures import ArmFigures, Figures
 from trajops.experiments.lifecycle import ExperimentState
@@ -78,3 +79,9 @@ def an_experiment(experiment_id: str = "e1", **changes: Any) -> ExperimentOut:
 
 def a_verdict(passed_s: float = 3600.0, mean_m: float = 0.42) -> VerdictOut:
     return judge(a_plan(), figures(*two(600, 620, mean_m), passed_s=passed_s), STARTED)
+
+
+def an_entry(action: str, *, audit_id: str = "a1", subject: str = "experiment/e1", after: Any = None, minutes: float = 0.0) -> AuditOut:
+    """A line of the audit, so long after the start."""
+    at = STARTED + timedelta(minutes=minutes)
+    return AuditOut(audit_id=audit_id, at=at, actor="ben", action=action, subject=subject, reason="it wins", before={}, after=after or {})

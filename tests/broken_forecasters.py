@@ -127,3 +127,16 @@ class OffWithSome(Sound):
         step_m = history_m[:, -1] - history_m[:, -2]
         is_fast = np.hypot(step_m[:, 0], step_m[:, 1]) > 0.9
         return Forecast(made.mean_m + 3.0 * is_fast[:, None, None, None], made.covariance_m2, made.weights)
+
+
+class FailsOnSome:
+    """Constant velocity in two modes that answers NaN for every agent whose last x is beyond 100 m."""
+
+    family = "fails"
+    window = ConstantVelocity().window
+
+    def forecast(self, history_m: np.ndarray) -> Forecast:
+        forecast = ConstantVelocity().forecast(history_m)
+        mean_m = np.repeat(forecast.mean_m, 2, axis=1)
+        mean_m[history_m[:, -1, 0] > 100.0] = np.nan
+        return Forecast(mean_m, np.repeat(forecast.covariance_m2, 2, axis=1), np.tile([0.75, 0.25], (len(history_m), 1)))

@@ -189,3 +189,8 @@ def an_alert(alert_id: str = "alert-1", at: datetime = datetime(2026, 11, 24, 3,
         **given,
     }
     return AlertOut.model_validate({**values, "is_silenced": values["silence_id"] is not None})
+
+
+def some_histories(rows: int, seed: int = 0) -> FloatArray:
+    """(N, 8, 2) random walks, float32."""
+    return np.cumsum(np.random.default_rng(seed).normal(scale=0.5, size=(rows, 8, 2)), axis=1).astype(np.float32)

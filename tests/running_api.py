@@ -1,5 +1,6 @@
 """An API in this process over a real database and spool, with models that need no registry."""
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from api.main import create_app
 from api.wiring import Parts
 from tests.builders import CLOCK_S, a_history
 from tests.record_builders import validation
+from trajops.contracts.problems import Problem
 from trajops.contracts.validations import CheckOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import NotFound
@@ -127,3 +129,18 @@ def running_api(folder: Path, **settings: Any) -> Iterator[Api]:
         portal.wrap_async_context_manager(httpx.AsyncClient(transport=transport, base_url="http://api")) as client,
     ):
         yield Api(parts, Client(portal, client))
+
+
+def recorded(api: Api, table: str = "predictions") -> list[dict[str, Any]]:
+    """What is in the spool, closed or open."""
+    return [json.loads(line) for path in sorted(api.parts.spool.folder.glob(f"{table}.*")) for line in path.read_text().splitlines()]
+
+
+def problem(answer: Any, status: int, code: str) -> Problem:
+    """The problem in an answer, checked against what its status line says."""
+    assert answer.headers["content-type"] == "application/problem+json", answer.text
+    found = Problem.model_validate_json(answer.content)
+    assert (answer.status_code, found.status, found.code) == (status, status, code)
+    assert found.type == f"/docs/errors#{code}"
+    assert found.request_id == answer.headers["x-request-id"]
+    return found

@@ -7,16 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.stubs import MemoryTracks
+from data.stubs import MemoryTracks, SetClock
 from data.tracks.redis_tracks import AT_ONCE, RedisTracks
 from tests.builders import CLOCK_NS, CLOCK_S, a_history
 from tests.conftest import free_port
-from tests.unit.test_track_buffer import SetClock
 from trajops.errors import EnvironmentProblem, NotFound, Unavailable
 from trajops.shared_tracks import AgentKey, News, Rules, SharedTrack
 from trajops.track_buffer import TrackBuffer
 
-RULES = TrackBuffer(SetClock()).rules
+RULES = TrackBuffer(SetClock(CLOCK_NS)).rules
 Make = Callable[[Rules], Any]
 A: AgentKey = ("s", "a")
 FLAT_M = a_history()[0].ravel().tolist()
@@ -153,11 +152,11 @@ def test_agents_are_listed_by_the_time_they_were_told_of_last(tracks: Any) -> No
 def test_a_process_that_was_told_nothing_answers_as_one_that_was_told_everything(tracks: Any, seed: int) -> None:
     """Random news of every kind, told through two processes in turn: late, doubled, histories, clocks set back and forth."""
     rng = np.random.default_rng(seed)
-    clock = SetClock()
+    clock = SetClock(CLOCK_NS)
     single, third, both = TrackBuffer(clock), TrackBuffer(clock), [TrackBuffer(clock), TrackBuffer(clock)]
     at_s = CLOCK_S
     for number in range(80):
-        clock.pass_s(0.1)
+        clock.advance(0.1)
         at_s += rng.choice([0.1, 0.25, 0.4, -0.3, 70.0, -70.0, -59.0], p=[0.3, 0.25, 0.3, 0.08, 0.02, 0.03, 0.02])
         news = whole(at_s, float(number)) if rng.random() < 0.3 else one(at_s, float(number))
         told = both[int(rng.integers(2))]
@@ -191,27 +190,27 @@ def _all_of(buffer: TrackBuffer) -> tuple[float, int, Any]:
 
 
 def test_an_older_process_follows_a_clock_that_was_set_back_and_keeps_what_it_was_told_since(tracks: Any) -> None:
-    clock = SetClock()
+    clock = SetClock(CLOCK_NS)
     here = TrackBuffer(clock)
     here.observe(*A, CLOCK_S, (0.0, 0.0))
-    clock.pass_s(1.0)
+    clock.advance(1.0)
     [shared] = tracks.exchange([one(5.0, seen_ns=clock.now_ns())], [A])
     here.take_over(*A, shared)
     assert here.agents()[0].observed_at_s == 5.0
-    clock.pass_s(1.0)
+    clock.advance(1.0)
     here.observe(*A, 900.0, (0.0, 0.0))  # set forward, and the others do not know it yet
     here.take_over(*A, shared)
     assert (here.agents()[0].observed_at_s, here.agents()[0].observations) == (900.0, 1)
 
 
 def test_taking_over_is_no_mention(tracks: Any) -> None:
-    clock = SetClock()
+    clock = SetClock(CLOCK_NS)
     here = TrackBuffer(clock, ttl_s=60.0)
     [shared] = tracks.exchange([whole(CLOCK_S)], [A])
-    clock.pass_s(50.0)
+    clock.advance(50.0)
     here.take_over(*A, shared)
     here.history(*A)
-    clock.pass_s(11.0)
+    clock.advance(11.0)
     with pytest.raises(NotFound):
         here.history(*A)
     here.take_over(*A, shared)

@@ -13,10 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import trajops.track_buffer
+from data.stubs import SetClock
 from data.tracks.redis_tracks import RedisTracks
-from tests.builders import CLOCK_S
+from tests.builders import CLOCK_NS, CLOCK_S
 from tests.conftest import a_redis
-from tests.unit.test_track_buffer import SetClock
 from trajops.errors import WindowTooShort
 from trajops.shared_tracks import News
 from trajops.track_buffer import TrackBuffer
@@ -81,7 +81,7 @@ def check_no_skew(case: Case, serve: Serve) -> None:
 
 
 def through_a_buffer(reports: list[tuple[float, tuple[float, float]]], asked_s: float) -> FloatArray:
-    buffer = TrackBuffer(SetClock(), max_gap_s=MAX_GAP_S)
+    buffer = TrackBuffer(SetClock(CLOCK_NS), max_gap_s=MAX_GAP_S)
     for at_s, position_m in reports:
         buffer.observe("s", "a", at_s, position_m)
     observed_at_s, history_m = buffer.history("s", "a")
@@ -116,7 +116,7 @@ def through_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
 
 
 def a_process() -> TrackBuffer:
-    buffer = TrackBuffer(SetClock(), max_gap_s=MAX_GAP_S)
+    buffer = TrackBuffer(SetClock(CLOCK_NS), max_gap_s=MAX_GAP_S)
     buffer.outbox = deque()
     return buffer
 

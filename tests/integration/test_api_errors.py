@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from tests.builders import a_history
-from tests.running_api import PASSWORD, REASON, Api, a_body, running_api
-from trajops.contracts.problems import Problem
+from tests.running_api import PASSWORD, REASON, Api, a_body, problem, running_api
 from trajops.errors import Unavailable
 
 HISTORY = a_history()[0].tolist()
@@ -21,16 +20,6 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         api.promote(1)
         api.parts.identity.create_user("op", PASSWORD, "operator", actor="test", reason=REASON)
         yield api
-
-
-def problem(answer: Any, status: int, code: str) -> Problem:
-    """The problem in an answer, checked against what its status line says."""
-    assert answer.headers["content-type"] == "application/problem+json", answer.text
-    found = Problem.model_validate_json(answer.content)
-    assert (answer.status_code, found.status, found.code) == (status, status, code)
-    assert found.type == f"/docs/errors#{code}"
-    assert found.request_id == answer.headers["x-request-id"]
-    return found
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.metrics_export import BY_NAME
 from api.metrics_slots import EVERY_S, stored
+from tests.api_process import Server
 from tests.conftest import free_port
-from tests.integration.test_api_workers import Server
 from tests.running_api import a_body
 
 pytestmark = pytest.mark.slow

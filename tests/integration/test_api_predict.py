@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.builders import CLOCK_S
-from tests.running_api import Api, a_body, running_api
+from tests.running_api import Api, a_body, recorded, running_api
 from trajops.contracts.predictions import BatchPredictOut, PredictionOut, PredictOut, RecentPredictions
 from trajops.forecasters.constant_velocity import ConstantVelocity
 
@@ -18,11 +18,6 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with running_api(tmp_path_factory.mktemp("var"), max_body_bytes=1_000_000, max_batch=500) as api:
         api.promote(1)
         yield api
-
-
-def recorded(api: Api, table: str = "predictions") -> list[dict[str, Any]]:
-    """What is in the spool, closed or open."""
-    return [json.loads(line) for path in sorted(api.parts.spool.folder.glob(f"{table}.*")) for line in path.read_text().splitlines()]
 
 
 def test_an_answer_is_in_the_spool_when_it_arrives(api: Api) -> None:

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.test_api_errors import problem
-from tests.running_api import REASON, Api, running_api
+from tests.running_api import REASON, Api, problem, running_api
 
 # A time that cannot be said in UTC, or that cannot be reckoned with; what is said about it.
 BAD = {

@@ -7,10 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from tests.builders import CLOCK_S
-from tests.integration.test_api_predict import recorded
-from tests.integration.test_oip import FailsOnSome, some_histories
-from tests.running_api import Api, running_api
+from tests.broken_forecasters import FailsOnSome
+from tests.builders import CLOCK_S, some_histories
+from tests.running_api import Api, recorded, running_api
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.trajectories import FloatArray
 

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.builders import CLOCK_S, a_history
-from tests.integration.test_api_predict import recorded
-from tests.integration.test_oip import FailsOnSome, some_histories
-from tests.running_api import Api, running_api
+from tests.broken_forecasters import FailsOnSome
+from tests.builders import CLOCK_S, a_history, some_histories
+from tests.running_api import Api, recorded, running_api
 from trajops.contracts.predictions import BatchColumnsOut
 from trajops.errors import Unavailable
 from trajops.forecasters.constant_velocity import ConstantVelocity

@@ -15,8 +15,9 @@ import pytest
 
 from api.named_rows import SLICE, SLICES_A_PART
 from api.request_body import Departure
-from tests.integration.test_api_predict import recorded
-from tests.integration.test_oip import FailsOnSome, some_histories
+from tests.broken_forecasters import FailsOnSome
+from tests.builders import some_histories
+from tests.running_api import recorded
 from tests.served_api import Served, served_api
 from trajops.deployments.model_ref import ModelRef
 from trajops.experiments.routed import canary

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.builders import a_history
-from tests.integration.test_oip import FailsOnSome, some_histories
+from tests.broken_forecasters import FailsOnSome
+from tests.builders import a_history, some_histories
 from tests.served_api import Served, served_api
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.trajectories import FloatArray

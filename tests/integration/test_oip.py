@@ -10,25 +10,14 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
+from tests.broken_forecasters import FailsOnSome
+from tests.builders import some_histories
 from tests.served_api import Served, served_api
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.forecasters.kalman import Kalman, KalmanNoise
 from trajops.trajectories import FloatArray, Forecast
 
 MAX_ROWS = 3_000
-
-
-class FailsOnSome:
-    """Constant velocity in two modes that answers NaN for every agent whose last x is beyond 100 m."""
-
-    family = "fails"
-    window = ConstantVelocity().window
-
-    def forecast(self, history_m: FloatArray) -> Forecast:
-        forecast = ConstantVelocity().forecast(history_m)
-        mean_m = np.repeat(forecast.mean_m, 2, axis=1)
-        mean_m[history_m[:, -1, 0] > 100.0] = np.nan
-        return Forecast(mean_m, np.repeat(forecast.covariance_m2, 2, axis=1), np.tile([0.75, 0.25], (len(history_m), 1)))
 
 
 class Raises(FailsOnSome):
@@ -51,11 +40,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def client(served: Served) -> Iterator[triton.InferenceServerClient]:
     with triton.InferenceServerClient(f"127.0.0.1:{served.port}") as client:
         yield client
-
-
-def some_histories(rows: int, seed: int = 0) -> FloatArray:
-    """(N, 8, 2) random walks, float32."""
-    return np.cumsum(np.random.default_rng(seed).normal(scale=0.5, size=(rows, 8, 2)), axis=1).astype(np.float32)
 
 
 def asked(histories: FloatArray, *, is_raw: bool, datatype: str = "FP32") -> list[triton.InferInput]:

@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.api_process import Server
 from tests.builders import CLOCK_S, a_history
 from tests.conftest import RedisServer
-from tests.integration.test_api_workers import Server
 from tests.running_api import running_api
 
 pytestmark = pytest.mark.slow

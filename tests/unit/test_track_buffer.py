@@ -5,28 +5,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.stubs import SetClock
 from tests.builders import CLOCK_NS, CLOCK_S, a_history
 from trajops.errors import NotFound, WindowTooShort
 from trajops.track_buffer import MAX_OBSERVATIONS, TrackBuffer
 from trajops.windows import latest_history
 
 
-class SetClock:
-    """A clock that stands until it is moved."""
-
-    def __init__(self) -> None:
-        self.ns = CLOCK_NS
-
-    def now_ns(self) -> int:
-        return self.ns
-
-    def pass_s(self, seconds: float) -> None:
-        self.ns += round(seconds * 1e9)
-
-
 @pytest.fixture
 def clock() -> SetClock:
-    return SetClock()
+    return SetClock(CLOCK_NS)
 
 
 @pytest.fixture
@@ -54,7 +42,7 @@ def test_any_order_and_any_rate_equal_the_interpolation_of_training(data: st.Dat
     ticks = data.draw(st.lists(st.integers(0, 400), min_size=2, max_size=60, unique=True))
     times_s = np.sort(np.array(ticks)) / 100  # at least 10 ms apart, so that none is a duplicate of another
     positions_m = np.stack([np.sin(times_s), times_s**2], axis=-1)
-    buffer = TrackBuffer(SetClock(), max_gap_s=1.0)
+    buffer = TrackBuffer(SetClock(CLOCK_NS), max_gap_s=1.0)
     for index in data.draw(st.permutations([*range(len(times_s)), *range(0, len(times_s), 3)])):
         buffer.observe("s", "a", CLOCK_S + times_s[index], tuple(positions_m[index].tolist()))
     try:
@@ -97,9 +85,9 @@ def test_unknown_agents_and_scenes_are_not_found(buffer: TrackBuffer) -> None:
 
 def test_a_silent_agent_is_forgotten(buffer: TrackBuffer, clock: SetClock) -> None:
     walk(buffer)
-    clock.pass_s(60.0)
+    clock.advance(60.0)
     buffer.history("s", "a")
-    clock.pass_s(0.1)
+    clock.advance(0.1)
     with pytest.raises(NotFound):
         buffer.history("s", "a")
     assert buffer.agents() == []

@@ -261,11 +261,15 @@ class DriftMonitor:
         return check.verdict in ALARMS and verdicts != {check.verdict}
 
     def _store(self, check: DriftCheckOut, report: Path | None, history: Sequence[DriftCheckOut]) -> None:
-        told = next((past for past in history if past.verdict != "insufficient_data"), None)
+        number = next((number for number, past in enumerate(history) if past.verdict != "insufficient_data"), None)
+        told = None if number is None else history[number]
         before = None if told is None else told.verdict
+        # Its end was written when the first check found it well, though too little data is no verdict that the next ones could see.
+        has_ended = any(_is_well_again(told, past) for past in history[:number])
+        was_drift = before == "drift" and not has_ended
         with self._unit_of_work() as work:
             work.drift_checks.add(check, str(report) if report else None)
-            if (before == "drift") != (check.verdict == "drift") and (check.verdict != "insufficient_data" or _is_well_again(told, check)):
+            if was_drift != (check.verdict == "drift") and (check.verdict != "insufficient_data" or _is_well_again(told, check)):
                 work.audit.append(
                     at=check.at,
                     actor=ACTOR,

@@ -19,6 +19,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 
 from trajops.alerts.signals import Signal
 from trajops.clock import utc
@@ -28,7 +29,7 @@ from trajops.contracts.performance import Metric
 from trajops.contracts.rollouts import RolloutOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.drift.quality import AT_ONCE
-from trajops.drift.telling import are_units_well, asked_units, found, found_well, to_tell, wrong_units
+from trajops.drift.telling import Earlier, are_units_well, asked_units, found, found_well, to_tell, wrong_units
 from trajops.drift.watch import LONGEST_S, OTHERS
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.objectives import Objectives
@@ -167,8 +168,9 @@ def _drift_at_once(view: View) -> Iterator[Signal]:
     check = view.work.drift_checks.latest()
     if check is None or view.at - check.at > CHECKED_WITHIN:
         return
-    yield from _unit_of_all(view, check)
-    held = _held(view, check)
+    suspicious = cache(view.work.drift_checks.suspicious)  # of hundreds of scenes, all alerts ask for the same checks
+    yield from _unit_of_all(view, check, suspicious)
+    held = _held(suspicious, check)
     told = {(one.kind, one.scene): one for one in to_tell(check, held)}
     for (kind, scene), one in told.items():
         yield _of_finding(kind, scene, 1.0, check.at, one.sentence)
@@ -176,18 +178,18 @@ def _drift_at_once(view: View) -> Iterator[Signal]:
         about = next(((kind, alert.labels.get("scene")) for kind in AT_ONCE if alert.labels.get("kind") == kind), None)
         if alert.origin == "rules" and about is not None and about not in told:
             kind, scene = about
-            well = found_well(check, kind, scene, held, view.work.drift_checks.suspicious)
+            well = found_well(check, kind, scene, held, suspicious)
             if well is not None or view.at - alert.seen_at > UNTOLD:
                 yield _of_finding(kind, scene, 0.0, check.at, well or "Nothing tells of it any more.")
 
 
-def _unit_of_all(view: View, check: DriftCheckOut) -> Iterator[Signal]:
+def _unit_of_all(view: View, check: DriftCheckOut, suspicious: Earlier) -> Iterator[Signal]:
     """Whether medians of all traffic point to another unit; nothing while they are hardly below their bounds."""
     if wrong := wrong_units(check):
         said = f"{' and '.join(map(ratio_words, wrong))}, which points to a unit or a clock."
         yield Signal("drift_unit", 1.0, check.at, detail=f"{said[0].upper()}{said[1:]}")
         return
-    asked, suspicious = asked_units(check), view.work.drift_checks.suspicious
+    asked = asked_units(check)
     unseen = [alert for alert in view.work.alerts.unresolved() if "kind" not in alert.labels and view.at - alert.seen_at > UNTOLD]
     if are_units_well(check, suspicious) or (unseen and not any(map(wrong_units, suspicious(view.at - UNTOLD)))):
         said = f": {' and '.join(map(ratio_words, asked))}" if asked else ""
@@ -199,14 +201,14 @@ def _of_finding(kind: QualityKind, scene: str | None, value: float, at: datetime
     return Signal("drift_unit" if kind == "unit" else "drift_scene", value, at, labels, detail)
 
 
-def _held(view: View, check: DriftCheckOut) -> list[DriftCheckOut]:
+def _held(suspicious: Earlier, check: DriftCheckOut) -> list[DriftCheckOut]:
     """A check, and those before it that called drift what is still in its window."""
-    return [check, *(one for one in view.work.drift_checks.suspicious(check.current_since - LINGERS) if one.verdict == "drift")]
+    return [check, *(one for one in suspicious(check.current_since - LINGERS) if one.verdict == "drift")]
 
 
 def _is_explained(view: View, check: DriftCheckOut) -> bool:
     """Whether what has drifted are scenes that have, or had in the window, another unit or rate."""
-    held = _held(view, check)
+    held = _held(view.work.drift_checks.suspicious, check)
     if any(wrong_units(one) for one in held):
         return True
     wrong = [one for past in held for one in found(past, MOVES)]

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from math import inf
 
 from trajops.alerts.signals import Signal
 from trajops.clock import utc
@@ -29,7 +30,7 @@ from trajops.contracts.performance import Metric
 from trajops.contracts.rollouts import RolloutOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.drift.quality import AT_ONCE
-from trajops.drift.telling import Earlier, are_units_well, asked_units, found, found_well, to_tell, wrong_units
+from trajops.drift.telling import LINGERS, Earlier, are_units_well, asked_units, found, found_well, scenes_of, to_tell, wrong_units
 from trajops.drift.watch import LONGEST_S, OTHERS
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.objectives import Objectives
@@ -48,8 +49,6 @@ VERDICTS_ON: dict[str, set[Metric]] = {
 }
 # One that was made longer ago says nothing of now.
 CHECKED_WITHIN = timedelta(minutes=3)
-# After the last check that saw another unit, its rows stay in the window that is compared, and then for so long in the looks that confirm.
-LINGERS = timedelta(minutes=2)
 # What also moves columns, where it comes from scenes with so large a share of the agents; what it is has an alert of its own.
 MOVES: frozenset[QualityKind] = frozenset({"unit", "sampling_rate"})
 LARGE_SHARE = 0.1
@@ -171,7 +170,7 @@ def _drift_at_once(view: View) -> Iterator[Signal]:
     suspicious = cache(view.work.drift_checks.suspicious)  # of hundreds of scenes, all alerts ask for the same checks
     yield from _unit_of_all(view, check, suspicious)
     held = _held(suspicious, check)
-    told = {(one.kind, one.scene): one for one in to_tell(check, held)}
+    told = {(one.kind, one.scene): one for one in to_tell(check, suspicious)}
     for (kind, scene), one in told.items():
         yield _of_finding(kind, scene, 1.0, check.at, one.sentence)
     for alert in view.work.alerts.unresolved():
@@ -211,13 +210,18 @@ def _is_explained(view: View, check: DriftCheckOut) -> bool:
     held = _held(view.work.drift_checks.suspicious, check)
     if any(wrong_units(one) for one in held):
         return True
-    wrong = [one for past in held for one in found(past, MOVES)]
     agents = {scene.scene: scene.agents for scene in check.scenes}
-    moved = {name if name in agents else OTHERS for one in wrong for name in ([one.scene] if one.scene is not None else one.scenes)}
+    wrong = [[(one, scenes_of(one)) for one in found(past, MOVES)] for past in held]
+    moved = {name for past in wrong for _, names in past for name in names} & agents.keys()
+    # One of many other scenes moves them next to nothing. A check of the release before has counted nobody.
+    of_others = [sum(inf if one.agents is None else one.agents for one, names in past if not agents.keys() & names) for past in wrong]
+    others = min(max(of_others), agents.get(OTHERS, 0))
+    if others and others >= LARGE_SHARE * agents[OTHERS]:
+        moved.add(OTHERS)
     drifted = {scene.scene for scene in check.scenes if scene.verdict == "drift"}
     if drifted or not agents:
-        return bool(wrong) and drifted <= moved
-    return sum(agents.get(name, 0) for name in moved) >= LARGE_SHARE * sum(agents.values())
+        return any(wrong) and drifted <= moved
+    return sum(agents[name] for name in moved - {OTHERS}) + others >= LARGE_SHARE * sum(agents.values())
 
 
 @source("data_quality")

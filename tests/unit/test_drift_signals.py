@@ -83,6 +83,9 @@ def a_scene(name: str, verdict: Verdict, agents: int = 100) -> DriftScene:
         pytest.param([a_finding("unit")], {"street": "stable"}, "drift", 2, id="all, and hardly anybody is in the scene in feet"),
         pytest.param([a_finding("unit")], {"hall": "stable", "street": "stable"}, "drift", 3, id="all, of whom half are in feet"),
         pytest.param([a_finding("unit", "lane")], {OTHERS: "drift", "street": "stable"}, "stable", 3, id="one of the others"),
+        pytest.param([a_finding("unit", "lane", agents=9)], {OTHERS: "drift", "street": "stable"}, "drift", 2, id="a few of the others"),
+        pytest.param([a_finding("unit", "lane", agents=10)], {OTHERS: "drift", "street": "stable"}, "drift", 3, id="a tenth of the others"),
+        pytest.param([a_finding("unit", "lane", agents=15)], {OTHERS: "stable", "street": "stable"}, "drift", 2, id="few of all"),
         pytest.param([a_finding("unit", None, scenes=["hall"])], {"hall": "drift"}, "drift", 3, id="one of those judged together"),
         pytest.param([a_finding("sampling_rate")], {"hall": "drift"}, "drift", 3, id="another rate"),
         pytest.param([a_finding("frame")], {"hall": "drift"}, "drift", 2, id="axes move no column"),
@@ -191,3 +194,13 @@ def test_a_longer_look_at_all_traffic_ends_no_unit_that_a_shorter_one_has_found(
     told_by(database, columns=[a_clock()], at=later(-60))
     told_by(database, columns=[a_clock(is_wrong=False).model_copy(update={"score": 0.9, "window_s": window_s})])
     assert [one.value for one in read(database, later(0)).get("drift_unit", [])] == ([] if value is None else [value])
+
+
+@pytest.mark.parametrize(("window_s", "is_told"), [(300, True), (1200, False)])
+def test_what_was_another_unit_of_all_is_no_news_of_a_scene_while_its_look_holds_it(
+    database: MemoryDatabase, window_s: float, *, is_told: bool
+) -> None:
+    """Ten minutes after all traffic was in feet, half of the last twenty minutes of a quiet scene still are."""
+    told_by(database, unit=True, is_judged=True)
+    told_by(database, a_finding("unit", window_s=window_s), is_judged=True, at=later(600), current_since=later(300))
+    assert at_once(database, later(600)) == {(None, None, 0)} | ({("unit", "hall", 1)} if is_told else set())

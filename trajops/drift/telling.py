@@ -15,6 +15,8 @@ from trajops.drift.quality import AT_ONCE
 OF_POSITIONS: frozenset[QualityKind] = frozenset({"unit", "frame"})
 OF_CLOCKS: frozenset[QualityKind] = frozenset({"sampling_rate"})
 CLOCK = "dt_s_ratio"
+# After the last check that saw another unit, its rows stay in the window that is compared, and then for so long in the looks that confirm.
+LINGERS = timedelta(minutes=2)
 
 # Checks from a time on that found something.
 Earlier = Callable[[datetime], Iterable[DriftCheckOut]]
@@ -35,19 +37,31 @@ def found(check: DriftCheckOut, kinds: Container[QualityKind]) -> list[QualityFi
     return [one for one in check.quality if one.kind in kinds and one.verdict == "bad" and one.muted_until is None]
 
 
-def to_tell(check: DriftCheckOut, held: Iterable[DriftCheckOut]) -> list[QualityFinding]:
+def scenes_of(finding: QualityFinding) -> set[str]:
+    """The scene that a finding is about, or those that were judged together."""
+    return {*finding.scenes} if finding.scene is None else {finding.scene}
+
+
+def to_tell(check: DriftCheckOut, earlier: Earlier) -> list[QualityFinding]:
     """What is drift at once, by kind and scene.
 
-    Nothing of a scene that the median of all has said while the window lasts, and no frame where positions are in another unit.
+    Nothing of a scene that the median of all has said of what is still in the look, and no frame where positions are in another unit.
 
     Args:
         check: the newest one.
-        held: with those that called drift what is still in its window.
+        earlier: reads those from a time on that found something.
     """
     mine = found(check, AT_ONCE)
-    said = {kind for one in held for column in wrong_units(one) for kind in (OF_CLOCKS if column.column == CLOCK else OF_POSITIONS)}
     in_units = {one.scene for one in mine if one.kind == "unit"}
-    return [one for one in mine if one.kind not in said and not (one.kind == "frame" and one.scene in in_units)]
+    return [one for one in mine if not _is_said(check, one, earlier) and not (one.kind == "frame" and one.scene in in_units)]
+
+
+def _is_said(check: DriftCheckOut, one: QualityFinding, earlier: Earlier) -> bool:
+    if one.kind not in OF_CLOCKS | OF_POSITIONS:
+        return False
+    since = min(check.current_since, check.at - timedelta(seconds=one.window_s or 0.0)) - LINGERS
+    columns = [column for past in (check, *earlier(since)) for column in wrong_units(past)]
+    return any((column.column == CLOCK) is (one.kind in OF_CLOCKS) for column in columns)
 
 
 def are_units_well(check: DriftCheckOut, earlier: Earlier) -> bool:
@@ -77,7 +91,7 @@ def found_well(check: DriftCheckOut, kind: QualityKind, scene: str | None, held:
     if kind == "new_scene":  # which is not looked for in scenes that are gone, or are known by now
         is_lately = any(one.scene == scene for past in held if _is_alike(past, check) for one in found(past, {kind}))
         return None if is_lately else f"The scene {scene} is known, or hardly anybody is in it any more."
-    mine = [one for one in check.quality if one.kind == kind and (scene is None or scene == one.scene or scene in one.scenes)]
+    mine = [one for one in check.quality if one.kind == kind and (scene is None or scene in scenes_of(one))]
     asked = [one for one in mine if one.muted_until is None]
     is_well = bool(mine) and all(one.verdict == "ok" and _is_clear(one.value, one.limit, kind) for one in asked)
     return mine[0].sentence if is_well and not any(_is_outvoted(check, one, scene, earlier) for one in asked) else None

@@ -105,7 +105,9 @@ def drift_check(
 ) -> DriftCheckOut:
     """A check that finds nothing wrong with the data, or another unit, or bad data; or that had too few agents to judge either."""
     figures = {"score": 3.3, "threshold": 2.0, "reference_mean": 1.0, "current_mean": 3.3, "kind": "input", "muted_until": muted_until}
-    ratio = DriftColumn(column="speed_mps_ratio", method=UNIT_RULE, is_drifted=unit, window_s=window_s, **figures)
+    ratio = DriftColumn(
+        **{**figures, "score": 3.3 if unit else 1.1}, column="speed_mps_ratio", method=UNIT_RULE, is_drifted=unit, window_s=window_s
+    )
     speed = DriftColumn(column="speed_mps", method="psi", is_drifted=drifted, **figures)
     still = QualityFinding(kind="frozen", scene=None, verdict="ok", value=0.0, limit=0.1, sentence="None stand.", window_s=window_s)
     wrong = [] if bad is None else [still.model_copy(update={"kind": bad, "verdict": "bad", "value": 0.9, "sentence": "Bad."})]

@@ -16,18 +16,21 @@ what costs more than a few milliseconds belongs into a job of its own, whose res
 """
 
 import logging
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from math import inf
 
 from trajops.alerts.signals import Signal
 from trajops.clock import utc
-from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftColumn, QualityFinding, QualityKind, ratio_words
+from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, QualityFinding, QualityKind, ratio_words
 from trajops.contracts.jobs import job_title
 from trajops.contracts.performance import Metric
 from trajops.contracts.rollouts import RolloutOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.drift.quality import AT_ONCE
+from trajops.drift.telling import LINGERS, Earlier, are_units_well, asked_units, found, found_well, scenes_of, to_tell, wrong_units
 from trajops.drift.watch import LONGEST_S, OTHERS
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.objectives import Objectives
@@ -46,13 +49,9 @@ VERDICTS_ON: dict[str, set[Metric]] = {
 }
 # One that was made longer ago says nothing of now.
 CHECKED_WITHIN = timedelta(minutes=3)
-# After the last check that saw another unit, its rows stay in the window that is compared, and then for so long in the looks that confirm.
-LINGERS = timedelta(minutes=2)
 # What also moves columns, where it comes from scenes with so large a share of the agents; what it is has an alert of its own.
 MOVES: frozenset[QualityKind] = frozenset({"unit", "sampling_rate"})
 LARGE_SHARE = 0.1
-# What another unit of all traffic looks like in each of its scenes.
-OF_POSITIONS: frozenset[QualityKind] = frozenset({"unit", "frame"})
 # What nothing in so much of the newest traffic tells any more is over.
 UNTOLD = timedelta(seconds=LONGEST_S)
 # So long the end of a rollout is news.
@@ -168,25 +167,32 @@ def _drift_at_once(view: View) -> Iterator[Signal]:
     check = view.work.drift_checks.latest()
     if check is None or view.at - check.at > CHECKED_WITHIN:
         return
-    wrong = _wrong_units(check)
-    asked = [column for column in check.columns if column.method == UNIT_RULE and column.score is not None]
-    if wrong:
-        said = f"{' and '.join(map(ratio_words, wrong))}, which points to a unit or a clock."
-        yield Signal("drift_unit", 1.0, check.at, detail=f"{said[0].upper()}{said[1:]}")
-    elif asked or check.verdict == "stable":
-        said = f": {' and '.join(map(ratio_words, asked))}" if asked else ""
-        yield Signal("drift_unit", 0.0, check.at, detail=f"Nothing points to another unit or clock{said}.")
-    was_all = any(_wrong_units(one) for one in _held(view, check))
-    found = {(one.kind, one.scene): one for one in _to_tell(check, was_all=was_all)}
-    for (kind, scene), one in found.items():
+    suspicious = cache(view.work.drift_checks.suspicious)  # of hundreds of scenes, all alerts ask for the same checks
+    yield from _unit_of_all(view, check, suspicious)
+    held = _held(suspicious, check)
+    told = {(one.kind, one.scene): one for one in to_tell(check, suspicious)}
+    for (kind, scene), one in told.items():
         yield _of_finding(kind, scene, 1.0, check.at, one.sentence)
     for alert in view.work.alerts.unresolved():
         about = next(((kind, alert.labels.get("scene")) for kind in AT_ONCE if alert.labels.get("kind") == kind), None)
-        if alert.origin == "rules" and about is not None and about not in found:
+        if alert.origin == "rules" and about is not None and about not in told:
             kind, scene = about
-            well = _found_well(check, kind, scene)
+            well = found_well(check, kind, scene, held, suspicious)
             if well is not None or view.at - alert.seen_at > UNTOLD:
                 yield _of_finding(kind, scene, 0.0, check.at, well or "Nothing tells of it any more.")
+
+
+def _unit_of_all(view: View, check: DriftCheckOut, suspicious: Earlier) -> Iterator[Signal]:
+    """Whether medians of all traffic point to another unit; nothing while they are hardly below their bounds."""
+    if wrong := wrong_units(check):
+        said = f"{' and '.join(map(ratio_words, wrong))}, which points to a unit or a clock."
+        yield Signal("drift_unit", 1.0, check.at, detail=f"{said[0].upper()}{said[1:]}")
+        return
+    asked = asked_units(check)
+    unseen = [alert for alert in view.work.alerts.unresolved() if "kind" not in alert.labels and view.at - alert.seen_at > UNTOLD]
+    if are_units_well(check, suspicious) or (unseen and not any(map(wrong_units, suspicious(view.at - UNTOLD)))):
+        said = f": {' and '.join(map(ratio_words, asked))}" if asked else ""
+        yield Signal("drift_unit", 0.0, check.at, detail=f"Nothing points to another unit or clock{said}.")
 
 
 def _of_finding(kind: QualityKind, scene: str | None, value: float, at: datetime, detail: str) -> Signal:
@@ -194,50 +200,28 @@ def _of_finding(kind: QualityKind, scene: str | None, value: float, at: datetime
     return Signal("drift_unit" if kind == "unit" else "drift_scene", value, at, labels, detail)
 
 
-def _to_tell(check: DriftCheckOut, *, was_all: bool) -> list[QualityFinding]:
-    """What is drift at once, by kind and scene.
-
-    No unit of a scene where the ratio of all has said it while the window lasts, and no frame where positions are in another unit.
-    """
-    found = _found(check, AT_ONCE)
-    in_units = {one.scene for one in found if one.kind == "unit"}
-    return [one for one in found if one.kind not in OF_POSITIONS or not (was_all or (one.kind == "frame" and one.scene in in_units))]
-
-
-def _found_well(check: DriftCheckOut, kind: QualityKind, scene: str | None) -> str | None:
-    """What a check says of a scene, or of those that are judged together, in which it does not find that; None: it does not tell."""
-    if kind == "new_scene":  # which is not looked for in scenes that are gone, or are known by now
-        return f"The scene {scene} is known, or nobody is in it any more."
-    mine = [one for one in check.quality if one.kind == kind and (scene is None or scene == one.scene or scene in one.scenes)]
-    is_well = bool(mine) and all(one.verdict == "ok" or one.muted_until is not None for one in mine)
-    return mine[0].sentence if is_well else None
-
-
-def _wrong_units(check: DriftCheckOut) -> list[DriftColumn]:
-    return [column for column in check.columns if column.method == UNIT_RULE and column.is_drifted and column.muted_until is None]
-
-
-def _found(check: DriftCheckOut, kinds: Container[QualityKind]) -> list[QualityFinding]:
-    return [one for one in check.quality if one.kind in kinds and one.verdict == "bad" and one.muted_until is None]
-
-
-def _held(view: View, check: DriftCheckOut) -> list[DriftCheckOut]:
+def _held(suspicious: Earlier, check: DriftCheckOut) -> list[DriftCheckOut]:
     """A check, and those before it that called drift what is still in its window."""
-    return [check, *(one for one in view.work.drift_checks.suspicious(check.current_since - LINGERS) if one.verdict == "drift")]
+    return [check, *(one for one in suspicious(check.current_since - LINGERS) if one.verdict == "drift")]
 
 
 def _is_explained(view: View, check: DriftCheckOut) -> bool:
     """Whether what has drifted are scenes that have, or had in the window, another unit or rate."""
-    held = _held(view, check)
-    if any(_wrong_units(one) for one in held):
+    held = _held(view.work.drift_checks.suspicious, check)
+    if any(wrong_units(one) for one in held):
         return True
-    found = [one for past in held for one in _found(past, MOVES)]
     agents = {scene.scene: scene.agents for scene in check.scenes}
-    moved = {name if name in agents else OTHERS for one in found for name in ([one.scene] if one.scene is not None else one.scenes)}
+    wrong = [[(one, scenes_of(one)) for one in found(past, MOVES)] for past in held]
+    moved = {name for past in wrong for _, names in past for name in names} & agents.keys()
+    # One of many other scenes moves them next to nothing. A check of the release before has counted nobody.
+    of_others = [sum(inf if one.agents is None else one.agents for one, names in past if not agents.keys() & names) for past in wrong]
+    others = min(max(of_others), agents.get(OTHERS, 0))
+    if others and others >= LARGE_SHARE * agents[OTHERS]:
+        moved.add(OTHERS)
     drifted = {scene.scene for scene in check.scenes if scene.verdict == "drift"}
     if drifted or not agents:
-        return bool(found) and drifted <= moved
-    return sum(agents.get(name, 0) for name in moved) >= LARGE_SHARE * sum(agents.values())
+        return any(wrong) and drifted <= moved
+    return sum(agents[name] for name in moved - {OTHERS}) + others >= LARGE_SHARE * sum(agents.values())
 
 
 @source("data_quality")

@@ -10,7 +10,7 @@ from trajops.contracts.calibrations import CalibrationOut, CalibrationState
 from trajops.contracts.drift import DriftCheckOut, DriftReportOut, DriftSettings, without_histograms
 from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.model_ref import ModelRef
-from trajops.drift.doubt import is_suspicious
+from trajops.drift.doubt import is_suspicious, on_units_and_quality
 from trajops.errors import NotFound, StaleVersion
 from trajops.objectives import Minutes, minute_of
 
@@ -44,8 +44,8 @@ class MemoryDriftChecks(Repository):
         return [without_histograms(check, scene) for check in self._newest()[:limit]]
 
     def suspicious(self, since: datetime) -> list[DriftCheckOut]:
-        """Those of this time on that said drift, found bad data, or another unit, muted or not; newest first."""
-        return [without_histograms(check) for check in self._newest() if check.at >= since and is_suspicious(check)]
+        """Those of this time on that said drift, found bad data, or another unit, muted or not; newest first, with that alone."""
+        return [on_units_and_quality(check) for check in self._newest() if check.at >= since and is_suspicious(check)]
 
     def last_report(self) -> DriftReportOut | None:
         """Newest check with a full report."""

@@ -21,6 +21,7 @@ from trajops.contracts.drift import (
 )
 from trajops.contracts.performance import FigureOut, PerformanceCheckOut
 from trajops.deployments.model_ref import ModelRef
+from trajops.drift.doubt import on_units_and_quality
 from trajops.errors import NotFound, StaleVersion
 from trajops.objectives import Minutes, minute_of
 
@@ -91,7 +92,7 @@ def test_checks_that_said_drift_or_found_bad_data_are_found_again(database: Any)
         assert [one.check_id for one in uow.drift_checks.suspicious(later(0))] == ["c4", "c2", "c0"]
         assert [one.check_id for one in uow.drift_checks.suspicious(later(2))] == ["c4", "c2"]
         assert uow.drift_checks.suspicious(later(9)) == []
-        assert uow.drift_checks.suspicious(later(4)) == uow.drift_checks.history(limit=1)
+        assert uow.drift_checks.suspicious(later(4)) == [on_units_and_quality(one) for one in uow.drift_checks.history(limit=1)]
 
 
 def test_checks_of_another_unit_are_found_again_though_the_column_is_muted(database: Any) -> None:

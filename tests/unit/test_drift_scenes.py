@@ -172,3 +172,15 @@ def test_scenes_beyond_the_busiest_are_held_against_themselves(tmp_path: Path) -
     check = DriftMonitor(source, MemoryDatabase().unit_of_work, rules, tmp_path, SecondsClock(START_S + 600)).check()
     units = {column.column: column.is_drifted for column in check.columns if column.method == UNIT_RULE}
     assert units == {"speed_mps_ratio": False, "dt_s_ratio": False}, check.sentence
+
+
+def test_a_finding_says_how_many_agents_its_scene_has_in_the_window_of_the_columns(tmp_path: Path) -> None:
+    """By that, one camera of many is told from what moves all of them."""
+
+    def city(minutes: int, *, seed: int, start_s: float, gain: float = 1.0) -> Rows:
+        lane, hall = (feed(count, minutes, seed=seed + count * 9000, start_s=start_s, gain=by) for count, by in ((10, gain), (30, 1.0)))
+        return together(lane, hall, names=("lane", "hall"))
+
+    source = FixedSource({"backfill": city(60, seed=0, start_s=START_S - 100_000), "live": city(20, seed=500, start_s=START_S, gain=3.28)})
+    check = DriftMonitor(source, MemoryDatabase().unit_of_work, RULES, tmp_path, SecondsClock(START_S + 1200)).check()
+    assert {(one.scene, one.agents) for one in check.quality if one.kind == "unit"} == {("lane", 50), ("hall", 150)}

@@ -1,12 +1,16 @@
 """Positions in another frame: found in busy scenes and in quiet ones, and in none that is as it was."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from tests.drift_windows import START_S
+from tests.drift_windows import FEET, START_S, together
 from trajops.drift.columns import Rows
 from trajops.drift.frames import places_of
 from trajops.drift.likeness import fits
+from trajops.drift.quality import Usual, Wider, findings
 from trajops.drift.rules import QualityRule
 
 RULE = QualityRule()
@@ -66,3 +70,32 @@ def test_clean_days_of_quiet_scenes_are_in_their_frame() -> None:
             seen = rows.select(rows.times_s <= end_s)
             wrong += sum(fit.gain > fit.limit for fit in fits(places, [last(seen, 1200.0)], RULE))
     assert wrong == 0
+
+
+def a_corner(per_minute: float, minutes: int, *, seed: int, start_s: float = START_S, gain: float = 1.0, is_swapped: bool = False) -> Rows:
+    """A corner where people walk about, and a few of them in the far one opposite."""
+    rng = np.random.default_rng(seed)
+    count = rng.poisson(per_minute * minutes)
+    is_near = rng.random(count) < 0.991
+    x, y = (np.where(is_near, near_m, -40.0) + rng.uniform(-2, 2, count) for near_m in (10.0, 30.0))
+    x, y = (y, x) if is_swapped else (x, y)
+    speeds = np.where(rng.random(count) < 0.5, rng.normal(0.5, 0.05, count), rng.normal(1.35, 0.1, count))
+    values = {"x_m": gain * x, "y_m": gain * y, "heading_rad": rng.uniform(0, 2 * np.pi, count), "speed_mps": gain * speeds}
+    times_s = start_s + np.sort(rng.uniform(0, 60 * minutes, count))
+    return Rows(times_s, np.arange(count), np.ones(count, dtype=int), values, np.zeros(count, dtype=int), ("corner",))
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [({"gain": FEET}, [("unit", "in feet")]), ({"is_swapped": True}, [("frame", "turned")]), ({}, [])],
+    ids=["feet", "swapped", "as ever"],
+)
+def test_feet_are_no_other_frame_that_explains_positions_outside_of_the_place(changes: dict[str, Any], told: list[tuple[str, str]]) -> None:
+    """A minute tells a frame, and a unit takes five: what fits better turned by half a turn may come in feet."""
+    learnt = Usual.of(a_corner(40, 240, seed=0, start_s=START_S - 100_000), RULE)
+    usual = replace(learnt, places={"corner": replace(learnt.places["corner"], limit=1.0)})
+    before, now = a_corner(40, 19, seed=1), a_corner(40, 1, seed=2, start_s=START_S + 1140, **changes)
+    rows = together(before, now, names=("corner", "now")).regrouped({"now": "corner"})
+    looks = [Wider(*last(rows, window_s)) for window_s in (300.0, 1200.0)]
+    bad = [one for one in findings(looks[0].rows, None, usual, RULE, new_min_agents=10, wider=looks) if one.verdict == "bad"]
+    assert [(one.kind, said in one.sentence) for one, (_, said) in zip(bad, told, strict=True)] == [(kind, True) for kind, _ in told]

@@ -237,7 +237,34 @@ def test_whatever_the_outcomes_an_answer_comes_to_an_end_and_takes_no_step_twice
 
 def test_the_shipped_policy_is_valid_and_does_not_promote() -> None:
     rules = configs.load(Path("configs/policy.yaml"), PolicyRules)
-    assert {rule.name for rule in rules.answers} == {"worse_than_validated", "traffic_has_changed"}
+    assert {rule.name for rule in rules.answers} == {"worse_than_validated", "scene_is_wrong", "traffic_has_changed"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "labels", "steps"),
+    [
+        ("drift", {}, ["pause_rollout", "retrain"]),
+        ("drift_of_scene", {"kind": "new_scene", "scene": "dock"}, ["pause_rollout", "retrain"]),
+        ("drift_of_scene", {"kind": "frame", "scene": "hall"}, ["pause_rollout"]),
+        ("drift_of_scene", {"kind": "sampling_rate"}, ["pause_rollout"]),
+        ("drift_of_unit", {"kind": "unit", "scene": "hall"}, None),
+        ("drift_of_unit", {}, None),
+    ],
+)
+def test_only_what_can_be_learnt_is_trained_on(rule: str, labels: dict[str, str], steps: list[str] | None) -> None:
+    rules = configs.load(Path("configs/policy.yaml"), PolicyRules)
+    found = decisions.due(rules, [an_alert(rule=rule, labels=labels)], (), AT + timedelta(seconds=90))
+    assert [list(answer.do) for answer, _ in found] == ([] if steps is None else [steps])
+
+
+def test_a_scene_in_another_frame_does_not_use_up_the_answer_to_drift() -> None:
+    rules = configs.load(Path("configs/policy.yaml"), PolicyRules)
+    [(rule, frame)] = decisions.due(
+        rules, [an_alert(rule="drift_of_scene", labels={"kind": "frame", "scene": "hall"})], (), AT + timedelta(seconds=90)
+    )
+    known = [decisions.begin("answer-1", rule, frame, AT + timedelta(seconds=90))]
+    found = decisions.due(rules, [an_alert("a2", rule="drift", labels={})], known, AT + timedelta(hours=1))
+    assert [answer.name for answer, _ in found] == ["traffic_has_changed"]
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,7 @@ class QualityFinding(Wire):
     window_s: float | None = Field(None, description="How much of the newest traffic it has looked at, where that held enough agents.")
     muted_until: AwareDatetime | None = Field(None, description="Until when it raises no alarm, because its column is muted.")
     scenes: list[str] = Field(default_factory=list, description="Those that were judged together, where `scene` is null; empty: all.")
+    agents: int | None = Field(None, description="Of its scene, or scenes, in the window whose columns are compared; null: not counted.")
 
 
 class DriftCheckOut(Wire):

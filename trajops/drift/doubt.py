@@ -19,6 +19,12 @@ def is_suspicious(check: DriftCheckOut) -> bool:
     return check.verdict == "drift" or _is_of_another_unit(check) or any(finding.verdict == "bad" for finding in check.quality)
 
 
+def on_units_and_quality(check: DriftCheckOut) -> DriftCheckOut:
+    """The same check with its verdict, the ratios of units and what is bad, and nothing else."""
+    columns = [column for column in check.columns if column.method == UNIT_RULE]
+    return check.model_copy(update={"columns": columns, "scenes": [], "quality": [one for one in check.quality if one.verdict == "bad"]})
+
+
 def _is_of_another_unit(check: DriftCheckOut) -> bool:
     is_found = any(one.kind == "unit" and one.verdict == "bad" for one in check.quality)
     return is_found or any(column.method == UNIT_RULE and column.is_drifted for column in check.columns)

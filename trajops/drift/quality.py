@@ -14,7 +14,7 @@ import numpy as np
 from trajops.contracts.drift import QualityFinding, QualityKind, QualityVerdict
 from trajops.drift.columns import IntArray, Rows
 from trajops.drift.frames import Place, places_of
-from trajops.drift.likeness import Likeness, fits
+from trajops.drift.likeness import Fit, Likeness, fits
 from trajops.drift.paces import Pace, for_paces, is_moving, paces_of
 from trajops.drift.rules import QualityRule
 from trajops.trajectories import BoolArray, FloatArray
@@ -282,14 +282,35 @@ def _changed(looks: Sequence[Wider], usual: Usual, rule: QualityRule) -> list[Qu
         if not known:
             continue
         present = [Wider(look.rows.select(tells(look.rows)), look.window_s) for look in seen]
-        for fit in fits(known, present, its_rule):
+        for seen_fit in fits(known, present, its_rule):
+            is_frame = kind == "frame" and seen_fit.gain > seen_fit.limit
+            unit = _as_unit(seen_fit, looks, usual.paces, pace_s) if is_frame else None
+            told, fit = (kind, seen_fit) if unit is None else ("unit", unit)
             scene = fit.scenes[0] if len(fit.scenes) == 1 else None
             where = f"Positions in {scene if scene is not None else f'{len(fit.scenes)} quiet scenes'}"
             is_bad = fit.gain > fit.limit
-            said = f"{where} look as if they were sent {fit.change}." if is_bad else f"{where} {_AS_EVER[kind]}."
-            one = _finding(kind, "bad" if is_bad else "ok", fit.gain, fit.limit, said, scene)
+            said = f"{where} look as if they were sent {fit.change}." if is_bad else f"{where} {_AS_EVER[told]}."
+            one = _finding(told, "bad" if is_bad else "ok", fit.gain, fit.limit, said, scene)
             found.append(one.model_copy(update={"window_s": fit.window_s, "scenes": [] if scene is not None else list(fit.scenes)}))
     return found
+
+
+def _as_unit(fit: Fit, looks: Sequence[Wider], paces: Mapping[str, Pace], pace_s: float) -> Fit | None:
+    """The unit that explains what looks like another frame; None: none does.
+
+    In feet, positions lie outside of the place, and any frame may explain that better. Speeds alone take more agents, minutes later.
+    """
+    rows = next(look.rows for look in looks if look.window_s == fit.window_s)
+    moving = rows.select(is_moving(rows, pace_s))
+    parts = [(paces[name], part) for name in fit.scenes if name in paces and len(part := moving.of_scene(name))]
+    if not parts:
+        return None
+    weights = np.array([float(part.agent_count) for _, part in parts])
+    gains = [pace.gains(part) for pace, part in parts]
+    by_unit = {unit: float(weights @ [one[unit] for one in gains] / weights.sum()) for unit in gains[0]}
+    best = max(by_unit, key=lambda unit: by_unit[unit])
+    limit = float(weights @ [pace.limit for pace, _ in parts] / weights.sum())
+    return fit._replace(change=best, gain=by_unit[best], limit=limit) if by_unit[best] > limit else None
 
 
 def _beyond(kind: QualityKind, share: float, limit: float, rule: QualityRule, sentence: str) -> QualityFinding:

@@ -175,6 +175,13 @@ class Watch:
             is_split=rules.scenes.is_split,
             wider=looks,
         )
+        counted = _agents(sent)
+        quality = [
+            one.model_copy(update={"agents": sum(counted.get(name, 0) for name in ([one.scene] if one.scene is not None else one.scenes))})
+            if one.kind in AT_ONCE
+            else one
+            for one in quality
+        ]
         scores = assessment.scores(binned, at_s)
         columns = [unit for name in rules.units.columns if (unit := self._unit(name, longest)) is not None]
         columns += [described_column(rule, scores.get(None, {}).get(rule.column, []), _NOTHING, _NOTHING) for rule in rules.columns]
@@ -185,8 +192,7 @@ class Watch:
             for name, found in scores.items()
             if name is not None
         }
-        agents = {name: len(np.unique(rows.agents[rows.scenes == code])) for code, name in enumerate(rows.scene_names)}
-        return Look(columns, scenes, agents, quality)
+        return Look(columns, scenes, _agents(rows), quality)
 
     def _unit(self, column: str, longest: Wider) -> DriftColumn | None:
         return unit_column(self.rules.units, column, self._bounds(column, longest.window_s), longest.rows, longest.window_s)
@@ -196,6 +202,13 @@ class Watch:
         if key not in self._units:
             self._units[key] = unit_bounds(self.rules.units, column, self.sent, window_s)
         return self._units[key]
+
+
+def _agents(rows: Rows) -> dict[str, int]:
+    """How many agents each scene has."""
+    pairs = np.unique(np.stack([rows.scenes, rows.agents]), axis=1)
+    counts = np.bincount(pairs[0], minlength=len(rows.scene_names))
+    return dict(zip(rows.scene_names, counts.tolist(), strict=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

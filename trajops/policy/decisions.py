@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from trajops.alerts.lifecycle import Alert
+from trajops.alerts.silences import all_match
 from trajops.errors import Conflict
 from trajops.policy.answers import OPEN_STEPS, Answer, AnswerState, Outcome, Step, StepState
 from trajops.policy.rules import AnswerRule, PolicyRules
@@ -56,7 +57,8 @@ def _fits(rule: AnswerRule, alert: Alert, begun: Sequence[tuple[str, str | None,
     is_cool = all(at - began >= timedelta(seconds=rule.cooldown_s) for *whose, began in begun if tuple(whose) == mine)
     is_long = at - alert.opened_at >= timedelta(seconds=rule.held_s)
     is_named = alert.rule in (rule.alerts if alert.origin == "rules" else rule.external)
-    return is_named and alert.severity.rank >= rule.severity.rank and is_long and is_cool
+    is_about_it = all_match(rule.match, alert.matchable)
+    return is_named and is_about_it and alert.severity.rank >= rule.severity.rank and is_long and is_cool
 
 
 def begin(answer_id: str, rule: AnswerRule, alert: Alert, at: datetime) -> Answer:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from trajops.alerts.lifecycle import Severity
+from trajops.alerts.rules import WrittenMatcher
 from trajops.config_model import Config, Count, Seconds
 from trajops.policy.answers import Action
 
@@ -19,6 +20,9 @@ class AnswerRule(Config):
     name: str = Field(min_length=1, max_length=64, pattern=r"^[a-z][a-z0-9_]*$")
     alerts: tuple[str, ...] = Field(default=(), description="Names of rules in `configs/alerts.yaml`.")
     external: tuple[str, ...] = Field(default=(), description="Names of alerts that an Alertmanager posts to us.")
+    match: tuple[WrittenMatcher, ...] = Field(
+        default=(), description="Only alerts with such labels, as in routes of `configs/alerts.yaml`."
+    )
     severity: Severity = Field(default=Severity.CRITICAL, description="Milder alerts are not answered.")
     held_s: Seconds = Field(default=0.0, ge=0, description="How long an alert must have been open.")
     do: tuple[Action, ...] = Field(min_length=1)

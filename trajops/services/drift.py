@@ -261,11 +261,15 @@ class DriftMonitor:
         return check.verdict in ALARMS and verdicts != {check.verdict}
 
     def _store(self, check: DriftCheckOut, report: Path | None, history: Sequence[DriftCheckOut]) -> None:
-        told = next((past for past in history if past.verdict != "insufficient_data"), None)
+        number = next((number for number, past in enumerate(history) if past.verdict != "insufficient_data"), None)
+        told = None if number is None else history[number]
         before = None if told is None else told.verdict
+        # Its end was written when the first check found it well, though too little data is no verdict that the next ones could see.
+        has_ended = any(_is_well_again(told, past) for past in history[:number])
+        was_drift = before == "drift" and not has_ended
         with self._unit_of_work() as work:
             work.drift_checks.add(check, str(report) if report else None)
-            if (before == "drift") != (check.verdict == "drift") and (check.verdict != "insufficient_data" or _is_well_again(told, check)):
+            if was_drift != (check.verdict == "drift") and (check.verdict != "insufficient_data" or _is_well_again(told, check)):
                 work.audit.append(
                     at=check.at,
                     actor=ACTOR,
@@ -321,12 +325,14 @@ def _sentence(told: Conclusion, look: Look, current: Rows) -> str:
     compared = sum(column.score is not None for column in look.columns)
     said = [one.sentence for one in look.at_once]
     verdict, names = told.traffic
+    of_all, of_scenes = [], []
     if verdict != "stable" or told.verdict == "stable":
-        said.append(_said_of(verdict, [column for column in look.columns if column.column in names], compared, current.agent_count))
+        of_all = [_said_of(verdict, [column for column in look.columns if column.column in names], compared, current.agent_count)]
     for scene, (its_verdict, its_names) in told.scenes.items():
         if its_verdict == told.verdict != verdict and its_verdict in ALARMS:
             columns = [column for column in look.scenes[scene] if column.column in its_names]
-            said.append(f"In {scene}: {_said_of(its_verdict, columns, compared, look.agents[scene])}")
+            of_scenes.append(f"In {scene}: {_said_of(its_verdict, columns, compared, look.agents[scene])}")
+    said += [*of_all, *of_scenes] if verdict == told.verdict else [*of_scenes, *of_all]  # what an alert is about stands first
     if told.verdict == "insufficient_data":
         return "No scene of the reference has enough agents now, so nothing can be compared."
     return " ".join(said)

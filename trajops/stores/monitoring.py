@@ -38,7 +38,7 @@ class DriftCheckStore(Protocol):
         ...
 
     def suspicious(self, since: datetime) -> list[DriftCheckOut]:
-        """Those of this time on that said drift, found bad data, or another unit, muted or not; newest first, as in `history`."""
+        """Those of this time on that said drift, found bad data, or another unit, muted or not; newest first, with that alone."""
         ...
 
     def last_report(self) -> DriftReportOut | None:

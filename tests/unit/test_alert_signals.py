@@ -25,9 +25,8 @@ from trajops.experiments.lifecycle import ExperimentState
 from trajops.experiments.routed import canary
 from trajops.rollouts.lifecycle import RolloutState, Stage
 from trajops.services.alert_rounds import AlertRounds
-from workers import signals
 from workers.jobs.join_truth import SILENT_SINCE
-from workers.signals import View
+from workers.signals import View, sources
 
 
 @pytest.fixture
@@ -335,7 +334,7 @@ def test_a_source_that_fails_takes_no_other_with_it(database: MemoryDatabase, mo
         raise ZeroDivisionError("by zero")
         yield
 
-    monkeypatch.setitem(signals._SOURCES, "drift", (breaks, frozenset({"drift_verdict"})))
+    monkeypatch.setitem(sources._SOURCES, "drift", (breaks, frozenset({"drift_verdict"})))
     found = read(database)
     failed = {one.labels["source"]: one.value for one in found["source_failed"]}
     assert failed == dict.fromkeys(failed, 0) | {"drift": 1}
@@ -346,4 +345,4 @@ def test_a_source_that_fails_takes_no_other_with_it(database: MemoryDatabase, mo
 
 def test_a_source_must_not_yield_what_another_does() -> None:
     with pytest.raises(AssertionError, match="job_late"):
-        signals.source("job_late")(lambda _scene: [])
+        sources.source("job_late")(lambda _scene: [])

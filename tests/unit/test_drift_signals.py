@@ -204,3 +204,33 @@ def test_what_was_another_unit_of_all_is_no_news_of_a_scene_while_its_look_holds
     told_by(database, unit=True, is_judged=True)
     told_by(database, a_finding("unit", window_s=window_s), is_judged=True, at=later(600), current_since=later(300))
     assert at_once(database, later(600)) == {(None, None, 0)} | ({("unit", "hall", 1)} if is_told else set())
+
+
+@pytest.mark.parametrize(
+    ("in_feet", "since_s", "share", "is_told"),
+    [
+        pytest.param(100, 0, 0.5, False, id="half of all are in feet, and half are too fast"),
+        pytest.param(100, 0, 0.7, True, id="more are too fast"),
+        pytest.param(0, 0, 0.5, True, id="nobody is in feet"),
+        pytest.param(100, 240, 0.5, False, id="they were, and are in the window still"),
+        pytest.param(100, 480, 0.5, True, id="they were, before the window"),
+        pytest.param(None, 0, 0.5, False, id="a check that has counted nobody"),
+    ],
+)
+def test_what_all_do_who_are_in_another_unit_is_told_as_that(
+    database: MemoryDatabase, in_feet: int | None, since_s: float, share: float, *, is_told: bool
+) -> None:
+    too_fast = a_finding("impossible_speed", None, value=share)
+    in_units = [] if in_feet == 0 else [a_finding("unit", agents=in_feet)]
+    told_by(database, *in_units, too_fast, at=later(-since_s), current_agents=200)
+    if since_s:
+        told_by(database, too_fast, verdict="stable", current_since=later(-300), current_agents=200)
+    told = [one.value for one in read(database).get("data_quality", []) if one.labels["kind"] == "impossible_speed"]
+    assert told == ([2.0] if is_told else [])
+
+
+def test_impossible_speeds_of_traffic_in_another_unit_are_told_as_that(database: MemoryDatabase) -> None:
+    told_by(database, a_finding("impossible_speed", None, value=1.0), unit=True, is_judged=True)
+    assert "data_quality" not in read(database)
+    told_by(database, a_finding("impossible_speed", None, is_bad=False), unit=True, is_judged=True, at=later(30))
+    assert [one.value for one in read(database, later(30))["data_quality"]] == [0], "an alert of before ends"

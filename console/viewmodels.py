@@ -45,6 +45,7 @@ RANGES: dict[str, timedelta] = {
     "6h": timedelta(hours=6),
     "24h": timedelta(days=1),
     "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
 }
 REFRESHES: dict[str, float | None] = {"off": None, "2s": 2.0, "5s": 5.0, "15s": 15.0, "60s": 60.0}
 SCRATCH_SCENE = "console"
@@ -309,6 +310,7 @@ def check_rows(checks: Sequence[DriftCheckOut]) -> list[dict[str, Any]]:
             "Columns": len(c.columns),
             "Reference agents": c.reference_agents,
             "Current agents": c.current_agents,
+            "Full report": f"/session/drift-reports/{c.check_id}" if c.has_report else None,
         }
         for c in checks
     ]

@@ -256,6 +256,9 @@ def test_drift_checks_and_their_report(api: Api, tmp_path: Path) -> None:
     drift = DriftOut.model_validate_json(api.get("/v1/drift").content)
     assert drift.latest is not None
     assert drift.latest.check_id == "c1"
+    for since, found in ((at - timedelta(minutes=1), ["c1"]), (at + timedelta(minutes=1), [])):
+        spread = DriftOut.model_validate_json(api.get("/v1/drift", since=since.isoformat()).content)
+        assert (spread.latest, [one.check_id for one in spread.history]) == (drift.latest, found)
     page = api.get("/v1/drift/c1/report")
     assert page.text == "<p>report</p>"
     assert page.headers["content-type"].startswith("text/html")

@@ -305,12 +305,12 @@ def check_rows(checks: Sequence[DriftCheckOut]) -> list[dict[str, Any]]:
         {
             "Checked (UTC)": c.at.astimezone(UTC).replace(tzinfo=None),
             "Verdict": drift_mark(c.verdict).word,
+            "Full report": f"/session/drift-reports/{c.check_id}" if c.has_report else None,
             "What it says": c.sentence,
             "Drifted columns": sum(column.is_drifted for column in c.columns),
             "Columns": len(c.columns),
             "Reference agents": c.reference_agents,
             "Current agents": c.current_agents,
-            "Full report": f"/session/drift-reports/{c.check_id}" if c.has_report else None,
         }
         for c in checks
     ]

@@ -16,7 +16,7 @@ what costs more than a few milliseconds belongs into a job of its own, whose res
 """
 
 import logging
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -71,12 +71,14 @@ class View:
         work: the control state, to read.
         at: now.
         broken_files: paths of the lake's files that cannot be read.
+        quarantined: segments of the spool that had lines which are no rows.
         objectives: what is promised.
     """
 
     work: UnitOfWork
     at: datetime
     broken_files: Callable[[], list[str]]
+    quarantined: Callable[[], list[str]]
     objectives: Callable[[], Objectives]
 
 
@@ -107,14 +109,20 @@ class SignalReader:
     Args:
         unit_of_work: opens a transaction.
         broken_files: paths of the lake's files that cannot be read.
+        quarantined: segments of the spool that had lines which are no rows.
         objectives: what is promised.
     """
 
     def __init__(
-        self, unit_of_work: UnitOfWorkFactory, broken_files: Callable[[], list[str]], objectives: Callable[[], Objectives]
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        broken_files: Callable[[], list[str]],
+        quarantined: Callable[[], list[str]],
+        objectives: Callable[[], Objectives],
     ) -> None:
         self._unit_of_work = unit_of_work
         self._broken_files = broken_files
+        self._quarantined = quarantined
         self._objectives = objectives
         self._failures: dict[str, str] = {}
 
@@ -124,7 +132,7 @@ class SignalReader:
         for name, (ask, _) in _SOURCES.items():
             try:
                 with self._unit_of_work(read_only=True) as work:
-                    found += ask(View(work, at, self._broken_files, self._objectives))
+                    found += ask(View(work, at, self._broken_files, self._quarantined, self._objectives))
             except Exception as error:  # one blind eye must not close the others
                 failure = f"{type(error).__name__}: {error}"
                 if self._failures.get(name) != failure:
@@ -337,8 +345,18 @@ def _experiments(view: View) -> Iterator[Signal]:
 def _lake(view: View) -> Iterator[Signal]:
     """How many files of the lake cannot be read and were set aside."""
     paths = view.broken_files()
-    named = ", ".join(paths[:MOST_PATHS]) + (f" and {len(paths) - MOST_PATHS} more" if len(paths) > MOST_PATHS else "")
-    yield Signal("lake_broken_files", float(len(paths)), view.at, detail=f"Files of the lake that cannot be read: {named}.")
+    yield Signal("lake_broken_files", float(len(paths)), view.at, detail=f"Files of the lake that cannot be read: {_named(paths)}.")
+
+
+@source("spool_quarantine")
+def _spool(view: View) -> Iterator[Signal]:
+    """How many segments of this machine's spool had lines that are no rows, and were kept aside."""
+    names = view.quarantined()
+    yield Signal("spool_quarantine", float(len(names)), view.at, detail=f"Lines that are no rows were kept aside: {_named(names)}.")
+
+
+def _named(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:MOST_PATHS]) + (f" and {len(paths) - MOST_PATHS} more" if len(paths) > MOST_PATHS else "")
 
 
 @source("truth_silence_s")

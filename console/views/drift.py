@@ -252,7 +252,7 @@ def history(checks: list[DriftCheckOut]) -> None:
         alt="Past drift checks, newest first",
         column_config={
             "Checked (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
-            "What it says": st.column_config.TextColumn(width="large"),
+            "What it says": st.column_config.TextColumn(width=320),
             "Full report": st.column_config.LinkColumn(display_text="Open"),
         },
     )

@@ -24,7 +24,7 @@ MAX_KNOWN = 64
 READ_S = 10.0
 # An API that asks to be left alone for longer is shown as it is: stale values, and the reason. The page comes back by itself.
 LONGEST_WAIT_S = 0.5
-# One that kept a read waiting for longer, in vain, is not asked by the rest of the page: each part would wait, and nothing be said meanwhile.
+# One that kept a read waiting for longer, in vain, is not asked by the rest of the page: each part would wait, and nothing be said.
 SLOW_S = 2.0
 SILENT_S = 5.0
 Value = TypeVar("Value")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from api.wiring import Parts
+from data.lake.backlog import quarantined
 from trajops.alerts.lifecycle import Alert, AlertState, Severity
 from trajops.clock import now
 from trajops.contracts.audit import AuditOut
@@ -204,6 +205,7 @@ class _Telemetry:
         self.rows: list[PerformanceRow] = []
 
         broken: list[str] = []
+        aside = quarantined(parts.settings.spool_dir)
 
         def read() -> None:
             self.traffic = parts.lake.traffic(at - WINDOW, at)
@@ -220,7 +222,9 @@ class _Telemetry:
             many = "1 file of the lake is" if len(broken) == 1 else f"{len(broken)} files of the lake are"
             named = f"{broken[0]}{', …' if len(broken) > 1 else ''}"
             detail += f"; {many} broken and left out ({named}); put a good copy in its place, and it comes back by itself"
-        self.service = ServiceOut(service="lake", health="warn" if broken else "ok", detail=detail)
+        if aside:
+            detail += f"; lines that are no rows are kept in the spool's quarantine ({aside[0]}{', …' if len(aside) > 1 else ''})"
+        self.service = ServiceOut(service="lake", health="warn" if broken or aside else "ok", detail=detail)
 
 
 def _failure(read: Callable[[], None]) -> str | None:

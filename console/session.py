@@ -24,6 +24,9 @@ MAX_KNOWN = 64
 READ_S = 10.0
 # An API that asks to be left alone for longer is shown as it is: stale values, and the reason. The page comes back by itself.
 LONGEST_WAIT_S = 0.5
+# One that kept a read waiting for longer, in vain, is not asked by the rest of the page: each part would wait, and nothing be said.
+SLOW_S = 2.0
+SILENT_S = 5.0
 Value = TypeVar("Value")
 
 
@@ -99,16 +102,22 @@ def fetch(key: str, call: Callable[[TrajOpsClient], Value], *, max_age_s: float 
     entry = known.get(key)
     if entry is not None and time.monotonic() - entry[0] < max_age_s:
         return Fetched(entry[2], entry[1])
+    silent_until, problem = st.session_state.get("silent_api", (0.0, ""))
+    began = time.monotonic()
+    if began < silent_until:
+        return _fallen_back(entry, problem)
     try:
         value = call(client())
     except ApiUnavailable as error:
+        if time.monotonic() - began > SLOW_S:
+            st.session_state["silent_api"] = (time.monotonic() + SILENT_S, f"{error}.")
         return _fallen_back(entry, f"{error}.")
-    except ApiProblem as problem:
-        if problem.status == 401:
+    except ApiProblem as refusal:
+        if refusal.status == 401:
             st.session_state["refused_token"] = token()
             st.session_state["left_at"] = place()  # Now, because what is not drawn any more takes its query parameters along.
             st.rerun()
-        return _fallen_back(entry, f"{problem.detail} ({problem.code})")
+        return _fallen_back(entry, f"{refusal.detail} ({refusal.code})")
     now = datetime.now(UTC)
     known.pop(key, None)
     known[key] = (time.monotonic(), now, value)
@@ -126,6 +135,7 @@ def expire() -> None:
     known: dict[str, tuple[float, datetime, Any]] = st.session_state.get("last_known", {})
     for key, (_, at, value) in known.items():
         known[key] = (float("-inf"), at, value)
+    st.session_state.pop("silent_api", None)
 
 
 def user() -> Fetched[Me]:

@@ -45,6 +45,7 @@ RANGES: dict[str, timedelta] = {
     "6h": timedelta(hours=6),
     "24h": timedelta(days=1),
     "7d": timedelta(days=7),
+    "30d": timedelta(days=30),
 }
 REFRESHES: dict[str, float | None] = {"off": None, "2s": 2.0, "5s": 5.0, "15s": 15.0, "60s": 60.0}
 SCRATCH_SCENE = "console"
@@ -304,6 +305,7 @@ def check_rows(checks: Sequence[DriftCheckOut]) -> list[dict[str, Any]]:
         {
             "Checked (UTC)": c.at.astimezone(UTC).replace(tzinfo=None),
             "Verdict": drift_mark(c.verdict).word,
+            "Full report": f"/session/drift-reports/{c.check_id}" if c.has_report else None,
             "What it says": c.sentence,
             "Drifted columns": sum(column.is_drifted for column in c.columns),
             "Columns": len(c.columns),

@@ -340,6 +340,13 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         None,
         {"latest": None, "history": [], "last_report": None},
     ),
+    "drift-since": (
+        lambda c: c.drift(since=AT),
+        "GET",
+        "/v1/drift?since=2026-11-24T03%3A00%3A00%2B00%3A00",
+        None,
+        {"latest": None, "history": [], "last_report": None},
+    ),
     "choose_reference": (
         lambda c: c.choose_reference(ReferenceIn(reference=ReferenceChoice(kind="training"), reason=REASON)),
         "POST",

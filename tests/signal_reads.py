@@ -18,10 +18,12 @@ def later(seconds: float) -> datetime:
     return AT + timedelta(seconds=seconds)
 
 
-def read(database: MemoryDatabase, at: datetime = AT, broken: tuple[str, ...] = ()) -> dict[str, list[Signal]]:
+def read(
+    database: MemoryDatabase, at: datetime = AT, broken: tuple[str, ...] = (), quarantined: tuple[str, ...] = ()
+) -> dict[str, list[Signal]]:
     """Signals by name."""
     found: dict[str, list[Signal]] = {}
-    for signal in SignalReader(database.unit_of_work, lambda: list(broken), lambda: OBJECTIVES).read(at):
+    for signal in SignalReader(database.unit_of_work, lambda: list(broken), lambda: list(quarantined), lambda: OBJECTIVES).read(at):
         found.setdefault(signal.name, []).append(signal)
     assert found.keys() <= signal_names()
     return found

@@ -370,7 +370,7 @@ class Parts:
         """Reads the figures that alert rules look at."""
         from workers.signals import SignalReader  # noqa: PLC0415
 
-        return SignalReader(self.unit_of_work, self._broken_files, lambda: self.rules.objectives)
+        return SignalReader(self.unit_of_work, self._broken_files, self._quarantined, lambda: self.rules.objectives)
 
     @cached_property
     def deliveries(self) -> "Deliveries":
@@ -431,3 +431,8 @@ class Parts:
         from data.lake.manifest import Manifest  # noqa: PLC0415 - and not the lake, which brings DuckDB
 
         return list(Manifest(self.database.engine).broken())
+
+    def _quarantined(self) -> list[str]:
+        from data.lake.backlog import quarantined  # noqa: PLC0415
+
+        return quarantined(self.settings.spool_dir)

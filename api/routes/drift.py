@@ -9,6 +9,7 @@ from fastapi.responses import FileResponse
 from api.deps import CHANGES, READS, Operator, PartsOf, Reader
 from trajops.clock import SystemClock, now
 from trajops.contracts.drift import DriftOut, DriftSettings, MuteIn, ReferenceIn
+from trajops.contracts.wire import Time
 from trajops.errors import NotFound
 from trajops.services import drift_settings as services
 
@@ -17,14 +18,19 @@ router = APIRouter(prefix="/v1/drift", tags=["drift"], responses=READS)
 
 @router.get("", summary="Drift")
 def drift(
-    parts: PartsOf, _client: Reader, scene: Annotated[str | None, Query(max_length=256, description="As this scene saw it.")] = None
+    parts: PartsOf,
+    _client: Reader,
+    scene: Annotated[str | None, Query(max_length=256, description="As this scene saw it.")] = None,
+    since: Annotated[
+        Time | None, Query(description="Verdicts since then, the worst of each part of the time. Left out: the newest.")
+    ] = None,
 ) -> DriftOut:
     """The newest check in full, the verdicts before it, and which check the newest full report belongs to.
 
     A check judges all traffic and every scene with enough agents. With `scene`, verdicts, columns and findings are those of that scene; a
     check that did not judge it says `insufficient_data`.
     """
-    return parts.cached.get(f"drift:{scene}", lambda: services.overview(parts.unit_of_work, scene=scene))
+    return parts.cached.get(("drift", scene, since), lambda: services.overview(parts.unit_of_work, scene=scene, since=since))
 
 
 @router.post("/reference", summary="Choose the reference", responses=CHANGES)

@@ -1,5 +1,6 @@
 """Drift: does the traffic still look like the reference, and if not, which column moved."""
 
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,6 +14,7 @@ from console.viewmodels import RANGES, carriers_sentence, check_rows, drift_rows
 from console.wording import ago, count, drift_mark, moment
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.drift import (
+    MOST_CHECKS,
     DriftCheckOut,
     DriftReportOut,
     DriftSettings,
@@ -42,7 +44,8 @@ def live_part() -> None:
     """Verdict, heat map, histogram and tables; refreshes by itself."""
     scene = st.query_params.get("scene")
     with frame.first_load(420):
-        read = session.fetch(f"drift:{scene}", lambda c: c.drift(scene=scene))
+        chosen = frame.time_range()
+        read = session.fetch(f"drift:{scene}:{chosen}", lambda c: c.drift(scene, _since(chosen)))
     frame.freshness(read, key="drift")
     if read.value is None:
         return
@@ -54,7 +57,7 @@ def live_part() -> None:
     verdict(latest, read.value.last_report)
     if latest.verdict == "insufficient_data":
         st.info(TOO_LITTLE, icon=":material/hourglass_empty:")
-    since = datetime.now(UTC) - RANGES[frame.time_range()]
+    since = _since(chosen)
     checks = list(dict.fromkeys([latest.check_id, *(c.check_id for c in read.value.history)]))
     by_id = {c.check_id: c for c in [*read.value.history, latest]}
     past = [by_id[i] for i in checks]
@@ -62,6 +65,11 @@ def live_part() -> None:
     scenes_and_quality(latest, scene)
     history(past)
     choices(read.value.settings, latest)
+
+
+def _since(chosen: str) -> datetime:
+    """Begin of the chosen range, on a grid of ten seconds, so that one answer serves all sessions."""
+    return datetime.fromtimestamp(time.time() // 10 * 10, UTC) - RANGES[chosen]
 
 
 def choose_scene(latest: DriftCheckOut, scene: str | None) -> None:
@@ -244,9 +252,12 @@ def history(checks: list[DriftCheckOut]) -> None:
         alt="Past drift checks, newest first",
         column_config={
             "Checked (UTC)": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss"),
-            "What it says": st.column_config.TextColumn(width="large"),
+            "What it says": st.column_config.TextColumn(width=320),
+            "Full report": st.column_config.LinkColumn(display_text="Open"),
         },
     )
+    if len(checks) >= MOST_CHECKS:
+        st.caption("Where the time range holds more checks, the worst of each part of it is shown.")
 
 
 def run_now() -> None:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from data.lake.spool import CLOSED, OPEN
 
+QUARANTINE = "quarantine"
+
 
 class Backlog(NamedTuple):
     """Segments in the spool.
@@ -20,6 +22,14 @@ class Backlog(NamedTuple):
     segments: int
     size_bytes: int
     oldest_s: float
+
+
+def quarantined(folder: Path) -> list[str]:
+    """Segments of a spool folder that had lines which are no rows; files of these names keep the lines until somebody deletes them."""
+    try:
+        return sorted(path.name for path in (folder / QUARANTINE).iterdir() if path.name.endswith(CLOSED))
+    except OSError:
+        return []
 
 
 def backlog(folder: Path) -> Backlog:

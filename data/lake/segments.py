@@ -14,9 +14,8 @@ import pyarrow.compute as pc
 import pyarrow.json as pj
 
 from data.lake import duck
+from data.lake.backlog import QUARANTINE
 from data.lake.schema import arrow_schema, required
-
-QUARANTINE = "quarantine"
 
 _log = logging.getLogger(__name__)
 

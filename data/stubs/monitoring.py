@@ -11,6 +11,7 @@ from trajops.contracts.drift import DriftCheckOut, DriftReportOut, DriftSettings
 from trajops.contracts.performance import PerformanceCheckOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.drift.doubt import is_suspicious, on_units_and_quality
+from trajops.drift.thinning import worst_of_parts
 from trajops.errors import NotFound, StaleVersion
 from trajops.objectives import Minutes, minute_of
 
@@ -42,6 +43,12 @@ class MemoryDriftChecks(Repository):
     def history(self, limit: int = 50, scene: str | None = None) -> list[DriftCheckOut]:
         """Newest first, without histograms; of scenes only the columns that drifted, and all columns of the one that is named."""
         return [without_histograms(check, scene) for check in self._newest()[:limit]]
+
+    def spread(self, since: datetime, most: int, scene: str | None = None) -> list[DriftCheckOut]:
+        """Those of this time on as in `history`; of more than `most` the worst of each part of the time."""
+        found = {check.check_id: check for check in self._newest() if check.at >= since}
+        heads = [(DriftReportOut(check_id=one.check_id, at=one.at, verdict=one.verdict), one.has_report) for one in found.values()]
+        return [without_histograms(found[check_id], scene) for check_id in worst_of_parts(heads, most)]
 
     def suspicious(self, since: datetime) -> list[DriftCheckOut]:
         """Those of this time on that said drift, found bad data, or another unit, muted or not; newest first, with that alone."""

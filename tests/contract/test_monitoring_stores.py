@@ -103,6 +103,25 @@ def test_checks_of_another_unit_are_found_again_though_the_column_is_muted(datab
         assert [one.check_id for one in uow.drift_checks.suspicious(AT)] == ["c2", "c1"]
 
 
+def test_days_of_drift_checks_come_back_as_the_worst_of_each_part(database: Any) -> None:
+    verdicts = ["stable", "drift", "warning", "stable", "stable", "stable", "insufficient_data", "stable", "warning"]
+    with database.unit_of_work() as uow:
+        for number, verdict in enumerate(verdicts):
+            one = check(f"c{number}", later(60 * number)).model_copy(update={"verdict": verdict})
+            uow.drift_checks.add(one, "drift/c4.html" if number == 4 else None)
+    with database.unit_of_work(read_only=True) as uow:
+
+        def ids(since_s: float, most: int) -> list[str]:
+            return [one.check_id for one in uow.drift_checks.spread(later(since_s), most)]
+
+        assert ids(0, 3) == ["c8", "c4", "c1"]
+        assert ids(120, 100) == ["c8", "c7", "c6", "c5", "c4", "c3", "c2"]
+        assert ids(120, 1) == ["c8"]
+        assert ids(9_999, 3) == []
+        assert uow.drift_checks.spread(later(0), 9) == uow.drift_checks.history()
+        assert uow.drift_checks.spread(later(0), 9, "hall") == uow.drift_checks.history(scene="hall")
+
+
 def test_drift_checks_come_back_newest_first(database: Any) -> None:
     with database.unit_of_work() as uow:
         assert uow.drift_checks.latest() is None

@@ -279,6 +279,24 @@ def test_a_silence_holds_at_once_and_ends_at_once(api: Api) -> None:
 
 
 @pytest.mark.parametrize(
+    "matcher",
+    [
+        {"label": "job", "value": ""},
+        {"label": "jbo", "operator": "!=", "value": "prune"},
+        {"label": "job", "operator": "=~", "value": ".*"},
+        {"label": "job", "operator": "!~", "value": "prune"},
+    ],
+)
+def test_a_silence_that_would_hold_for_all_alerts_without_a_label_is_refused(api: Api, matcher: dict[str, str]) -> None:
+    an_open_alert(api)
+    refused = silence(api, matchers=[matcher])
+    assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input")
+    assert "give one a value" in refused.json()["detail"]
+    assert not SilencesOut.model_validate_json(api.get("/v1/alerts/silences").content).silences
+    assert silence(api, matchers=[matcher, {"label": "rule", "operator": "!=", "value": "drift"}]).status_code == 200
+
+
+@pytest.mark.parametrize(
     ("fields", "said"),
     [
         ({"matchers": []}, "body.matchers"),

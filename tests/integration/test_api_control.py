@@ -256,6 +256,9 @@ def test_drift_checks_and_their_report(api: Api, tmp_path: Path) -> None:
     drift = DriftOut.model_validate_json(api.get("/v1/drift").content)
     assert drift.latest is not None
     assert drift.latest.check_id == "c1"
+    for since, found in ((at - timedelta(minutes=1), ["c1"]), (at + timedelta(minutes=1), [])):
+        spread = DriftOut.model_validate_json(api.get("/v1/drift", since=since.isoformat()).content)
+        assert (spread.latest, [one.check_id for one in spread.history]) == (drift.latest, found)
     page = api.get("/v1/drift/c1/report")
     assert page.text == "<p>report</p>"
     assert page.headers["content-type"].startswith("text/html")
@@ -352,6 +355,16 @@ def test_status_names_a_broken_file_of_the_lake(api: Api, monkeypatch: pytest.Mo
     [lake] = [one for one in StatusOut.model_validate_json(api.get("/v1/status").content).services if one.service == "lake"]
     assert lake.health == "warn"
     assert "1 file of the lake is broken and left out (predictions/day=2026-11-27/07-ab.parquet)" in lake.detail
+
+
+def test_status_names_a_segment_with_lines_that_are_no_rows(api: Api) -> None:
+    api.promote(1)
+    folder = api.parts.settings.spool_dir / "quarantine"
+    folder.mkdir(parents=True)
+    (folder / "predictions.a-1.000001.ndjson").write_text("no row\n")
+    [lake] = [one for one in StatusOut.model_validate_json(api.get("/v1/status").content).services if one.service == "lake"]
+    assert lake.health == "warn"
+    assert "kept in the spool's quarantine (predictions.a-1.000001.ndjson)" in lake.detail
 
 
 def test_reads_of_many_sessions_are_one_query(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:

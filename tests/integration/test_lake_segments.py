@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from data.lake.backlog import quarantined
 from data.lake.spool import lines_of
 from tests.builders import CLOCK_NS, a_prediction_event
 from tests.lake_house import MINUTE_NS, House, a_house, ids, some
@@ -101,6 +102,7 @@ def test_a_corrupt_line_is_kept_aside_and_the_rest_goes_on(house: House, bad: by
     assert house.ids() == ids(11)
     assert (house.folder / "spool" / "quarantine" / path.name).read_bytes() == bad + b"\n"
     assert "quarantine" in caplog.text
+    assert quarantined(house.folder / "spool") == [path.name]
 
 
 def test_an_empty_segment_stops_nobody(house: House) -> None:

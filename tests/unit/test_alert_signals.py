@@ -162,7 +162,7 @@ def test_drift_of_something_else_is_told_at_once() -> None:
 
 
 def test_before_the_first_check_there_is_nothing_to_say(database: MemoryDatabase) -> None:
-    assert read(database).keys() == {"source_failed", "experiment_waits", "lake_broken_files", "burn_alarm"}
+    assert read(database).keys() == {"source_failed", "experiment_waits", "lake_broken_files", "spool_quarantine", "burn_alarm"}
 
 
 def test_data_quality_is_told_by_its_worst_finding(database: MemoryDatabase) -> None:
@@ -312,6 +312,11 @@ def test_a_job_that_is_scheduled_no_more_is_not_late_for_ever(database: MemoryDa
 def test_broken_files(database: MemoryDatabase) -> None:
     (signal,) = read(database, broken=("a", "b", "c", "d"))["lake_broken_files"]
     assert (signal.value, signal.detail) == (4, "Files of the lake that cannot be read: a, b, c and 1 more.")
+
+
+def test_lines_that_were_kept_aside(database: MemoryDatabase) -> None:
+    (signal,) = read(database, quarantined=("a.ndjson",))["spool_quarantine"]
+    assert (signal.value, signal.detail) == (1, "Lines that are no rows were kept aside: a.ndjson.")
 
 
 @pytest.mark.parametrize(

@@ -114,7 +114,7 @@ def test_what_may_not_be_learnt_from_is_waited_for_and_that_is_said() -> None:
     desk = Desk()
     desk.trust.found = LeftOut((Gap(datetime(1970, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)),), wrong=0.25, untold=0.75)
     count, because = len(desk.truth.rows), "25 % has another unit or bad data, or comes next to such, 75 % cannot be judged, or not yet"
-    assert recalibrated(desk) == (0, f"{count} of {count} predictions are left out: {because}")
+    assert recalibrated(desk) == (0, f"{count} of {count} predictions are left out; of all traffic, {because}")
 
 
 def test_traffic_is_judged_once_for_all_versions_and_not_where_there_is_too_little_of_it() -> None:

@@ -11,6 +11,8 @@ from trajops.errors import InvalidInput
 
 Operator = Literal["=", "!=", "=~", "!~"]
 SilenceState = Literal["waiting", "in_force", "over"]
+# May be matched like labels, and every alert has them.
+ALWAYS_PRESENT = frozenset({"rule", "severity", "origin"})
 _WRITTEN = re.compile(r"\s*(?P<label>[A-Za-z_][A-Za-z0-9_]*)\s*(?P<operator>=~|!~|!=|=)\s*(?P<value>.*?)\s*", re.DOTALL)
 
 
@@ -73,6 +75,11 @@ class Matcher:
 def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
     """Whether every condition holds; none at all hold for everything."""
     return all(matcher.matches(labels) for matcher in matchers)
+
+
+def are_narrow(matchers: Iterable[Matcher]) -> bool:
+    """Whether some condition fails for alerts without its label; else a value left blank, or a label that none has, means all alerts."""
+    return any(one.label in ALWAYS_PRESENT or not one.matches({}) for one in matchers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,8 @@ from pydantic import AwareDatetime, Field, field_validator
 
 from trajops.contracts.wire import Name, Time, Wire, sensible_time
 
+# Of one answer.
+MOST_CHECKS = 50
 Verdict = Literal["insufficient_data", "stable", "warning", "drift"]
 QualityVerdict = Literal["insufficient_data", "ok", "warning", "bad"]
 QualityKind = Literal[
@@ -190,7 +192,7 @@ class DriftOut(Wire):
     """The newest check in full, and the verdicts before it."""
 
     latest: DriftCheckOut | None
-    history: list[DriftCheckOut] = Field(description="Newest first, without columns' histograms.")
+    history: list[DriftCheckOut] = Field(description=f"Newest first, at most {MOST_CHECKS}, without columns' histograms.")
     last_report: DriftReportOut | None = Field(None, description="Newest check with a full report; it may be older than the history.")
     settings: DriftSettings = Field(default_factory=DriftSettings, description="What an operator has chosen.")
 

@@ -13,7 +13,7 @@ from trajops.alerts.evaluation import RULES, silence
 from trajops.alerts.lifecycle import Alert, AlertState, Severity, check_transition
 from trajops.alerts.outbox import Notification, NotificationState
 from trajops.alerts.rules import AlertRules
-from trajops.alerts.silences import Silence
+from trajops.alerts.silences import Silence, are_narrow
 from trajops.clock import SystemClock, now
 from trajops.contracts.alerts import (
     AlertChangeIn,
@@ -41,6 +41,7 @@ from trajops.stores import UnitOfWork, UnitOfWorkFactory
 OURS = "trajops_alert_id"
 EXTERNAL_PREFIX = "am-"
 MOST_EVENTS = 500
+NOT_NARROW = "these matchers hold for every alert without such labels; give one a value, or match rule, severity or origin"
 # Of an alert that an Alertmanager posts, in characters; it sets no bounds itself.
 MOST_NAME = 256
 MOST_LABEL = 2_000
@@ -131,7 +132,8 @@ class Alerts:
         """For a while nobody is told about certain alerts; it holds at once for those that are open.
 
         Raises:
-            InvalidInput: if it would end before it begins or has ended already, or a pattern is no regular expression.
+            InvalidInput: if it would end before it begins or has ended already, a pattern is no regular expression, or each condition
+                holds for an alert without its label too.
         """
 
         def change(uow: UnitOfWork) -> SilenceOut:
@@ -140,6 +142,8 @@ class Alerts:
             if body.ends_at <= max(starts_at, at):
                 raise InvalidInput("ends_at must lie after starts_at, and in the future; correct the times")
             matchers = tuple(one.matcher() for one in body.matchers)
+            if not are_narrow(matchers):
+                raise InvalidInput(NOT_NARROW)
             made = Silence(uuid4().hex, matchers, starts_at, body.ends_at, at, actor, body.reason)
             uow.silences.add(made)
             self._record(uow, at, actor, "silence.create", made, body.reason)

@@ -259,7 +259,7 @@ def _with_reason(found: Recalibration, left_out: LeftOut, rows: int, seen: int) 
     """Where too little is left to learn from: that much was seen, and may not be."""
     if found.conclusion != "too_little_data" or rows == seen:
         return found
-    said = f"{seen - rows} of {seen} predictions are left out: {left_out.reason}"
+    said = f"{seen - rows} of {seen} predictions are left out; of all traffic, {left_out.reason}"
     return replace(found, reason=f"{said}; {found.reason}" if rows else said)
 
 

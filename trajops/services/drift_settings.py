@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from urllib.parse import quote, unquote
 
-from trajops.contracts.drift import DriftMute, DriftOut, DriftSettings, ReferenceChoice, TimeRange, of_scene
+from trajops.contracts.drift import MOST_CHECKS, DriftMute, DriftOut, DriftSettings, ReferenceChoice, TimeRange, of_scene
 from trajops.deployments.model_ref import ModelRef
 from trajops.drift.gaps import Gap, Span, shortened
 from trajops.errors import InvalidInput
@@ -18,11 +18,20 @@ TRAINED_SINCE, TRAINED_UNTIL, TRAINED_WITHOUT = "trained_since", "trained_until"
 MOST_CHARACTERS = 6000
 
 
-def overview(unit_of_work: UnitOfWorkFactory, limit: int = 50, scene: str | None = None) -> DriftOut:
-    """The newest check in full, and the verdicts before it, newest first; of all traffic, or as one scene saw them."""
+def overview(
+    unit_of_work: UnitOfWorkFactory, limit: int = MOST_CHECKS, scene: str | None = None, since: datetime | None = None
+) -> DriftOut:
+    """The newest check in full, and the verdicts before it, newest first; of all traffic, or as one scene saw them.
+
+    Args:
+        unit_of_work: opens a transaction.
+        limit: most verdicts.
+        scene: whose verdicts.
+        since: verdicts spread over all the time since then; None: the newest ones.
+    """
     with unit_of_work(read_only=True) as work:
         checks = work.drift_checks
-        latest, history = checks.latest(), checks.history(limit, scene)
+        latest, history = checks.latest(), checks.history(limit, scene) if since is None else checks.spread(since, limit, scene)
         found = DriftOut(latest=latest, history=history, last_report=checks.last_report(), settings=work.drift_settings.get())
     if scene is None:
         return found

@@ -37,6 +37,10 @@ class DriftCheckStore(Protocol):
         """Newest first, without histograms; of scenes only the columns that drifted, and all columns of the one that is named."""
         ...
 
+    def spread(self, since: datetime, most: int, scene: str | None = None) -> list[DriftCheckOut]:
+        """Those of this time on as in `history`; of more than `most` the worst of each part of the time, see `worst_of_parts`."""
+        ...
+
     def suspicious(self, since: datetime) -> list[DriftCheckOut]:
         """Those of this time on that said drift, found bad data, or another unit, muted or not; newest first, with that alone."""
         ...

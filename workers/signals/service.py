@@ -1,6 +1,6 @@
 """Whether the service does its work: availability, jobs, the lake, truth."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from trajops.alerts.signals import Signal
 from trajops.clock import utc
@@ -49,8 +49,18 @@ def _jobs(view: View) -> Iterator[Signal]:
 def _lake(view: View) -> Iterator[Signal]:
     """How many files of the lake cannot be read and were set aside."""
     paths = view.broken_files()
-    named = ", ".join(paths[:MOST_PATHS]) + (f" and {len(paths) - MOST_PATHS} more" if len(paths) > MOST_PATHS else "")
-    yield Signal("lake_broken_files", float(len(paths)), view.at, detail=f"Files of the lake that cannot be read: {named}.")
+    yield Signal("lake_broken_files", float(len(paths)), view.at, detail=f"Files of the lake that cannot be read: {_named(paths)}.")
+
+
+@source("spool_quarantine")
+def _spool(view: View) -> Iterator[Signal]:
+    """How many segments of this machine's spool had lines that are no rows, and were kept aside."""
+    names = view.quarantined()
+    yield Signal("spool_quarantine", float(len(names)), view.at, detail=f"Lines that are no rows were kept aside: {_named(names)}.")
+
+
+def _named(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:MOST_PATHS]) + (f" and {len(paths) - MOST_PATHS} more" if len(paths) > MOST_PATHS else "")
 
 
 @source("truth_silence_s")

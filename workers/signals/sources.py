@@ -23,12 +23,14 @@ class View:
         work: the control state, to read.
         at: now.
         broken_files: paths of the lake's files that cannot be read.
+        quarantined: segments of the spool that had lines which are no rows.
         objectives: what is promised.
     """
 
     work: UnitOfWork
     at: datetime
     broken_files: Callable[[], list[str]]
+    quarantined: Callable[[], list[str]]
     objectives: Callable[[], Objectives]
 
 
@@ -59,14 +61,20 @@ class SignalReader:
     Args:
         unit_of_work: opens a transaction.
         broken_files: paths of the lake's files that cannot be read.
+        quarantined: segments of the spool that had lines which are no rows.
         objectives: what is promised.
     """
 
     def __init__(
-        self, unit_of_work: UnitOfWorkFactory, broken_files: Callable[[], list[str]], objectives: Callable[[], Objectives]
+        self,
+        unit_of_work: UnitOfWorkFactory,
+        broken_files: Callable[[], list[str]],
+        quarantined: Callable[[], list[str]],
+        objectives: Callable[[], Objectives],
     ) -> None:
         self._unit_of_work = unit_of_work
         self._broken_files = broken_files
+        self._quarantined = quarantined
         self._objectives = objectives
         self._failures: dict[str, str] = {}
 
@@ -76,7 +84,7 @@ class SignalReader:
         for name, (ask, _) in _SOURCES.items():
             try:
                 with self._unit_of_work(read_only=True) as work:
-                    found += ask(View(work, at, self._broken_files, self._objectives))
+                    found += ask(View(work, at, self._broken_files, self._quarantined, self._objectives))
             except Exception as error:  # one blind eye must not close the others
                 failure = f"{type(error).__name__}: {error}"
                 if self._failures.get(name) != failure:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, Select, Text, cast, insert, or_, select
 from data.sql.tables import drift_checks
 from trajops.contracts.drift import UNIT_RULE, DriftCheckOut, DriftReportOut, without_histograms
 from trajops.drift.doubt import is_suspicious
+from trajops.drift.thinning import worst_of_parts
 from trajops.errors import NotFound
 
 
@@ -30,6 +31,17 @@ class SqlDriftChecks:
     def history(self, limit: int = 50, scene: str | None = None) -> list[DriftCheckOut]:
         """Newest first, without histograms; of scenes only the columns that drifted, and all columns of the one that is named."""
         return [without_histograms(check, scene) for check in self._newest(limit, scene, is_short=True)]
+
+    def spread(self, since: datetime, most: int, scene: str | None = None) -> list[DriftCheckOut]:
+        """Those of this time on as in `history`; of more than `most` the worst of each part of the time."""
+        table = drift_checks.c
+        # Days of checks are many; of most of them only these few columns are read.
+        found = select(table.check_id, table.at, table.verdict, table.report_path.is_not(None).label("has_report"))
+        rows = [dict(row) for row in self._connection.execute(found.where(table.at >= since)).mappings()]
+        heads = [(row.pop("has_report"), row) for row in rows]
+        kept = worst_of_parts([(DriftReportOut.model_construct(**row), has_report) for has_report, row in heads], most)
+        wanted = select(drift_checks).where(table.check_id.in_(kept)).order_by(table.at.desc(), table.check_id)
+        return [without_histograms(check, scene) for check in self._checks(wanted, scene, is_short=True)]
 
     def suspicious(self, since: datetime) -> list[DriftCheckOut]:
         """Those of this time on that said drift, found bad data, or another unit, muted or not; newest first, with that alone."""

@@ -1,7 +1,7 @@
 """Every page of the console in Streamlit's own test harness: gate, roles, backend away, empty states, changes."""
 
 import re
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from console_app import PAGES, opened, text
@@ -307,6 +307,26 @@ def test_drift_shows_verdict_columns_and_report(server: StubServer) -> None:
     assert len(app.get("plotly_chart")) == 2
     assert app.link_button[0].url == "/session/drift-reports/check-17", "the newest check with a report, not the newest check"
     assert re.fullmatch(r"Last full report, (\d{4}-\d\d-\d\d )?\d\d:\d\d UTC", app.link_button[0].label)
+
+
+@pytest.mark.parametrize(("chosen", "days"), [("1h", 1 / 24), ("30d", 30)])
+def test_drift_shows_the_checks_of_the_chosen_range_and_their_reports(server: StubServer, api: StubApi, chosen: str, days: float) -> None:
+    app = opened("Drift")
+    app.session_state["range"] = chosen
+    app.run()
+    _, _, query = [read for read in api.reads if read[1] == "/v1/drift"][-1]
+    assert datetime.now(UTC) - datetime.fromisoformat(query["since"]) == pytest.approx(timedelta(days=days), abs=timedelta(seconds=60))
+    reports = next(d.value for d in app.dataframe if "Full report" in d.value)["Full report"]
+    assert reports.dropna().to_list() == ["/session/drift-reports/check-17"]
+
+
+def test_figures_of_thirty_days_are_asked_for(server: StubServer, api: StubApi) -> None:
+    app = opened("Overview")
+    app.session_state["range"] = "30d"
+    app.run()
+    assert not app.exception
+    _, _, query = [read for read in api.reads if read[1] == "/v1/performance"][-1]
+    assert datetime.fromisoformat(query["until"]) - datetime.fromisoformat(query["since"]) == timedelta(days=30)
 
 
 def test_drift_by_scene_has_a_link_of_its_own(api: StubApi, server: StubServer) -> None:

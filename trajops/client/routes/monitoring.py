@@ -56,9 +56,9 @@ class MonitoringRoutes:
         return post(at("/v1/calibrations/{}/revert", str(number)), CalibrationChangeOut, body, Retry.KEYED, idempotency_key)
 
     @described
-    def drift(self, scene: str | None = None) -> Call[DriftOut]:
-        """The newest drift check in full, and the verdicts before it; as one scene saw them, where it is named."""
-        return get("/v1/drift", DriftOut, scene=scene)
+    def drift(self, scene: str | None = None, since: datetime | None = None) -> Call[DriftOut]:
+        """The newest drift check in full, and verdicts before it, the newest or spread over a time; as one scene saw them, if named."""
+        return get("/v1/drift", DriftOut, scene=scene, since=iso(since))
 
     @described
     def choose_reference(self, body: ReferenceIn) -> Call[DriftSettings]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import streamlit as st
 
-from console import drift_charts, frame, session
-from console.changes import role_refusal
+from console import confirmation, drift_charts, frame, session
+from console.changes import reason_problem, role_refusal
 from console.drift_choices import CHOICES, reference_words
 from console.viewmodels import RANGES, carriers_sentence, check_rows, drift_rows, quality_rows, scene_rows
 from console.wording import ago, count, drift_mark, moment
@@ -123,7 +123,7 @@ def choices(settings: DriftSettings, latest: DriftCheckOut) -> None:
             begin, end = st.columns(2)
             since = begin.datetime_input("From (UTC), for a range", value=(now - timedelta(days=1)).replace(tzinfo=None))
             until = end.datetime_input("To (UTC)", value=now.replace(tzinfo=None))
-            reason = st.text_input("Reason", key="drift-reference-reason")
+            reason = confirmation.reason_area("drift-reference-reason")
             if st.form_submit_button("Choose this reference", disabled=refusal is not None, help=refusal):
                 is_range = kind == "range"
                 choice = ReferenceChoice(
@@ -131,21 +131,21 @@ def choices(settings: DriftSettings, latest: DriftCheckOut) -> None:
                     since=since.replace(tzinfo=UTC) if is_range else None,
                     until=until.replace(tzinfo=UTC) if is_range else None,
                 )
-                _change(reason, lambda c: c.choose_reference(ReferenceIn(reference=choice, reason=reason)), "Reference chosen")
+                _change(reason, lambda c: c.choose_reference(ReferenceIn(reference=choice, reason=reason.strip())), "Reference chosen")
         with st.form("drift-mute", border=False):
             names = list(dict.fromkeys(c.column.removesuffix("_ratio") for c in latest.columns)) or ["speed_mps"]
             column = st.selectbox("Column", names, format_func=column_words)
             length = st.selectbox("Mute it for", list(MUTES))
-            reason = st.text_input("Reason", key="drift-mute-reason")
+            reason = confirmation.reason_area("drift-mute-reason")
             if st.form_submit_button("Mute the column", disabled=refusal is not None, help=refusal):
                 span = MUTES[length]
-                body = MuteIn(until=None if span is None else now + span, reason=reason or " ")
-                _change(reason, lambda c: c.mute_column(column, body), "Muted" if span else "Speaks again")
+                ends = None if span is None else now + span
+                done = "Muted" if span else "Speaks again"
+                _change(reason, lambda c: c.mute_column(column, MuteIn(until=ends, reason=reason.strip())), done)
 
 
 def _change(reason: str, call: Callable[[Any], Any], done: str) -> None:
-    if not reason.strip():
-        st.warning("Give a reason; it stands in the audit.")
+    if not confirmation.is_complete(reason_problem(reason)):
         return
     try:
         call(session.client())

@@ -277,7 +277,7 @@ def test_an_operator_chooses_the_reference_and_mutes_a_column(api: Api) -> None:
         "until": until,
         "without": [{"since": since, "until": "2026-01-01T01:00:00Z", "scene": "plaza"}],
     }
-    chosen = api.post("/v1/drift/reference", {"reference": choice, "reason": "a calm day"}, "operator")
+    chosen = api.post("/v1/drift/reference", {"reference": choice, "reason": "it was a calm day"}, "operator")
     assert chosen.status_code == 200, chosen.text
     assert api.get("/v1/drift").json()["settings"]["reference"] == choice
     for wrong, said in (
@@ -285,13 +285,13 @@ def test_an_operator_chooses_the_reference_and_mutes_a_column(api: Api) -> None:
         ({"kind": "range", "since": until, "until": since}, "before"),
         ({"kind": "training"}, "champion"),
     ):
-        refused = api.post("/v1/drift/reference", {"reference": wrong, "reason": "to see"}, "operator")
+        refused = api.post("/v1/drift/reference", {"reference": wrong, "reason": "to see what it says"}, "operator")
         assert (refused.status_code, refused.json()["code"]) == (422, "invalid_input"), refused.text
         assert said in refused.json()["detail"]
-    unknown = api.post("/v1/drift/mutes/nonsense", {"until": "2999-01-01T00:00:00Z", "reason": "noise"}, "operator")
+    unknown = api.post("/v1/drift/mutes/nonsense", {"until": "2999-01-01T00:00:00Z", "reason": "it is only noise"}, "operator")
     assert unknown.status_code == 422
     assert "no column 'nonsense'" in unknown.json()["detail"]
-    assert api.post("/v1/drift/mutes/dt_s", {"until": None, "reason": "again"}, "operator").json()["mutes"] == []
+    assert api.post("/v1/drift/mutes/dt_s", {"until": None, "reason": "it may speak again"}, "operator").json()["mutes"] == []
     assert [entry["action"] for entry in api.get("/v1/audit").json()["entries"]][:2] == ["drift.unmuted", "drift.reference"]
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field, field_validator
 
-from trajops.contracts.wire import Name, Time, Wire, sensible_time
+from trajops.contracts.wire import Name, Reason, Time, Wire, sensible_time
 
 # Of one answer.
 MOST_CHECKS = 50
@@ -201,7 +201,7 @@ class ReferenceIn(Wire):
     """Choose the reference."""
 
     reference: ReferenceChoice
-    reason: str = Field(min_length=1, max_length=500)
+    reason: Reason
 
     @field_validator("reference")
     @classmethod
@@ -215,7 +215,7 @@ class MuteIn(Wire):
     """Mute a column, or let it speak again (`until` null)."""
 
     until: Time | None
-    reason: str = Field(min_length=1, max_length=500)
+    reason: Reason
 
 
 def of_scene(check: DriftCheckOut, scene: str) -> DriftCheckOut:

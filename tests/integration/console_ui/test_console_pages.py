@@ -320,6 +320,30 @@ def test_drift_shows_the_checks_of_the_chosen_range_and_their_reports(server: St
     assert reports.dropna().to_list() == ["/session/drift-reports/check-17"]
 
 
+@pytest.mark.parametrize(
+    ("form", "button", "path", "done"),
+    [
+        ("reference", "Choose this reference", "/v1/drift/reference", "Reference: recorded history"),
+        ("mute", "Mute the column", "/v1/drift/mutes/speed_mps", "muted: mean speed"),
+    ],
+)
+def test_what_drift_is_held_against_is_changed_with_a_reason(
+    server: StubServer, api: StubApi, form: str, button: str, path: str, done: str
+) -> None:
+    app = opened("Drift")
+
+    def press(reason: str) -> list[tuple[str, str]]:
+        app.text_area(key=f"drift-{form}-reason").set_value(reason)
+        next(one for one in app.button if one.label == button).click().run()
+        return [(one[1], one[3]["reason"]) for one in api.calls if one[0] == "POST"]
+
+    assert press("too short") == []
+    assert [e.value[:24] for e in app.error] == ["Give a reason of at leas"]
+    assert press(" the square was rebuilt ") == [(path, "the square was rebuilt")]
+    assert not app.exception
+    assert done in text(app)
+
+
 def test_figures_of_thirty_days_are_asked_for(server: StubServer, api: StubApi) -> None:
     app = opened("Overview")
     app.session_state["range"] = "30d"

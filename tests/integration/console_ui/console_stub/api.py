@@ -99,6 +99,8 @@ class StubApi:
             return self.experiments.post(path, body, username)
         if path.startswith("/v1/rollouts"):
             return self.rollouts.post(path, body, username)
+        if path.startswith("/v1/drift/"):
+            return self.drift.change(path, body)
         if path.startswith("/v1/calibrations/"):
             return self.performance.recalibrated(path, body)
         if path.startswith("/v1/models/"):

@@ -8,11 +8,15 @@ from trajops.contracts.drift import (
     DOMAIN_METHOD,
     DriftCheckOut,
     DriftColumn,
+    DriftMute,
     DriftOut,
     DriftReportOut,
     DriftScene,
     DriftScore,
+    DriftSettings,
+    MuteIn,
     QualityFinding,
+    ReferenceIn,
     of_scene,
 )
 
@@ -23,6 +27,7 @@ class StubDrift:
     def __init__(self, *, is_empty: bool) -> None:
         self.is_empty = is_empty
         self.verdict = "drift"
+        self.settings = DriftSettings()
 
     def check(self, i: int) -> DriftCheckOut:
         now = datetime.now(UTC)
@@ -88,9 +93,19 @@ class StubDrift:
             ],
         )
 
+    def change(self, path: str, body: dict[str, Any]) -> DriftSettings:
+        """Another reference, or a mute."""
+        if path == "/v1/drift/reference":
+            chosen = {"reference": ReferenceIn.model_validate(body).reference}
+        else:
+            asked, column = MuteIn.model_validate(body), path.rpartition("/")[2]
+            chosen = {"mutes": [] if asked.until is None else [DriftMute(column=column, until=asked.until)]}
+        self.settings = self.settings.model_copy(update=chosen)
+        return self.settings
+
     def drift(self, scene: str | None = None, **_: Any) -> DriftOut:
         if self.is_empty:
             return DriftOut(latest=None, history=[])
         found = [self.check(i) if scene is None else of_scene(self.check(i), scene) for i in range(20)]
         report = DriftReportOut(check_id="check-17", at=self.check(3).at, verdict=self.check(3).verdict)
-        return DriftOut(latest=found[0], history=found, last_report=report)
+        return DriftOut(latest=found[0], history=found, last_report=report, settings=self.settings)

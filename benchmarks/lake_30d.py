@@ -18,8 +18,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from benchmarks.lake_writer import write_hour
 from benchmarks.product import ROOT
@@ -27,10 +28,15 @@ from benchmarks.record import Measurement
 from data.lake import duck, rollups
 from data.lake.manifest import Manifest
 from data.lake.parquet import HOUR_NS
+from data.lake.performance_source import LakePerformanceSource
 from data.lake.queries import Lake
 from data.lake.rollups import Covered, Rollups
 from data.sql.engine import Database
 from trajops.clock import utc
+from trajops.contracts.performance import SliceBy
+from trajops.performance.rules import PerformanceRules
+from trajops.records import ModelVersion
+from trajops.services.performance import Performance
 
 BEGIN_NS = 1_700_006_400 * 10**9  # 2023-11-15 00:00 UTC
 DAYS, ROWS = 30, 50_000_000
@@ -61,11 +67,16 @@ _OUTCOME = """
 """
 
 
-def questions(lake: Lake, end_ns: int, days: float) -> dict[str, Callable[[], Any]]:
+def questions(folder: Path, database: Database, end_ns: int, days: float) -> dict[str, Callable[[], Any]]:
     """What the pages ask, by name."""
+    lake = Lake(folder / "lake", folder / "spool", database.engine)
+    taken_apart = Performance(LakePerformanceSource(lake), database.unit_of_work, PerformanceRules(), "trajectory", 0.9)
     end = utc(end_ns)
-    month = end - timedelta(days=days)
+    day, month = end - timedelta(days=min(1.0, days)), end - timedelta(days=days)
+    slices = {f"slices_by_{by}_24h": partial(taken_apart.slices, day, end, by) for by in get_args(SliceBy)}
     return {
+        **slices,
+        "estimate_24h": lambda: taken_apart.estimate(day, end),
         "performance_30d": lambda: lake.performance(month, end),
         "traffic_30d": lambda: lake.traffic(month, end),
         "performance_7d": lambda: lake.performance(end - timedelta(days=7), end),
@@ -85,6 +96,9 @@ def run(days: int = DAYS, rows: int = ROWS) -> Measurement:
         folder = Path(name)
         database = Database(f"sqlite:///{folder / 'control.db'}")
         database.migrate()
+        with database.unit_of_work() as work:
+            for number in (1, 2, 3):
+                work.model_versions.put(ModelVersion("trajectory", number, "kalman", None, {}, {}, "d" * 64, utc(BEGIN_NS)))
         began_s = time.perf_counter()
         end_ns = generate(folder, database, days, rows)
         generated_s = time.perf_counter() - began_s
@@ -152,9 +166,9 @@ def ask(folder: Path, end_ns: int, days: float) -> dict[str, Any]:
     """Cold and warm seconds of each question, in a process that has asked nothing before."""
     database = Database(f"sqlite:///{folder / 'control.db'}")
     seconds = {}
-    for name in questions(Lake(folder / "lake", folder / "spool", database.engine), end_ns, days):
+    for name in questions(folder, database, end_ns, days):
         _forget(folder)
-        question = questions(Lake(folder / "lake", folder / "spool", database.engine), end_ns, days)[name]
+        question = questions(folder, database, end_ns, days)[name]
         taken = []
         for _ in range(1 + REPEATS):
             began_s = time.perf_counter()

@@ -42,7 +42,7 @@ def run(rows: int = ROWS) -> Measurement:
             taken, busy = [], []
             for _ in range(1 + REPEATS):
                 began_s, began_cpu_s = time.perf_counter(), time.process_time()
-                _, found = source.agent_sums(end - timedelta(days=2), end, by, rules.speed_bands, ("live",), 0.9, rules.interval.max_rows)
+                _, found = source.agent_sums(end - timedelta(days=2), end, by, rules.speed_bands, ("live",), 0.9, ROWS)
                 for one in found:
                     for metric, count in one.count.items():
                         interval(count, one.total[metric], rules.interval.confidence, is_share=metric in SHARES)

@@ -63,6 +63,8 @@ class LakePerformanceSource:
     def errors(self, since: datetime, until: datetime, scored_since: datetime, sources: Sequence[str], max_rows: int) -> Errors:
         """Scored predictions received in [scored_since, until), and at most `max_rows` of [since, until) that still lack truth.
 
+        Of ten times as many scored ones, and five times as many of all, the newest are looked at.
+
         Raises:
             Unavailable: if the lake cannot be read.
         """
@@ -76,10 +78,10 @@ class LakePerformanceSource:
             query = _UNSCORED.format(history=2 * DEFAULT_WINDOW.t_obs, covariance=3 * DEFAULT_WINDOW.t_pred)
             return samples.arrow(cursor, f"{prefix} {query} ORDER BY p.received_ns DESC LIMIT {int(max_rows)}", parameters)
 
-        begin_ns = slices.newest_since_ns(self._lake, scored_ns, until_ns, 20 * max_rows)
+        begin_ns = slices.newest_since_ns(self._lake, scored_ns, until_ns, 10 * max_rows)
         known = self._lake.read(("outcomes",), scored, since_ns=begin_ns, until_ns=until_ns)
         # What is looked through to find who lacks truth is bounded too.
-        begin_ns = slices.newest_since_ns(self._lake, since_ns, until_ns, 10 * max_rows, "predictions")
+        begin_ns = slices.newest_since_ns(self._lake, since_ns, until_ns, 5 * max_rows, "predictions")
         waiting = self._lake.read(("predictions", "outcomes"), unscored, since_ns=begin_ns, until_ns=until_ns)
         history_m = samples.lists(waiting, "history_m", 2 * DEFAULT_WINDOW.t_obs).reshape(len(waiting), DEFAULT_WINDOW.t_obs, 2)
         moved_m = np.diff(history_m, axis=1)
@@ -88,7 +90,7 @@ class LakePerformanceSource:
         )
         return Errors(
             np.concatenate([_column(known, "received_ns"), _column(waiting, "received_ns")]) / 1e9,
-            np.concatenate([known["agent"].to_numpy(), waiting["agent"].to_numpy()]),
+            pc.dictionary_encode(pa.chunked_array([*known["agent"].chunks, *waiting["agent"].chunks])).combine_chunks().indices.to_numpy(),
             np.concatenate([known["model_version"].to_numpy(), waiting["model_version"].to_numpy()]),
             np.concatenate(
                 [_column(known, "speed_mps"), np.hypot(moved_m[..., 0], moved_m[..., 1]).mean(axis=1) / _column(waiting, "dt_s")]

@@ -178,17 +178,15 @@ def _groups(rows: pa.Table) -> list[tuple[int, str, pa.Table]]:
     """Version, value and rows of each slice, in the order of both."""
     if not len(rows):
         return []
-    versions = rows["model_version"].to_numpy()
-    values = rows["value"].to_numpy()
-    _, first, group = np.unique(
-        [f"{v:09d} {value}" for v, value in zip(versions, values, strict=True)], return_index=True, return_inverse=True
-    )
-    order = np.argsort(group.ravel(), kind="stable")
-    ordered, ends = rows.take(pa.array(order)), np.cumsum(np.bincount(group.ravel()))
+    encoded = pc.dictionary_encode(rows["value"].combine_chunks())
+    values = encoded.dictionary.to_pylist()
+    places = np.argsort(np.argsort(values))[encoded.indices.to_numpy()]
+    groups, group = np.unique(rows["model_version"].to_numpy() * np.int64(len(values)) + places, return_inverse=True)
+    ordered, ends = rows.take(pa.array(np.argsort(group.ravel(), kind="stable"))), np.cumsum(np.bincount(group.ravel()))
     begins = np.concatenate([[0], ends[:-1]])
     return [
-        (int(versions[row]), str(values[row]), ordered.slice(int(begin), int(end - begin)))
-        for row, begin, end in zip(first, begins, ends, strict=True)
+        (int(number // len(values)), sorted(values)[number % len(values)], ordered.slice(int(begin), int(end - begin)))
+        for number, begin, end in zip(groups, begins, ends, strict=True)
     ]
 
 

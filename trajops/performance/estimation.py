@@ -29,7 +29,7 @@ class Errors:
 
     Attributes:
         received_s: (N,) server's clock, seconds.
-        agents: (N,) a number for each continuous track.
+        agents: (N,) number of the continuous track, from 0 on, of all rows that are looked at together.
         versions: (N,) model version.
         speed_mps: (N,) mean speed of the history.
         expected_ade_m: (N,) from the covariances.
@@ -46,8 +46,8 @@ class Errors:
     def __len__(self) -> int:
         return len(self.received_s)
 
-    def select(self, mask: BoolArray) -> Self:
-        """Rows where a mask is true."""
+    def select(self, mask: BoolArray | IntArray | slice) -> Self:
+        """Rows where a mask is true, of a slice, or in another order."""
         return type(self)(
             self.received_s[mask],
             self.agents[mask],
@@ -90,14 +90,14 @@ def estimate(known: Errors, wanted: Errors, bands: Sequence[SpeedBand], min_agen
     known = known.select(known.is_scored & np.isfinite(known.expected_ade_m) & np.isfinite(known.speed_mps))
     wanted = wanted.select(np.isfinite(wanted.expected_ade_m) & np.isfinite(wanted.speed_mps))
     unknown = Interval(math.nan, math.nan, math.nan, 0)
-    if not len(wanted) or len(np.unique(known.agents)) < max(2, min_agents):
+    if not len(wanted) or _many(known.agents) < max(2, min_agents):
         return unknown
     band, asked = bands_of(known.speed_mps, bands), bands_of(wanted.speed_mps, bands)
-    quantile = float(stdtrit(max(1, len(np.unique(known.agents)) - 1), 0.5 + confidence / 2))
+    quantile = float(stdtrit(max(1, _many(known.agents) - 1), 0.5 + confidence / 2))
     mean_m = margin2_m2 = 0.0
     for number in np.unique(asked):
         mine, mine_wanted = known.select(band == number), wanted.select(asked == number)
-        if len(np.unique(mine.agents)) < min_agents:
+        if _many(mine.agents) < min_agents:
             mine = known
         found = _ratio(mine, confidence)
         expected_m, observed_m = _added(mine.agents, mine.expected_ade_m), _added(mine.agents, mine.ade_m)
@@ -106,7 +106,7 @@ def estimate(known: Errors, wanted: Errors, bands: Sequence[SpeedBand], min_agen
         mean_m += found.mean * float(asked_m.sum())
         margin2_m2 += (float(asked_m.sum()) * (found.high - found.low) / 2) ** 2 + quantile**2 * departs * float((asked_m**2).sum())
     margin_m = math.sqrt(margin2_m2)
-    return Interval(mean_m, max(0.0, mean_m - margin_m), mean_m + margin_m, len(np.unique(wanted.agents)))
+    return Interval(mean_m, max(0.0, mean_m - margin_m), mean_m + margin_m, _many(wanted.agents))
 
 
 def _ratio(known: Errors, confidence: float) -> Interval:
@@ -116,8 +116,12 @@ def _ratio(known: Errors, confidence: float) -> Interval:
 
 def _added(agents: IntArray, values: FloatArray) -> FloatArray:
     """Sum of values by agent."""
-    _, agent = np.unique(agents, return_inverse=True)
-    return np.bincount(agent, weights=values).astype(float)
+    return np.bincount(agents, values)[np.bincount(agents) > 0].astype(float)
+
+
+def _many(agents: IntArray) -> int:
+    """How many different ones there are."""
+    return int(np.count_nonzero(np.bincount(agents)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +171,16 @@ def retrace(
         confidence: of the intervals.
     """
     edges = np.linspace(since_s, until_s, parts + 1)
+    order = np.argsort(rows.received_s, kind="stable")
+    rows, received_s = rows.select(order), rows.received_s[order]
+
+    def between(begin_s: float, end_s: float) -> Errors:
+        return rows.select(slice(*np.searchsorted(received_s, [begin_s, end_s]).tolist()))
+
     found = []
     for begin_s, end_s in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
-        mine = rows.select((rows.received_s >= begin_s) & (rows.received_s < end_s))
-        before = rows.select(rows.is_scored & (rows.received_s >= begin_s - reference_s) & (rows.received_s < begin_s - horizon_s))
+        mine, before = between(begin_s, end_s), between(begin_s - reference_s, begin_s - horizon_s)
+        before = before.select(before.is_scored)
         scored = mine.select(mine.is_scored)
         found.append(
             Part(

@@ -101,7 +101,8 @@ def interval(count: FloatArray, total: FloatArray, confidence: float = 0.95, *, 
     mean = float(total.sum()) / predictions
     if agents < 2:
         return Interval(mean, 0.0 if is_share else -math.inf, 1.0 if is_share else math.inf, agents)
-    effective = predictions * predictions / float(count @ count)
+    # Not `count @ count`: threads of BLAS take longer to wake than this sum takes, and have to be waited for where cores are busy.
+    effective = predictions * predictions / float((count * count).sum())
     quantile = float(stdtrit(max(1.0, effective - 1), 0.5 + confidence / 2))
     left_out = (total.sum() - total) / (predictions - count)
     variance = float((agents - 1) / agents * ((left_out - mean) ** 2).sum())

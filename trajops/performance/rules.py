@@ -35,7 +35,7 @@ class IntervalRule(Config):
 
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     min_agents: Count = Field(default=20, ge=2, description="Fewer agents than this are too little data for a verdict.")
-    max_rows: Count = Field(default=1_000_000, ge=1000, description="Of a range with more scored predictions, the newest are read.")
+    max_rows: Count = Field(default=500_000, ge=1000, description="Of a range with more scored predictions, the newest are read.")
 
 
 class ToleranceRule(Config):
@@ -67,7 +67,11 @@ class EstimateRule(Config):
 
     reference_s: Seconds = Field(default=3600.0, gt=0, description="Scored predictions of this long say how expectation and error relate.")
     min_agents: Count = Field(default=10, ge=2, description="A speed band with fewer agents is put right by all bands together.")
-    max_rows: Count = Field(default=50_000, ge=1000, description="Of more predictions without truth, the newest are read.")
+    max_rows: Count = Field(
+        default=50_000,
+        ge=1000,
+        description="Of more predictions without truth, of five times as many altogether, or of ten times as many with truth, the newest are read.",
+    )
     buckets: int = Field(default=12, ge=2, le=60, description="Parts of the range whose estimate is held against what came later.")
 
 

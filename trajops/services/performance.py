@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from uuid import uuid4
 
+import numpy as np
+
 from trajops.clock import now, utc
 from trajops.contracts.performance import (
     CheckVerdict,
@@ -129,7 +131,7 @@ class Performance:
         versions, _ = self._versions()
         rule = self._rules.estimate
         rows = self._source.errors(since, until, since - timedelta(seconds=rule.reference_s), self._rules.check.sources, rule.max_rows)
-        present = sorted({int(version) for version in rows.versions.tolist()} & versions.keys())
+        present = [int(version) for version in np.unique(rows.versions) if int(version) in versions]
         found = [
             self._estimated(versions[version], rows.select(rows.versions == version), since.timestamp(), until.timestamp())
             for version in present

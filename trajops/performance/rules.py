@@ -70,7 +70,7 @@ class EstimateRule(Config):
     max_rows: Count = Field(
         default=50_000,
         ge=1000,
-        description="Of more predictions without truth, of five times as many altogether, or of ten times as many with truth, the newest are read.",
+        description="Of more predictions without truth, five times as many of all, or ten times as many with truth, the newest are read.",
     )
     buckets: int = Field(default=12, ge=2, le=60, description="Parts of the range whose estimate is held against what came later.")
 

@@ -9,9 +9,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from console.drawing import DASHES, MAX_POINTS, SYMBOLS, at_least_a_minute, finished, naive_utc, pick, short, thin, time_axis
-from console.names import family_words
 from console.palette import Palette
 from console.viewmodels import LiveSpan
+from trajops.contracts.models import family_words
 from trajops.contracts.performance import PerformancePoint
 from trajops.contracts.status import TrafficPoint
 

@@ -8,14 +8,6 @@ from trajops.contracts.audit import AuditOut
 from trajops.contracts.drift import UNIT_RULE
 from trajops.contracts.jobs import JobRunOut, job_title
 
-_FAMILIES = {
-    "constant_velocity": "constant velocity",
-    "kalman": "Kalman filter",
-    "gaussian_mlp": "Gaussian MLP",
-    "gradient_boosting": "gradient boosting",
-    "onnx_model": "ONNX graph",
-    "pyfunc_model": "Python model",
-}
 _METHODS = {
     "psi": "PSI (nats)",
     "scale": "change of scale (1 = 100 %)",
@@ -173,11 +165,6 @@ _ACTIONS = {
 
 
 _ACTORS = {"rules": "the rules", "delivery": "the delivery", "workers.training": "a training run"}
-
-
-def family_words(family: str) -> str:
-    """A model family as it is read: `gaussian_mlp` is a Gaussian MLP."""
-    return _FAMILIES.get(family) or family.replace("_", " ")
 
 
 def method_words(method: str) -> str:

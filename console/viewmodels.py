@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from console.measured import dataset_words, is_comparable
-from console.names import family_words, method_words, run_words
+from console.names import method_words, run_words
 from console.wording import DASH, Tone, ago, clock, count, drift_mark, metres, moment, seconds, share, state_mark
 from trajops.contracts.deployments import RouteOut
 from trajops.contracts.drift import (
@@ -23,7 +23,7 @@ from trajops.contracts.drift import (
     column_words,
 )
 from trajops.contracts.jobs import JobOut, job_title
-from trajops.contracts.models import ModelVersionOut
+from trajops.contracts.models import ModelVersionOut, family_words
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
 from trajops.contracts.predictions import PredictIn, PredictionOut
 

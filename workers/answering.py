@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from trajops.clock import now
 from trajops.contracts.deployments import ChangeOut
 from trajops.contracts.experiments import ExperimentOut
+from trajops.contracts.models import family_words
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
 from trajops.drift.doubt import trouble
@@ -206,7 +207,7 @@ class AnswerSteps:
         duel = compare(self._load(ref), self._load(champion), unseen)
         if duel.agents < MIN_AGENTS:
             return _too_few(ref, duel.agents, rule, left_out)
-        said = f"v{ref.version} ({family.replace('_', ' ')}) against v{champion.version} on agents it was not fitted on: {duel.sentence}"
+        said = f"v{ref.version} ({family_words(family)}) against v{champion.version} on agents it was not fitted on: {duel.sentence}"
         result = {"model_version": ref.version, "candidate_ade_m": duel.candidate_ade_m, "incumbent_ade_m": duel.incumbent_ade_m}
         if duel.verdict != "better":
             return Outcome(StepState.REFUSED, f"trained and registered, but not clearly better; {said}", result)

@@ -20,10 +20,9 @@ from console.ab.planning import (
 )
 from console.ab.words import METRIC_HELP, METRICS, UNITS
 from console.changes import reason_problem, role_refusal
-from console.names import family_words
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.experiments import ExperimentPlan, Mode
-from trajops.contracts.models import ModelsOut
+from trajops.contracts.models import ModelsOut, family_words
 
 OPENING = "experiment_wizard"
 QUERY = "plan"

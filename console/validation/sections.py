@@ -6,10 +6,9 @@ import streamlit as st
 
 from console import confirmation, frame, session
 from console.changes import role_refusal
-from console.names import family_words
 from console.validation import dialog, words
 from console.wording import ago
-from trajops.contracts.models import ModelsOut, ModelVersionOut
+from trajops.contracts.models import ModelsOut, ModelVersionOut, family_words
 from trajops.contracts.validations import ValidationOut
 
 

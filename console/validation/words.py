@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from console.names import family_words
 from console.wording import DASH, Mark
-from trajops.contracts.models import ModelVersionOut
+from trajops.contracts.models import ModelVersionOut, family_words
 from trajops.contracts.validations import CheckName, CheckOut, MeasuredOut, RankedOut, ValidationOut
 
 CHECKS: dict[CheckName, str] = {

@@ -18,7 +18,6 @@ from console.changes import (
 )
 from console.conflicts import Standing
 from console.measured import dataset_words, is_comparable
-from console.names import family_words
 from console.rollouts.dialogs import PendingRollout, change_button
 from console.rollouts.dialogs import show_pending as show_pending_rollout
 from console.rollouts.reads import known_rollouts
@@ -31,7 +30,7 @@ from console.viewmodels import RANGES, live_spans, merged_row, version_rows
 from console.wording import ago, count, metres, milliseconds, number, share, state_mark
 from trajops.contracts.deployments import ModelRefOut, RouteHistoryOut, RouteOut
 from trajops.contracts.experiments import ExperimentsOut
-from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
+from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut, family_words
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
 from trajops.contracts.rollouts import RolloutOut
 

@@ -8,6 +8,20 @@ from trajops.contracts.validations import ValidationBriefOut
 from trajops.contracts.wire import Wire
 from trajops.deployments.lifecycle import State
 
+_FAMILIES = {
+    "constant_velocity": "constant velocity",
+    "kalman": "Kalman filter",
+    "gaussian_mlp": "Gaussian MLP",
+    "gradient_boosting": "gradient boosting",
+    "onnx_model": "ONNX graph",
+    "pyfunc_model": "Python model",
+}
+
+
+def family_words(family: str) -> str:
+    """A model family as it is read: `gaussian_mlp` is a Gaussian MLP."""
+    return _FAMILIES.get(family) or family.replace("_", " ")
+
 
 class ModelVersionOut(Wire):
     """One version of a registered model."""

@@ -5,6 +5,7 @@ The sections follow Mitchell et al., "Model Cards for Model Reporting", FAT* 201
 
 from collections.abc import Mapping, Sequence
 
+from trajops.contracts.models import family_words
 from trajops.contracts.validations import CheckOut, MeasuredOut, RankedOut, ValidationOut
 from trajops.records import ModelVersion
 from trajops.selection.results import ADE_BY_AGENT
@@ -40,7 +41,7 @@ def card(version: ModelVersion, validation: ValidationOut, window: WindowSpec, *
         is_numbered: False before the registry has given the version its number.
     """
     number = f" v{version.model_version}" if is_numbered else ""
-    made = f"{_plain(version.family.replace('_', ' '))}, {_origin(version)} on {version.created_at:%Y-%m-%d %H:%M} UTC."
+    made = f"{_plain(family_words(version.family))}, {_origin(version)} on {version.created_at:%Y-%m-%d %H:%M} UTC."
     model = [
         ("family", version.family),
         *_known("artefact, SHA-256", version.digest),

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from trajops.contracts.models import family_words
 from trajops.contracts.validations import MeasuredOut, RankedOut
 from trajops.selection.results import measured, words
 from trajops.selection.rules import PointsRule, RankingRule
@@ -125,4 +126,4 @@ def _why(place: int, order: Sequence[CandidateFigures], parts: Mapping[str, floa
         return "The only candidate within the hard limits."
     if place == 1:
         return "Behind in no figure that counts." if not paid else f"Fewest points, {total:.1f}: {paid}."
-    return f"{total:.1f} points ({paid or 'none worth a tenth'}), behind {order[place - 2].family.replace('_', ' ')}."
+    return f"{total:.1f} points ({paid or 'none worth a tenth'}), behind {family_words(order[place - 2].family)}."

@@ -25,7 +25,7 @@ def test_points_are_those_of_the_rule() -> None:
     assert (second.family, second.rank) == ("mlp", 2)
     assert second.parts == pytest.approx({"ade": 5.0, "nll": 2.0, "latency": 1.0, "size": 0.5})
     assert second.points == pytest.approx(8.5)
-    assert second.sentence == "8.5 points (5.0 for its ADE, 2.0 for its NLL, 1.0 for its time, 0.5 for its size), behind kalman."
+    assert second.sentence == "8.5 points (5.0 for its ADE, 2.0 for its NLL, 1.0 for its time, 0.5 for its size), behind Kalman filter."
 
 
 def test_each_figure_is_held_against_the_best_of_that_figure() -> None:

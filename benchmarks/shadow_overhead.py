@@ -40,6 +40,7 @@ from trajops.settings import Settings
 from trajops.telemetry import PredictionEvent
 from workers.jobs.shadow import JOB
 from workers.wiring import Parts
+from workers.work import runner_of, work_of
 
 CHAMPION, TREATMENT = "gaussian_mlp", "kalman"
 RATE_PER_S, CONNECTIONS, FOLLOWED_S = 400, 32, 2.5
@@ -224,7 +225,7 @@ def _throughput(folder: Path, rate_per_s: int = 1_000, seconds: int = 60, at_onc
     parts = Parts(Settings(var_dir=folder, environment="test", configs_dir=ROOT / "configs"))
     clock = parts.clock = SetClock(time.time_ns())
     switch = _Switch(parts)
-    parts.runner.describe()
+    runner_of(parts).describe()
     taken_s = []
     with Spool(parts.settings.spool_dir, sync_s=3600, rotate_s=1e6, clock=clock) as spool:
         for second in range(seconds):
@@ -235,7 +236,7 @@ def _throughput(folder: Path, rate_per_s: int = 1_000, seconds: int = 60, at_onc
                 spool.close()
                 parts.spool.close()
             if second % 15 == 14:
-                parts.work["compact_lake"]()
+                work_of(parts)["compact_lake"]()
         _write(spool, clock.now_ns(), at_once, seconds)
         clock.advance(1)
         whole_s = _run(parts, at_once)
@@ -258,7 +259,7 @@ def _throughput(folder: Path, rate_per_s: int = 1_000, seconds: int = 60, at_onc
 def _run(parts: Parts, expected: int | None) -> float:
     """CPU seconds of one run on record, with all that the runner does for it."""
     began_s = time.process_time()
-    done = parts.runner.run(JOB)
+    done = runner_of(parts).run(JOB)
     taken_s = time.process_time() - began_s
     if done is None or done.error is not None or done.result.get("predicted") != expected:
         raise RuntimeError(f"the job did not predict {expected} rows: {done}")

@@ -58,13 +58,15 @@ def run(settings: Settings, is_ending: threading.Event, began: float) -> int:
     from workers.health import HealthServer  # noqa: PLC0415
     from workers.scheduler import Scheduler  # noqa: PLC0415
     from workers.wiring import Parts  # noqa: PLC0415
+    from workers.work import runner_of  # noqa: PLC0415
 
     parts = Parts(settings)
     parts.database.migrate()
-    scheduler = Scheduler(parts.runner)
+    runner = runner_of(parts)
+    scheduler = Scheduler(runner)
 
     def details() -> dict[str, object]:
-        return {"holder": parts.holder, "jobs": sorted(parts.runner.jobs), "hanging": parts.runner.hanging}
+        return {"holder": parts.holder, "jobs": sorted(runner.jobs), "hanging": runner.hanging}
 
     with HealthServer(settings.host, settings.workers_port, parts.metrics.registry, lambda: scheduler.is_well, details) as server:
         scheduler.start()

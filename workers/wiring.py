@@ -2,9 +2,9 @@
 
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from data.sql.engine import Database
@@ -18,9 +18,7 @@ from workers.evidently_detector import EvidentlyDetector
 from workers.lease import fenced
 from workers.metrics import WorkerMetrics
 from workers.rules import Rules
-from workers.runner import Job, JobRunner
-from workers.schedules import JobName, Schedules
-from workers.work import Work
+from workers.schedules import Schedules
 
 if TYPE_CHECKING:
     from data.lake.compactor import Compactor
@@ -87,17 +85,6 @@ class Parts:
     def unit_of_work(self) -> "UnitOfWorkFactory":
         """Opens the transactions of jobs, which end in vain once the job's lease was lost."""
         return fenced(self.database.unit_of_work)
-
-    @cached_property
-    def runner(self) -> JobRunner:
-        """Runs the jobs that the schedules name."""
-        jobs: dict[str, Job] = {name: Job(name, schedule, self.work[name]) for name, schedule in self.schedules.jobs.items()}
-        return JobRunner(jobs, self.database.unit_of_work, self.holder, self.clock, self.metrics)
-
-    @property
-    def work(self) -> Mapping[JobName, Callable[[], Mapping[str, Any]]]:
-        """What each job does."""
-        return Work(self).by_job
 
     @cached_property
     def spool(self) -> "Spool":

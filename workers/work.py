@@ -1,23 +1,34 @@
 """What each job does, of the parts of a worker; what a job needs is imported when it first runs."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from trajops.clock import MOST_APART, now
+from workers.runner import Job, JobRunner
 from workers.schedules import JobName
-
-if TYPE_CHECKING:
-    from workers.wiring import Parts
+from workers.wiring import Parts
 
 
-class Work:
+def runner_of(parts: Parts) -> JobRunner:
+    """Runs the jobs that the schedules name."""
+    work = work_of(parts)
+    jobs: dict[str, Job] = {name: Job(name, schedule, work[name]) for name, schedule in parts.schedules.jobs.items()}
+    return JobRunner(jobs, parts.database.unit_of_work, parts.holder, parts.clock, parts.metrics)
+
+
+def work_of(parts: Parts) -> Mapping[JobName, Callable[[], Mapping[str, Any]]]:
+    """What each job does; it returns what the run is to be remembered by."""
+    return _Work(parts).by_job
+
+
+class _Work:
     """The jobs over some parts.
 
     Args:
         parts: of one worker process.
     """
 
-    def __init__(self, parts: "Parts") -> None:
+    def __init__(self, parts: Parts) -> None:
         self._parts = parts
 
     @property

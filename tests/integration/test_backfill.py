@@ -20,6 +20,7 @@ from trajops.trajectories import Scene
 from workers.compute import Inline
 from workers.training.partitions import split
 from workers.wiring import Parts
+from workers.work import work_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 S = 10**9
@@ -69,7 +70,7 @@ def test_outcomes_of_a_backfill_are_those_of_the_compared_versions(parts: Parts)
 
 
 def test_the_join_leaves_a_backfill_alone_and_would_score_it_the_same(parts: Parts) -> None:
-    assert dict(parts.work["join_truth"]()) == {"candidates": 0, "scored": 0, "completed": 0, "made_up": 0}
+    assert dict(work_of(parts)["join_truth"]()) == {"candidates": 0, "scored": 0, "completed": 0, "made_up": 0}
     rows = parts.lake.read(("predictions",), lambda cursor, prefix: arrow(cursor, prefix + "SELECT * FROM predictions")).to_pylist()
     answered = [row | {"prediction_id": "again-" + row["prediction_id"], "source": "replay"} for row in rows]
     parts.spool.write("predictions", answered)

@@ -25,6 +25,7 @@ from trajops.settings import Settings
 from trajops.telemetry import Source
 from trajops.windows import cut
 from workers.wiring import Parts
+from workers.work import runner_of, work_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 BACKFILL_S, REPLAY_S = -50_000.0, 0.0
@@ -81,8 +82,8 @@ def history(parts: Parts) -> list[DriftCheckOut]:
 def test_compaction_moves_every_row_and_repeats_harmlessly(parts: Parts) -> None:
     written, _ = play(parts, "second_half", "replay", since_s=0, until_s=60, at_s=REPLAY_S)
     assert written > 0
-    assert parts.work["compact_lake"]()["rows"] == 2 * written
-    assert parts.work["compact_lake"]()["rows"] == 0
+    assert work_of(parts)["compact_lake"]()["rows"] == 2 * written
+    assert work_of(parts)["compact_lake"]()["rows"] == 0
     assert parts.lake.counts()["predictions"] == written
 
 
@@ -95,8 +96,8 @@ def test_the_truth_join_scores_later_histories_once(parts: Parts) -> None:
     late = a_prediction_event("p2", received_ns=at_ns, observed_at_s=1004.8, history_m=walked.ravel().tolist())
     with Spool(parts.settings.spool_dir, clock=clock) as spool:
         spool.write("predictions", [early, late])
-    assert parts.work["join_truth"]()["scored"] == 1
-    assert parts.work["join_truth"]()["scored"] == 0
+    assert work_of(parts)["join_truth"]()["scored"] == 1
+    assert work_of(parts)["join_truth"]()["scored"] == 0
     outcome = parts.lake.prediction("p1").outcome
     assert outcome is not None
     assert outcome.ade_m == pytest.approx(0, abs=1e-6)
@@ -125,7 +126,7 @@ def test_what_happened_while_the_workers_were_away_is_scored_when_they_are_back(
         return count
 
     def run() -> dict[str, Any]:
-        done = parts.runner.run("join_truth")
+        done = runner_of(parts).run("join_truth")
         assert done is not None
         assert done.state == "succeeded", done.error
         clock.advance(10)
@@ -134,7 +135,7 @@ def test_what_happened_while_the_workers_were_away_is_scored_when_they_are_back(
     def scored() -> int:
         return int(parts.lake.counts()["outcomes"])
 
-    parts.runner.describe()
+    runner_of(parts).describe()
     early = walk(30, "early")
     assert run()["made_up"] > 600
     assert scored() == early - 1, "the last one has no truth"
@@ -144,7 +145,7 @@ def test_what_happened_while_the_workers_were_away_is_scored_when_they_are_back(
     assert run()["made_up"] > 600
     assert scored() == early + late - 2
     assert "made_up" not in run()
-    assert parts.work["compact_lake"]()["rows"] > 0
+    assert work_of(parts)["compact_lake"]()["rows"] > 0
     assert scored() == early + late - 2
     ends = {"complete": early + late - 4, "partial": 2, "none": 2}
     clock.advance(200)
@@ -159,12 +160,12 @@ def test_a_clock_that_was_put_back_hides_neither_an_outage_nor_what_is_left_of_o
     assert isinstance(clock, SetClock)
 
     def run() -> dict[str, Any]:
-        done = parts.runner.run("join_truth")
+        done = runner_of(parts).run("join_truth")
         assert done is not None
         clock.advance(10)
         return done.result
 
-    parts.runner.describe()
+    runner_of(parts).describe()
     run()
     clock.advance(3600)
     run()
@@ -178,14 +179,14 @@ def test_a_clock_that_was_put_back_hides_neither_an_outage_nor_what_is_left_of_o
 def test_a_job_that_fails_for_long_still_knows_where_it_got_to(parts: Parts) -> None:
     clock, kept = parts.clock, parts.schedules.retention.runs_per_job
     assert isinstance(clock, SetClock)
-    parts.runner.describe()
+    runner_of(parts).describe()
     with parts.unit_of_work() as work:
         for number in range(kept + 5):
             at = now(clock) + timedelta(seconds=2 * number)
             failed = {"error": "no space"} if number > 2 else {"result": {"number": number}}
             work.jobs.record_finish(work.jobs.record_start("join_truth", "w", at).run_id, at, **failed)
     clock.advance(2 * kept + 20)
-    assert parts.work["prune"]()["deleted"]["job_runs"] == 4
+    assert work_of(parts)["prune"]()["deleted"]["job_runs"] == 4
     with parts.unit_of_work(read_only=True) as work:
         last = work.jobs.last_success("join_truth")
         assert len(work.jobs.runs("join_truth", kept + 5)) == kept + 1
@@ -260,7 +261,7 @@ def test_drift_from_the_lake_to_the_verdict(parts: Parts) -> None:
     play(parts, "second_half", "replay", since_s=600, until_s=900, at_s=REPLAY_S)
     clock.advance(300)
     parts.detector._started()[1].result(120)
-    clean = parts.work["check_drift"]()
+    clean = work_of(parts)["check_drift"]()
     assert clean["verdict"] == "stable", clean
     assert clean["has_report"]
     assert clean["current_agents"] >= 60
@@ -273,7 +274,7 @@ def test_drift_from_the_lake_to_the_verdict(parts: Parts) -> None:
     play(parts, "second_half", "replay", since_s=900, until_s=1260, at_s=REPLAY_S + 300, gain=FEET)
     for _ in range(2):
         clock.advance(150)
-        found = parts.work["check_drift"]()
+        found = work_of(parts)["check_drift"]()
     assert found["verdict"] == "drift", found
     assert "speed_mps" in found["flagged"]
     with parts.database.unit_of_work(read_only=True) as work:
@@ -285,7 +286,7 @@ def test_drift_from_the_lake_to_the_verdict(parts: Parts) -> None:
 
 def test_an_empty_lake_is_too_little_data(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts.detector, "warm_up", lambda: None)
-    assert parts.work["check_drift"]()["verdict"] == "insufficient_data"
+    assert work_of(parts)["check_drift"]()["verdict"] == "insufficient_data"
 
 
 # --- retention ----------------------------------------------------------------------------------------------------------------------
@@ -311,7 +312,7 @@ def a_check(parts: Parts, check_id: str) -> DriftCheckOut:
 
 def deleted(parts: Parts) -> dict[str, int]:
     """What one run of `prune` forgets."""
-    return {table: rows for table, rows in parts.work["prune"]()["deleted"].items() if rows}
+    return {table: rows for table, rows in work_of(parts)["prune"]()["deleted"].items() if rows}
 
 
 def test_prune_forgets_alerts_long_after_their_end_and_nothing_that_is_still_needed(parts: Parts) -> None:

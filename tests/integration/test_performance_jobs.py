@@ -21,6 +21,7 @@ from trajops.records import ModelVersion
 from trajops.services.calibrations import Calibrations
 from trajops.settings import Settings
 from workers.wiring import Parts
+from workers.work import work_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 REF = ModelRef("trajectory", 1)
@@ -119,7 +120,7 @@ def test_compacted_rows_say_the_same_and_only_the_newest_count_where_there_are_t
     until = now(parts.clock)
     since = until - timedelta(hours=2)
     before = parts.performance.slices(since, until, "variant").slices
-    parts.work["compact_lake"]()
+    work_of(parts)["compact_lake"]()
     after = parts.performance.slices(since, until, "variant").slices
     assert [(one.value, one.predictions, one.agents) for one in after] == [(one.value, one.predictions, one.agents) for one in before]
     for metric in ("ade_m", "coverage", "radius_m"):
@@ -155,7 +156,7 @@ def test_rows_of_before_slices_were_known_are_read_with_what_they_have(parts: Pa
     assert [one.metric for one in whole.figures] == ["ade_m", "fde_m", "miss_rate", "nll", "coverage"]
     assert parts.performance.slices(since, until, "speed_band").slices == []
     assert [one.metric for one in parts.performance.slices(since, until, "step").slices[0].figures] == ["ade_m", "nll", "coverage"]
-    assert parts.work["recalibrate"]()["versions"]["trajectory/1"]["conclusion"] == "too_little_data"
+    assert work_of(parts)["recalibrate"]()["versions"]["trajectory/1"]["conclusion"] == "too_little_data"
 
 
 # --- the check ----------------------------------------------------------------------------------------------------------------------
@@ -164,15 +165,15 @@ def test_rows_of_before_slices_were_known_are_read_with_what_they_have(parts: Pa
 def test_performance_as_validated_then_worse_is_found_confirmed_and_recovers(parts: Parts) -> None:
     model, metrics = trained("kalman")
     deploy(parts, metrics)
-    assert "nothing can be judged" in parts.work["check_performance"]()["sentence"]
+    assert "nothing can be judged" in work_of(parts)["check_performance"]()["sentence"]
     play(parts, model, 0, 600)
     at(parts, 605.0)
-    assert parts.work["check_performance"]()["verdicts"] == {"trajectory/1": "as_validated"}
+    assert work_of(parts)["check_performance"]()["verdicts"] == {"trajectory/1": "as_validated"}
     play(parts, model, 600, 1500, gain=2.5)
     verdicts = []
     for match_s in (1505.0, 1510.0, 1540.0):
         at(parts, match_s)
-        verdicts.append(parts.work["check_performance"]()["verdicts"]["trajectory/1"])
+        verdicts.append(work_of(parts)["check_performance"]()["verdicts"]["trajectory/1"])
     assert verdicts == ["warning", "warning", "degraded"], "the second saw the same rows and confirms nothing"
     with parts.database.unit_of_work(read_only=True) as work:
         (latest,) = work.performance_checks.latest()
@@ -189,7 +190,7 @@ def test_performance_as_validated_then_worse_is_found_confirmed_and_recovers(par
     play(parts, model, 1500, 2700)
     for match_s in (2600.0, 2630.0, 2660.0):
         at(parts, match_s)
-        found = parts.work["check_performance"]()
+        found = work_of(parts)["check_performance"]()
         verdicts.append(found["verdicts"]["trajectory/1"])
     assert verdicts[3] == "degraded", "two of the last three"
     assert verdicts[5] == "as_validated"
@@ -202,7 +203,7 @@ def test_a_few_agents_are_too_little_data(parts: Parts) -> None:
     deploy(parts, metrics)
     play(parts, model, 0, 12, gain=9.0)
     at(parts, 30.0)
-    found = parts.work["check_performance"]()
+    found = work_of(parts)["check_performance"]()
     assert found["agents"] < 20 or pytest.fail("the stretch was meant to be short")
     assert found["verdicts"] == {"trajectory/1": "too_little_data"}
 
@@ -213,9 +214,9 @@ def test_old_checks_are_forgotten_but_never_the_newest_of_a_version(parts: Parts
     play(parts, model, 0, 600)
     for match_s in (605.0, 630.0):
         at(parts, match_s)
-        parts.work["check_performance"]()
+        work_of(parts)["check_performance"]()
     at(parts, 630.0 + 30 * 86_400)
-    assert parts.work["prune"]()["deleted"]["performance_checks"] == 1
+    assert work_of(parts)["prune"]()["deleted"]["performance_checks"] == 1
     with parts.database.unit_of_work(read_only=True) as work:
         assert len(work.performance_checks.history()) == 1
 
@@ -278,7 +279,7 @@ def test_intervals_hold_on_later_traffic_what_they_say(parts: Parts, family: str
     deploy(parts, metrics)
     play(parts, model, 0, 1800)
     at(parts, 1810.0)
-    result = parts.work["recalibrate"]()
+    result = work_of(parts)["recalibrate"]()
     found = result["versions"]["trajectory/1"]
     assert (found["conclusion"], found["state"], found["calibration"]) == ("apply", "applied", 1)
     assert found["coverage_before"] < 0.88
@@ -302,7 +303,7 @@ def test_intervals_hold_on_later_traffic_what_they_say(parts: Parts, family: str
     assert plain < 0.88
     assert 0.88 <= calibrated <= 0.92
     assert {one.value for one in parts.performance.slices(later, until, "calibration").slices if one.model_version == 1} == {"1"}
-    parts.work["recalibrate"]()
+    work_of(parts)["recalibrate"]()
     with parts.database.unit_of_work(read_only=True) as work:
         (again,) = work.calibrations.in_force()
     assert np.array(again.factors) == pytest.approx(np.array(in_force.factors), rel=0.15)
@@ -314,11 +315,11 @@ def test_what_was_taken_out_by_hand_is_only_proposed_until_somebody_applies_one(
     play(parts, model, 0, 1800, stride=2)
     at(parts, 1810.0)
     calibrations = Calibrations(parts.database.unit_of_work, parts.clock)
-    assert parts.work["recalibrate"]()["versions"]["trajectory/1"]["state"] == "applied"
+    assert work_of(parts)["recalibrate"]()["versions"]["trajectory/1"]["state"] == "applied"
     done = calibrations.revert(1, "applied", actor="ada", reason=WHY)
     assert done.calibration.state == "reverted"
     for _ in range(3):  # the same is proposed once, however often it is found
-        found = parts.work["recalibrate"]()["versions"]["trajectory/1"]
+        found = work_of(parts)["recalibrate"]()["versions"]["trajectory/1"]
         assert (found["state"], found["calibration"]) == ("proposed", 2)
     with parts.database.unit_of_work(read_only=True) as work:
         assert work.calibrations.in_force() == []
@@ -333,4 +334,4 @@ def test_what_was_taken_out_by_hand_is_only_proposed_until_somebody_applies_one(
 
 
 def test_nothing_is_routed_and_nothing_is_calibrated(parts: Parts) -> None:
-    assert parts.work["recalibrate"]() == {"sentence": "No version is routed, so that there is nothing to calibrate.", "versions": {}}
+    assert work_of(parts)["recalibrate"]() == {"sentence": "No version is routed, so that there is nothing to calibrate.", "versions": {}}

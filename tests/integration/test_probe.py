@@ -20,6 +20,7 @@ from trajops.objectives import Minutes, ProbeRules, minute_of
 from trajops.settings import Settings
 from workers.jobs.probe import Prober
 from workers.wiring import Parts
+from workers.work import runner_of, work_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 
@@ -39,7 +40,7 @@ def workers(served: Served) -> Iterator[Parts]:
 
 
 def probed(workers: Parts) -> dict[str, Any]:
-    return dict(workers.work["probe"]())
+    return dict(work_of(workers)["probe"]())
 
 
 def test_a_probe_is_answered_with_a_key_of_its_own_and_kept(workers: Parts, served: Served) -> None:
@@ -119,12 +120,12 @@ def test_an_api_that_is_away_makes_a_bad_minute_and_no_failed_job(tmp_path: Path
     parts = Parts(Settings(var_dir=tmp_path, configs_dir=CONFIGS, api_url=f"http://127.0.0.1:{free_port()}"))
     try:
         parts.database.migrate()
-        parts.runner.describe()
+        runner_of(parts).describe()
         assert probed(parts)["outcome"] is None, "before the first deployment nothing is promised"
         with parts.database.unit_of_work() as uow:
             assert uow.probes.first_minute() is None
             uow.routes.append(RouteTable(1, ModelRef("trajectory", 1)), at=now(parts.clock), actor="test", reason=REASON)
-        run = parts.runner.run("probe")
+        run = runner_of(parts).run("probe")
         assert run is not None
         assert run.state == "succeeded", "the job has done its work"
         assert "does not answer (ConnectError)" in run.result["sentence"]

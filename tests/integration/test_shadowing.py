@@ -38,6 +38,7 @@ from trajops.trajectories import DEFAULT_WINDOW, FloatArray, Forecast
 from workers.jobs.shadow import JOB, Bounds, Shadow
 from workers.warm import WarmModels
 from workers.wiring import Parts
+from workers.work import runner_of, work_of
 
 S = 10**9
 NAME = "trajectory"
@@ -377,16 +378,16 @@ def test_the_wired_job_predicts_with_the_calibration_in_force(parts: Parts) -> N
     experiments = Experiments(parts.unit_of_work, clock=clock)
     draft = experiments.create(a_plan(mode="shadow"), **WHO).experiment
     experiments.launch(draft.experiment_id, draft.version, **WHO)
-    parts.runner.describe()
+    runner_of(parts).describe()
     parts.spool.write("predictions", [an_answer(1)])
     clock.advance(1)
-    assert parts.runner.run(JOB).state == "succeeded"  # type: ignore[union-attr]
+    assert runner_of(parts).run(JOB).state == "succeeded"  # type: ignore[union-attr]
     factors = np.linspace(2.0, 3.0, 12).tolist()
     with parts.unit_of_work() as work:
         work.calibrations.add(calibration(0, version_number=2, state="applied").model_copy(update={"factors": factors}))
     parts.spool.write("predictions", [an_answer(1500)])
     clock.advance(1)
-    assert parts.runner.run(JOB).result["predicted"] == 1  # type: ignore[union-attr]
+    assert runner_of(parts).run(JOB).result["predicted"] == 1  # type: ignore[union-attr]
     query = "SELECT shadow_of, calibration, cov_m2 FROM predictions WHERE source = 'shadow' ORDER BY received_ns"
     before, after = parts.lake.read(("predictions",), lambda cursor, p: cursor.execute(p + query).fetchall())
     assert [before[:2], after[:2]] == [("p00001", None), ("p01500", 1)]
@@ -403,6 +404,6 @@ def test_the_wired_job_asks_the_lake_nothing_where_nobody_is_shadowed(parts: Par
 
     monkeypatch.setattr(parts.lake, "read", refuse)
     monkeypatch.setattr(parts.lake, "snapshot", refuse)
-    assert parts.work["shadow"]() == {}
-    assert parts.work["shadow"]() == {}
+    assert work_of(parts)["shadow"]() == {}
+    assert work_of(parts)["shadow"]() == {}
     assert not parts.settings.spool_dir.exists()

@@ -158,7 +158,14 @@ def banner_sentence(experiment: ExperimentOut) -> str:
     is_running = experiment.state == S.RUNNING and experiment.verdict is not None
     said = experiment.verdict.sentence if is_running and experiment.verdict is not None else experiment.sentence
     start, _, rest = said.partition(": ")
-    return rest[:1].upper() + rest[1:] if rest and start in {"Data invalid", "Paused", "Stopped", "Discarded"} else said
+    if not rest or start not in {"Data invalid", "Paused", "Stopped", "Discarded"}:
+        return said
+    verdict = experiment.verdict
+    if experiment.state == S.PAUSED and start == "Data invalid" and verdict is not None and verdict.kind != "invalid":
+        # What it was paused for is over; Health shows how things stand now.
+        now = " All is well now." if all(one.is_ok for one in verdict.health) else ""
+        return f"The data were invalid when that was done: {rest}{now}"
+    return rest[:1].upper() + rest[1:]
 
 
 def notes(experiment: ExperimentOut) -> list[str]:

@@ -114,6 +114,11 @@ def test_the_sentence_is_the_apis_of_the_decision_or_of_the_newest_look() -> Non
     assert banner_sentence(in_state(S.RECOMMENDED, verdict, sentence="ADE was lower.")) == "ADE was lower."
     assert banner_sentence(in_state(S.PAUSED, sentence="Paused: the cameras flicker")) == "The cameras flicker"
     assert not banner_sentence(in_state(S.RUNNING, invalid())).startswith("Data invalid")
+    late = "Data invalid: the newest outcome is 240 s old; at most 180 s."
+    assert banner_sentence(in_state(S.PAUSED, invalid(), sentence=late)).startswith("The newest outcome is 240 s old")
+    # Truth has come meanwhile: what it was paused for is not told as if it were so now.
+    since = "The data were invalid when that was done: the newest outcome is 240 s old; at most 180 s. All is well now."
+    assert banner_sentence(in_state(S.PAUSED, verdict, sentence=late)) == since
 
 
 def test_what_must_be_known_beside_the_verdict() -> None:

@@ -27,7 +27,8 @@ METRICS: dict[Metric, str] = {"ade_m": "ADE", "fde_m": "FDE", "miss_rate": "Miss
 METRIC_HELP = "ADE: mean distance to truth over the 12 steps. FDE: at the last step. Miss rate: share that ends more than 2 m away."
 SEQUENCE_HELP = (
     "A confidence sequence: where the true change lies, with 95 % certainty over all looks together. "
-    "It may be looked at as often as you like."
+    "It may be looked at as often as you like. Of a live split, what the error of constant velocity on the same tracks explains is taken "
+    "out of the change (CUPED), so it differs from that of the means under Arms."
 )
 STILL_OPEN = "Not enough evidence yet. This does not mean that the models are equal."
 HIDDEN = "The data are invalid, so the effect is hidden: it would mean nothing."

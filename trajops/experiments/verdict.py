@@ -29,8 +29,9 @@ SRM_ALPHA = 0.01
 MOST_JUMPERS = 0.01
 # Agents that are gone before truth can come are no fault of the truth: fewer than this, or as many as chance explains.
 LEAST_OVERDUE = 3
-# Of fewer units each counts as often as it comes: of a few scenes, no more than a few can ever be overdue. Of more a unit counts once a
-# stay: one that nobody follows is one and the same for a while, but where few are awake there would never be enough.
+# Of fewer units each counts as often as it comes: of a few scenes, no more than a few can ever be overdue. Of more, and where less than half
+# of the few are overdue, as at night, a unit counts once a stay: one that nobody follows is one and the same for a while, but where few are
+# awake there would never be enough.
 MANY_UNITS = 100
 METRICS: dict[Metric, str] = {"ade_m": "ADE", "fde_m": "FDE", "miss_rate": "miss rate"}
 _WORST_FIRST: tuple[VerdictKind, ...] = ("guardrail", "worse", "better", "no_worse", "inconclusive", "collecting")
@@ -162,7 +163,8 @@ def _is_overdue(plan: ExperimentPlan, figures: Figures) -> bool:
     most = max(arm.units for arm in figures.arms)
     if figures.overdue_units < min(LEAST_OVERDUE, max(1, most)):  # of two scenes, no more than two can be overdue
         return False
-    run = figures.overdue_visits if _total(plan, figures) < MANY_UNITS else figures.overdue_stays
+    total = _total(plan, figures)
+    run = figures.overdue_visits if total < MANY_UNITS and 2 * figures.overdue_units >= total else figures.overdue_stays
     return is_beyond_chance(run, figures.visits, figures.known_visits, figures.hours, _waited_s(figures))
 
 

@@ -47,6 +47,16 @@ def test_what_the_sequence_shows_already_waits_for_the_time_of_the_plan_and_is_n
         assert verdict(*about_equal, plan=a_plan(margin=0.1, stop=STOP | {"aim": aim}), passed_s=30).sentence.startswith(start)
 
 
+def test_errors_and_times_of_an_arm_that_another_version_answers_by_now_are_not_told_as_its_own() -> None:
+    told = {"means": (0.5, 1.1, 0.1, 0.9), "latency_ms": (1.0, 2.0, 3.0)}
+    arms = [an_arm(name, 600, **told) for name in ("control", "wide", "deep")]
+    before, after = (verdict(*arms, plan=three_arms(), closed=closed).arms for closed in ((), ("wide",)))
+    figures_of = [(arm.units, arm.scored_units, arm.ade_m, arm.coverage, arm.latency_p95_ms) for arm in before]
+    assert figures_of == [(600, 600, 0.5, 0.9, 2.0)] * 3
+    after_of = [(arm.units, arm.scored_units, arm.ade_m, arm.coverage, arm.latency_p95_ms) for arm in after]
+    assert after_of == [figures_of[0], (600, 600, None, None, None), figures_of[2]]
+
+
 def test_truth_that_is_too_old_does_not_read_as_if_it_were_at_the_limit() -> None:
     found = figures(*two(600, 620), passed_s=3600.0)
     said = judge(a_plan(), replace(found, last_outcome_at=found.at - timedelta(seconds=180.2)), STARTED)

@@ -29,9 +29,9 @@ SRM_ALPHA = 0.01
 MOST_JUMPERS = 0.01
 # Agents that are gone before truth can come are no fault of the truth: fewer than this, or as many as chance explains.
 LEAST_OVERDUE = 3
-# Of fewer units each counts as often as it comes: of a few scenes, no more than a few can ever be overdue. Of more, and where less than half
-# of the few are overdue, as at night, a unit counts once a stay: one that nobody follows is one and the same for a while, but where few are
-# awake there would never be enough.
+# Of fewer units each counts as often as it comes: of a few scenes, no more than a few can ever be overdue. Of more, and where less than
+# half of the few are overdue, as at night, a unit counts once a stay: one that nobody follows is one and the same for a while, but where
+# few are awake there would never be enough.
 MANY_UNITS = 100
 METRICS: dict[Metric, str] = {"ade_m": "ADE", "fde_m": "FDE", "miss_rate": "miss rate"}
 _WORST_FIRST: tuple[VerdictKind, ...] = ("guardrail", "worse", "better", "no_worse", "inconclusive", "collecting")
@@ -104,7 +104,7 @@ def judge(
         units=total,
         counted_since=figures.counted_since,
         effects=effects,
-        arms=[_arm(plan, arm) for arm in figures.arms],
+        arms=[_arm(plan, arm, is_closed=arm.variant in closed) for arm in figures.arms],
         guardrails=guardrails,
         health=health,
         detectable_change=None if spread is None or not is_valid else round(detectable(scored, spread, rho, alpha=alpha), 6),
@@ -236,9 +236,10 @@ def _effect(arm: ArmFigures, estimate: Estimate, rho: float, alpha: float, kind:
     return EffectOut(variant=arm.variant, change=change, low=low, high=high, harm_low=harm_low, verdict=kind)
 
 
-def _arm(plan: ExperimentPlan, arm: ArmFigures) -> ArmOut:
-    ade_m, fde_m, miss_rate, coverage = arm.means
-    p50, p95, p99 = arm.latency_ms
+def _arm(plan: ExperimentPlan, arm: ArmFigures, *, is_closed: bool) -> ArmOut:
+    """Its figures; once it was rolled back while others go on, only how many came: the control's version answers them since."""
+    ade_m, fde_m, miss_rate, coverage = (None,) * 4 if is_closed else arm.means
+    p50, p95, p99 = (None,) * 3 if is_closed else arm.latency_ms
     return ArmOut(
         variant=arm.variant,
         model_version=next(one.model_version for one in plan.arms if one.variant == arm.variant),

@@ -127,7 +127,7 @@ def card_badge(name: str, route: RouteOut, *, is_beside: bool) -> Mark | None:
     if route.is_stopped:
         return Mark("stopped, answers nobody", "warn", "block")
     if is_beside:
-        return Mark("predicts beside it, answers nobody", "info", "science")
+        return Mark("in shadow, answers nobody", "info", "science")
     return Mark(f"{share(route.coverage, 0)} of agents enrolled", "info", "science")
 
 

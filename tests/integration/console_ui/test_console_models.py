@@ -50,7 +50,7 @@ def test_a_shadow_leaves_everybody_to_the_champion(server: StubServer, api: Stub
     assert badges() == ["answers everybody else]", "20 % of agents enrolled]"]
     running = api.experiments.known["exp-running"]
     api.experiments.known["exp-running"] = running.model_copy(update={"plan": running.plan.model_copy(update={"mode": "shadow"})})
-    assert badges() == ["answers everybody]", "predicts beside it, answers nobody]"]
+    assert badges() == ["answers everybody]", "in shadow, answers nobody]"]
 
 
 def test_figures_of_other_tracks_are_muted_and_named(server: StubServer) -> None:

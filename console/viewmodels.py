@@ -317,8 +317,8 @@ def check_rows(checks: Sequence[DriftCheckOut]) -> list[dict[str, Any]]:
 
 
 def paused_words(route: RouteOut, drift_verdict: str | None) -> str:
-    """That the challenger is paused, how it goes on, and whether drift speaks against it; empty where it is not paused."""
-    if route.challenger is None or route.coverage:
+    """That the challenger is paused, how it goes on, and whether drift speaks against it; empty where it is not, or is the champion too."""
+    if route.challenger is None or route.coverage or route.challenger == route.champion:
         return ""
     said = (
         f"The canary of v{route.challenger.model_version} is paused: it answers nobody until it is resumed or stopped on the Models page."

@@ -14,6 +14,7 @@ from trajops.contracts.experiments import ArmErrorsOut, EffectOut, ExperimentPla
 TIMES = 3.0
 MOST_REACH = 1.0
 MOST_MARKS = 40
+LINE_PX = 14
 # Of units, whose errors the axis reaches.
 MOST_SHARE = 0.98
 
@@ -51,6 +52,7 @@ def effect_over_time(plan: ExperimentPlan, verdicts: Sequence[VerdictOut], palet
             )
         )
         _mark_beyond(figure, kept, low, high, colour)
+    _spread(figure)
     figure.add_hline(y=0, line={"color": palette.muted, "width": 1})
     figure.add_hline(
         y=100 * plan.margin,
@@ -202,6 +204,13 @@ def _mark_beyond(figure: go.Figure, looks: Sequence[tuple[VerdictOut, EffectOut]
             yanchor="top" if name == "high" else "bottom",
             yshift=-6 if name == "high" else 6,
         )
+
+
+def _spread(figure: go.Figure) -> None:
+    """Where several sequences reach beyond one end of the axis, what is said of them stands in lines of its own."""
+    for edge in ("top", "bottom"):
+        for line, one in enumerate(one for one in figure.layout.annotations if one.yanchor == edge):
+            one.yshift += (-LINE_PX if edge == "top" else LINE_PX) * line
 
 
 def _as_far(end: float | None) -> str:

@@ -133,7 +133,10 @@ def comparison(experiment: ExperimentOut) -> None:
         if arm.variant in treatments(experiment):
             rows = arm_differences(verdict, control.variant, arm.variant)
             difference_table(rows, f"{arm_words(plan, arm.variant)} beside A", control.model_version, arm.model_version)
-    st.caption("Means so far. Whether a difference is more than chance is what the sequence says.")
+    st.caption(
+        "Means so far. Whether a difference is more than chance is what the sequence says"
+        + ("." if plan.is_beside else "; what constant velocity's error explains is taken out of it (CUPED).")
+    )
 
 
 def choose_ending(pending: PendingChange, seen: ExperimentOut) -> Ending:

@@ -27,7 +27,8 @@ METRICS: dict[Metric, str] = {"ade_m": "ADE", "fde_m": "FDE", "miss_rate": "Miss
 METRIC_HELP = "ADE: mean distance to truth over the 12 steps. FDE: at the last step. Miss rate: share that ends more than 2 m away."
 SEQUENCE_HELP = (
     "A confidence sequence: where the true change lies, with 95 % certainty over all looks together. "
-    "It may be looked at as often as you like."
+    "It may be looked at as often as you like. Live, what constant velocity's error explains is taken out of the change (CUPED), "
+    "which so differs from that of the means under Arms."
 )
 STILL_OPEN = "Not enough evidence yet. This does not mean that the models are equal."
 HIDDEN = "The data are invalid, so the effect is hidden: it would mean nothing."
@@ -158,7 +159,12 @@ def banner_sentence(experiment: ExperimentOut) -> str:
     is_running = experiment.state == S.RUNNING and experiment.verdict is not None
     said = experiment.verdict.sentence if is_running and experiment.verdict is not None else experiment.sentence
     start, _, rest = said.partition(": ")
-    return rest[:1].upper() + rest[1:] if rest and start in {"Data invalid", "Paused", "Stopped", "Discarded"} else said
+    if not rest or start not in {"Data invalid", "Paused", "Stopped", "Discarded"}:
+        return said
+    if experiment.state == S.PAUSED and start == "Data invalid" and (now := experiment.verdict) is not None and now.kind != "invalid":
+        well = " All is well now." if all(one.is_ok for one in now.health) else ""
+        return f"The data were invalid when that was done: {rest}{well}"
+    return rest[:1].upper() + rest[1:]
 
 
 def notes(experiment: ExperimentOut) -> list[str]:
@@ -168,7 +174,7 @@ def notes(experiment: ExperimentOut) -> list[str]:
         control = experiment.plan.arms[0].model_version
         found.append(
             f"{_letters(experiment.plan, experiment.closed_arms)} was rolled back; its {UNITS[experiment.plan.unit]} are answered "
-            f"by v{control} since."
+            f"by v{control} since, and its errors and times are not shown."
         )
     if experiment.plan.mode == "shadow":
         found.append("A shadow: treatments predict beside the champion and answer nobody. It tells accuracy only.")
@@ -280,7 +286,8 @@ def health_tiles(experiment: ExperimentOut, processes: Sequence[ProcessOut], epo
 
 def _delay_tile(experiment: ExperimentOut, verdict: VerdictOut) -> HealthTile:
     """How long truth takes, by arm; nothing is decided by it."""
-    arms = [arm for arm in verdict.arms if arm.variant not in experiment.closed_arms]
+    compared = _compared(experiment, verdict)
+    arms = [arm for arm in verdict.arms if arm.variant in compared]
     if all(arm.label_delay_s is None for arm in arms):
         return HealthTile("Label delay", Mark("Unknown", "unknown", "help"), "No truth has come yet.", DELAY_HELP)
     letters = " / ".join(arm_letter(experiment.plan, arm.variant) for arm in arms)
@@ -293,17 +300,22 @@ def _health_tile(experiment: ExperimentOut, verdict: VerdictOut, health: HealthO
     bad: Tone = "bad" if verdict.kind == "invalid" else "warn"
     mark = Mark("Fine", "ok", "check_circle") if health.is_ok else Mark("Not right", bad, "error" if bad == "bad" else "warning")
     detail = health.detail[:1].upper() + health.detail[1:]
-    letters = _letters_of(experiment, health)
+    letters = _letters_of(experiment, verdict, health)
     return HealthTile(title, mark, f"{letters}: {health.detail}" if letters else detail, explanation)
 
 
-def _letters_of(experiment: ExperimentOut, health: HealthOut) -> str:
+def _compared(experiment: ExperimentOut, verdict: VerdictOut) -> list[str]:
+    """Arms that were compared at that look, the one that it rolled back among them."""
+    return [experiment.plan.arms[0].variant, *(one.variant for one in verdict.effects)]
+
+
+def _letters_of(experiment: ExperimentOut, verdict: VerdictOut, health: HealthOut) -> str:
     """Whose figures a detail lists: of truth, those of arms that are still compared, once there are any."""
     if "%" not in health.detail:
         return ""
     arms = [arm.variant for arm in experiment.plan.arms]
     if health.name == "join_rate" and health.detail.count(" / ") + 1 < len(arms):
-        arms = [one for one in arms if one not in experiment.closed_arms]
+        arms = _compared(experiment, verdict)
     return " / ".join(arm_letter(experiment.plan, one) for one in arms) if health.name in {"split", "join_rate"} else ""
 
 

@@ -27,9 +27,8 @@ from console.validation.dialog import show_pending as show_pending_validation
 from console.validation.sections import section
 from console.validation.words import gate_mark
 from console.viewmodels import RANGES, live_spans, merged_row, version_rows
-from console.wording import ago, count, metres, milliseconds, number, share, state_mark
+from console.wording import Mark, ago, count, metres, milliseconds, number, share, state_mark
 from trajops.contracts.deployments import ModelRefOut, RouteHistoryOut, RouteOut
-from trajops.contracts.experiments import ExperimentsOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut, family_words
 from trajops.contracts.performance import PerformanceOut, PerformanceRow
 from trajops.contracts.rollouts import RolloutOut
@@ -58,6 +57,8 @@ def strip() -> None:
     by_version = {v.model_version: v for v in models.value.versions}
     champion = champion_of(models.value, route)
     rows = performance.value.rows if performance.value is not None else []
+    known = experiments.value.experiments if experiments.value is not None else []
+    compared = None if route.challenger is None else of_challenger(known, route.challenger.model_version)
     with st.grid(3, min_column_width=260, border=True) as grid:
         for name, title in ROLES:
             ref: ModelRefOut | None = getattr(route, name)
@@ -68,19 +69,14 @@ def strip() -> None:
                     st.caption(_absent(name))
                 else:
                     version = by_version.get(ref.model_version)
-                    card(name, title, version, ref, route, merged_row(rows, ref.model_version))
+                    answers = card_badge(name, route, is_beside=compared is not None and compared.plan.is_beside)
+                    card(title, version, ref, answers, merged_row(rows, ref.model_version))
                     if version is not None and not (version is champion or is_comparable(version, champion)):
                         st.caption(f"Validation: on {frame.plain(dataset_words(version, models.value.versions))}, {OTHER_TRACKS}.")
-                    if name == "challenger" and experiments.value is not None:
-                        test_link(experiments.value, ref.model_version)
-
-
-def test_link(experiments: ExperimentsOut, model_version: int) -> None:
-    """The way from a challenger to the experiment that it takes part in."""
-    found = of_challenger(experiments.experiments, model_version)
-    if found is not None:
-        about = {"experiment": found.experiment_id}
-        st.page_link("views/ab_tests.py", label="Its A/B test", icon=":material/arrow_forward:", help="", query_params=about)
+                    if name == "challenger" and compared is not None:
+                        about = {"experiment": compared.experiment_id}
+                        link = {"label": "Its A/B test", "icon": ":material/arrow_forward:", "help": ""}
+                        st.page_link("views/ab_tests.py", query_params=about, **link)
 
 
 def champion_of(models: ModelsOut, route: RouteOut) -> ModelVersionOut | None:
@@ -119,21 +115,28 @@ def _absent(name: str) -> str:
     }[name]
 
 
-def card(name: str, title: str, version: ModelVersionOut | None, ref: ModelRefOut, route: RouteOut, live: PerformanceRow | None) -> None:
+def card_badge(name: str, route: RouteOut, *, is_beside: bool) -> Mark | None:
+    """Whom a version answers by its role; what predicts beside the champion, and what is paused, answers nobody."""
+    if name == "champion":
+        is_alone = route.challenger is None or not route.coverage or is_beside or route.is_stopped
+        return Mark("answers everybody" if is_alone else "answers everybody else", "ok", "check_circle")
+    if name != "challenger":
+        return None
+    if not route.coverage:
+        return Mark("paused, answers nobody", "warn", "pause_circle")
+    if route.is_stopped:
+        return Mark("stopped, answers nobody", "warn", "block")
+    if is_beside:
+        return Mark("in shadow, answers nobody", "info", "science")
+    return Mark(f"{share(route.coverage, 0)} of agents enrolled", "info", "science")
+
+
+def card(title: str, version: ModelVersionOut | None, ref: ModelRefOut, answers: Mark | None, live: PerformanceRow | None) -> None:
     """One of the three versions that are kept warm."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown(f"**{title}**", width="content")
-        if name == "challenger":
-            if route.coverage:
-                st.badge(f"{share(route.coverage, 0)} of agents enrolled", icon=":material/science:", color="blue")
-            else:
-                st.badge("paused, answers nobody", icon=":material/pause_circle:", color="orange")
-        elif name == "champion":
-            st.badge(
-                "answers everybody else" if route.challenger and route.coverage else "answers everybody",
-                icon=":material/check_circle:",
-                color="green",
-            )
+        if answers is not None:
+            st.markdown(frame.badge(answers), width="content")
     st.header(f"v{ref.model_version}" + (f" · {frame.plain(family_words(version.family))}" if version else ""), anchor=False)
     validation = version.metrics if version else {}
     figures = [

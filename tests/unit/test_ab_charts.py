@@ -84,6 +84,15 @@ def test_what_was_far_wider_than_any_effect_is_marked_at_the_end_of_the_axis() -
     assert said == ["beyond the axis: to +647.0 %", "beyond the axis: to -90.0 %"]
 
 
+def test_what_is_said_of_several_arms_at_one_end_of_the_axis_stands_in_several_lines() -> None:
+    wide = {"low": -0.9, "high": 6.4, "harm_low": None, "verdict": "collecting"}
+    told = [EffectOut(variant=name, change=0.1, **wide) for name in ("wide", "deep")]
+    narrow = [one.model_copy(update={"low": -0.05, "high": 0.2}) for one in told]
+    looks = [judged().model_copy(update={"at": STARTED + timedelta(minutes=k), "effects": one}) for k, one in enumerate((told, narrow))]
+    said = [one for one in charts.effect_over_time(three_arms(), looks, LIGHT).layout.annotations if "beyond" in one.text]
+    assert sorted((one.yanchor, one.yshift) for one in said) == [("bottom", 6), ("bottom", 20), ("top", -20), ("top", -6)]
+
+
 def test_the_newest_sequence_is_within_the_axis_and_nothing_is_marked() -> None:
     figure = charts.effect_over_time(a_plan(), looks_of((0.2, -0.2, 0.7)), LIGHT)
     assert figure.layout.yaxis.range[1] > 70

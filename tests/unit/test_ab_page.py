@@ -114,6 +114,11 @@ def test_the_sentence_is_the_apis_of_the_decision_or_of_the_newest_look() -> Non
     assert banner_sentence(in_state(S.RECOMMENDED, verdict, sentence="ADE was lower.")) == "ADE was lower."
     assert banner_sentence(in_state(S.PAUSED, sentence="Paused: the cameras flicker")) == "The cameras flicker"
     assert not banner_sentence(in_state(S.RUNNING, invalid())).startswith("Data invalid")
+    late = "Data invalid: the newest outcome is 240 s old; at most 180 s."
+    assert banner_sentence(in_state(S.PAUSED, invalid(), sentence=late)).startswith("The newest outcome is 240 s old")
+    # Truth has come meanwhile: what it was paused for is not told as if it were so now.
+    since = "The data were invalid when that was done: the newest outcome is 240 s old; at most 180 s. All is well now."
+    assert banner_sentence(in_state(S.PAUSED, verdict, sentence=late)) == since
 
 
 def test_what_must_be_known_beside_the_verdict() -> None:
@@ -123,7 +128,7 @@ def test_what_must_be_known_beside_the_verdict() -> None:
     assert notes(in_state(S.STOPPED, judged(0.2, 60))) == [EARLY_STOP], "by hand, or at the horizon where it had won"
     plan = three_arms()
     closed = an_experiment(plan=plan, closed_arms=["wide"])
-    assert notes(closed) == ["B was rolled back; its agents are answered by v1 since."]
+    assert notes(closed) == ["B was rolled back; its agents are answered by v1 since, and its errors and times are not shown."]
     assert "answer nobody" in notes(an_experiment(plan=a_plan(mode="shadow")))[0]
 
 
@@ -238,6 +243,12 @@ def test_truth_of_a_rolled_back_arm_is_not_listed_under_its_letter() -> None:
     verdict = judge(plan, figures(*arms), STARTED, ["wide"])
     truth = health_tiles(an_experiment(plan=plan, closed_arms=["wide"], verdict=verdict), [], 1)[1]
     assert truth.detail.startswith("A / C: 90.0 % / 90.0 %")
+    # The look that rolls the last one back has still compared it.
+    over = an_experiment(state=S.ROLLED_BACK, plan=plan, closed_arms=["wide", "deep"], verdict=verdict)
+    assert health_tiles(over, [], 1)[1].detail.startswith("A / C: 90.0 % / 90.0 %")
+    delays = [arm.model_copy(update={"label_delay_s": 5.0}) for arm in verdict.arms]
+    over = over.model_copy(update={"verdict": verdict.model_copy(update={"arms": delays})})
+    assert health_tiles(over, [], 1)[4].detail == "A / C: 5.0 s / 5.0 s, median"
 
 
 # Effects

@@ -75,6 +75,15 @@ def test_where_few_are_awake_truth_that_stays_away_is_told_in_the_end() -> None:
         assert max(told_after_h(hours_of(pace, hours)) for hours in (15, 48, 168)) <= 2
 
 
+def test_of_a_small_fleet_the_few_that_are_awake_count_by_their_stays_as_those_of_a_large_one_do() -> None:
+    """Six of sixty who stand in front of no camera for twenty minutes are six, and no forty visits; sixty of sixty are no night."""
+    counts: dict[str, Any] = {"arms": two(30, 30, 0.3), "visits": 18_000, "known": 17_280, "hours": ((1200, 1152),) * 15}
+    assert is_fresh(said(6, age_s=1200, overdue_visits=42, overdue_stays=6, **counts))
+    assert not is_fresh(said(6, age_s=7200, overdue_visits=240, overdue_stays=36, **counts))
+    assert not is_fresh(said(60, age_s=181, overdue_visits=60, overdue_stays=60, **counts))
+    assert not is_fresh(said(30, age_s=400, overdue_visits=60, overdue_stays=30, **counts))
+
+
 def test_a_run_at_the_end_has_the_probability_of_its_place() -> None:
     # Of the six orders of two hits and two misses, one ends with both misses.
     assert np.exp(log_run(2, 4, 2)) == pytest.approx(1 / 6)

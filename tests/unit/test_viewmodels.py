@@ -471,6 +471,8 @@ def test_curl_is_a_shell_command_that_sends_the_same_body_without_a_token() -> N
     [
         (None, 0.0, "stable", ""),
         (3, 0.5, "drift", ""),
+        # The champion beside itself answers everybody, however long that comparison is paused.
+        (2, 0.0, "drift", ""),
         (3, 0.0, "drift", "Wait until the drift is over"),
         (3, 0.0, "stable", "drift does not speak against it"),
         (3, 0.0, None, "it answers nobody until it is resumed or stopped on the Models page."),

@@ -158,7 +158,7 @@ class GuardrailOut(Wire):
 
 
 class ArmOut(Wire):
-    """Figures of one arm."""
+    """Figures of one arm; of one that was rolled back while others go on no errors and times, because another version answers it since."""
 
     variant: str
     model_version: int

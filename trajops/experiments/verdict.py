@@ -6,7 +6,7 @@ guardrails and harm, which are acted on early; then the effect, once there are u
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from math import isfinite, log, sqrt
+from math import ceil, isfinite, log, sqrt
 
 from trajops.contracts.experiments import (
     ArmOut,
@@ -29,8 +29,9 @@ SRM_ALPHA = 0.01
 MOST_JUMPERS = 0.01
 # Agents that are gone before truth can come are no fault of the truth: fewer than this, or as many as chance explains.
 LEAST_OVERDUE = 3
-# Of fewer units each counts as often as it comes: of a few scenes, no more than a few can ever be overdue. Of more a unit counts once a
-# stay: one that nobody follows is one and the same for a while, but where few are awake there would never be enough.
+# Of fewer units each counts as often as it comes: of a few scenes, no more than a few can ever be overdue. Of more, and where less than
+# half of the few are overdue, as at night, a unit counts once a stay: one that nobody follows is one and the same for a while, but where
+# few are awake there would never be enough.
 MANY_UNITS = 100
 METRICS: dict[Metric, str] = {"ade_m": "ADE", "fde_m": "FDE", "miss_rate": "miss rate"}
 _WORST_FIRST: tuple[VerdictKind, ...] = ("guardrail", "worse", "better", "no_worse", "inconclusive", "collecting")
@@ -67,13 +68,15 @@ def judge(
     passed_s = (figures.at - started_at).total_seconds()
     rho, alpha = tuning(plan.tuned_units, plan.alpha), plan.alpha / max(1, len(plan.arms) - 1)
     guardrails = [_guardrail(plan, rule, control, arm) for arm in treatments for rule in plan.guardrails]
-    effects, estimates = [], []
+    wins_below = plan.margin if plan.stop.aim == "no_worse" else 0.0
+    effects, estimates, is_early = [], [], False
     for arm in treatments:
         estimate = _estimate(control, arm)
         is_tripped = any(one.is_tripped for one in guardrails if one.variant == arm.variant)
         units = _least_units(control, arm)
-        has_time = units >= plan.stop.min_units and passed_s >= plan.stop.min_s
-        kind = _kind(plan, estimate, rho, alpha, has_time=has_time, may_harm=units >= plan.stop.min_harmed_units)
+        has_units, has_time = units >= plan.stop.min_units, passed_s >= plan.stop.min_s
+        is_early |= has_units and not has_time and float(estimate.interval(rho, alpha)[1]) < wins_below
+        kind = _kind(plan, estimate, rho, alpha, has_time=has_units and has_time, may_harm=units >= plan.stop.min_harmed_units)
         effects.append(_effect(arm, estimate, rho, alpha, "guardrail" if is_tripped else kind, is_shown=is_valid))
         estimates.append(estimate)
     total = _total(plan, figures)
@@ -97,11 +100,11 @@ def judge(
         at=figures.at,
         since=figures.at if before is None or before.kind != kind or (kind == "invalid" and begins_anew) else before.since,
         kind=kind,
-        sentence=_sentence(plan, kind, effects, guardrails, health, total),
+        sentence=_sentence(plan, kind, effects, guardrails, health, total, is_early=is_early),
         units=total,
         counted_since=figures.counted_since,
         effects=effects,
-        arms=[_arm(plan, arm) for arm in figures.arms],
+        arms=[_arm(plan, arm, is_closed=arm.variant in closed) for arm in figures.arms],
         guardrails=guardrails,
         health=health,
         detectable_change=None if spread is None or not is_valid else round(detectable(scored, spread, rho, alpha=alpha), 6),
@@ -139,7 +142,8 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
     # At night, and in a pause, hardly anybody asks: that no truth comes then is no fault of the truth.
     is_young = age_s is not None and age_s <= plan.max_stale_s
     is_fresh = age_s is not None and (is_young or not _is_overdue(plan, figures))
-    detail = "no outcome yet" if age_s is None else f"the newest outcome is {age_s:.0f} s old"
+    # Rounded up, so that what is too old does not read as if it were at the limit.
+    detail = "no outcome yet" if age_s is None else f"the newest outcome is {ceil(age_s)} s old"
     detail += f", and {_asked_since(plan, figures.overdue_units)}" if is_fresh and not is_young else ""
     yield HealthOut(name="freshness", is_ok=is_fresh, detail=detail + ("" if is_fresh else f"; at most {plan.max_stale_s:.0f} s"))
     most = MOST_JUMPERS * (sum(counts) + figures.jumpers)
@@ -159,7 +163,8 @@ def _is_overdue(plan: ExperimentPlan, figures: Figures) -> bool:
     most = max(arm.units for arm in figures.arms)
     if figures.overdue_units < min(LEAST_OVERDUE, max(1, most)):  # of two scenes, no more than two can be overdue
         return False
-    run = figures.overdue_visits if _total(plan, figures) < MANY_UNITS else figures.overdue_stays
+    total = _total(plan, figures)
+    run = figures.overdue_visits if total < MANY_UNITS and 2 * figures.overdue_units >= total else figures.overdue_stays
     return is_beyond_chance(run, figures.visits, figures.known_visits, figures.hours, _waited_s(figures))
 
 
@@ -231,9 +236,10 @@ def _effect(arm: ArmFigures, estimate: Estimate, rho: float, alpha: float, kind:
     return EffectOut(variant=arm.variant, change=change, low=low, high=high, harm_low=harm_low, verdict=kind)
 
 
-def _arm(plan: ExperimentPlan, arm: ArmFigures) -> ArmOut:
-    ade_m, fde_m, miss_rate, coverage = arm.means
-    p50, p95, p99 = arm.latency_ms
+def _arm(plan: ExperimentPlan, arm: ArmFigures, *, is_closed: bool) -> ArmOut:
+    """Its figures; once it was rolled back while others go on, only how many came: the control's version answers them since."""
+    ade_m, fde_m, miss_rate, coverage = (None,) * 4 if is_closed else arm.means
+    p50, p95, p99 = (None,) * 3 if is_closed else arm.latency_ms
     return ArmOut(
         variant=arm.variant,
         model_version=next(one.model_version for one in plan.arms if one.variant == arm.variant),
@@ -278,7 +284,10 @@ def _sentence(
     guardrails: Sequence[GuardrailOut],
     health: Sequence[HealthOut],
     units: int,
+    *,
+    is_early: bool,
 ) -> str:
+    """In words; `is_early`: the plan does not listen yet to what the sequence says already."""
     metric = METRICS[plan.metric]
     if kind == "guardrail":
         tripped = next(one for one in guardrails if one.is_tripped)
@@ -306,6 +315,8 @@ def _sentence(
         last = f" The data are not right: {'; '.join(bad)}." if bad and units else ""
         return f"The horizon is reached without a decision: the control stays. This does not mean that the models are equal.{last}"
     more = f" Not right yet: {'; '.join(bad)}." if bad and units else ""
+    if is_early:
+        return f"Too early to decide, with {units} units: nothing wins within the first {plan.stop.min_s / 60:g} minutes.{more}"
     return f"Not enough evidence yet, with {units} units. This does not mean that the models are equal.{more}"
 
 

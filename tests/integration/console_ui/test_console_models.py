@@ -42,6 +42,17 @@ def test_models_offers_what_each_state_allows(server: StubServer, api: StubApi) 
     assert "Latency" not in app.container(key="champion-card").markdown[2].value, "the API's time is not comparable with a model's alone"
 
 
+def test_a_shadow_leaves_everybody_to_the_champion(server: StubServer, api: StubApi) -> None:
+    def badges() -> list[str]:
+        app = opened("Models")
+        return [app.container(key=f"{name}-card").markdown[1].value.partition(": ")[2] for name in ("champion", "challenger")]
+
+    assert badges() == ["answers everybody else]", "20 % of agents enrolled]"]
+    running = api.experiments.known["exp-running"]
+    api.experiments.known["exp-running"] = running.model_copy(update={"plan": running.plan.model_copy(update={"mode": "shadow"})})
+    assert badges() == ["answers everybody]", "in shadow, answers nobody]"]
+
+
 def test_figures_of_other_tracks_are_muted_and_named(server: StubServer) -> None:
     app = opened("Models")
     shown = {v: [m.value for m in app.container(key=f"version-{v}").markdown] for v in (2, 4, 5)}

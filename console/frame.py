@@ -205,3 +205,9 @@ def account(me: session.Fetched[Me]) -> None:
     with st.sidebar:
         st.caption(f"Signed in as {plain(me.value.username)}, {me.value.role}" if me.value is not None else "Signed in")
         st.html(SIGN_OUT)
+
+
+def facts(lines: Sequence[tuple[str, str]]) -> None:
+    """A name and a value each, below one another."""
+    rows = [f"| {name} | {plain(value)} |" for name, value in lines]
+    st.markdown("\n".join([rows[0], "|:--|:--|", *rows[1:]]))

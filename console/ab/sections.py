@@ -10,11 +10,10 @@ from console.ab import charts
 from console.ab.actions import actions, enrolled_words
 from console.ab.dialogs import PendingChange, change_button
 from console.ab.reads import own_audit, read_verdicts, recent_audit
-from console.ab.tables import arm_heads, arm_lines, arms_csv, guardrail_rows, overrides, shown_arms, steps
+from console.ab.tables import arm_heads, arm_lines, arms_csv, guardrail_rows, overrides, plan_lines, shown_arms, steps
 from console.ab.words import (
     HIDDEN,
     METRICS,
-    MODE_WORDS,
     SEQUENCE_HELP,
     STILL_OPEN,
     arm_words,
@@ -206,31 +205,9 @@ def guardrails(experiment: ExperimentOut) -> None:
 
 def the_plan(experiment: ExperimentOut) -> None:
     """What was fixed before the start."""
-    plan = experiment.plan
     st.header("Plan")
-    space = plan.namespace
-    rows = [
-        ("Hypothesis", plan.hypothesis),
-        ("Arms", ", ".join(f"{arm_words(plan, arm.variant)} {share(arm.weight, 0)}" for arm in plan.arms)),
-        ("Mode", MODE_WORDS[plan.mode]),
-        ("Unit", plan.unit),
-        ("Namespace", "all units" if space is None else f"{space.name}, {share(space.begin, 0)} to {share(space.end, 0)}"),
-        ("Metric", f"{METRICS[plan.metric]}, expected −{-100 * plan.expected_change:g} %, margin {100 * plan.margin:g} %"),
-        ("To win", f"{'better' if plan.stop.aim == 'better' else 'no worse'} than A, then {_on_win(plan.stop.on_win)}"),
-        ("Ends", f"after {plan.stop.horizon_s / 86_400:g} d without a decision" + _or_units(plan.stop.horizon_units)),
-        ("Planned by", f"{experiment.created_by}, {moment(experiment.created_at)}"),
-    ]
-    lines = [f"| {name} | {frame.plain(value)} |" for name, value in rows]
-    st.markdown("\n".join([lines[0], "|:--|:--|", *lines[1:]]))
+    frame.facts([*plan_lines(experiment.plan), ("Planned by", f"{experiment.created_by}, {moment(experiment.created_at)}")])
     st.code(experiment.experiment_id, language=None)
-
-
-def _on_win(on_win: str) -> str:
-    return "recommended" if on_win == "recommend" else "promoted without a hand"
-
-
-def _or_units(units: int | None) -> str:
-    return "" if units is None else f", or {count(units)} units"
 
 
 def timeline(experiment: ExperimentOut, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""Arms, guardrails and the timeline of an experiment as rows. Pure."""
+"""Plan, arms, guardrails and the timeline of an experiment as rows. Pure."""
 
 import csv
 import io
@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from console.ab.words import arm_letter, arm_words, bounds_words, signed
+from console.ab.words import METRICS, MODE_WORDS, arm_letter, arm_words, bounds_words, signed
 from console.names import action_words, actor_words
 from console.wording import Tone, count, metres, milliseconds, seconds, share
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.experiments import ArmOut, ExperimentOut, ExperimentPlan, GuardrailIn, VerdictOut
 
 _GUARDRAILS = {"errors": "Failed answers", "slow_answers": "Slow answers"}
+_ON_WIN = {"recommend": "recommended", "promote": "promoted without a hand"}
 _TONES: dict[str, Tone] = {
     "experiment.decide_better": "ok",
     "experiment.decide_no_worse": "ok",
@@ -26,6 +27,31 @@ _TONES: dict[str, Tone] = {
     "experiment.pause": "warn",
     "experiments.stop_all": "bad",
 }
+
+
+# The plan
+
+
+def plan_lines(plan: ExperimentPlan) -> list[tuple[str, str]]:
+    """All that a plan fixes, by what it is about."""
+    stop, space = plan.stop, plan.namespace
+    units = "" if stop.horizon_units is None else f", or {count(stop.horizon_units)} units"
+    sure = f"with α {100 * plan.alpha:g} %, from {count(stop.min_units)} units an arm and {stop.min_s / 60:g} min on"
+    harm = f"harm, from {count(stop.min_harmed_units)} units an arm on"
+    truth = f"truth of {share(plan.min_join_rate, 0)} in each arm, {100 * plan.max_join_gap:g} points apart at most"
+    return [
+        ("Hypothesis", plan.hypothesis),
+        ("Arms", ", ".join(f"{arm_words(plan, arm.variant)} {share(arm.weight, 0)}" for arm in plan.arms)),
+        ("Mode", MODE_WORDS[plan.mode]),
+        ("Unit", f"{plan.unit}, {share(plan.coverage, 0)} enrolled at the launch"),
+        ("Namespace", "all units" if space is None else f"{space.name}, {share(space.begin, 0)} to {share(space.end, 0)}"),
+        ("Metric", f"{METRICS[plan.metric]}, expected −{-100 * plan.expected_change:g} %, margin {100 * plan.margin:g} %"),
+        ("To win", f"{'better' if stop.aim == 'better' else 'no worse'} than A, then {_ON_WIN[stop.on_win]}"),
+        ("Decides", f"{sure}; {harm}; narrowest at {count(plan.tuned_units)} units"),
+        ("Guardrails", ", ".join(map(guardrail_words, plan.guardrails)) or "none"),
+        ("Data", f"{truth}, {plan.max_stale_s:g} s old at most; paused after {plan.invalid_for_s:g} s without"),
+        ("Ends", f"after {stop.horizon_s / 86_400:g} d without a decision{units}"),
+    ]
 
 
 # Arms

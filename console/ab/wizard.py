@@ -18,6 +18,7 @@ from console.ab.planning import (
     plan_of,
     variants,
 )
+from console.ab.tables import plan_lines
 from console.ab.words import METRIC_HELP, METRICS, UNITS
 from console.changes import reason_problem, role_refusal
 from trajops.client import ApiProblem, ApiUnavailable
@@ -304,6 +305,9 @@ def outlook(plan: ExperimentPlan | None, problems: list[str], opening: str) -> N
         calculator(plan, read)
         st.markdown("**Checklist**")
         checklist(read)
+        # A field that is out of its bounds stays as it was typed, and what counts is the value before.
+        with st.expander("What is fixed by the launch", expanded=True, key="plan-fixed"):
+            frame.facts(plan_lines(plan))
         can_launch = read.value.can_launch if read.value is not None else None
     reason = confirmation.reason_area(f"plan-reason-{opening}")
     blocked = launch_refusal(refusal, problems, can_launch)

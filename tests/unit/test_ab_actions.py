@@ -26,6 +26,7 @@ from console.ab.planning import (
     plan_of,
     variants,
 )
+from console.ab.tables import plan_lines
 from console.ab.words import (
     first_shown,
     of_challenger,
@@ -195,3 +196,17 @@ def test_nothing_can_be_planned_without_a_champion_or_a_staged_version() -> None
     staged = models.model_copy(update={"versions": [*models.versions, version(3, "staged")]})
     assert no_plan_reason(staged, route) is None
     assert [one.model_version for one in candidates(staged)] == [3]
+
+
+def test_a_plan_tells_all_that_it_fixes() -> None:
+    """So that it is seen before the launch where a field of the form has refused a value, and sends the one before."""
+    plan, problems = plan_of(
+        fields(alpha=1.0, errors=1.5, slow_answers=None, coverage=50.0, min_units=80, min_minutes=20, horizon_units=5000, tuned_units=300)
+    )
+    assert plan is not None, problems
+    lines = dict(plan_lines(plan))
+    assert lines["Unit"] == "agent, 50 % enrolled at the launch"
+    assert lines["Decides"] == "with α 1 %, from 80 units an arm and 20 min on; harm, from 25 units an arm on; narrowest at 300 units"
+    assert lines["Guardrails"] == "Failed answers, up to × 1.5"
+    assert lines["Data"] == "truth of 20 % in each arm, 5 points apart at most, 180 s old at most; paused after 60 s without"
+    assert lines["Ends"].replace("\u202f", "") == "after 7 d without a decision, or 5000 units"

@@ -408,6 +408,8 @@ def test_what_is_seldom_changed_is_in_the_plan(server: StubServer, api: StubApi)
         next(box for box in app.number_input if box.key.startswith(f"plan-{name}-")).set_value(value)
     assert all(box.help for box in app.number_input if any(box.key.startswith(f"plan-{name}-") for name in given))
     app = give_reason(app.run())
+    assert "with α 1 %" in text(app)
+    assert "harm, from 40 units an arm on" in text(app), "what is sent stands beside the button"
     app.button(key="plan-launch").click().run()
     assert not app.exception
     plan = ExperimentPlan.model_validate(posts(api)[0][1]["plan"])

@@ -114,7 +114,7 @@ _ACTIONS = {
     "experiment.launch": "Launched an experiment",
     "experiment.cover": "Changed the coverage of an experiment",
     "experiment.pause": "Paused an experiment",
-    "experiment.stop": "Stopped an experiment",
+    "experiment.stop": "{stopped} an experiment",
     "experiment.override": "Put a unit into an arm by hand",
     "experiment.decide_better": "Decided: better",
     "experiment.decide_no_worse": "Decided: no worse",
@@ -198,7 +198,13 @@ def action_words(entry: AuditOut) -> str:
     template = _ACTIONS.get(entry.action)
     if template is None:
         return f"{entry.action.replace('_', ' ').replace('.', ' ').capitalize()} · {entry.subject}"
-    return template.format(subject=_subject(entry), title=entry.after.get("title") or "an alert", held_out=_held_out(entry))
+    is_draft = "discarded" in (entry.after.get("experiments") or {}).values()
+    return template.format(
+        subject=_subject(entry),
+        title=entry.after.get("title") or "an alert",
+        held_out=_held_out(entry),
+        stopped="Discarded" if is_draft else "Stopped",
+    )
 
 
 def _subject(entry: AuditOut) -> str:

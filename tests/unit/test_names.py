@@ -77,6 +77,15 @@ def test_change_is_words(action: str, subject: str, words: str) -> None:
     assert names.action_words(entry) == words
 
 
+@pytest.mark.parametrize(("state", "words"), [("discarded", "Discarded an experiment"), ("stopped", "Stopped an experiment")])
+def test_a_draft_is_discarded_and_what_runs_is_stopped(state: str, words: str) -> None:
+    after = {"experiments": {"e1": state}}
+    entry = AuditOut(
+        audit_id="a", at=NOW, actor="ada", action="experiment.stop", subject="experiment/e1", reason="r", before={}, after=after
+    )
+    assert names.action_words(entry) == words
+
+
 def test_part_of_the_product_that_acted_is_named_in_words() -> None:
     assert names.actor_words("worker:check_drift") == "the workers (Check for drift)"
     assert names.actor_words("rules") == "the rules"

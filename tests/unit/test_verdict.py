@@ -176,7 +176,7 @@ def test_harm_is_acted_on_although_the_data_are_invalid() -> None:
 def test_a_beginning_without_truth_is_no_invalid_experiment() -> None:
     said = verdict(an_arm("control", 10, joined=0), an_arm("treatment", 10, joined=0), last_outcome_at=None)
     assert said.kind == "collecting"
-    assert "no outcome yet" in said.sentence
+    assert next(one.detail for one in said.health if one.name == "freshness") == "no outcome yet"
 
 
 def test_errors_of_a_treatment_trip_its_guardrail_whatever_its_accuracy() -> None:

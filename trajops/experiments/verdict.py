@@ -145,7 +145,8 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
     # Rounded up, so that what is too old does not read as if it were at the limit.
     detail = "no outcome yet" if age_s is None else f"the newest outcome is {ceil(age_s)} s old"
     detail += f", and {_asked_since(plan, figures.overdue_units)}" if is_fresh and not is_young else ""
-    yield HealthOut(name="freshness", is_ok=is_fresh, detail=detail + ("" if is_fresh else f"; at most {plan.max_stale_s:.0f} s"))
+    limit = "" if is_fresh or age_s is None else f"; at most {plan.max_stale_s:.0f} s"
+    yield HealthOut(name="freshness", is_ok=is_fresh, detail=detail + limit)
     most = MOST_JUMPERS * (sum(counts) + figures.jumpers)
     yield HealthOut(
         name="jumpers", is_ok=figures.jumpers <= most, detail=f"{figures.jumpers} units were answered in several arms, and left out"

@@ -59,6 +59,7 @@ from trajops.services.identity import Identity
 from trajops.services.predict import PredictService
 from trajops.services.rollouts import Rollouts
 from trajops.services.validations import Validations
+from trajops.services.versions import Versions
 from trajops.settings import Settings
 from trajops.stores import UnitOfWorkFactory
 from trajops.track_buffer import TrackBuffer
@@ -286,6 +287,11 @@ class Parts:
     def validations(self) -> Validations:
         """What versions were held against."""
         return Validations(self.unit_of_work, model_name=self.settings.model_name, clock=self.clock)
+
+    @cached_property
+    def versions(self) -> Versions:
+        """Registered versions, and their end."""
+        return Versions(self.unit_of_work, model_name=self.settings.model_name, clock=self.clock)
 
     @cached_property
     def experiment_checks(self) -> "ExperimentChecks":

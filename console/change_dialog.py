@@ -23,7 +23,7 @@ from console.measured import dataset_words, is_comparable
 from console.wording import clock, share
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.deployments import ChangeOut, RouteOut
-from trajops.contracts.models import ModelsOut, ModelVersionOut
+from trajops.contracts.models import DeletionOut, ModelsOut, ModelVersionOut
 
 TITLES: dict[ActionName, str] = {
     "stage": "Stage version {v}",
@@ -33,6 +33,7 @@ TITLES: dict[ActionName, str] = {
     "stop": "Stop the comparison of version {v}",
     "promote": "Promote version {v}",
     "rollback": "Roll back to version {v}",
+    "delete": "Delete version {v}",
 }
 DONE: dict[ActionName, str] = {
     "stage": "Version {v} is staged",
@@ -42,6 +43,7 @@ DONE: dict[ActionName, str] = {
     "stop": "The comparison of version {v} is stopped",
     "promote": "Version {v} is the champion",
     "rollback": "Version {v} is the champion again",
+    "delete": "Version {v} is deleted",
 }
 EFFECTS: dict[ActionName, str] = {
     "stage": "The version is loaded and kept ready. It takes no traffic yet.",
@@ -51,6 +53,8 @@ EFFECTS: dict[ActionName, str] = {
     "stop": "The champion answers every agent. The version goes back to staged.",
     "promote": "This version answers every agent from now on. The champion so far stays warm for an instant rollback.",
     "rollback": "The previous champion answers every agent from now on.",
+    "delete": "The version is listed and staged no more, and the workers remove it from MLflow. What it did stays on record. "
+    "It cannot be brought back.",
 }
 
 
@@ -111,7 +115,7 @@ def body(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
 
 def comparison(pending: Pending, models: ModelsOut, route: RouteOut) -> None:
     """The version beside the champion, in better/worse words: on the same live traffic where both get it, and in validation."""
-    if pending.action == "stage":
+    if pending.action in {"stage", "delete"}:
         return
     if route.champion is None:
         st.caption("There is no champion to compare with.")
@@ -157,7 +161,8 @@ def send(pending: Pending, reason: str, coverage: float) -> None:
             confirmation.settle(pending)
         confirmation.refused(error)
     else:
-        session.flash(f"{DONE[pending.action].format(v=pending.model_version)} · epoch {change.route.epoch} · audit {change.audit_id}")
+        epoch = f" · epoch {change.route.epoch}" if isinstance(change, ChangeOut) else ""
+        session.flash(f"{DONE[pending.action].format(v=pending.model_version)}{epoch} · audit {change.audit_id}")
         confirmation.settle(pending)
 
 
@@ -175,11 +180,13 @@ def too_late(pending: Pending, detail: str) -> str:
     )
 
 
-def call(pending: Pending, reason: str, coverage: float, key: str) -> ChangeOut:
+def call(pending: Pending, reason: str, coverage: float, key: str) -> ChangeOut | DeletionOut:
     """The one API call that the change is."""
     client = session.client()
     if pending.action == "stage":
         return client.stage(pending.model_version, reason, idempotency_key=key)
+    if pending.action == "delete":
+        return client.delete_version(pending.model_version, reason, idempotency_key=key)
     if pending.action == "rollback":
         return client.rollback(pending.expected_epoch or 1, reason, idempotency_key=key)
     deployment_id, expected = pending.deployment_id or "", pending.expected_version or 1

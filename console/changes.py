@@ -110,7 +110,7 @@ def differences_sentence(rows: Sequence[Difference], source: str) -> str:
 # Changes: what may be done with a version
 
 
-ActionName = Literal["stage", "canary", "pause", "resume", "stop", "promote", "rollback"]
+ActionName = Literal["stage", "canary", "pause", "resume", "stop", "promote", "rollback", "delete"]
 _STAGEABLE = frozenset({"registered", "retired", "rolled_back", "inconclusive"})
 _PROMOTABLE = frozenset({"staged", "shadow", "canary"})
 LABELS: dict[ActionName, str] = {
@@ -121,6 +121,7 @@ LABELS: dict[ActionName, str] = {
     "stop": "Stop",
     "promote": "Promote",
     "rollback": "Roll back",
+    "delete": "Delete",
 }
 
 
@@ -153,7 +154,12 @@ def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Actio
     """What can be done with one version in its present state."""
     refusal = role_refusal(role)
     if version.state in _STAGEABLE:
-        return [Action("stage", LABELS["stage"], refusal or gate_refusal(version))]
+        is_kept = route.previous is not None and route.previous.model_version == version.model_version
+        kept = "It is kept for a rollback until another version is promoted." if is_kept else None
+        return [
+            Action("stage", LABELS["stage"], refusal or gate_refusal(version)),
+            Action("delete", LABELS["delete"], refusal or kept),
+        ]
     if version.state == "paused":
         return [Action("resume", LABELS["resume"], refusal), Action("stop", LABELS["stop"], refusal)]
     if version.state not in _PROMOTABLE or version.deployment_id is None or version.version is None:

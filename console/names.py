@@ -45,6 +45,8 @@ _COUNTS: dict[str, dict[str, str]] = {
         "deleted": "aliases removed",
         "tagged": "states written",
         "missing": "aliases without a version in the registry",
+        "removed": "deleted versions removed",
+        "kept": "deleted versions kept, because an alias points to them",
         "adopted": "versions adopted",
         "adoptions": "versions waiting or refused (see Models)",
     },
@@ -94,6 +96,7 @@ _COUNTS: dict[str, dict[str, str]] = {
 }
 _ACTIONS = {
     "deployment.stage": "Staged {subject}",
+    "model.deleted": "Deleted {subject}",
     "model.validated": "Validated {subject}",
     "model.validation_asked": "Asked for a validation of {subject}",
     "deployment.canary": "Started the canary of {subject}",

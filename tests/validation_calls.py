@@ -14,5 +14,12 @@ CALLS: dict[str, tuple[Any, ...]] = {
         {"reason": REASON},
         asked(3).model_dump(mode="json"),
     ),
+    "delete_version": (
+        lambda c: c.delete_version(3, REASON),
+        "POST",
+        "/v1/models/3/delete",
+        {"reason": REASON},
+        {"model_name": "trajectory", "model_version": 3, "deleted_at": "2026-01-01T00:00:00Z", "by": "ada", "audit_id": "a1", "job": "j"},
+    ),
 }
-CHANGES = ("validate",)
+CHANGES = ("validate", "delete_version")

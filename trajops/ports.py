@@ -133,6 +133,15 @@ class ModelRegistry(Protocol):
         """Remove an alias; no error when it does not exist."""
         ...
 
+    def delete_version(self, ref: ModelRef) -> None:
+        """Remove one version; no error when there is none.
+
+        Raises:
+            Conflict: if an alias points to it.
+            RegistryUnavailable: if the registry does not answer.
+        """
+        ...
+
     def set_tags(self, ref: ModelRef, tags: Mapping[str, str]) -> None:
         """Write tags onto a version.
 

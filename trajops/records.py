@@ -11,7 +11,7 @@ from trajops.rate_limits import Limit
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One registered version, as it was trained. `digest` is the SHA-256 of the artefact."""
+    """One registered version, as it was trained. `digest` is the SHA-256 of the artefact; `deleted_at`: it is kept for the record alone."""
 
     model_name: str
     model_version: int
@@ -21,6 +21,7 @@ class ModelVersion:
     params: dict[str, str]
     digest: str
     created_at: datetime
+    deleted_at: datetime | None = None
 
     @property
     def ref(self) -> ModelRef:

@@ -40,6 +40,7 @@ def models(parts: PartsOf, _client: Reader) -> ModelsOut:
     def read() -> ModelsOut:
         with parts.unit_of_work(read_only=True) as uow:
             versions = uow.model_versions.all(parts.settings.model_name)
+            deleted = {version.model_version for version in uow.model_versions.deleted(parts.settings.model_name)}
             deployed = {ModelRef(one.model_name, one.model_version): one for one in uow.deployments.all()}
             table = uow.routes.table()
             reconciled = uow.jobs.last_success(RECONCILE)
@@ -49,7 +50,7 @@ def models(parts: PartsOf, _client: Reader) -> ModelsOut:
         for version in versions:
             found, is_asked = validated.get(version.model_version), version.model_version in asked
             rows.append(_version(parts, version, deployed.get(version.ref), table, found, is_asked=is_asked))
-        adoptions = _adoptions(parts, reconciled, {version.model_version for version in versions})
+        adoptions = _adoptions(parts, reconciled, deleted | {version.model_version for version in versions})
         return ModelsOut(model_name=parts.settings.model_name, versions=rows, adoptions=adoptions)
 
     return parts.cached.get("models", read)

@@ -1,4 +1,4 @@
-"""What model versions were held against before they may be staged: battery, rank and card."""
+"""Single model versions: what they were held against before they may be staged (battery, rank, card), and their end."""
 
 from typing import Annotated
 
@@ -6,6 +6,7 @@ from fastapi import APIRouter, Path, Response
 
 from api.deps import CHANGES, READS, IdempotencyKey, Operator, PartsOf, Reader
 from api.errors import DOCUMENTED
+from trajops.contracts.models import DeletionIn, DeletionOut
 from trajops.contracts.validations import ValidationAskedOut, ValidationIn, ValidationOut
 
 MARKDOWN = "text/markdown"
@@ -28,6 +29,18 @@ def validate(
     asked = parts.validations.ask(model_version, actor=client.client_id, reason=body.reason, idempotency_key=key)
     parts.cached.clear()
     return asked
+
+
+@router.post("/{model_version}/delete", summary="Delete a version", responses=CHANGES)
+def delete(model_version: ModelVersion, body: DeletionIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> DeletionOut:
+    """Delete a version that nobody needs any more: it is listed and staged no more, and the workers remove it from MLflow.
+
+    What it did stays on record. One that answers, is kept for a rollback, or takes part in an experiment or a rollout that is not over is
+    refused (`conflict`); so one that has an alias never goes.
+    """
+    deleted = parts.versions.delete(model_version, actor=client.client_id, reason=body.reason, idempotency_key=key)
+    parts.cached.clear()
+    return deleted
 
 
 @router.get(

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from data.models.cache import DIGEST_TAG, VersionInfo, file_digests, find, folder_digest, publish
 from data.models.rest import MlflowRest
 from trajops.deployments.model_ref import ModelRef
-from trajops.errors import InvalidInput, NotFound, RegistryUnavailable
+from trajops.errors import Conflict, InvalidInput, NotFound, RegistryUnavailable
 
 API = "/api/2.0/mlflow"
 ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
@@ -84,6 +84,21 @@ class MlflowRegistry:
         """Remove an alias; no error when it does not exist."""
         try:
             self._rest.json("DELETE", f"{API}/registered-models/alias", json={"name": name, "alias": alias})
+        except NotFound:
+            return
+
+    def delete_version(self, ref: ModelRef) -> None:
+        """Remove one version; no error when there is none.
+
+        Raises:
+            Conflict: if an alias points to it, which would be gone with it, and nobody told.
+            RegistryUnavailable: if the registry does not answer.
+        """
+        held = sorted(alias for alias, version in self.aliases(ref.name).items() if version == ref.version)
+        if held:
+            raise Conflict(f"{ref} is not deleted: the alias {', '.join(held)} points to it; take that away first")
+        try:
+            self._rest.json("DELETE", f"{API}/model-versions/delete", json={"name": ref.name, "version": str(ref.version)})
         except NotFound:
             return
 

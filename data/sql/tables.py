@@ -99,6 +99,7 @@ model_versions = Table(
     Column("params", JSON, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
+    Column("deleted_at", UtcDateTime),
 )
 
 validations = Table(

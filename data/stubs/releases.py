@@ -116,13 +116,22 @@ class MemoryModelVersions(Repository):
         self._tables.model_versions.put(version.ref, version)
 
     def get(self, ref: ModelRef) -> ModelVersion:
-        """One version; NotFound if it was never registered."""
+        """One version; NotFound if it was never registered, or was deleted."""
         found = self._tables.model_versions.get(ref)
         if found is None:
             raise NotFound(f"the model version {ref} is not registered")
+        if found.deleted_at is not None:
+            raise NotFound(f"{ref} was deleted")
         return found
 
     def all(self, model_name: str) -> list[ModelVersion]:
-        """All versions of a model, newest first."""
+        """All versions of a model that were not deleted, newest first."""
+        return [version for version in self._of(model_name) if version.deleted_at is None]
+
+    def deleted(self, model_name: str) -> list[ModelVersion]:
+        """Those that were, newest first."""
+        return [version for version in self._of(model_name) if version.deleted_at is not None]
+
+    def _of(self, model_name: str) -> list[ModelVersion]:
         found = [version for version in self._tables.model_versions.rows() if version.model_name == model_name]
         return sorted(found, key=lambda version: -version.model_version)

@@ -8,7 +8,7 @@ from typing import Any
 
 from data.models.cache import VersionInfo, publish
 from trajops.deployments.model_ref import ModelRef
-from trajops.errors import NotFound, RegistryUnavailable, Unavailable
+from trajops.errors import Conflict, NotFound, RegistryUnavailable, Unavailable
 from trajops.rate_limits import Report, Settled, booked
 from trajops.shared_tracks import AgentKey, News, Rules, SharedTrack, followed, in_runs
 from trajops.telemetry import Event
@@ -150,6 +150,13 @@ class MemoryRegistry:
         """Remove an alias; no error when it does not exist."""
         self._answer()
         self._aliases.pop((name, alias), None)
+
+    def delete_version(self, ref: ModelRef) -> None:
+        """Remove one version; Conflict if an alias points to it, no error when there is none."""
+        self._answer()
+        if ref.version in self.aliases(ref.name).values():
+            raise Conflict(f"an alias points to {ref}")
+        self._versions.pop(ref, None)
 
     def _answer(self) -> None:
         if self.is_away:

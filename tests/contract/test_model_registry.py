@@ -11,7 +11,7 @@ from data.models.registry import MlflowRegistry
 from data.stubs import MemoryRegistry
 from tests.mlflow_models import our_model
 from trajops.deployments.model_ref import ModelRef
-from trajops.errors import NotFound
+from trajops.errors import Conflict, NotFound
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.ports import ModelRegistry
 
@@ -83,6 +83,20 @@ def test_an_alias_moves_and_goes(registered: tuple[ModelRegistry, Register], fol
     registry.delete_alias(name, "champion")
     registry.delete_alias(name, "champion")
     assert dict(registry.aliases(name)) == {"challenger": 1}
+
+
+def test_a_version_is_deleted_unless_an_alias_points_to_it(registered: tuple[ModelRegistry, Register], folder: Path, name: str) -> None:
+    registry, register = registered
+    first, second = register(name, folder), register(name, folder)
+    registry.set_alias(name, "champion", 1)
+    with pytest.raises(Conflict):
+        registry.delete_version(first)
+    for _ in range(2):
+        registry.delete_version(second)
+    assert [row["version"] for row in registry.versions(name)] == [1]
+    registry.delete_alias(name, "champion")
+    registry.delete_version(first)
+    assert list(registry.versions(name)) == []
 
 
 def test_an_alias_needs_a_version(registered: tuple[ModelRegistry, Register], folder: Path, name: str) -> None:

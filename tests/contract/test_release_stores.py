@@ -201,6 +201,18 @@ def test_audit_entries_come_back_newest_first(database: Any) -> None:
         assert len(uow.audit.newest(limit=1)) == 1
 
 
+def test_a_deleted_version_is_kept_but_neither_listed_nor_found(database: Any) -> None:
+    gone = version(1, deleted_at=later(5))
+    with database.unit_of_work() as uow:
+        for one in (gone, version(2), version(9, model_name="other", deleted_at=later(1))):
+            uow.model_versions.put(one)
+    with database.unit_of_work(read_only=True) as uow:
+        assert [row.model_version for row in uow.model_versions.all("trajectory")] == [2]
+        assert uow.model_versions.deleted("trajectory") == [gone]
+        with pytest.raises(NotFound, match="was deleted"):
+            uow.model_versions.get(REF)
+
+
 def test_a_model_version_can_be_written_again(database: Any) -> None:
     with database.unit_of_work() as uow:
         uow.model_versions.put(version(1))

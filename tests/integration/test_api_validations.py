@@ -65,3 +65,23 @@ def test_operators_ask_for_a_validation(api: Api) -> None:
     [row] = api.get("/v1/models").json()["versions"]
     assert row["is_validation_asked"] is True
     assert api.post("/v1/models/9/validation", {"reason": REASON}, "operator").status_code == 404
+
+
+def test_operators_delete_what_nobody_needs(api: Api) -> None:
+    for number in (1, 2):
+        api.register(number)
+    api.promote(1)
+    path, why = "/v1/models/{}/delete", {"reason": REASON}
+    assert api.post(path.format(2), why, "viewer").status_code == 403
+    assert api.post(path.format(2), {"reason": "short"}, "operator").json()["code"] == "invalid_input"
+    refused = api.post(path.format(1), why, "operator")
+    assert (refused.status_code, refused.json()["code"]) == (409, "conflict")
+    assert refused.json()["detail"] == "trajectory/1 is the champion; promote another version first"
+    deleted = api.post(path.format(2), why, "operator").json()
+    assert (deleted["model_version"], deleted["by"], deleted["job"]) == (2, "key:operator key", "reconcile_aliases")
+    assert [row["model_version"] for row in api.get("/v1/models").json()["versions"]] == [1]
+    for again in (api.post(path.format(2), why, "operator"), api.post("/v1/deployments", {"model_version": 2, **why}, "operator")):
+        assert again.status_code == 404
+        assert "was deleted at" in again.json()["detail"]
+    entry = api.get("/v1/audit?subject=trajectory/2").json()["entries"][0]
+    assert (entry["action"], entry["audit_id"], entry["reason"]) == ("model.deleted", deleted["audit_id"], REASON)

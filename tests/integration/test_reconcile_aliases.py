@@ -98,6 +98,28 @@ def test_a_version_that_left_the_registry_is_named(parts: Parts, reconciler: Ali
     assert (result["missing"], result["set"]) == ({"champion": 9}, {"previous_champion": 1})
 
 
+def test_what_was_deleted_leaves_the_registry_but_for_somebody_elses_alias(parts: Parts, registry: MemoryRegistry, tmp_path: Path) -> None:
+    """Version 1 goes, 2 has a foreign alias, 3 was given its number anew since."""
+    deleted_at = now(parts.clock)
+    registry.add(V3, tmp_path, created_ns=parts.clock.now_ns() + 10**9)
+    registry.set_alias("trajectory", "production", 2)
+    with parts.database.unit_of_work() as work:
+        for ref in (V1, V2, V3):
+            row = ModelVersion(ref.name, ref.version, "kalman", None, {}, {}, "d" * 64, deleted_at, deleted_at)
+            work.model_versions.put(row)
+    adopted: list[ModelRef] = []
+    reconciler = AliasReconciler("trajectory", registry, parts.database.unit_of_work, parts.clock, adopted.append)
+    result = reconciler.run()
+    assert (result["removed"], result["kept"]) == ([1], {"2": ["production"]})
+    assert [row["version"] for row in registry.versions("trajectory")] == [3, 2]
+    registry.delete_alias("trajectory", "production")
+    assert isinstance(parts.clock, SetClock)
+    parts.clock.advance(300)
+    again = reconciler.run()
+    assert (again["removed"], again["kept"], adopted) == ([2], {}, [V3]), "what was deleted is not adopted again"
+    assert reconciler.run()["removed"] == []
+
+
 def test_the_state_of_each_deployed_version_stands_in_the_registry(
     parts: Parts, registry: MemoryRegistry, reconciler: AliasReconciler
 ) -> None:

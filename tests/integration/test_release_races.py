@@ -7,17 +7,20 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from data.sql.engine import Database
 from trajops.contracts.deployments import ChangeOut
 from trajops.deployments.lifecycle import State
-from trajops.errors import Conflict
+from trajops.deployments.model_ref import ModelRef
+from trajops.errors import Conflict, NotFound
 from trajops.records import ModelVersion
 from trajops.services.deployments import Deployments
+from trajops.services.versions import Versions
 
+Answer = TypeVar("Answer")
 WHO: dict[str, Any] = {"actor": "ada", "reason": "because of the test"}
 
 
@@ -38,10 +41,10 @@ def service(database: Database) -> Deployments:
     return Deployments(database.unit_of_work)
 
 
-def at_once(change: Callable[[int], ChangeOut], times: int) -> list[ChangeOut | Conflict]:
+def at_once(change: Callable[[int], Answer], times: int) -> list[Answer | Conflict]:
     together = threading.Barrier(times)
 
-    def run(number: int) -> ChangeOut | Conflict:
+    def run(number: int) -> Answer | Conflict:
         together.wait()
         try:
             return change(number)
@@ -72,6 +75,30 @@ def test_one_request_sent_many_times_is_answered_alike(service: Deployments, dat
     with database.unit_of_work(read_only=True) as uow:
         assert uow.routes.epoch() == 1
         assert Counter(entry.action for entry in uow.audit.newest()) == {"deployment.stage": 1, "deployment.promote": 1}
+
+
+@pytest.mark.parametrize("is_retired", [False, True], ids=["registered", "retired"])
+def test_a_version_that_is_staged_while_it_is_deleted_is_one_or_the_other(
+    service: Deployments, database: Database, *, is_retired: bool
+) -> None:
+    if is_retired:
+        for number in (1, 2, 3):
+            staged = service.stage(number, **WHO).deployment
+            service.promote(staged.deployment_id, staged.version, **WHO)
+    versions = Versions(database.unit_of_work)
+
+    def either(number: int) -> object:
+        try:
+            return service.stage(1, **WHO) if number % 2 else versions.delete(1, **WHO)
+        except NotFound as gone:
+            return gone
+
+    answers = [type(answer).__name__ for answer in at_once(either, 4)]
+    with database.unit_of_work(read_only=True) as uow:
+        found = uow.deployments.of_model(ModelRef("trajectory", 1))
+        is_gone = bool(uow.model_versions.deleted("trajectory"))
+    assert found is not None
+    assert (found.state, answers.count("DeletionOut")) == ((State.RETIRED, 1) if is_gone else (State.STAGED, 0)), answers
 
 
 def test_many_people_at_once_leave_one_truth(service: Deployments, database: Database) -> None:

@@ -234,15 +234,15 @@ def test_swapping_the_versions_swaps_better_and_worse(a: float, b: float) -> Non
 @pytest.mark.parametrize(
     ("state", "expected"),
     [
-        ("registered", ["stage"]),
+        ("registered", ["stage", "delete"]),
         ("staged", ["canary", "promote"]),
         ("canary", ["pause", "stop", "promote"]),
         ("shadow", ["promote"]),
         ("live", []),
         ("promoting", []),
-        ("retired", ["stage"]),
-        ("rolled_back", ["stage"]),
-        ("inconclusive", ["stage"]),
+        ("retired", ["stage", "delete"]),
+        ("rolled_back", ["stage", "delete"]),
+        ("inconclusive", ["stage", "delete"]),
         ("paused", ["resume", "stop"]),
     ],
 )
@@ -259,14 +259,20 @@ def test_nothing_is_offered_that_the_transition_table_forbids(state: State) -> N
         "resume": State.CANARY,
         "stop": State.STAGED,
         "promote": State.LIVE,
+        "delete": State.RETIRED,
     }
     for action in changes.actions(version(state), route(), "admin"):
-        assert target[action.name] in TRANSITIONS[state]
+        assert target[action.name] in TRANSITIONS[state] | {state}
 
 
 def test_viewer_is_refused_with_a_reason_and_others_are_not() -> None:
     assert all("viewer" in (a.refusal or "") for a in changes.actions(version("staged"), route(), "viewer"))
     assert all(a.refusal is None for a in changes.actions(version("staged"), route(), "operator"))
+
+
+def test_what_is_kept_for_a_rollback_is_not_deleted() -> None:
+    refusals = [changes.actions(version("retired"), route(previous=number), "admin")[1].refusal for number in (3, 9)]
+    assert ["kept for a rollback" in (one or "") for one in refusals] == [True, False]
 
 
 def test_second_canary_waits_for_the_first() -> None:

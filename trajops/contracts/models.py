@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from trajops.contracts.validations import ValidationBriefOut
-from trajops.contracts.wire import Wire
+from trajops.contracts.wire import Reason, Wire
 from trajops.deployments.lifecycle import State
 
 _FAMILIES = {
@@ -63,3 +63,20 @@ class ModelsOut(Wire):
     adoptions: list[AdoptionOut] = Field(
         default_factory=list, description="Registered in MLflow and not among the versions, as the workers last saw it; newest first."
     )
+
+
+class DeletionIn(Wire):
+    """Delete a version."""
+
+    reason: Reason
+
+
+class DeletionOut(Wire):
+    """A version that nobody can stage any more."""
+
+    model_name: str
+    model_version: int
+    deleted_at: AwareDatetime
+    by: str
+    audit_id: str
+    job: str = Field(description="Removes it from the registry, too.")

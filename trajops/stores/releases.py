@@ -105,10 +105,14 @@ class ModelVersionStore(Protocol):
         """One version.
 
         Raises:
-            NotFound: if it was never registered.
+            NotFound: if it was never registered, or was deleted.
         """
         ...
 
     def all(self, model_name: str) -> list[ModelVersion]:
-        """All versions of a model, newest first."""
+        """All versions of a model that were not deleted, newest first."""
+        ...
+
+    def deleted(self, model_name: str) -> list[ModelVersion]:
+        """Those that were, newest first; kept because audit, validations and experiments name them."""
         ...

@@ -1,17 +1,17 @@
-"""Job `reconcile_aliases`: the registry's aliases and the tag `rollout.state` follow SQL, because two stores cannot commit together.
+"""Job `reconcile_aliases`: aliases, the tag `rollout.state` and deletions follow SQL, because two stores cannot commit together.
 
 SQL decides who answers; MLflow only says it to people and programs that look there.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
 from trajops.clock import now, utc
 from trajops.contracts.models import AdoptionOut
 from trajops.deployments.model_ref import ModelRef
-from trajops.errors import InvalidInput, NotFound, TrajOpsError, Unavailable
+from trajops.errors import Conflict, InvalidInput, NotFound, TrajOpsError, Unavailable
 from trajops.ports import Clock, ModelRegistry
 from trajops.stores import UnitOfWorkFactory
 
@@ -59,9 +59,10 @@ class AliasReconciler:
         """Reconcile once; idempotent. Before the first route nothing is decided, so nothing is changed.
 
         Returns:
-            `epoch`, `set` and `deleted` aliases, `tagged` versions, `missing` ones that the registry does not have, `adopted` versions,
-            and as `adoptions` those that wait or were refused, each an `AdoptionOut`, newest first; the API hands these on. While the
-            registry may only be starting, a `sentence` that says so.
+            `epoch`, `set` and `deleted` aliases, `tagged` versions, `missing` ones that the registry does not have, `removed` ones that
+            were deleted, and `kept` ones to which an alias of somebody else points, `adopted` versions, and as `adoptions` those that wait
+            or were refused, each an `AdoptionOut`, newest first; the API hands these on. While the registry may only be starting, a
+            `sentence` that says so.
 
         Raises:
             RegistryUnavailable: if the registry does not answer; traffic does not depend on it.
@@ -69,6 +70,7 @@ class AliasReconciler:
         with self._unit_of_work(read_only=True) as work:
             table = work.routes.table()
             known = {version.ref for version in work.model_versions.all(self._model_name)}
+            gone = {version.model_version: version.deleted_at for version in work.model_versions.deleted(self._model_name)}
             states = {one.model_version: one.state.value for one in work.deployments.all() if one.model_name == self._model_name}
         try:
             present = dict(self._registry.aliases(self._model_name))
@@ -92,22 +94,43 @@ class AliasReconciler:
                     set_to[alias] = ref.version
                 except NotFound:
                     missing[alias] = ref.version
-        tagged = self._tag(states)
-        adopted, adoptions = self._adopt_next(known)
+        rows = self._registry.versions(self._model_name)
+        # Some registries give a number twice: what was registered since is another version.
+        left = [row for row in rows if (deleted_at := gone.get(int(row["version"]))) is None or utc(int(row["created_ns"])) > deleted_at]
+        removed, kept = self._remove([row for row in rows if row not in left])
+        tagged = self._tag(left, states)
+        adopted, adoptions = self._adopt_next(left, known)
         return {
             "epoch": table.epoch,
             "set": set_to,
             "deleted": deleted,
             "missing": missing,
             "tagged": tagged,
+            "removed": removed,
+            "kept": kept,
             "adopted": adopted,
             "adoptions": [adoption.model_dump(mode="json") for adoption in adoptions],
         }
 
-    def _tag(self, states: Mapping[int, str]) -> dict[str, str]:
+    def _remove(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[str, list[str]]]:
+        """Remove what was deleted; the versions that went, and the aliases that keep others."""
+        removed: list[int] = []
+        kept: dict[str, list[str]] = {}
+        for row in rows:
+            ref = ModelRef(self._model_name, int(row["version"]))
+            try:
+                self._registry.delete_version(ref)
+            except Conflict as held:
+                kept[str(ref.version)] = list(row["aliases"])
+                logger.warning("a deleted version stays in the registry", extra={"model": str(ref), "reason": held.message})
+            else:
+                removed.append(ref.version)
+        return removed, kept
+
+    def _tag(self, rows: Sequence[Mapping[str, Any]], states: Mapping[int, str]) -> dict[str, str]:
         """Write the state of each deployed version where the registry says another, or none; what was written."""
         tagged: dict[str, str] = {}
-        for row in self._registry.versions(self._model_name):
+        for row in rows:
             version = int(row["version"])
             state = states.get(version)
             if state is not None and row["tags"].get(STATE_TAG) != state:
@@ -115,7 +138,7 @@ class AliasReconciler:
                 tagged[str(version)] = state
         return tagged
 
-    def _adopt_next(self, known: set[ModelRef]) -> tuple[list[int], list[AdoptionOut]]:
+    def _adopt_next(self, rows: Sequence[Mapping[str, Any]], known: set[ModelRef]) -> tuple[list[int], list[AdoptionOut]]:
         """Adopt the oldest unknown version, one a run; one that was refused is not tried again by this process.
 
         Returns:
@@ -127,7 +150,7 @@ class AliasReconciler:
         adopted: list[int] = []
         waiting: list[AdoptionOut] = []
         outage: Unavailable | None = None
-        for row in reversed(self._registry.versions(self._model_name)):
+        for row in reversed(rows):
             ref = ModelRef(self._model_name, int(row["version"]))
             if ref in known:
                 continue

@@ -150,7 +150,7 @@ class SqlModelVersions:
         )
 
     def get(self, ref: ModelRef) -> ModelVersion:
-        """One version; NotFound if it was never registered."""
+        """One version; NotFound if it was never registered, or was deleted."""
         found = select(model_versions).where(model_versions.c.model_name == ref.name, model_versions.c.model_version == ref.version)
         row = self._connection.execute(found).mappings().first()
         if row is None:
@@ -158,9 +158,21 @@ class SqlModelVersions:
                 f"{ref} is not known here. Train a version, or register one in MLflow: it is adopted within three minutes, or at once by "
                 f"`python -m workers.training --adopt {ref.version}`; GET /v1/models lists those that wait or were refused, with the reason"
             )
+        if row["deleted_at"] is not None:
+            when = f"{row['deleted_at']:%Y-%m-%d %H:%M} UTC"
+            raise NotFound(f"{ref} was deleted at {when}; GET /v1/audit?subject={ref} says by whom, and why")
         return ModelVersion(**row)
 
     def all(self, model_name: str) -> list[ModelVersion]:
-        """All versions of a model, newest first."""
-        found = select(model_versions).where(model_versions.c.model_name == model_name).order_by(model_versions.c.model_version.desc())
+        """All versions of a model that were not deleted, newest first."""
+        return self._where(model_name, is_deleted=False)
+
+    def deleted(self, model_name: str) -> list[ModelVersion]:
+        """Those that were, newest first."""
+        return self._where(model_name, is_deleted=True)
+
+    def _where(self, model_name: str, *, is_deleted: bool) -> list[ModelVersion]:
+        table = model_versions.c
+        mine = (table.model_name == model_name) & (table.deleted_at.is_not(None) if is_deleted else table.deleted_at.is_(None))
+        found = select(model_versions).where(mine).order_by(table.model_version.desc())
         return [ModelVersion(**row) for row in self._connection.execute(found).mappings()]

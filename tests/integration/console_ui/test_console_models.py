@@ -32,8 +32,9 @@ def test_models_offers_what_each_state_allows(server: StubServer, api: StubApi) 
     api.rollouts.known = None
     app = opened("Models")
     keys = {b.key: b for b in app.button if b.key}
-    assert {"stage-5", "canary-4", "promote-4", "stop-3", "promote-3", "stage-1", "rollback"} <= set(keys)
-    assert "promote-2" not in keys
+    assert {"stage-5", "delete-5", "canary-4", "promote-4", "stop-3", "promote-3", "stage-1", "rollback"} <= set(keys)
+    assert not {"promote-2", "delete-2", "delete-3", "delete-4"} & set(keys), "what answers, is compared or is staged"
+    assert "kept for a rollback" in keys["delete-1"].help
     assert not keys["promote-3"].disabled
     assert keys["canary-4"].disabled
     assert "stop that canary first" in keys["canary-4"].help
@@ -104,6 +105,18 @@ def test_promotion_sends_what_was_seen_and_names_the_audit_entry(server: StubSer
     assert any("audit aud-0004" in t.value for t in app.toast)
     assert app.container(key="champion-card").header[0].value == "v3 · Gaussian MLP"
     assert PENDING not in app.session_state
+
+
+def test_a_version_that_nobody_needs_is_deleted(server: StubServer, api: StubApi) -> None:
+    app = models_with(Pending("d1", "delete", 5))
+    assert "It cannot be brought back." in text(app)
+    confirm(app, "5", "it was a first try, and is worse")
+    assert not app.exception
+    method, path, headers, body = next(c for c in api.calls if c[0] == "POST")
+    assert (method, path, body) == ("POST", "/v1/models/5/delete", {"reason": "it was a first try, and is worse"})
+    assert len(headers["idempotency-key"]) == 32
+    assert any("Version 5 is deleted · audit audit-deleted" in t.value for t in app.toast)
+    assert "stage-5" not in {b.key for b in app.button}
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,8 @@ class StubApi:
         if path.startswith("/v1/calibrations/"):
             return self.performance.recalibrated(path, body)
         if path.startswith("/v1/models/"):
-            return self.releases.ask(int(path.split("/")[3]))
+            _, _, _, version, action = path.split("/")
+            return self.releases.delete(int(version), username) if action == "delete" else self.releases.ask(int(version))
         if path.startswith("/v1/jobs/"):
             _, _, _, name, action = path.split("/")
             return self.jobs.change(name, action)

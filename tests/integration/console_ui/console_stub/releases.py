@@ -7,7 +7,7 @@ from console_stub.refusal import Refused
 from tests.record_builders import validation
 from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.deployments import ChangeOut, DeploymentOut, DeploymentsOut, ModelRefOut, RouteHistoryOut, RouteOut
-from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut
+from trajops.contracts.models import AdoptionOut, DeletionOut, ModelsOut, ModelVersionOut
 from trajops.contracts.validations import ValidationAskedOut, ValidationBriefOut, ValidationOut
 
 MATCH = {"data_fingerprint": "sha256:9f1c"}
@@ -132,6 +132,18 @@ class StubReleases:
 
     def card(self, version: int) -> str:
         return f"# Model card: trajectory v{self.validation(version).model_version}\n\n## Data\n\n| fact | value |\n|---|---|\n| a | b |\n"
+
+    def delete(self, version: int, username: str) -> DeletionOut:
+        """A version that is listed no more."""
+        del self.states[version]
+        return DeletionOut(
+            model_name="trajectory",
+            model_version=version,
+            deleted_at=datetime.now(UTC),
+            by=username,
+            audit_id="audit-deleted",
+            job="reconcile_aliases",
+        )
 
     def ask(self, version: int) -> ValidationAskedOut:
         self.asked.add(version)

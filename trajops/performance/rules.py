@@ -68,7 +68,7 @@ class EstimateRule(Config):
     reference_s: Seconds = Field(default=3600.0, gt=0, description="Scored predictions of this long say how expectation and error relate.")
     min_agents: Count = Field(default=10, ge=2, description="A speed band with fewer agents is put right by all bands together.")
     max_rows: Count = Field(
-        default=50_000,
+        default=30_000,
         ge=1000,
         description="Of more predictions without truth, five times as many of all, or ten times as many with truth, the newest are read.",
     )

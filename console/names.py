@@ -46,7 +46,7 @@ _COUNTS: dict[str, dict[str, str]] = {
         "tagged": "states written",
         "missing": "aliases without a version in the registry",
         "removed": "deleted versions removed",
-        "kept": "deleted versions kept, because an alias points to them",
+        "kept": "deleted versions that stay in the registry (see the log)",
         "adopted": "versions adopted",
         "adoptions": "versions waiting or refused (see Models)",
     },

@@ -182,11 +182,14 @@ class AnswerSteps:
         with self._unit_of_work(read_only=True) as work:
             champion = work.routes.table().champion
             known = [] if champion is None else work.model_versions.all(champion.name)
+            deleted = [] if champion is None else work.model_versions.deleted(champion.name)
         family = next((row.family for row in known if row.ref == champion), "")
         if champion is None:
             return Outcome(StepState.SKIPPED, "no model is deployed")
         if (before := self._before_training(answer, champion, family)) is not None:
             return before
+        if (gone := next((row for row in deleted if row.params.get("dataset") == dataset), None)) is not None:
+            return Outcome(StepState.REFUSED, f"v{gone.model_version} was trained, and somebody has deleted it; no other one is trained")
         made = next((row for row in known if row.params.get("dataset") == dataset), None)
         whole = self._since(answer, rule, None if made is None else made.created_at)
         if (seen := self._seen(whole)) < (rule.min_agents if made is None else MIN_AGENTS):

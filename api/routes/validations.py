@@ -35,8 +35,8 @@ def validate(
 def delete(model_version: ModelVersion, body: DeletionIn, parts: PartsOf, client: Operator, key: IdempotencyKey = None) -> DeletionOut:
     """Delete a version that nobody needs any more: it is listed and staged no more, and the workers remove it from MLflow.
 
-    What it did stays on record. One that answers, is kept for a rollback, or takes part in an experiment or a rollout that is not over is
-    refused (`conflict`); so one that has an alias never goes.
+    What it did stays on record. One that has one of our aliases, because it answers, is compared, or is kept for a rollback, or that takes
+    part in an experiment or a rollout that is not over, is refused (`conflict`); one with an alias of somebody else stays in MLflow.
     """
     deleted = parts.versions.delete(model_version, actor=client.client_id, reason=body.reason, idempotency_key=key)
     parts.cached.clear()

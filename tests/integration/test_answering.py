@@ -23,6 +23,7 @@ from trajops.policy.answers import Answer, Outcome, Step, StepState
 from trajops.records import ModelVersion
 from trajops.rollouts.rules import RolloutRules
 from trajops.services.rollouts import Rollouts
+from trajops.services.versions import Versions
 
 
 @pytest.fixture
@@ -200,6 +201,17 @@ def test_what_was_trained_before_a_crash_is_not_trained_again(shop: Shop) -> Non
     assert told(shop.steps().retrain(an_answer())) == (StepState.DONE, "v4 is the challenger"), "and challenges once"
     assert len(shop.trained) == 1
     assert shop.route == (BAD, 4, None, 0.2)
+
+
+def test_what_was_trained_and_then_deleted_is_not_trained_again(shop: Shop) -> None:
+    shop.live(BAD)
+    shop.walk(30)
+    shop.found = None
+    assert "has not been validated yet" in shop.steps().retrain(an_answer()).sentence
+    Versions(shop.database.unit_of_work, model_name=NAME, clock=shop.house.clock).delete(4, **WHO)
+    outcome = shop.steps().retrain(an_answer())
+    assert told(outcome) == (StepState.REFUSED, "v4 was trained, and somebody has deleted it; no other one is trained")
+    assert len(shop.trained) == 1
 
 
 def test_a_version_that_is_worse_gets_no_traffic_after_a_crash_either(shop: Shop) -> None:

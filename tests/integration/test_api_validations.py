@@ -80,8 +80,9 @@ def test_operators_delete_what_nobody_needs(api: Api) -> None:
     deleted = api.post(path.format(2), why, "operator").json()
     assert (deleted["model_version"], deleted["by"], deleted["job"]) == (2, "key:operator key", "reconcile_aliases")
     assert [row["model_version"] for row in api.get("/v1/models").json()["versions"]] == [1]
-    for again in (api.post(path.format(2), why, "operator"), api.post("/v1/deployments", {"model_version": 2, **why}, "operator")):
-        assert again.status_code == 404
-        assert "was deleted at" in again.json()["detail"]
+    staged = api.post("/v1/deployments", {"model_version": 2, **why}, "operator")
+    assert (staged.status_code, "was deleted at" in staged.json()["detail"]) == (404, True)
+    again = api.post(path.format(2), why, "operator")
+    assert (again.status_code, "was deleted before" in again.json()["detail"]) == (409, True)
     entry = api.get("/v1/audit?subject=trajectory/2").json()["entries"][0]
     assert (entry["action"], entry["audit_id"], entry["reason"]) == ("model.deleted", deleted["audit_id"], REASON)

@@ -110,7 +110,8 @@ def test_what_was_deleted_leaves_the_registry_but_for_somebody_elses_alias(parts
     adopted: list[ModelRef] = []
     reconciler = AliasReconciler("trajectory", registry, parts.database.unit_of_work, parts.clock, adopted.append)
     result = reconciler.run()
-    assert (result["removed"], result["kept"]) == ([1], {"2": ["production"]})
+    assert (result["removed"], list(result["kept"])) == ([1], ["2"])
+    assert "alias" in result["kept"]["2"]
     assert [row["version"] for row in registry.versions("trajectory")] == [3, 2]
     registry.delete_alias("trajectory", "production")
     assert isinstance(parts.clock, SetClock)
@@ -118,6 +119,31 @@ def test_what_was_deleted_leaves_the_registry_but_for_somebody_elses_alias(parts
     again = reconciler.run()
     assert (again["removed"], again["kept"], adopted) == ([2], {}, [V3]), "what was deleted is not adopted again"
     assert reconciler.run()["removed"] == []
+
+
+def test_a_registry_that_lets_nobody_delete_keeps_nothing_else_waiting(
+    parts: Parts, registry: MemoryRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbids(_: ModelRef) -> None:
+        raise RegistryUnavailable("MLflow answered 403")
+
+    monkeypatch.setattr(registry, "delete_version", forbids)
+    with parts.database.unit_of_work() as work:
+        at = now(parts.clock)
+        work.model_versions.put(ModelVersion(V1.name, 1, "kalman", None, {}, {}, "d" * 64, at, at))
+    adopted: list[ModelRef] = []
+    isinstance(parts.clock, SetClock) and parts.clock.advance(300)
+    result = AliasReconciler("trajectory", registry, parts.database.unit_of_work, parts.clock, adopted.append).run()
+    assert (result["removed"], result["kept"], adopted) == ([], {"1": "MLflow answered 403"}, [V2])
+
+
+def test_what_answers_is_not_removed_whatever_the_versions_say(parts: Parts, registry: MemoryRegistry, reconciler: AliasReconciler) -> None:
+    route(parts, RouteTable(1, champion=V1))
+    with parts.database.unit_of_work() as work:
+        at = now(parts.clock)
+        work.model_versions.put(ModelVersion(V1.name, 1, "kalman", None, {}, {}, "d" * 64, at, at))
+    result = reconciler.run()
+    assert (result["removed"], result["kept"], registry.aliases("trajectory")) == ([], {}, {"champion": 1})
 
 
 def test_the_state_of_each_deployed_version_stands_in_the_registry(

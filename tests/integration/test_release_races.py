@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 
 from data.sql.engine import Database
-from trajops.contracts.deployments import ChangeOut
+from trajops.contracts.deployments import ChangeOut, DeploymentOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, NotFound
@@ -99,6 +99,29 @@ def test_a_version_that_is_staged_while_it_is_deleted_is_one_or_the_other(
         is_gone = bool(uow.model_versions.deleted("trajectory"))
     assert found is not None
     assert (found.state, answers.count("DeletionOut")) == ((State.RETIRED, 1) if is_gone else (State.STAGED, 0)), answers
+
+
+def test_a_version_that_is_promoted_while_it_is_deleted_is_one_or_the_other(service: Deployments, database: Database) -> None:
+    first = service.stage(1, **WHO).deployment
+    service.promote(first.deployment_id, first.version, **WHO)
+    versions = Versions(database.unit_of_work)
+    for number in (2, 3, 4):
+        staged = service.stage(number, **WHO).deployment
+
+        def either(worker: int, number: int = number, staged: DeploymentOut = staged) -> object:
+            try:
+                if worker % 2:
+                    return service.promote(staged.deployment_id, staged.version, **WHO)
+                return versions.delete(number, **WHO)
+            except NotFound as unknown:
+                return unknown
+
+        answers = [type(answer).__name__ for answer in at_once(either, 2)]
+        with database.unit_of_work(read_only=True) as uow:
+            champion, gone = uow.routes.table().champion, {version.ref for version in uow.model_versions.deleted("trajectory")}
+        assert champion not in gone, answers
+        assert ("ChangeOut" in answers) is (champion == ModelRef("trajectory", number))
+        assert ("DeletionOut" in answers) is (ModelRef("trajectory", number) in gone)
 
 
 def test_many_people_at_once_leave_one_truth(service: Deployments, database: Database) -> None:

@@ -7,6 +7,7 @@ import pytest
 from data.stubs import MemoryDatabase, SetClock
 from tests.deployment_builders import NAME, WHO, a_database, canary, live
 from tests.experiment_builders import a_plan
+from trajops.contracts.deployments import ModelRefOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, NotFound
@@ -46,7 +47,7 @@ def test_what_is_deleted_is_neither_listed_nor_staged_and_stays_on_record(
     assert listed(database) == [4, 3, 1]
     with pytest.raises(NotFound, match="deleted"):
         releases.stage(2, **WHO)
-    with pytest.raises(NotFound, match="deleted"):
+    with pytest.raises(Conflict, match="deleted before"):
         versions.delete(2, **WHO)
     with database.unit_of_work(read_only=True) as uow:
         [entry] = [one for one in uow.audit.newest() if one.action == "model.deleted"]
@@ -70,6 +71,35 @@ def test_what_has_an_alias_is_kept(database: MemoryDatabase, releases: Deploymen
     live(releases, 4)
     versions.delete(1, **WHO)
     assert listed(database) == [4, 3, 2]
+
+
+@pytest.mark.parametrize("begins", ["registered", "staged", "rolled back"])
+def test_what_is_deleted_answers_nobody_any_more(database: MemoryDatabase, releases: Deployments, versions: Versions, begins: str) -> None:
+    live(releases, 1)
+    if begins == "staged":
+        releases.stage(2, **WHO)
+    if begins == "rolled back":
+        live(releases, 2)
+        releases.rollback(releases.routes().current.epoch, **WHO)
+    versions.delete(2, **WHO)
+    with database.unit_of_work(read_only=True) as uow:
+        found = uow.deployments.of_model(ModelRef(NAME, 2))
+    assert found is not None
+    for change in (releases.promote, lambda *about, **who: releases.start_canary(*about, 0.5, **who)):
+        with pytest.raises((NotFound, Conflict)):
+            change(found.deployment_id, found.version, **WHO)
+    assert releases.routes().current.champion == ModelRefOut(model_name=NAME, model_version=1)
+
+
+def test_what_is_promoted_while_it_is_looked_at_is_not_deleted(
+    database: MemoryDatabase, releases: Deployments, versions: Versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a database may show it that has no locks: nothing is in the way, and then it is live."""
+    live(releases, 1)
+    live(releases, 2)
+    monkeypatch.setattr("trajops.services.versions._obstacle", lambda *_: None)
+    with pytest.raises(Conflict, match="is live"):
+        versions.delete(2, **WHO)
 
 
 @pytest.mark.parametrize("is_over", [False, True])

@@ -51,6 +51,7 @@ def begin(step: Step, experiment: ExperimentOut) -> ExperimentOut:
     """Route the units of a draft.
 
     Raises:
+        NotFound: if a version of its was deleted.
         Conflict: if its control is not the champion, or another experiment enrols the same units or versions.
         IllegalTransition: if the experiment is no draft, or a version of its is not staged.
     """
@@ -61,6 +62,7 @@ def begin(step: Step, experiment: ExperimentOut) -> ExperimentOut:
         raise Conflict(obstacle)
     step.reroute(experiments=(*others, routed))
     for ref in treatments(routed):
+        step.uow.model_versions.get(ref)
         _move(step, ref, State.SHADOW if routed.is_shadow else State.CANARY)
     sentence = f"Launched on {100 * experiment.coverage:g} % of the {experiment.plan.unit}s."
     return step.move_experiment(experiment, ExperimentState.RUNNING, started_at=step.at, sentence=sentence)
@@ -192,8 +194,12 @@ def promote(step: Step, deployment: DeploymentOut, state: State = State.LIVE) ->
         step: the change.
         deployment: of the version.
         state: what it is then; baking, where it may still be taken back without a hand.
+
+    Raises:
+        NotFound: if the version was deleted.
     """
     ref, champion, routed = ModelRef(deployment.model_name, deployment.model_version), step.route.champion, step.route.experiments
+    step.uow.model_versions.get(ref)
     step.reroute(champion=ref, previous=champion, experiments=())
     _end_all(step, routed, f"v{ref.version} was promoted.", promoted=ref)
     if champion is not None:

@@ -170,8 +170,9 @@ class Performance:
     def _versions(self) -> tuple[dict[int, ModelVersion], int | None]:
         """All versions by number, and the champion's number."""
         with self._unit_of_work(read_only=True) as work:
-            versions = {version.model_version: version for version in work.model_versions.all(self._model_name)}
+            known = [*work.model_versions.all(self._model_name), *work.model_versions.deleted(self._model_name)]
             champion = work.routes.table().champion
+        versions = {version.model_version: version for version in known}
         return versions, champion.version if champion is not None else None
 
     # The check

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from trajops.clock import SystemClock, now
 from trajops.contracts.models import DeletionOut
-from trajops.deployments.lifecycle import State, check_transition
+from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, NotFound
 from trajops.experiments.lifecycle import OVER, ExperimentState
@@ -16,6 +16,7 @@ from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 JOB = "reconcile_aliases"
 MOST = 10_000
+IDLE = frozenset({State.REGISTERED, State.STAGED, State.INCONCLUSIVE, State.ROLLED_BACK, State.RETIRED})
 HELD = {
     "champion": "is the champion; promote another version first",
     "challenger": "is being compared with the champion; stop that first",
@@ -43,23 +44,22 @@ class Versions:
         What it did stays on record. A registry would drop an alias with its version and say nothing, so one that has an alias is kept.
 
         Raises:
-            NotFound: if the version is not known, or was deleted before.
-            Conflict: if it answers, is kept for a rollback, or takes part in an experiment or a rollout that is not over.
+            NotFound: if the version is not known.
+            Conflict: if it was deleted before, answers, is kept for a rollback, or takes part in an experiment or a rollout that is not
+                over.
         """
         ref = ModelRef(self._model_name, model_version)
 
         def change(uow: UnitOfWork) -> DeletionOut:
             at = now(self._clock)
+            if any(one.model_version == model_version for one in uow.model_versions.deleted(ref.name)):
+                raise Conflict(f"{ref} was deleted before; GET /v1/audit?subject={ref} says by whom, and why")
             version = uow.model_versions.get(ref)
+            # First of all: whatever makes a version needed moves its deployment, and is seen below or makes the move fail.
+            found = uow.deployments.of_model(ref) or uow.deployments.add(ref, State.REGISTERED, at)
             obstacle = _obstacle(uow, ref)
-            if obstacle is not None:
-                raise Conflict(f"{ref} {obstacle}")
-            found = uow.deployments.of_model(ref)
-            if found is None:
-                found = uow.deployments.add(ref, State.REGISTERED, at)
-            if found.state != State.RETIRED:
-                check_transition(found.state, State.RETIRED)
-            # Also where it is retired already: who stages it meanwhile has seen another version of the deployment.
+            if obstacle is not None or found.state not in IDLE:
+                raise Conflict(f"{ref} {obstacle or f'is {found.state}; stop that first'}")
             uow.deployments.move(found.deployment_id, found.version, State.RETIRED, at)
             uow.model_versions.put(replace(version, deleted_at=at))
             with suppress(NotFound):

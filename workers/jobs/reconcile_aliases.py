@@ -11,7 +11,7 @@ from typing import Any, Literal
 from trajops.clock import now, utc
 from trajops.contracts.models import AdoptionOut
 from trajops.deployments.model_ref import ModelRef
-from trajops.errors import Conflict, InvalidInput, NotFound, TrajOpsError, Unavailable
+from trajops.errors import InvalidInput, NotFound, TrajOpsError, Unavailable
 from trajops.ports import Clock, ModelRegistry
 from trajops.stores import UnitOfWorkFactory
 
@@ -52,6 +52,7 @@ class AliasReconciler:
         self._clock = clock
         self._adopt = adopt
         self._refused: dict[ModelRef, TrajOpsError] = {}
+        self._kept: dict[ModelRef, str] = {}
         self._began_at = now(clock)
         self._has_answered = False
 
@@ -60,7 +61,7 @@ class AliasReconciler:
 
         Returns:
             `epoch`, `set` and `deleted` aliases, `tagged` versions, `missing` ones that the registry does not have, `removed` ones that
-            were deleted, and `kept` ones to which an alias of somebody else points, `adopted` versions, and as `adoptions` those that wait
+            were deleted, and why others of these were `kept`, `adopted` versions, and as `adoptions` those that wait
             or were refused, each an `AdoptionOut`, newest first; the API hands these on. While the registry may only be starting, a
             `sentence` that says so.
 
@@ -70,7 +71,9 @@ class AliasReconciler:
         with self._unit_of_work(read_only=True) as work:
             table = work.routes.table()
             known = {version.ref for version in work.model_versions.all(self._model_name)}
-            gone = {version.model_version: version.deleted_at for version in work.model_versions.deleted(self._model_name)}
+            routed = {table.alias(alias) for alias in ALIASES}
+            deleted_versions = work.model_versions.deleted(self._model_name)
+            gone = {version.model_version: version.deleted_at for version in deleted_versions if version.ref not in routed}
             states = {one.model_version: one.state.value for one in work.deployments.all() if one.model_name == self._model_name}
         try:
             present = dict(self._registry.aliases(self._model_name))
@@ -112,17 +115,19 @@ class AliasReconciler:
             "adoptions": [adoption.model_dump(mode="json") for adoption in adoptions],
         }
 
-    def _remove(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[str, list[str]]]:
-        """Remove what was deleted; the versions that went, and the aliases that keep others."""
+    def _remove(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[int], dict[str, str]]:
+        """Remove what was deleted; the versions that went, and why others did not."""
         removed: list[int] = []
-        kept: dict[str, list[str]] = {}
+        kept: dict[str, str] = {}
         for row in rows:
             ref = ModelRef(self._model_name, int(row["version"]))
             try:
                 self._registry.delete_version(ref)
-            except Conflict as held:
-                kept[str(ref.version)] = list(row["aliases"])
-                logger.warning("a deleted version stays in the registry", extra={"model": str(ref), "reason": held.message})
+            except TrajOpsError as held:  # also where a registry lets nobody delete: tags and adoptions do not wait for that
+                kept[str(ref.version)] = held.message
+                if self._kept.get(ref) != held.message:
+                    logger.warning("a deleted version stays in the registry", extra={"model": str(ref), "reason": held.message})
+                self._kept[ref] = held.message
             else:
                 removed.append(ref.version)
         return removed, kept

@@ -157,7 +157,9 @@ def mirror(database: Database, version: TrainedVersion, params: Mapping[str, str
 
 
 def check_unknown(unit_of_work: UnitOfWork, ref: ModelRef) -> None:
-    """Raise Conflict if a version has a row in the control state."""
+    """Raise Conflict if a version has a row in the control state, were it deleted or not."""
+    if any(version.ref == ref for version in unit_of_work.model_versions.deleted(ref.name)):
+        raise Conflict(f"{ref} was deleted, which holds; register it in MLflow anew to have it back under another number")
     try:
         known = unit_of_work.model_versions.get(ref)
     except NotFound:

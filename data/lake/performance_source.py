@@ -88,9 +88,10 @@ class LakePerformanceSource:
         trace_m2, root_m2 = expected.trace_and_root(
             samples.lists(waiting, "cov_m2", 3 * DEFAULT_WINDOW.t_pred).reshape(len(waiting), DEFAULT_WINDOW.t_pred, 3)
         )
+        agents = pc.dictionary_encode(pa.chunked_array([*known["agent"].chunks, *waiting["agent"].chunks], pa.uint64()))
         return Errors(
             np.concatenate([_column(known, "received_ns"), _column(waiting, "received_ns")]) / 1e9,
-            pc.dictionary_encode(pa.chunked_array([*known["agent"].chunks, *waiting["agent"].chunks])).combine_chunks().indices.to_numpy(),
+            agents.combine_chunks().indices.to_numpy(),
             np.concatenate([known["model_version"].to_numpy(), waiting["model_version"].to_numpy()]),
             np.concatenate(
                 [_column(known, "speed_mps"), np.hypot(moved_m[..., 0], moved_m[..., 1]).mean(axis=1) / _column(waiting, "dt_s")]

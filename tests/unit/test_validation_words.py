@@ -35,13 +35,13 @@ def test_a_version_without_validation_is_marked_as_such() -> None:
 
 
 def test_the_button_says_why_a_version_cannot_be_staged() -> None:
-    [stage] = changes.actions(version("registered"), route(), "operator")
+    stage, _ = changes.actions(version("registered"), route(), "operator")
     assert "not been validated yet" in (stage.refusal or "")
-    [stage] = changes.actions(shown(BAD), route(), "operator")
+    stage, _ = changes.actions(shown(BAD), route(), "operator")
     assert "Its battery has failed (latency)" in (stage.refusal or "")
-    [stage] = changes.actions(shown(check("latency")), route(), "operator")
+    stage, _ = changes.actions(shown(check("latency")), route(), "operator")
     assert stage.refusal is None
-    [stage] = changes.actions(shown(BAD), route(), "viewer")
+    stage, _ = changes.actions(shown(BAD), route(), "viewer")
     assert "viewer" in (stage.refusal or ""), "who may not change anything is told that first"
     assert all(one.refusal is None for one in changes.actions(shown(BAD, state="staged"), route(), "operator")), (
         "the gate is before staging"

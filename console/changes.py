@@ -156,10 +156,7 @@ def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Actio
     if version.state in _STAGEABLE:
         is_kept = route.previous is not None and route.previous.model_version == version.model_version
         kept = "It is kept for a rollback until another version is promoted." if is_kept else None
-        return [
-            Action("stage", LABELS["stage"], refusal or gate_refusal(version)),
-            Action("delete", LABELS["delete"], refusal or kept),
-        ]
+        return [Action("stage", LABELS["stage"], refusal or gate_refusal(version)), Action("delete", LABELS["delete"], refusal or kept)]
     if version.state == "paused":
         return [Action("resume", LABELS["resume"], refusal), Action("stop", LABELS["stop"], refusal)]
     if version.state not in _PROMOTABLE or version.deployment_id is None or version.version is None:
@@ -174,7 +171,7 @@ def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Actio
         busy = "There is no champion to compare with; promote this version instead."
     elif route.challenger is not None:
         busy = f"Version {route.challenger.model_version} is being compared already; stop that canary first."
-    return [Action("canary", LABELS["canary"], refusal or busy), promote]
+    return [Action("canary", LABELS["canary"], refusal or busy), promote, Action("delete", LABELS["delete"], refusal)]
 
 
 def rollback_action(route: RouteOut, role: Role) -> Action[ActionName]:

@@ -235,7 +235,7 @@ def test_swapping_the_versions_swaps_better_and_worse(a: float, b: float) -> Non
     ("state", "expected"),
     [
         ("registered", ["stage", "delete"]),
-        ("staged", ["canary", "promote"]),
+        ("staged", ["canary", "promote", "delete"]),
         ("canary", ["pause", "stop", "promote"]),
         ("shadow", ["promote"]),
         ("live", []),

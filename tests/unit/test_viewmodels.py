@@ -276,13 +276,13 @@ def test_what_is_kept_for_a_rollback_is_not_deleted() -> None:
 
 
 def test_second_canary_waits_for_the_first() -> None:
-    canary, promote = changes.actions(version("staged"), route(challenger=7), "admin")
+    canary, promote, _ = changes.actions(version("staged"), route(challenger=7), "admin")
     assert "Version 7 is being compared" in (canary.refusal or "")
     assert promote.refusal is None
 
 
 def test_canary_needs_a_champion() -> None:
-    canary, promote = changes.actions(version("staged"), route(champion=None), "admin")
+    canary, promote, _ = changes.actions(version("staged"), route(champion=None), "admin")
     assert "no champion" in (canary.refusal or "")
     assert promote.refusal is None
 

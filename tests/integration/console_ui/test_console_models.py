@@ -32,8 +32,8 @@ def test_models_offers_what_each_state_allows(server: StubServer, api: StubApi) 
     api.rollouts.known = None
     app = opened("Models")
     keys = {b.key: b for b in app.button if b.key}
-    assert {"stage-5", "delete-5", "canary-4", "promote-4", "stop-3", "promote-3", "stage-1", "rollback"} <= set(keys)
-    assert not {"promote-2", "delete-2", "delete-3", "delete-4"} & set(keys), "what answers, is compared or is staged"
+    assert {"stage-5", "delete-5", "delete-4", "canary-4", "promote-4", "stop-3", "promote-3", "stage-1", "rollback"} <= set(keys)
+    assert not {"promote-2", "delete-2", "delete-3"} & set(keys), "what answers, or is compared"
     assert "kept for a rollback" in keys["delete-1"].help
     assert not keys["promote-3"].disabled
     assert keys["canary-4"].disabled

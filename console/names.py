@@ -115,7 +115,7 @@ _ACTIONS = {
     "rollout.stop": "Stopped a rollout",
     "experiment.create": "Planned an experiment",
     "experiment.launch": "Launched an experiment",
-    "experiment.cover": "Changed the coverage of an experiment",
+    "experiment.cover": "{covered} an experiment",
     "experiment.pause": "Paused an experiment",
     "experiment.stop": "{stopped} an experiment",
     "experiment.override": "Put a unit into an arm by hand",
@@ -202,11 +202,13 @@ def action_words(entry: AuditOut) -> str:
     if template is None:
         return f"{entry.action.replace('_', ' ').replace('.', ' ').capitalize()} · {entry.subject}"
     is_draft = "discarded" in (entry.after.get("experiments") or {}).values()
+    was_paused = "paused" in (entry.before.get("experiments") or {}).values()
     return template.format(
         subject=_subject(entry),
         title=entry.after.get("title") or "an alert",
         held_out=_held_out(entry),
         stopped="Discarded" if is_draft else "Stopped",
+        covered="Resumed" if was_paused else "Changed the coverage of",
     )
 
 

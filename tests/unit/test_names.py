@@ -77,12 +77,18 @@ def test_change_is_words(action: str, subject: str, words: str) -> None:
     assert names.action_words(entry) == words
 
 
-@pytest.mark.parametrize(("state", "words"), [("discarded", "Discarded an experiment"), ("stopped", "Stopped an experiment")])
-def test_a_draft_is_discarded_and_what_runs_is_stopped(state: str, words: str) -> None:
-    after = {"experiments": {"e1": state}}
-    entry = AuditOut(
-        audit_id="a", at=NOW, actor="ada", action="experiment.stop", subject="experiment/e1", reason="r", before={}, after=after
-    )
+@pytest.mark.parametrize(
+    ("verb", "before", "after", "words"),
+    [
+        ("stop", "draft", "discarded", "Discarded an experiment"),
+        ("stop", "running", "stopped", "Stopped an experiment"),
+        ("cover", "running", "running", "Changed the coverage of an experiment"),
+        ("cover", "paused", "running", "Resumed an experiment"),
+    ],
+)
+def test_a_change_of_an_experiment_is_called_by_what_it_did(verb: str, before: str, after: str, words: str) -> None:
+    about = {"before": {"experiments": {"e1": before}}, "after": {"experiments": {"e1": after}}}
+    entry = AuditOut(audit_id="a", at=NOW, actor="ada", action=f"experiment.{verb}", subject="experiment/e1", reason="r", **about)
     assert names.action_words(entry) == words
 
 

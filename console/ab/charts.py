@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
-from console.ab.words import METRICS, arm_letter, arm_words, level_words
+from console.ab.words import METRICS, arm_letter, arm_words, level_words, signed
 from console.drawing import DASHES, SYMBOLS, at_least_a_minute, finished, naive_utc, pick, rgba, short, thin, time_axis
 from console.palette import Palette
 from trajops.contracts.experiments import ArmErrorsOut, EffectOut, ExperimentPlan, ExperimentSliceOut, VerdictOut
@@ -42,7 +42,7 @@ def effect_over_time(plan: ExperimentPlan, verdicts: Sequence[VerdictOut], palet
             go.Scatter(
                 x=x,
                 y=[100 * (effect.change or 0.0) for _, effect in kept],
-                customdata=[[_end(effect.low), _end(effect.high), one.units] for one, effect in kept],
+                customdata=[[signed(effect.low), signed(effect.high), one.units] for one, effect in kept],
                 name=arm_words(plan, arm.variant),
                 mode="lines+markers" if len(kept) <= 30 else "lines",
                 line={"color": colour, "dash": pick(DASHES, number), "width": 2},
@@ -89,7 +89,7 @@ def slice_effects(plan: ExperimentPlan, slices: Sequence[ExperimentSliceOut], pa
             go.Scatter(
                 x=change,
                 y=[values.index(one.value) + beside for one in own],
-                customdata=[[_end(one.low), _end(one.high), one.control_units + one.treatment_units] for one in own],
+                customdata=[[signed(one.low), signed(one.high), one.control_units + one.treatment_units] for one in own],
                 name=arm_words(plan, arm.variant),
                 mode="markers",
                 marker={"symbol": pick(SYMBOLS, number), "size": 8, "color": pick(palette.series, number)},
@@ -214,7 +214,7 @@ def _spread(figure: go.Figure) -> None:
 
 
 def _as_far(end: float | None) -> str:
-    return "no bound" if end is None else f"to {_end(end)}"
+    return "no bound" if end is None else f"to {signed(end)}"
 
 
 def _is_beyond(effect: EffectOut, name: str, end: float) -> bool:
@@ -229,10 +229,6 @@ def _distance(effect: EffectOut, name: str) -> float:
 
 def _of(verdict: VerdictOut, variant: str) -> EffectOut | None:
     return next((one for one in verdict.effects if one.variant == variant), None)
-
-
-def _end(change: float | None) -> str:
-    return "no bound" if change is None else f"{100 * change:+.1f} %"
 
 
 def _reach(plan: ExperimentPlan, newest: Sequence[EffectOut]) -> tuple[float, float]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from console.wording import DASH, Mark, Tone, ago, lasting, seconds, share
+from trajops.contracts import figures
 from trajops.contracts.experiments import (
     ArmOut,
     EffectOut,
@@ -366,7 +367,7 @@ def bounds_words(effect: EffectOut | ExperimentSliceOut) -> str:
 
 def signed(change: float | None) -> str:
     """A relative change with its sign."""
-    return "no bound" if change is None else f"{100 * change:+.1f} %".replace("-", "−")
+    return "no bound" if change is None else figures.signed(change)
 
 
 def effect_tone(effect: EffectOut) -> Tone:

@@ -81,7 +81,7 @@ def test_what_was_far_wider_than_any_effect_is_marked_at_the_end_of_the_axis() -
     assert len(up.x) == len(down.x) == 2
     assert all(low < y < high for trace in (up, down) for y in trace.y)
     said = [one.text for one in figure.layout.annotations if "beyond" in one.text]
-    assert said == ["beyond the axis: to +647.0 %", "beyond the axis: to -90.0 %"]
+    assert said == ["beyond the axis: to +647.0 %", "beyond the axis: to −90.0 %"]
 
 
 def test_what_is_said_of_several_arms_at_one_end_of_the_axis_stands_in_several_lines() -> None:

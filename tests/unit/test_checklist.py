@@ -38,7 +38,7 @@ def lines(plan: ExperimentPlan | None = None, found: TrafficFigures | None = Non
 
 def test_all_is_well() -> None:
     assert {one.state for one in lines().values()} == {"ok"}
-    assert lines()["duration"].detail.startswith("-5 % takes about ")
+    assert lines()["duration"].detail.startswith("−5 % takes about ")
 
 
 @pytest.mark.parametrize(

@@ -410,7 +410,7 @@ def test_the_figures_of_the_decision_are_shown_and_not_the_last_change() -> None
     desk.look(units=desk.units + 400)
     accuracy = next(gate for gate in desk.rollout.gates if gate.name == "accuracy")
     assert accuracy.state == "passed"
-    assert accuracy.detail.startswith("shown to be no worse than by 2 %; by now the error is at most -")
+    assert accuracy.detail.startswith("shown to be no worse than by 2 %; by now the error is at most −")
     assert "enrolled" not in desk.experiment.sentence
 
 

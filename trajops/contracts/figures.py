@@ -12,3 +12,8 @@ def near_one(share: float) -> str:
 def grouped(number: int) -> str:
     """A whole number with its thousands set apart."""
     return f"{number:,}".replace(",", THIN_SPACE)
+
+
+def signed(change: float, digits: int | None = 1) -> str:
+    """A relative change in per cent with its sign, a true minus; `digits` after the point, None: as many as it has."""
+    return (f"{100 * change:+g} %" if digits is None else f"{100 * change:+.{digits}f} %").replace("-", "−")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from trajops.contracts.experiments import CheckOut, CheckState, ExperimentPlan
+from trajops.contracts.figures import signed
 from trajops.deployments.lifecycle import State
 from trajops.experiments.figures import TrafficFigures
 from trajops.experiments.statistics import tuning, units_needed
@@ -103,12 +104,12 @@ def _duration(plan: ExperimentPlan, traffic: TrafficFigures, held_out: float) ->
         return CheckOut(name="duration", state="warning", detail=f"too few {plan.unit}s of late to say how long it will take")
     if units > MOST_UNITS or seconds > MOST_S:
         least = f"more than {MOST_UNITS:,.0f} {plan.unit}s" if units > MOST_UNITS else f"more than {_span(MOST_S)}"
-        detail = f"{100 * plan.expected_change:+g} % takes {least}: hope for more, enrol more, or make the smallest arm larger"
+        detail = f"{signed(plan.expected_change, None)} takes {least}: hope for more, enrol more, or make the smallest arm larger"
         return CheckOut(name="duration", state="blocked", detail=detail)
     seen_s = (traffic.until - traffic.since).total_seconds()
     is_short = seen_s < LEAST_SEEN_S
     rate = f"the rate of the last {_span(seen_s)}, which is all that is known" if is_short else "the present rate"
-    said = f"{100 * plan.expected_change:+g} % takes about {units:,.0f} {plan.unit}s, {_span(seconds)} at {rate}"
+    said = f"{signed(plan.expected_change, None)} takes about {units:,.0f} {plan.unit}s, {_span(seconds)} at {rate}"
     if share := _held_out(plan, held_out):
         said += f", with {100 * share:g} % held out"
     if seconds > plan.stop.horizon_s:

@@ -19,6 +19,7 @@ from trajops.contracts.experiments import (
     VerdictKind,
     VerdictOut,
 )
+from trajops.contracts.figures import signed
 from trajops.experiments.evidence import log_harm, log_mismatch
 from trajops.experiments.figures import ArmFigures, Figures
 from trajops.experiments.overdue import is_beyond_chance
@@ -306,7 +307,7 @@ def _sentence(
         way = "lower" if said.change is not None and said.change < 0 else "higher"
         if kind == "worse" and said.harm_low is not None and (said.low is None or said.low <= 0):
             level = 100 * (1 - plan.alpha / max(1, len(plan.arms) - 1))
-            bound = f"at least {100 * said.harm_low:+.1f} % by the one-sided {level:.3g} % sequence"
+            bound = f"at least {signed(said.harm_low)} by the one-sided {level:.3g} % sequence"
             return f"{metric} of {said.variant} is {_percent(said.change)} {way}, {bound}. Valid however often you look."
         return f"{metric} of {said.variant} is {_percent(said.change)} {way} ({_sequence(plan, said)}). Valid however often you look."
     if said is not None and kind == "no_worse":
@@ -323,9 +324,7 @@ def _sentence(
 
 def _sequence(plan: ExperimentPlan, effect: EffectOut) -> str:
     level = 100 * (1 - plan.alpha / max(1, len(plan.arms) - 1))
-    return (
-        f"{level:.3g} % sequence {' to '.join('no bound' if end is None else f'{100 * end:+.1f} %' for end in (effect.low, effect.high))}"
-    )
+    return f"{level:.3g} % sequence {' to '.join('no bound' if end is None else signed(end) for end in (effect.low, effect.high))}"
 
 
 def _percent(change: float | None) -> str:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Literal, NamedTuple
 
 from trajops.contracts.experiments import ExperimentOut, VerdictOut
+from trajops.contracts.figures import signed
 from trajops.contracts.rollouts import GateName, GateOut, GateState, RolloutOut
 from trajops.deployments.lifecycle import State
 from trajops.experiments.lifecycle import OVER, ROUTED, ExperimentState
@@ -217,7 +218,7 @@ def _evidence(verdict: VerdictOut) -> Iterator[GateOut]:
     )
     worse = [one for one in verdict.effects if one.verdict == "worse"]
     bounds = [one.harm_low for one in verdict.effects if one.harm_low is not None]
-    said = f"harm is at least {100 * max(bounds):+.1f} %" if bounds else "no bound of harm yet"
+    said = f"harm is at least {signed(max(bounds))}" if bounds else "no bound of harm yet"
     yield _gate("harm", "failed" if worse else "passed", said)
 
 
@@ -228,11 +229,11 @@ def _accuracy(policy: RolloutPolicy, experiment: ExperimentOut, verdict: Verdict
     aim = "better" if policy.aim == "better" else f"no worse than by {100 * policy.margin:g} %"
     highs = [one.high for one in verdict.effects if one.high is not None]
     if has_won and highs and highs[0] < limit:
-        return _gate("accuracy", "passed", f"shown to be {aim}; by now the error is at most {100 * highs[0]:+.1f} %")
+        return _gate("accuracy", "passed", f"shown to be {aim}; by now the error is at most {signed(highs[0])}")
     if has_won:
-        bound = f"by now the error is at most {100 * highs[0]:+.1f} %" if highs else "there is no bound any more"
+        bound = f"by now the error is at most {signed(highs[0])}" if highs else "there is no bound any more"
         return _gate("accuracy", "waiting", f"was shown to be {aim}; {bound}")
-    bound = f"the error is at most {100 * highs[0]:+.1f} % so far" if highs else "nothing is known yet"
+    bound = f"the error is at most {signed(highs[0])} so far" if highs else "nothing is known yet"
     return _gate("accuracy", "waiting", f"not shown to be {aim}; {bound}")
 
 
@@ -243,7 +244,7 @@ def _watch(policy: RolloutPolicy, verdict: VerdictOut) -> Iterator[GateOut]:
     effect = next(iter(verdict.effects), None)
     is_nearer = effect is not None and effect.verdict == "better" and effect.high is not None and effect.high < -policy.margin
     change = None if effect is None else effect.change
-    said = "nothing is known yet" if change is None else f"the predecessor's error is {100 * change:+.1f} %"
+    said = "nothing is known yet" if change is None else f"the predecessor's error is {signed(change)}"
     yield _gate("predecessor", "failed" if is_nearer else "passed", said)
 
 

@@ -16,7 +16,7 @@ GATES = [
     GateOut(name="units", state="waiting", detail="31 of 50 agents with truth in each arm in this step"),
     GateOut(name="health", state="passed", detail="split, truth and its age are right"),
     GateOut(name="guardrails", state="passed", detail="12 % of what trips one"),
-    GateOut(name="harm", state="passed", detail="harm is at least -11.4 %"),
+    GateOut(name="harm", state="passed", detail="harm is at least −11.4 %"),
 ]
 
 

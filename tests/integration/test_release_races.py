@@ -12,12 +12,15 @@ from typing import Any, TypeVar
 import pytest
 
 from data.sql.engine import Database
+from data.sql.repositories.releases import SqlDeployments
+from tests.experiment_builders import a_plan
 from trajops.contracts.deployments import ChangeOut, DeploymentOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, NotFound
 from trajops.records import ModelVersion
 from trajops.services.deployments import Deployments
+from trajops.services.experiments import Experiments
 from trajops.services.versions import Versions
 
 Answer = TypeVar("Answer")
@@ -122,6 +125,41 @@ def test_a_version_that_is_promoted_while_it_is_deleted_is_one_or_the_other(serv
         assert champion not in gone, answers
         assert ("ChangeOut" in answers) is (champion == ModelRef("trajectory", number))
         assert ("DeletionOut" in answers) is (ModelRef("trajectory", number) in gone)
+
+
+@pytest.mark.parametrize(("change", "reads"), [("stage", 1), ("promote", 2), ("shadow", 1)])
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_deletion_that_is_committed_between_two_reads_of_a_change_refuses_it(
+    service: Deployments, database: Database, monkeypatch: pytest.MonkeyPatch, change: str, reads: int
+) -> None:
+    """What SQLite's lock rules out: version 2 was there when its row was read, and is gone when its deployment is."""
+    first = service.stage(1, **WHO).deployment
+    service.promote(first.deployment_id, first.version, **WHO)
+    second = first if change == "stage" else service.stage(2, **WHO).deployment
+    name = "get" if change == "promote" else "of_model"
+    read, deleted, left = getattr(SqlDeployments, name), [], [reads]
+
+    def late(self: SqlDeployments, wanted: object) -> DeploymentOut | None:
+        left[0] -= 1
+        if not left[0]:
+            deleted.append(Versions(database.unit_of_work).delete(2, **WHO))
+        found: DeploymentOut | None = read(self, wanted)
+        return found
+
+    monkeypatch.setattr(SqlDeployments, name, late)
+    changes: dict[str, Callable[[], object]] = {
+        "stage": lambda: service.stage(2, **WHO),
+        "promote": lambda: service.promote(second.deployment_id, second.version, **WHO),
+        "shadow": lambda: Experiments(database.unit_of_work).create(a_plan(mode="shadow"), is_launched=True, **WHO),
+    }
+    with pytest.raises(NotFound, match="was deleted"):
+        changes[change]()
+    assert deleted
+    with database.unit_of_work(read_only=True) as uow:
+        found = uow.deployments.of_model(ModelRef("trajectory", 2))
+        assert found is not None
+        assert found.state is State.RETIRED
+        assert uow.routes.table().models() == (ModelRef("trajectory", 1),)
 
 
 def test_many_people_at_once_leave_one_truth(service: Deployments, database: Database) -> None:

@@ -64,6 +64,7 @@ def begin(step: Step, experiment: ExperimentOut) -> ExperimentOut:
     for ref in treatments(routed):
         step.uow.model_versions.get(ref)
         _move(step, ref, State.SHADOW if routed.is_shadow else State.CANARY)
+        step.check_kept(ref)
     sentence = f"Launched on {100 * experiment.coverage:g} % of the {experiment.plan.unit}s."
     return step.move_experiment(experiment, ExperimentState.RUNNING, started_at=step.at, sentence=sentence)
 
@@ -204,7 +205,9 @@ def promote(step: Step, deployment: DeploymentOut, state: State = State.LIVE) ->
     _end_all(step, routed, f"v{ref.version} was promoted.", promoted=ref)
     if champion is not None:
         step.move_model(champion, State.RETIRED)
-    return step.move(step.uow.deployments.get(deployment.deployment_id), state)
+    moved = step.move(step.uow.deployments.get(deployment.deployment_id), state)
+    step.check_kept(ref)
+    return moved
 
 
 def roll_back(step: Step) -> DeploymentOut:

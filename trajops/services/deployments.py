@@ -77,6 +77,7 @@ class Deployments:
             if self._needs_validation:
                 check_validated(uow, ref)
             staged = step.move(found or uow.deployments.add(ref, State.REGISTERED, step.at), State.STAGED)
+            step.check_kept(ref)
             return step.finish(staged)
 
         return self._once(change, actor, idempotency_key, "stage", model_version=model_version, reason=reason)

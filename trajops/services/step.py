@@ -65,6 +65,14 @@ class Step:
         self._after[name] = state
         return self.uow.deployments.move(deployment.deployment_id, deployment.version, state, self.at)
 
+    def check_kept(self, ref: ModelRef) -> None:
+        """Look after the move of a version whether it is still there: whoever deletes it moves its deployment first, and waits for ours.
+
+        Raises:
+            NotFound: if it was deleted after it was last read, as a database without locks allows.
+        """
+        self.uow.model_versions.get(ref)
+
     def move_model(self, ref: ModelRef, state: State) -> DeploymentOut:
         """Write the next state of a version that the routes name; one that is in it already stays as it is."""
         deployment = self.uow.deployments.of_model(ref)

@@ -169,10 +169,17 @@ def test_another_coverage_moves_nobody(service: Experiments, database: MemoryDat
         service.cover(experiment.experiment_id, experiment.version, 0.6, **WHO)
 
 
-def test_a_stop_without_a_winner_leaves_the_champion(service: Experiments, releases: Deployments, database: MemoryDatabase) -> None:
+@pytest.mark.parametrize("winner", [None, "control"])
+def test_a_stop_without_a_treatment_that_wins_leaves_the_champion(
+    service: Experiments, releases: Deployments, database: MemoryDatabase, winner: str | None
+) -> None:
     experiment = launched(service)
-    stopped = service.stop(experiment.experiment_id, experiment.version, **WHO).experiment
-    assert (stopped.state, stopped.winner, stopped.ended_at is not None) == (S.STOPPED, None, True)
+    change = service.stop(experiment.experiment_id, experiment.version, winner, **WHO)
+    stopped = change.experiment
+    assert (stopped.state, stopped.winner, stopped.ended_at is not None) == (S.STOPPED, winner, True)
+    with database.unit_of_work(read_only=True) as uow:
+        [entry] = [one for one in uow.audit.newest() if one.audit_id == change.audit_id]
+    assert entry.after["winner"] == winner, "who was named is in the audit"
     assert (states(releases), variants(database)) == ({1: State.LIVE, 2: State.STAGED, 3: State.STAGED}, {"champion"})
     with pytest.raises(Conflict):
         service.pause(stopped.experiment_id, stopped.version, **WHO)

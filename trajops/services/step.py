@@ -114,7 +114,8 @@ class Step:
     def finish_experiment(self, experiment: ExperimentOut, cause: VerdictOut | None = None) -> ExperimentChangeOut:
         """The same with an experiment; `cause` are the exact figures that it was decided by."""
         figures = {} if cause is None else {"cause": cause.model_dump(mode="json")}
-        about = {"coverage": experiment.coverage, "closed_arms": experiment.closed_arms, "sentence": experiment.sentence}
+        named = ("coverage", "closed_arms", "winner", "sentence")
+        about = {name: getattr(experiment, name) for name in named}
         entry = self._audited(f"experiment/{experiment.experiment_id}", **about, **figures)
         return ExperimentChangeOut(experiment=experiment, epoch=self.route.epoch, audit_id=entry.audit_id)
 

@@ -213,6 +213,8 @@ def send(pending: PendingChange, reason: str, sent: Sent) -> None:
     else:
         about = f": {frame.plain(pending.seen.plan.name)}" if pending.seen is not None else ""
         session.flash(f"{DONE[pending.name]}{about} · epoch {changed.epoch} · audit {changed.audit_id}")
+        if pending.seen is not None:  # what is over is no longer what an address without a name shows
+            st.query_params["experiment"] = pending.seen.experiment_id
         confirmation.settle(pending)
 
 

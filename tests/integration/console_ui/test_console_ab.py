@@ -236,6 +236,13 @@ def test_stopping_with_a_winner_asks_for_its_version(server: StubServer, api: St
     assert posts(api)[0][1]["winner"] == "treatment"
 
 
+def test_what_was_stopped_stays_in_view_beside_a_newer_draft(server: StubServer, api: StubApi) -> None:
+    app = opened()
+    app.session_state[PENDING] = PendingChange("d1", "stop", api.experiments.known["exp-running"])
+    app = confirm(app.run())
+    assert app.selectbox(key="ab-choice").value == "exp-running"
+
+
 def test_what_a_rollout_decides_on_is_stopped_without_a_new_champion(server: StubServer, api: StubApi) -> None:
     assert api.rollouts.known is not None
     api.rollouts.known = api.rollouts.known.model_copy(update={"experiment_id": "exp-running"})

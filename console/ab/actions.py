@@ -60,7 +60,7 @@ EFFECTS: dict[ActionName, str] = {
     "pause": "The champion answers everybody for now. Versions stay warm, and everybody comes back to the same arm.",
     "resume": "The enrolled units are answered by their arms again, each by the same one as before.",
     "stop": "It ends, and cannot be started again.",
-    "override": "The unit is answered by this arm, except while the experiment is paused, and left out of every figure.",
+    "override": "The unit is answered by this arm, except while the experiment is paused, and what it is answered is in no figure.",
     "stop_all": "The champion answers everybody within two seconds. Experiments are kept, and go on when this is taken back.",
     "go_on": "All experiments that are running answer their units again, each by the same arm as before.",
 }

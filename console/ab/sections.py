@@ -154,7 +154,10 @@ def arms(experiment: ExperimentOut) -> None:
     plan, verdict = experiment.plan, experiment.verdict
     st.header("Arms")
     if verdict is None or not verdict.arms:
-        frame.empty("No unit has been answered in an arm yet.", "Launch it, or wait for traffic.", icon="hourglass_empty")
+        if is_over(experiment):
+            frame.empty("No unit was answered in an arm.", "Plan another one, on units that come.", icon="hourglass_empty")
+        else:
+            frame.empty("No unit has been answered in an arm yet.", "Launch it, or wait for traffic.", icon="hourglass_empty")
         return
     heads = arm_heads(plan, verdict.arms)
     lines = [
@@ -221,7 +224,7 @@ def timeline(experiment: ExperimentOut, now: datetime) -> None:
     if held and not is_over(experiment):
         told = ", ".join(f"{unit} in {arm_words(experiment.plan, arm)}" for unit, arm in list(held.items())[:5])
         more = f" and {count(len(held) - 5)} more" if len(held) > 5 else ""
-        st.caption(frame.plain(f"Put into an arm by hand, and in no figure: {told}{more}."))
+        st.caption(frame.plain(f"Put into an arm by hand, and in no figure since: {told}{more}."))
     found = steps(experiment.plan, own.value.entries, recent.value.entries if recent.value is not None else [], experiment.experiment_id)
     if not found:
         frame.empty("Nothing has been recorded of it yet.", "The first step is written when it is planned.", icon="hourglass_empty")

@@ -119,6 +119,8 @@ def banner_mark(experiment: ExperimentOut) -> Mark:
         return Mark(f"{arm_letter(plan, experiment.winner or 'treatment')} promoted", "ok", "check_circle")
     if state == S.ROLLED_BACK:
         return Mark(f"{_letters(plan, experiment.closed_arms)} worse, rolled back", "bad", "undo")
+    if state == S.STOPPED and experiment.winner == plan.arms[0].variant:
+        return Mark("Stopped, A stays as the winner", "unknown", "stop_circle")
     if state != S.RUNNING:
         return _STATES[state]
     return _running_mark(plan, verdict)

@@ -71,6 +71,7 @@ def in_state(state: S, verdict: VerdictOut | None = None, **changes: Any) -> Exp
         (in_state(S.ROLLED_BACK, judged(0.7), closed_arms=["treatment"]), "B worse, rolled back", "bad"),
         (in_state(S.INCONCLUSIVE, judged(0.5, 60)), "Inconclusive", "warn"),
         (in_state(S.STOPPED), "Stopped", "unknown"),
+        (in_state(S.STOPPED, winner="control"), "Stopped, A stays as the winner", "unknown"),
         (in_state(S.DISCARDED), "Discarded", "unknown"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -34,7 +34,7 @@ def test_a_card_has_its_sections_in_order() -> None:
         "Data",
         "Model",
         "Accuracy on held-out agents",
-        "Why it was chosen",
+        "Beside the other candidates",
         "Battery",
         "Figures of the battery",
     ]
@@ -73,11 +73,11 @@ def test_accuracy_has_its_interval() -> None:
 
 def test_the_choice_is_told_with_all_candidates() -> None:
     ranking = [ranked(1, "gaussian_mlp"), ranked(2, "kalman", 7.6), ranked(None, "constant_velocity", None)]
-    chosen = sections(written(validation(3, ranking=ranking)))["Why it was chosen"]
+    chosen = sections(written(validation(3, ranking=ranking)))["Beside the other candidates"]
     assert "Rank 2 of 3." in chosen
     assert "| 2 | kalman | 7.6 | 0.5 |" in chosen
     assert "| – | constant_velocity | – |" in chosen
-    assert "It was not ranked" in sections(written(validation(3, ranking=[])))["Why it was chosen"]
+    assert "It was not ranked" in sections(written(validation(3, ranking=[])))["Beside the other candidates"]
 
 
 def test_the_battery_is_told_with_each_figure() -> None:

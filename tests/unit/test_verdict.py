@@ -154,6 +154,10 @@ def test_invalid_data_are_never_a_win_and_their_effect_is_hidden(name: str, arms
     assert said.sentence.startswith("Data invalid: ")
 
 
+def test_too_many_jumpers_are_told_with_their_limit() -> None:
+    assert verdict(*two(600, 600, 0.3), jumpers=50).sentence.endswith("and left out; at most 1 % of all.")
+
+
 def test_a_verdict_knows_since_when_it_is_of_its_kind() -> None:
     plan = a_plan()
     first = judge(plan, figures(*two(600, 620, 0.42)), STARTED)

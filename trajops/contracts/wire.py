@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,7 +17,8 @@ Point = tuple[Coordinate, Coordinate]
 # What is answered follows from the model: a forecast from positions within the bounds may lie far outside of them.
 Finite = Annotated[float, Field(allow_inf_nan=False, strict=True)]
 Position = tuple[Finite, Finite]
-Reason = Annotated[str, Field(min_length=10, max_length=500)]
+# Blanks around it count for nothing: twelve of them are no reason.
+Reason = Annotated[str, StringConstraints(strip_whitespace=True, min_length=10, max_length=500)]
 
 
 def _in_utc(time: datetime) -> datetime:

@@ -52,7 +52,7 @@ class RoutedExperiment:
         unit: what is assigned.
         namespace: whose units only may be enrolled.
         overrides: units that somebody has put into an arm by hand; they are answered from there, as long as units are enrolled at all,
-            and left out of every figure.
+            and what they are answered so is in no figure.
         is_shadow: the treatments answer nobody; they predict beside the champion's answers to those who are enrolled.
     """
 

@@ -149,9 +149,9 @@ def _health(plan: ExperimentPlan, figures: Figures, closed: Sequence[str]) -> It
     limit = "" if is_fresh or age_s is None else f"; at most {plan.max_stale_s:.0f} s"
     yield HealthOut(name="freshness", is_ok=is_fresh, detail=detail + limit)
     most = MOST_JUMPERS * (sum(counts) + figures.jumpers)
-    yield HealthOut(
-        name="jumpers", is_ok=figures.jumpers <= most, detail=f"{figures.jumpers} units were answered in several arms, and left out"
-    )
+    is_pure = figures.jumpers <= most
+    detail = f"{figures.jumpers} units were answered in several arms, and left out"
+    yield HealthOut(name="jumpers", is_ok=is_pure, detail=detail + ("" if is_pure else f"; at most {100 * MOST_JUMPERS:g} % of all"))
 
 
 def _is_anew(plan: ExperimentPlan, figures: Figures, before: VerdictOut, every_s: float) -> bool:

@@ -62,7 +62,7 @@ def card(version: ModelVersion, validation: ValidationOut, window: WindowSpec, *
         _table(("fact", "value"), model),
         "## Accuracy on held-out agents",
         _accuracy(version, validation),
-        "## Why it was chosen",
+        "## Beside the other candidates",
         *_chosen(version, validation.ranking),
         "## Battery",
         f"{run}, on {_plain(validation.machine)}.",

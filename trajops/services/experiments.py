@@ -214,7 +214,7 @@ class Experiments:
         reason: str,
         idempotency_key: str | None = None,
     ) -> ExperimentChangeOut:
-        """Put a unit into an arm by hand, out of every figure; without a variant, back to where it belongs.
+        """Put a unit into an arm by hand; what it is answered so is in no figure; without a variant, back to where it belongs.
 
         Raises:
             InvalidInput: if there is no such arm.

@@ -1,5 +1,6 @@
 """What surrounds every page: top bar, marks, freshness, empty states and problems, always in the same form."""
 
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,6 +19,8 @@ from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.session import Me
 
 COLOURS: dict[Tone, Any] = {"ok": "green", "warn": "orange", "bad": "red", "info": "blue", "unknown": "gray"}
+_ADDRESS = re.compile(r"(https?://[^\s`|)\]]*[^\s`|)\].,;:])")
+_ESCAPED = {ord(sign): f"\\{sign}" for sign in "\\`*_{}[]<>#|$~:"}
 SIGN_OUT = '<a href="/session/sign-out" target="_self" style="color:inherit">Sign out</a>'
 
 
@@ -31,11 +34,14 @@ def badge(mark: Mark) -> str:
     return f":{COLOURS[mark.tone]}-badge[:material/{mark.icon}: {mark.word}]"
 
 
+def small(before: str, mark: Mark, after: str) -> None:
+    """A line of small print with a mark in it; a caption would fade the mark until it cannot be read."""
+    st.markdown(f":gray[:small[{plain(before)}]]{badge(mark)} &nbsp;:gray[:small[{plain(after)}]]")
+
+
 def plain(text: str) -> str:
-    """Text from outside, so that Markdown leaves it as it is."""
-    for sign in "\\`*_{}[]<>#|$~:":
-        text = text.replace(sign, f"\\{sign}")
-    return text
+    """Text from outside, so that Markdown leaves it as it is; addresses in it are code, because else they become links of faded text."""
+    return "".join(f"`{part}`" if _ADDRESS.fullmatch(part) else part.translate(_ESCAPED) for part in _ADDRESS.split(text))
 
 
 def unbroken(text: str) -> str:

@@ -161,7 +161,7 @@ def arms(experiment: ExperimentOut) -> None:
         return
     heads = arm_heads(plan, verdict.arms)
     lines = [
-        f"| | {' | '.join(frame.plain(one) for one in heads)} |",
+        f"| Figure | {' | '.join(frame.plain(one) for one in heads)} |",
         f"|:--|{'--:|' * len(heads)}",
         *(frame.unbroken(f"|{label}|{'|'.join(values)}|") for label, values in arm_lines(shown_arms(verdict))),
     ]

@@ -198,7 +198,7 @@ def receiver_card(receiver: ReceiverOut, now: datetime) -> None:
     if test_id is not None:
         test = session.fetch(f"notification:{test_id}", lambda c: c.notification(test_id))
         if test.value is not None:
-            st.caption(f"Test: {frame.badge(notification_mark(test.value.state.value))} {frame.plain(attempt_sentence(test.value, now))}")
+            frame.small("Test: ", notification_mark(test.value.state.value), attempt_sentence(test.value, now))
     not_ready = None if receiver.is_ready else "It is not set up; what is missing stands above."
     confirmation.button(
         "Send a test",

@@ -91,8 +91,8 @@ def verdict(whole: SlicesOut, checks: PerformanceChecksOut | None) -> None:
         st.caption(" · ".join(parts))
         latest = next((one for one in checks.latest if one.model_version == whole.champion), None) if checks is not None else None
         if latest is not None:
-            said = frame.plain(latest.sentence)
-            st.caption(f"Last check {ago(latest.at, datetime.now(UTC))}: {frame.badge(figure_mark(latest.verdict))} &nbsp;{said}")
+            when = f"Last check {ago(latest.at, datetime.now(UTC))}: "
+            frame.small(when, figure_mark(latest.verdict), latest.sentence)
 
 
 def slices(found: SlicesOut | None, dimension: str, by: SliceBy) -> None:

@@ -119,7 +119,7 @@ def test_alerts_of_an_alertmanager_are_marked_and_offer_nothing(server: StubServ
     )
     app.button(key="refresh-now").click().run()
     [warning] = [w.value.replace("\\", "") for w in app.warning]
-    assert warning == "Its own alerts are not shown: the Alertmanager at http://am:9093 does not answer."
+    assert warning == "Its own alerts are not shown: the Alertmanager at `http://am:9093` does not answer."
     assert cards(app), "ours are shown all the same"
 
 
@@ -421,7 +421,7 @@ def test_receivers_are_ready_or_say_what_is_missing_and_a_test_is_followed(serve
     done = {"state": "delivered", "attempts": 1, "delivered_at": datetime.now(UTC)}
     api.alerts.notifications[0] = sent.model_validate({**sent.model_dump(), **done})
     app.button(key="refresh-now").click().run()
-    assert "Arrived" in app.container(key="receiver-mail").caption[-1].value
+    assert "Arrived" in app.container(key="receiver-mail").markdown[-1].value
 
 
 def test_rules_are_listed_as_the_file_has_them(server: StubServer) -> None:

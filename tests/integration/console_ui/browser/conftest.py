@@ -35,7 +35,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, server: StubServer, console: str) -> Iterator[Page]:
-    """A fresh browser, not signed in."""
+    """A fresh browser, not signed in; at the end it must have called nobody but the console."""
     server.api.delay_s = 0.0
     server.api.ended.clear()
     server.api.alerts = StubAlerts(datetime.now(UTC), is_empty=False)
@@ -43,6 +43,9 @@ def page(browser: Browser, server: StubServer, console: str) -> Iterator[Page]:
     server.api.rollouts = StubRollouts(datetime.now(UTC), is_empty=False)
     server.api.calls.clear()
     context = browser.new_context(viewport={"width": 1280, "height": 800})
+    asked: list[str] = []
+    context.on("request", lambda request: asked.append(request.url))
     yield context.new_page()
     context.close()
     server.api.delay_s = 0.0
+    assert [url for url in asked if not url.startswith((f"{console}/", "data:", "blob:"))] == []

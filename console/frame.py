@@ -13,8 +13,8 @@ import streamlit as st
 
 from console import session
 from console.palette import DARK, LIGHT, Palette
-from console.viewmodels import RANGES, REFRESHES
-from console.wording import DASH, Mark, Tone, clock, count
+from console.viewmodels import RANGES, REFRESHES, range_reaching
+from console.wording import DASH, Mark, Tone, clock, count, moment
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.session import Me
 
@@ -164,6 +164,31 @@ def empty(sentence: str, action: str, *, page: str | None = None, icon: str = "i
             st.caption(action, width="content")
         else:
             st.page_link(page, label=action, icon=":material/arrow_forward:")
+
+
+def empty_range(sentence: str, newest: datetime | None, *, key: str) -> None:
+    """A time range without data: what is missing, and the way to the newest there is.
+
+    Args:
+        sentence: what is missing.
+        newest: time of the newest data, if it is known that there is any.
+        key: of the button.
+    """
+    reaching = None if newest is None else range_reaching(newest, datetime.now(UTC))
+    told = sentence if newest is None else f"{sentence.rstrip('.')}; the newest is of {moment(newest)}."
+    if reaching is None or reaching == time_range():
+        empty(told, "Choose a wider time range above.", icon="hourglass_empty")
+        return
+    with st.container(border=True, horizontal_alignment="center"):
+        st.markdown(f":gray[:material/hourglass_empty:] {plain(told)}", width="content")
+        if st.button(
+            f"Show the last {reaching}, which has it", key=f"{key}-reach", icon=":material/update:", on_click=_reach, args=(reaching,)
+        ):
+            st.rerun()  # The range stands above, outside of the part that refreshes.
+
+
+def _reach(name: str) -> None:
+    st.session_state["range"] = name
 
 
 def table(rows: Sequence[Mapping[str, Any]], *, alt: str, column_config: Mapping[str, Any] | None = None) -> None:

@@ -50,6 +50,12 @@ RANGES: dict[str, timedelta] = {
 REFRESHES: dict[str, float | None] = {"off": None, "2s": 2.0, "5s": 5.0, "15s": 15.0, "60s": 60.0}
 SCRATCH_SCENE = "console"
 
+
+def range_reaching(at: datetime, now: datetime) -> str | None:
+    """The shortest time range that reaches back to `at`; None where none does."""
+    return next((name for name, span in RANGES.items() if now - at < span), None)
+
+
 # Performance
 
 

@@ -197,7 +197,7 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut], *, has_report: b
                 alt="How far each column had gone towards its threshold in each check",
             )
         else:
-            frame.empty(f"No check in this range; the newest was {moment(latest.at)}.", "Choose a wider time range above.")
+            frame.empty_range("No check in this range.", latest.at, key="heatmap")
     with grid.cell():
         st.header("Reference and current")
         with_bins = [c for c in latest.columns if len(c.bins) > 1]

@@ -99,7 +99,8 @@ def error_part() -> None:
         figure = charts.error_by_step(performance.value.step_error_m, frame.palette())
         frame.chart(figure, key="step-chart", alt="Mean error by time ahead, one line a version")
     else:
-        frame.empty("No prediction has been scored in this range.", "Choose a wider time range above.", icon="hourglass_empty")
+        newest = None if performance.value is None else performance.value.last_outcome_at
+        frame.empty_range("No prediction has been scored in this range.", newest, key="step-error")
 
 
 def _performance(client: session.TrajOpsClient, chosen: str) -> PerformanceOut:

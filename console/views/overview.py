@@ -199,11 +199,7 @@ def accuracy(performance: PerformanceOut | None) -> None:
         return
     if not performance.rows:
         if performance.last_outcome_at is not None:
-            frame.empty(
-                f"No scored prediction in this range; the newest truth arrived {moment(performance.last_outcome_at)}.",
-                "Choose a wider time range above.",
-                icon="hourglass_empty",
-            )
+            frame.empty_range("No prediction of this range has been scored.", performance.last_outcome_at, key="accuracy")
         else:
             frame.empty("No prediction has been scored yet.", "Send positions to `/predict`; truth is scored about 5 s later.")
         return
@@ -241,7 +237,8 @@ def over_time(status: StatusOut, performance: PerformanceOut | None) -> None:
                 alt=f"{metric} over time by model version",
             )
         else:
-            frame.empty("Nothing has been scored in this range.", "Choose a wider time range above.", icon="hourglass_empty")
+            newest = None if performance is None else performance.last_outcome_at
+            frame.empty_range("Nothing has been scored in this range.", newest, key="over-time")
     with right:
         st.header("Traffic")
         if status.traffic:

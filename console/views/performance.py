@@ -104,7 +104,7 @@ def slices(found: SlicesOut | None, dimension: str, by: SliceBy) -> None:
     if found is None:
         return
     if not found.slices:
-        _empty()
+        _empty("slices")
         return
     metric = METRICS[name]
     if not any(figure_of(one, metric) for one in found.slices):
@@ -124,7 +124,7 @@ def horizon(found: SlicesOut | None) -> None:
     if found is None:
         return
     if not found.slices:
-        _empty()
+        _empty("horizon")
         return
     frame.chart(
         performance_charts.by_step(found.slices, STEP_METRICS[name], frame.palette(), nominal=found.nominal_coverage),
@@ -133,12 +133,14 @@ def horizon(found: SlicesOut | None) -> None:
     )
 
 
-def _empty() -> None:
-    frame.empty(
-        "No prediction of this range has its truth yet; it is scored about 5 s after the answer.",
-        "Choose a wider time range above.",
-        icon="hourglass_empty",
-    )
+def _empty(key: str) -> None:
+    frame.empty_range("No prediction of this range has its truth yet; it is scored about 5 s after the answer.", _newest(), key=key)
+
+
+def _newest() -> datetime | None:
+    """When truth arrived last, in whichever range."""
+    read = session.fetch("newest-outcome", lambda c: c.performance(*_range("15m")), max_age_s=10.0)
+    return None if read.value is None else read.value.last_outcome_at
 
 
 def table(found: SlicesOut | None, dimension: str, by: SliceBy) -> None:
@@ -246,7 +248,7 @@ def before_truth(found: EstimateOut | None) -> None:
         return
     versions = [one for one in found.versions if any(point.predictions for point in one.points)]
     if not versions:
-        frame.empty("No prediction in this range.", "Choose a wider time range above.", icon="hourglass_empty")
+        frame.empty_range("No prediction in this range.", _newest(), key="before-truth")
         return
     names = {f"v{one.model_version}": one for one in sorted(versions, key=lambda one: -sum(point.predictions for point in one.points))}
     chosen = st.radio("Version", list(names), horizontal=True, key="estimate-version", label_visibility="collapsed")

@@ -125,6 +125,27 @@ def test_overview_says_the_verdict_the_accuracy_and_the_credit(server: StubServe
     assert list(jobs["Result"])[:2] == ["segments moved: 3, rows moved: 4\u202f120", "predictions scored: 811, scored to the end: 790"]
 
 
+@pytest.mark.parametrize(
+    ("age", "label"),
+    [
+        (timedelta(hours=3), "Show the last 6h, which has it"),
+        (timedelta(days=6), "Show the last 7d, which has it"),
+        (timedelta(days=99), None),
+    ],
+)
+def test_an_empty_range_leads_to_the_newest_data(server: StubServer, api: StubApi, age: timedelta, label: str | None) -> None:
+    api.performance.quiet_since = datetime.now(UTC) - age
+    app = opened("Overview", range="1h")
+    found = [one for one in app.button if one.key == "accuracy-reach"]
+    assert [one.label for one in found] == ([] if label is None else [label])
+    if label is None:
+        assert "Choose a wider time range above." in text(app)
+        return
+    found[0].click().run()
+    assert app.session_state["range"] == label.split()[3].rstrip(",")
+    assert "accuracy-reach" not in {one.key for one in app.button}, "there is something to see now"
+
+
 def test_time_range_is_read_from_the_url_and_sent_to_the_api(server: StubServer, api: StubApi) -> None:
     app = opened("Overview", range="6h")
     assert app.session_state["range"] == "6h"

@@ -28,6 +28,7 @@ class StubPerformance:
         self.started = started
         self.is_empty = is_empty
         self.verdict = "degraded"
+        self.quiet_since: datetime | None = None  # no truth has come after it
         self.calibrated: list[CalibrationOut] = [] if is_empty else [self.calibration(2, 2, "applied"), self.calibration(3, 3, "proposed")]
 
     def rows(self) -> list[PerformanceRow]:
@@ -58,9 +59,10 @@ class StubPerformance:
     def performance(self, since: str | None = None, until: str | None = None, **_: Any) -> PerformanceOut:
         end = datetime.fromisoformat(until) if until else datetime.now(UTC)
         begin = datetime.fromisoformat(since) if since else end - timedelta(hours=1)
+        is_empty = self.is_empty or (self.quiet_since is not None and begin > self.quiet_since)
         series = (
             []
-            if self.is_empty
+            if is_empty
             else [
                 PerformancePoint(
                     at=begin + (end - begin) * i / 60,
@@ -76,15 +78,15 @@ class StubPerformance:
                 if v == 2 or i > 20
             ]
         )
-        steps = {} if self.is_empty else {"2": [0.07 * (k + 1) for k in range(12)], "3": [0.063 * (k + 1) for k in range(12)]}
+        steps = {} if is_empty else {"2": [0.07 * (k + 1) for k in range(12)], "3": [0.063 * (k + 1) for k in range(12)]}
         return PerformanceOut(
             since=begin,
             until=end,
             nominal_coverage=0.9,
-            rows=self.rows(),
+            rows=[] if is_empty else self.rows(),
             series=series,
             step_error_m=steps,
-            last_outcome_at=None if self.is_empty else end,
+            last_outcome_at=None if self.is_empty else self.quiet_since or end,
         )
 
     def figures(self, version: int, scale: float, verdict: str) -> list[FigureOut]:

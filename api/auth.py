@@ -90,6 +90,12 @@ class Gate:
             if known.client.key_hash == key_hash:
                 self._known.pop(authorization, None)
 
+    def forget_client(self, client_id: str) -> None:
+        """Check the credentials of a client again the next time that they are used."""
+        for authorization, known in list(self._known.items()):
+            if known.client.client_id == client_id:
+                self._known.pop(authorization, None)
+
     def _known_before(self, authorization: bytes | None, error: Unavailable) -> Admitted:
         """The client of a check that is too old to be trusted while it can be repeated."""
         found = self._known.get(authorization) if authorization is not None else None

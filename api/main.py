@@ -15,6 +15,7 @@ from api.observed import Observed
 from api.routes import (
     alerts,
     answers,
+    audit,
     availability,
     batch,
     documentation,
@@ -32,6 +33,7 @@ from api.routes import (
     rollouts,
     session,
     status,
+    users,
     validations,
 )
 from api.wiring import Parts
@@ -41,8 +43,9 @@ DESCRIPTION = """\
 Eight observed positions in, twelve predicted ones with their uncertainty out; and what an operator needs to see and change.
 
 Every route but the health checks, this page and `/v1/token` needs a bearer credential: a token of `/v1/token`, or an API key.
-Any valid client may read and predict; changes need the role `operator`, API keys the role `admin`. A key may be restricted to some of
-the scopes `predict`, `observe`, `read`, `operate`, `admin`. Predictions are limited for each client; `RateLimit` says what is left.
+Any valid client may read and predict; changes need the role `operator`, users and API keys the role `admin`. A key may be restricted to
+some of the scopes `predict`, `observe`, `read`, `operate`, `admin`. Predictions are limited for each client; `RateLimit` says what is
+left.
 Errors are RFC 9457 problems with a stable `code`.
 `X-Request-ID` is taken over, logged and returned."""
 
@@ -57,8 +60,10 @@ ROUTES = (
     drift,
     performance,
     answers,
+    audit,
     jobs,
     availability,
+    users,
     keys,
     status,
     health,

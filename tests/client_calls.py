@@ -121,6 +121,20 @@ KEY = {
     "rate_limit_per_s": None,
     "rate_limit_burst": None,
 }
+USER_CHANGE: dict[str, Any] = {
+    "user": {"username": "bob", "role": "viewer", "created_at": NOW, "disabled_at": None, "last_signed_in_at": NOW},
+    "audit_id": "aud-1",
+}
+ENTRY = {
+    "audit_id": "e 1",
+    "at": NOW,
+    "actor": "ada",
+    "action": "job.pause",
+    "subject": "prune",
+    "reason": "because of the test",
+    "before": {},
+    "after": {"is_paused": True},
+}
 SLICES = {
     "by": "scene",
     "since": NOW,
@@ -278,6 +292,48 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
     "routes-some": (lambda c: c.routes(3), "GET", "/v1/routes?limit=3", None, {"current": ROUTE, "history": [ROUTE]}),
     "audit": (lambda c: c.audit(limit=7), "GET", "/v1/audit?limit=7", None, {"entries": []}),
     "audit-subject": (lambda c: c.audit(subject="trajectory/3"), "GET", "/v1/audit?limit=50&subject=trajectory%2F3", None, {"entries": []}),
+    "audit-all": (
+        lambda c: c.audit(5, "model/", actor="ada", action="experiment.", text="a b", since=AT, until=AT, cursor="17-c"),
+        "GET",
+        (
+            "/v1/audit?limit=5&subject=model%2F&actor=ada&action=experiment.&text=a+b&since=2026-11-24T03%3A00%3A00%2B00%3A00"
+            "&until=2026-11-24T03%3A00%3A00%2B00%3A00&cursor=17-c"
+        ),
+        None,
+        {"entries": [ENTRY], "next_cursor": "16-b"},
+    ),
+    "audit_entry": (lambda c: c.audit_entry("e 1"), "GET", "/v1/audit/e%201", None, ENTRY),
+    "change_own_password": (
+        lambda c: c.change_own_password("correct horse", "battery staple"),
+        "POST",
+        "/v1/me/password",
+        {"old": "correct horse", "new": "battery staple"},
+        USER_CHANGE,
+    ),
+    "users": (lambda c: c.users(), "GET", "/v1/users", None, {"users": [USER_CHANGE["user"]]}),
+    "create_user": (
+        lambda c: c.create_user("bob", "viewer", "correct horse", REASON),
+        "POST",
+        "/v1/users",
+        {"username": "bob", "role": "viewer", "password": "correct horse", "reason": REASON},
+        USER_CHANGE,
+    ),
+    "set_role": (
+        lambda c: c.set_role("b b", "operator", REASON),
+        "POST",
+        "/v1/users/b%20b/role",
+        {"role": "operator", "reason": REASON},
+        USER_CHANGE,
+    ),
+    "set_password": (
+        lambda c: c.set_password("bob", "correct horse", REASON),
+        "POST",
+        "/v1/users/bob/password",
+        {"password": "correct horse", "reason": REASON},
+        USER_CHANGE,
+    ),
+    "disable_user": (lambda c: c.disable_user("bob", REASON), "POST", "/v1/users/bob/disable", {"reason": REASON}, USER_CHANGE),
+    "enable_user": (lambda c: c.enable_user("bob", REASON), "POST", "/v1/users/bob/enable", {"reason": REASON}, USER_CHANGE),
     "performance": (
         lambda c: c.performance(AT, AT),
         "GET",

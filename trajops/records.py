@@ -39,6 +39,7 @@ class User:
     role: Role
     created_at: datetime
     disabled_at: datetime | None = None
+    last_signed_in_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Model versions, deployments, routes and the audit of their changes."""
+"""Model versions, deployments and routes."""
 
 from typing import Annotated
 
@@ -6,7 +6,6 @@ from fastapi import APIRouter, Query
 
 from api.deps import CHANGES, READS, IdempotencyKey, Operator, PartsOf, Reader
 from api.wiring import Parts
-from trajops.contracts.audit import AuditPage
 from trajops.contracts.deployments import (
     CanaryIn,
     ChangeOut,
@@ -66,18 +65,6 @@ def deployments(parts: PartsOf, _client: Reader) -> DeploymentsOut:
 def routes(parts: PartsOf, _client: Reader, limit: Annotated[int, Query(ge=1, le=500)] = 50) -> RouteHistoryOut:
     """Who answers now, and what was live when."""
     return parts.deployments.routes(limit)
-
-
-@router.get("/audit", summary="Audit", responses=READS)
-def audit(
-    parts: PartsOf,
-    _client: Reader,
-    limit: Annotated[int, Query(ge=1, le=500)] = 50,
-    subject: Annotated[str | None, Query(max_length=256, description="Only changes of this subject, for example trajectory/3.")] = None,
-) -> AuditPage:
-    """Who changed what, when and why; newest first."""
-    with parts.unit_of_work(read_only=True) as uow:
-        return AuditPage(entries=uow.audit.newest(limit, subject))
 
 
 @router.post("/deployments", summary="Stage a version", responses=CHANGES)

@@ -67,6 +67,7 @@ users = Table(
     Column("role", String(16), nullable=False),
     Column("created_at", UtcDateTime, nullable=False),
     Column("disabled_at", UtcDateTime),
+    Column("last_signed_in_at", UtcDateTime),
 )
 
 api_keys = Table(
@@ -165,7 +166,10 @@ audit_entries = Table(
     Column("reason", Text, nullable=False),
     Column("before", JSON, nullable=False),
     Column("after", JSON, nullable=False),
-    Index("ix_audit_entries_subject_at", "subject", "at"),
+    # The operator class lets PostgreSQL find what begins so, in whatever language the database sorts.
+    Index("ix_audit_entries_subject_at", "subject", "at", postgresql_ops={"subject": "text_pattern_ops"}),
+    Index("ix_audit_entries_action_at", "action", "at", postgresql_ops={"action": "text_pattern_ops"}),
+    Index("ix_audit_entries_actor_at", "actor", "at", postgresql_ops={"actor": "text_pattern_ops"}),
 )
 
 idempotency_keys = Table(

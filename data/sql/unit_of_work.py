@@ -5,6 +5,7 @@ from sqlalchemy import Connection
 from data.sql.repositories.accounts import SqlApiKeys, SqlUsers
 from data.sql.repositories.alerts import SqlAlerts, SqlSilences
 from data.sql.repositories.answers import SqlAnswers
+from data.sql.repositories.audit import SqlAuditLog
 from data.sql.repositories.calibrations import SqlCalibrations
 from data.sql.repositories.drift_checks import SqlDriftChecks
 from data.sql.repositories.drift_settings import SqlDriftSettings
@@ -14,7 +15,7 @@ from data.sql.repositories.leases import SqlLeases
 from data.sql.repositories.notifications import SqlNotifications
 from data.sql.repositories.performance_checks import SqlPerformanceChecks
 from data.sql.repositories.probes import SqlProbes
-from data.sql.repositories.records import SqlAuditLog, SqlIdempotency
+from data.sql.repositories.records import SqlIdempotency
 from data.sql.repositories.releases import SqlDeployments, SqlModelVersions, SqlRoutes
 from data.sql.repositories.rollouts import SqlRollouts
 from data.sql.repositories.validations import SqlValidations

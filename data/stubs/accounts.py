@@ -25,6 +25,17 @@ class MemoryUsers(Repository):
         """All users by name."""
         return sorted(self._tables.users.rows(), key=lambda user: user.username)
 
+    def enabled_admins(self) -> list[User]:
+        """Admins who may sign in, by id."""
+        admins = [user for user in self._tables.users.rows() if user.role == "admin" and user.disabled_at is None]
+        return sorted(admins, key=lambda user: user.user_id)
+
+    def touch(self, user_id: str, at: datetime) -> None:
+        """Write when somebody signed in last; an unknown user is no error."""
+        known = self._tables.users.get(user_id)
+        if known is not None:
+            self._tables.users.put(user_id, replace(known, last_signed_in_at=at))
+
     def replace(self, user: User) -> None:
         """Write password hash, role and disabled time; NotFound if there is no user with that id."""
         known = self._tables.users.get(user.user_id)

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from data.stubs.tables import Repository
+from trajops.audit import AuditQuery, is_prefix
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.deployments.lifecycle import State
@@ -104,8 +105,30 @@ class MemoryAuditLog(Repository):
 
     def newest(self, limit: int = 50, subject: str | None = None) -> list[AuditOut]:
         """Newest first; of one subject, where it is given."""
-        found = [entry for entry in self._tables.audit.rows() if subject in {None, entry.subject}]
-        return sorted(found, key=lambda entry: entry.at, reverse=True)[:limit]
+        return self.find(AuditQuery(subject=subject), limit)
+
+    def find(self, query: AuditQuery, limit: int) -> list[AuditOut]:
+        """What a query asks for, newest first; of those written at once, by id."""
+        found = [entry for entry in self._tables.audit.rows() if _is_asked_for(entry, query)]
+        return sorted(sorted(found, key=lambda entry: entry.audit_id), key=lambda entry: entry.at, reverse=True)[:limit]
+
+    def get(self, audit_id: str) -> AuditOut:
+        """One entry; NotFound if there is none with that id."""
+        found = self._tables.audit.get(audit_id)
+        if found is None:
+            raise NotFound(f"there is no audit entry {audit_id!r}")
+        return found
+
+
+def _is_asked_for(entry: AuditOut, query: AuditQuery) -> bool:
+    asked = ((query.actor, entry.actor), (query.action, entry.action), (query.subject, entry.subject))
+    return (
+        (query.since is None or entry.at >= query.since)
+        and (query.until is None or entry.at < query.until)
+        and all(wanted is None or (value.startswith(wanted) if is_prefix(wanted) else value == wanted) for wanted, value in asked)
+        and (query.text is None or query.text.casefold() in entry.reason.casefold())
+        and (query.after is None or entry.at < query.after.at or (entry.at == query.after.at and entry.audit_id > query.after.audit_id))
+    )
 
 
 class MemoryModelVersions(Repository):

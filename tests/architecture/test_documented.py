@@ -98,7 +98,7 @@ def test_every_public_route_has_a_client_method_with_all_that_it_takes() -> None
         "expected_state": "proposed",
     }
     samples |= {"model_a": 1, "model_b": 2, "plan": a_plan(), "variant": "treatment", "is_stopped": True, "share": 0.05}
-    samples |= {"body": PredictIn(agent_id="a"), "items": [PredictIn(agent_id="a")], "username": "u", "password": "p", "overlap_s": 60.0}
+    samples |= {"body": PredictIn(agent_id="a"), "items": [PredictIn(agent_id="a")], "role": "viewer", "password": "p", "overlap_s": 60.0}
     samples |= {
         "observations": [ObservationIn(agent_id="a", observed_at_s=1.0, position=(0.0, 0.0))],
         "table": pa.table({"history": [0.0]}),

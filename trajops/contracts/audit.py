@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
 from trajops.contracts.wire import Wire
 
@@ -24,3 +24,4 @@ class AuditPage(Wire):
     """Changes, newest first."""
 
     entries: list[AuditOut]
+    next_cursor: str | None = Field(None, description="Send it as `cursor` to read on towards the oldest; null: there is nothing older.")

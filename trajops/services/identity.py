@@ -10,22 +10,22 @@ from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
-from trajops.clients import ROLES, SCOPES, SCOPES_OF, Client
-from trajops.clock import SystemClock, now
+from trajops.clients import SCOPES, SCOPES_OF, Client
+from trajops.clock import now
 from trajops.contracts.session import Role, Scope, TokenOut
 from trajops.contracts.wire import LATEST
-from trajops.errors import Conflict, InvalidInput, NotFound, Unauthenticated, Unavailable
+from trajops.errors import Conflict, InvalidInput, Unauthenticated, Unavailable
 from trajops.ports import Clock, PasswordHasher, TokenSigner, TokenVerifier
 from trajops.rate_limits import Limit
 from trajops.records import ApiKey, User
+from trajops.services.people import EXTERNAL_MARK, PROGRAM_MARK, People, check_role
 from trajops.stores import UnitOfWorkFactory
 
 LAST_USED_EVERY = timedelta(minutes=10)  # how coarse the time of last use is: a write every ten minutes, not one a check
-MIN_PASSWORD_LENGTH = 8
-KEY_MARK, PROGRAM_MARK, EXTERNAL_MARK = "tok_", "key:", "jwt:"
+KEY_MARK = "tok_"
 
 
-class Identity:
+class Identity(People):
     """Users, tokens and API keys over their ports."""
 
     def __init__(
@@ -38,32 +38,10 @@ class Identity:
         clock: Clock | None = None,
         token_ttl_s: float = 8 * 3600,
     ) -> None:
-        self._unit_of_work = unit_of_work
-        self._hasher = hasher
+        super().__init__(unit_of_work, hasher, clock=clock)
         self._tokens = tokens
         self._external = external
-        self._clock: Clock = clock or SystemClock()
         self._token_ttl = timedelta(seconds=token_ttl_s)
-
-    def create_user(self, username: str, password: str, role: Role, *, actor: str, reason: str) -> User:
-        """Add somebody who may sign in.
-
-        Raises:
-            InvalidInput: if the password is shorter than 8 characters, or name or role cannot be used.
-            Conflict: if the name is taken.
-        """
-        if not 1 <= len(username) <= 128 or not username.isprintable() or username.startswith((PROGRAM_MARK, EXTERNAL_MARK)):
-            marks = f"{PROGRAM_MARK!r} or {EXTERNAL_MARK!r}"
-            raise InvalidInput(f"a username has 1 to 128 printable characters and does not start with {marks}")
-        if len(password) < MIN_PASSWORD_LENGTH:
-            raise InvalidInput(f"the password has {len(password)} characters; it needs at least {MIN_PASSWORD_LENGTH}")
-        _check_role(role)
-        at = now(self._clock)
-        user = User(uuid4().hex, username, self._hasher.hash(password), role, at)
-        with self._unit_of_work() as uow:
-            uow.users.add(user)
-            uow.audit.append(at=at, actor=actor, action="user.create", subject=username, reason=reason, before={}, after={"role": role})
-        return user
 
     def sign_in(self, username: str, password: str) -> TokenOut:
         """A session token for name and password.
@@ -83,49 +61,11 @@ class Identity:
         if self._hasher.is_outdated(user.password_hash):
             with self._unit_of_work() as uow:
                 uow.users.replace(replace(user, password_hash=self._hasher.hash(password)))
+        self._note_sign_in(user)
         issued_at = now(self._clock).replace(microsecond=0)
         expires_at = issued_at + self._token_ttl
         token = self._tokens.issue(user.username, user.role, issued_at=issued_at, expires_at=expires_at)
         return TokenOut(access_token=token, expires_at=expires_at, username=user.username, role=user.role)
-
-    def set_password(self, username: str, password: str, *, actor: str, reason: str) -> None:
-        """Give somebody a new password.
-
-        Raises:
-            InvalidInput: if the password is shorter than 8 characters.
-            NotFound: if there is no such user.
-        """
-        if len(password) < MIN_PASSWORD_LENGTH:
-            raise InvalidInput(f"the password has {len(password)} characters; it needs at least {MIN_PASSWORD_LENGTH}")
-        at = now(self._clock)
-        with self._unit_of_work() as uow:
-            user = uow.users.by_name(username)
-            if user is None:
-                raise NotFound(f"there is no user {username!r}")
-            uow.users.replace(replace(user, password_hash=self._hasher.hash(password)))
-            uow.audit.append(at=at, actor=actor, action="user.set_password", subject=username, reason=reason, before={}, after={})
-
-    def disable_user(self, username: str, *, actor: str, reason: str) -> None:
-        """Let somebody sign in no more; what is asked with an older token fails at `confirm`.
-
-        Raises:
-            NotFound: if there is no such user.
-        """
-        at = now(self._clock)
-        with self._unit_of_work() as uow:
-            user = uow.users.by_name(username)
-            if user is None:
-                raise NotFound(f"there is no user {username!r}")
-            uow.users.replace(replace(user, disabled_at=user.disabled_at or at))
-            uow.audit.append(
-                at=at,
-                actor=actor,
-                action="user.disable",
-                subject=username,
-                reason=reason,
-                before={"is_disabled": user.disabled_at is not None},
-                after={"is_disabled": True},
-            )
 
     def create_api_key(
         self,
@@ -154,7 +94,7 @@ class Identity:
         """
         if not 1 <= len(name) <= 120 or not name.isprintable():
             raise InvalidInput("the name of an API key has 1 to 120 printable characters")
-        _check_role(role)
+        check_role(role)
         chosen = None if scopes is None else _checked_scopes(scopes, role)
         at = now(self._clock)
         _check_future(expires_at, at)
@@ -304,6 +244,10 @@ class Identity:
         with suppress(Conflict, Unavailable), self._unit_of_work() as uow:
             uow.api_keys.touch(key.key_id, at)
 
+    def _note_sign_in(self, user: User) -> None:
+        with suppress(Conflict, Unavailable), self._unit_of_work() as uow:
+            uow.users.touch(user.user_id, now(self._clock))
+
     @cached_property
     def _nobodys_hash(self) -> str:
         return self._hasher.hash(secrets.token_urlsafe(16))
@@ -312,11 +256,6 @@ class Identity:
 def _digest(secret: str) -> str:
     # A key carries 256 random bits, so that a fast hash is enough, and the look-up by digest leaks no prefix of it.
     return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def _check_role(role: str) -> None:
-    if role not in ROLES:
-        raise InvalidInput(f"there is no role {role!r}; choose {', '.join(ROLES)}")
 
 
 def _checked_scopes(scopes: Sequence[str], role: Role) -> tuple[Scope, ...]:

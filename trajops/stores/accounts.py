@@ -25,6 +25,14 @@ class UserStore(Protocol):
         """All users by name."""
         ...
 
+    def enabled_admins(self) -> list[User]:
+        """Admins who may sign in; until this transaction ends nobody else makes them fewer."""
+        ...
+
+    def touch(self, user_id: str, at: datetime) -> None:
+        """Write when somebody signed in last; an unknown user is no error."""
+        ...
+
     def replace(self, user: User) -> None:
         """Write password hash, role and disabled time of a known user.
 

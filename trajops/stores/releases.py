@@ -3,6 +3,7 @@
 from datetime import datetime
 from typing import Any, Protocol
 
+from trajops.audit import AuditQuery
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.deployments import DeploymentOut, RouteOut
 from trajops.deployments.lifecycle import State
@@ -91,6 +92,18 @@ class AuditLog(Protocol):
 
     def newest(self, limit: int = 50, subject: str | None = None) -> list[AuditOut]:
         """Newest first; of one subject, where it is given."""
+        ...
+
+    def find(self, query: AuditQuery, limit: int) -> list[AuditOut]:
+        """What a query asks for, newest first; of those written at once, by id."""
+        ...
+
+    def get(self, audit_id: str) -> AuditOut:
+        """One entry.
+
+        Raises:
+            NotFound: if there is none with that id.
+        """
         ...
 
 

@@ -32,6 +32,15 @@ class SqlUsers:
         """All users by name."""
         return [User(**row) for row in self._connection.execute(select(users).order_by(users.c.username)).mappings()]
 
+    def enabled_admins(self) -> list[User]:
+        """Admins who may sign in, by id; on PostgreSQL nobody else changes them before this transaction ends, as on SQLite anyway."""
+        admins = select(users).where(users.c.role == "admin", users.c.disabled_at.is_(None)).order_by(users.c.user_id).with_for_update()
+        return [User(**row) for row in self._connection.execute(admins).mappings()]
+
+    def touch(self, user_id: str, at: datetime) -> None:
+        """Write when somebody signed in last; an unknown user is no error."""
+        self._connection.execute(update(users).where(users.c.user_id == user_id).values(last_signed_in_at=at))
+
     def replace(self, user: User) -> None:
         """Write password hash, role and disabled time; NotFound if there is no user with that id."""
         change = (

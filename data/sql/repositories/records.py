@@ -1,37 +1,13 @@
-"""What is written once and never changed: audit entries and remembered answers."""
+"""What is written once and never changed: remembered answers."""
 
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, select
 
 from data.sql.repositories.statements import insert_or
-from data.sql.tables import audit_entries, idempotency_keys, new_id
-from trajops.contracts.audit import AuditOut
+from data.sql.tables import idempotency_keys
 from trajops.errors import Conflict
 from trajops.records import Remembered
-
-
-class SqlAuditLog:
-    """Implements `trajops.ports.AuditLog`."""
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-
-    def append(
-        self, *, at: datetime, actor: str, action: str, subject: str, reason: str, before: dict[str, Any], after: dict[str, Any]
-    ) -> AuditOut:
-        """Write one entry."""
-        entry = AuditOut(audit_id=new_id(), at=at, actor=actor, action=action, subject=subject, reason=reason, before=before, after=after)
-        self._connection.execute(insert(audit_entries), dict(entry))
-        return entry
-
-    def newest(self, limit: int = 50, subject: str | None = None) -> list[AuditOut]:
-        """Newest first; of one subject, where it is given."""
-        found = select(audit_entries).order_by(audit_entries.c.at.desc(), audit_entries.c.audit_id).limit(limit)
-        if subject is not None:
-            found = found.where(audit_entries.c.subject == subject)
-        return [AuditOut(**row) for row in self._connection.execute(found).mappings()]
 
 
 class SqlIdempotency:

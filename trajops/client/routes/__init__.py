@@ -14,6 +14,7 @@ from trajops.client.exchange import Options
 from trajops.client.retries import Policy, RetryPredictions
 from trajops.client.routes.accounts import AccountRoutes
 from trajops.client.routes.alerts import AlertRoutes
+from trajops.client.routes.audit import AuditRoutes
 from trajops.client.routes.experiments import ExperimentRoutes
 from trajops.client.routes.monitoring import MonitoringRoutes
 from trajops.client.routes.predictions import PredictionRoutes
@@ -37,6 +38,7 @@ class Routes(
     MonitoringRoutes,
     ServiceRoutes,
     AlertRoutes,
+    AuditRoutes,
     ABC,
 ):
     """One method for every public route, and the options that both clients have.

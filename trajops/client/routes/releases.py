@@ -1,14 +1,13 @@
-"""Versions, deployments and routes, and who changed them."""
+"""Versions, deployments and routes."""
 
 from trajops.client.call import Call, at, described, get, post
 from trajops.client.retries import Retry
-from trajops.contracts.audit import AuditPage
 from trajops.contracts.deployments import CanaryIn, ChangeOut, DeploymentsOut, RollbackIn, RouteHistoryOut, StageIn, TransitionIn
 from trajops.contracts.models import ModelsOut
 
 
 class ReleaseRoutes:
-    """Versions, deployments and routes, and who changed them."""
+    """Versions, deployments and routes."""
 
     @described
     def models(self) -> Call[ModelsOut]:
@@ -24,11 +23,6 @@ class ReleaseRoutes:
     def routes(self, limit: int | None = None) -> Call[RouteHistoryOut]:
         """Who answers now, and what was live when."""
         return get("/v1/routes", RouteHistoryOut, limit=limit)
-
-    @described
-    def audit(self, limit: int = 50, subject: str | None = None) -> Call[AuditPage]:
-        """Latest changes, newest first; `subject` is for example `trajectory/3`."""
-        return get("/v1/audit", AuditPage, limit=limit, subject=subject)
 
     @described
     def stage(self, model_version: int, reason: str, *, idempotency_key: str | None = None) -> Call[ChangeOut]:

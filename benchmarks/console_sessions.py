@@ -21,7 +21,7 @@ from benchmarks.record import Measurement
 
 SESSIONS, RUNS, FIRST_RUNS = 50, 200, 20
 TRAFFIC_S, KEPT_S, WAIT_S = 60, 150, 120
-PAGES = ("", "models", "ab_tests", "live_predict", "performance", "drift", "alerts", "services")
+PAGES = ("", "models", "ab_tests", "live_predict", "performance", "drift", "alerts", "services", "audit", "admin")
 
 
 def run() -> Measurement:

@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from console import confirmation, frame, session
+from console.admin import own_password, secret
 
 STATIC = Path(__file__).parent / "static"
 VIEWS = Path(__file__).parent / "views"
@@ -62,6 +63,18 @@ PAGES = [
         icon=":material/dns:",
         help="Whether every part works, what is left of the error budget, and what runs in the background.",
     ),
+    st.Page(
+        VIEWS / "audit.py",
+        title="Audit",
+        icon=":material/receipt_long:",
+        help="Who changed what, when and why; what was different before and after.",
+    ),
+    st.Page(
+        VIEWS / "admin.py",
+        title="Admin",
+        icon=":material/admin_panel_settings:",
+        help="Users and API keys: who may come in, and what they may do.",
+    ),
 ]
 RANGED = {"Overview", "Models", "Performance", "Drift", "Alerts"}
 
@@ -72,8 +85,11 @@ else:
     page = st.navigation(PAGES)
     me = session.user()
     frame.account(me)
+    own_password.offer(me)
     frame.top_bar(me, is_ranged=page.title in RANGED)
     session.show_flash()
     if frame.is_left(page):
         confirmation.discard()
+        secret.forget()
+    own_password.show_pending()
     frame.run(page)

@@ -242,3 +242,21 @@ def facts(lines: Sequence[tuple[str, str]]) -> None:
     """A name and a value each, below one another."""
     rows = [f"| {name} | {plain(value)} |" for name, value in lines]
     st.markdown("\n".join([rows[0], "|:--|:--|", *rows[1:]]))
+
+
+def audited(reason: str, audit_id: str) -> None:
+    """Why something was done, and the way to its audit entry."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        st.caption(plain(reason), width="stretch")
+        audit_link(audit_id)
+
+
+def audit_link(audit_id: str) -> None:
+    """The way to an audit entry."""
+    st.page_link(
+        "views/audit.py",
+        label=f"audit {audit_id[:8]}",
+        icon=":material/receipt_long:",
+        help="",
+        query_params={"entry": audit_id},
+    )

@@ -161,12 +161,18 @@ _ACTIONS = {
     "model.load_unsafe": "Loaded {subject}, which runs code of its own",
     "user.create": "Created the user {subject}",
     "user.set_password": "Set the password of {subject}",
+    "user.change_password": "{subject} changed their password",
+    "user.set_role": "Changed the role of {subject}",
+    "user.enable": "Enabled the user {subject}",
     "user.disable": "Disabled the user {subject}",
     "api_key.create": "Created the API key {subject}",
+    "api_key.rotate": "Rotated the API key {subject}",
     "api_key.revoke": "Revoked the API key {subject}",
 }
 
 
+# Who acts under a name of its own process, which says nothing.
+_PROCESSES = {"shell": "the command line", "api": "the API"}
 _ACTORS = {"rules": "the rules", "delivery": "the delivery", "workers.training": "a training run"}
 
 
@@ -180,6 +186,8 @@ def actor_words(actor: str) -> str:
     kind, _, name = actor.partition(":")
     if kind == "policy" and name:
         return f"the policy ({name.replace('_', ' ')})"
+    if kind in _PROCESSES and name:
+        return _PROCESSES[kind]
     return f"the workers ({job_title(name)})" if kind == "worker" and name else _ACTORS.get(actor, actor)
 
 

@@ -239,7 +239,7 @@ def timeline(experiment: ExperimentOut, now: datetime) -> None:
                 st.markdown(
                     f":{colour}[:material/{tone_icon(step.tone)}:] **{frame.plain(step.word)}** &nbsp;:gray[:small[{frame.plain(when)}]]"
                 )
-                st.caption(f"{frame.plain(step.reason)} · `{step.audit_id}`")
+                frame.audited(step.reason, step.audit_id)
                 if step.figures:
                     st.caption(frame.plain(f"Figures: {step.figures}"))
 

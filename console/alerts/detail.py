@@ -129,7 +129,7 @@ def changed_before(alert: AlertOut) -> None:
         for change in found:
             with st.container(border=True, gap=None):
                 st.markdown(f"**{frame.plain(change.words)}** &nbsp;:gray[:small[{frame.plain(f'{change.before} · {change.actor}')}]]")
-                st.caption(f"{frame.plain(change.reason)} · `{change.audit_id}`")
+                frame.audited(change.reason, change.audit_id)
         if any(change.is_release for change in found):
             st.page_link("views/models.py", label="What was live when, on the Models page", icon=":material/arrow_forward:", help="")
     if not reaches_back(read.value.entries, AUDIT_LIMIT, alert):

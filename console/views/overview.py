@@ -260,7 +260,7 @@ def changes(status: StatusOut, now: datetime) -> None:
             when = f"{ago(entry.at, now)} · {frame.plain(actor_words(entry.actor))}"
             with st.container(border=True, gap=None):
                 st.markdown(f"**{frame.plain(action_words(entry))}** &nbsp;:gray[:small[{when}]]")
-                st.caption(f"{frame.plain(entry.reason)} · `{entry.audit_id}`")
+                frame.audited(entry.reason, entry.audit_id)
 
 
 def jobs(status: StatusOut, now: datetime) -> None:

@@ -14,7 +14,10 @@ PAGES = {
     "Drift": "views/drift.py",
     "Services": "views/services.py",
     "Alerts": "views/alerts.py",
+    "Audit": "views/audit.py",
+    "Admin": "views/admin.py",
 }
+WHO = {"Admin": "root"}  # who sees what a page is for; ada sees all others
 _KINDS = ("title", "header", "markdown", "caption", "error", "warning", "info", "success", "html")
 
 

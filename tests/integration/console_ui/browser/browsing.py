@@ -14,7 +14,9 @@ PAGES = {
     "Drift": "/drift",
     "Alerts": "/alerts",
     "Services": "/services",
+    "Audit": "/audit",
 }
+ADMIN = {"Admin": "/admin"}  # for admins only, whom the tests of all pages do not sign in as
 
 # Each frame: how high the page is, and how far it was scrolled.
 WATCH = """
@@ -60,15 +62,15 @@ TROUBLES = """
 """
 
 
-def sign_in(page: Page) -> None:
-    page.fill("input[name=username]", "ada")
+def sign_in(page: Page, username: str = "ada") -> None:
+    page.fill("input[name=username]", username)
     page.fill("input[name=password]", "correct horse")
     page.press("input[name=password]", "Enter")
 
 
-def opened(page: Page, console: str, title: str, query: str = "refresh=off") -> None:
-    page.goto(f"{console}{PAGES[title]}?{query}")
-    sign_in(page)
+def opened(page: Page, console: str, title: str, query: str = "refresh=off", username: str = "ada") -> None:
+    page.goto(f"{console}{(PAGES | ADMIN)[title]}?{query}")
+    sign_in(page, username)
     page.get_by_role("heading", name=title, exact=True).first.wait_for()
     page.wait_for_selector(IDLE, timeout=60_000)
 

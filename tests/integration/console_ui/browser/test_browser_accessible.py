@@ -37,6 +37,8 @@ VIEWS = {
     "/alerts?section=Receivers": "Alerts",
     "/live_predict?source=Own points": "Live predict",
     "/services?job=check_drift": "Services",
+    "/audit?entry=aud-0001": "Audit",
+    "/audit?when=Between days": "Audit",
 }
 
 
@@ -72,6 +74,21 @@ def test_no_view_and_no_dialog_has_a_serious_finding(page: Page, console: str, t
         page.wait_for_selector(IDLE, timeout=60_000)
         page.wait_for_timeout(1500)
         found[path] = findings(page)
+    assert found == {view: [] for view in found}
+
+
+@themes
+def test_what_only_admins_see_has_no_serious_finding(page: Page, console: str, theme: Literal["light", "dark"]) -> None:
+    page.emulate_media(color_scheme=theme)
+    opened(page, console, "Admin", "refresh=off", "root")
+    found = {"users": findings(page)}
+    dialog(page, "user-create")
+    page.wait_for_timeout(500)
+    found["dialog"] = findings(page)
+    page.goto(f"{console}/admin?refresh=off&section=API keys&ended=true")
+    page.locator(".st-key-key-k3").wait_for()
+    page.wait_for_selector(IDLE, timeout=60_000)
+    found["keys"] = findings(page)
     assert found == {view: [] for view in found}
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from console_stub.accounts import StubAccounts
 from console_stub.alerts import StubAlerts
 from console_stub.drift import StubDrift
 from console_stub.experiments import StubExperiments
@@ -16,13 +17,14 @@ from console_stub.refusal import Refused
 from console_stub.releases import StubReleases
 from console_stub.rollouts import StubRollouts
 from console_stub.services import StubServices
+from trajops.audit import is_prefix
 from trajops.contracts.alerts import NotificationOut, SilenceOut
 from trajops.contracts.answers import AnswerOut
 from trajops.contracts.audit import AuditOut, AuditPage
 from trajops.contracts.session import Me, TokenOut
 from trajops.contracts.status import Liveness
 
-USERS = {"ada": ("operator", "correct horse"), "vera": ("viewer", "battery staple")}
+USERS = {"ada": ("operator", "correct horse"), "vera": ("viewer", "battery staple"), "root": ("admin", "correct horse")}
 
 
 class StubApi:
@@ -40,6 +42,7 @@ class StubApi:
         self.delay_s = 0.0
         self.ended: set[str] = set()
         self.started = datetime.now(UTC)
+        self.accounts = StubAccounts(self.started, is_empty=is_empty)
         self.alerts = StubAlerts(self.started, is_empty=is_empty)
         self.releases = StubReleases(self.started, is_empty=is_empty)
         self.experiments = StubExperiments(self.started, self.releases, is_empty=is_empty)
@@ -61,7 +64,16 @@ class StubApi:
         if path == "/v1/me":
             return Me(username=username, role=USERS[username][0], environment="demo")
         self.reads.append((method, path, query))
+        if path == "/v1/me/password":
+            return self.accounts.post(path, body, username)
+        if path.startswith(("/v1/users", "/v1/keys")):
+            self.require_admin(username)
+            return self.accounts.post(path, body, username) if method == "POST" else self.accounts.read(path)
         return self.post(path, body, username) if method == "POST" else self.read(path, query)
+
+    def require_admin(self, username: str) -> None:
+        if USERS[username][0] != "admin":
+            raise Refused(403, "forbidden", f"this needs the role admin; {username} is {USERS[username][0]}")
 
     def open_routes(self) -> dict[str, Callable[[Any], BaseModel | str]]:
         return {
@@ -125,9 +137,21 @@ class StubApi:
             0, AuditOut.model_validate({**entry, "audit_id": f"aud-{len(self.releases.audit) + 1:04d}", "action": action})
         )
 
-    def audited(self, subject: str | None = None, limit: str = "50") -> AuditPage:
-        entries = sorted([*self.releases.audit, *self.experiments.audit, *self.rollouts.audit()], key=lambda one: one.at, reverse=True)
-        return AuditPage(entries=[one for one in entries if subject in {None, one.subject}][: int(limit)])
+    def audit_entries(self) -> list[AuditOut]:
+        return sorted([*self.releases.audit, *self.experiments.audit, *self.rollouts.audit()], key=lambda one: one.at, reverse=True)
+
+    def audited(self, limit: str = "50", cursor: str = "0", **asked: str) -> AuditPage:
+        """As the API does it; a cursor is how many entries were before."""
+        found = [one for one in self.audit_entries() if all(_is_asked_for(one, *pair) for pair in asked.items())]
+        begin = int(cursor)
+        end = begin + int(limit)
+        return AuditPage(entries=found[begin:end], next_cursor=str(end) if len(found) > end else None)
+
+    def audit_entry(self, audit_id: str) -> AuditOut:
+        found = next((one for one in self.audit_entries() if one.audit_id == audit_id), None)
+        if found is None:
+            raise Refused(404, "not_found", f"there is no audit entry {audit_id!r}")
+        return found
 
     def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
         if path.startswith("/v1/alerts"):
@@ -141,6 +165,8 @@ class StubApi:
         if path.startswith("/v1/models/"):
             _, _, _, version, what = path.split("/")
             return self.releases.card(int(version)) if what == "card" else self.releases.validation(int(version))
+        if path.startswith("/v1/audit/"):
+            return self.audit_entry(path.rsplit("/", 1)[1])
         if path.startswith("/v1/jobs/"):
             return self.jobs.job_runs(path.split("/")[3])
         if path.startswith("/v1/predictions/"):
@@ -167,3 +193,14 @@ class StubApi:
         if path not in readers:
             raise Refused(404, "not_found", f"no route {path}")
         return readers[path](**query)
+
+
+def _is_asked_for(entry: AuditOut, name: str, wanted: str) -> bool:
+    if name == "since":
+        return entry.at >= datetime.fromisoformat(wanted)
+    if name == "until":
+        return entry.at < datetime.fromisoformat(wanted)
+    if name == "text":
+        return wanted.casefold() in entry.reason.casefold()
+    value = str(getattr(entry, name))
+    return value.startswith(wanted) if is_prefix(wanted) else value == wanted

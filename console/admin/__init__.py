@@ -1,0 +1,1 @@
+"""The parts of the Admin page, and of everybody's own account."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from console import confirmation, frame, session
+from console import confirmation, frame, oidc, session
 from console.admin import own_password, secret
 
 STATIC = Path(__file__).parent / "static"
@@ -78,7 +78,10 @@ PAGES = [
 ]
 RANGED = {"Overview", "Models", "Performance", "Drift", "Alerts"}
 
-if session.token() is None:
+if oidc.is_asked_for():
+    st.navigation(PAGES, position="hidden")
+    oidc.sign_in()
+elif session.token() is None:
     st.navigation(PAGES, position="hidden")
     frame.gate()
 else:

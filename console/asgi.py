@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import streamlit as st
 from anyio import to_thread
@@ -27,7 +27,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from console import signin
+from console import oidc, signin
 from console.session import COOKIE
 from console.settings import ConsoleSettings
 from trajops import logs
@@ -105,6 +105,12 @@ class Perimeter:
                 scope, receive, send_with_headers
             )
             return
+        came_back_to = oidc.came_back_to(request)
+        if came_back_to is not None:
+            response = RedirectResponse(signin.safe_path(unquote(came_back_to)), status_code=303)
+            response.delete_cookie(oidc.NEXT_COOKIE, path="/", httponly=True, samesite="lax")
+            await response(scope, receive, send_with_headers)
+            return
         await self.app(scope, receive, send_with_headers)
 
 
@@ -115,6 +121,8 @@ def _needs_sign_in(request: Request) -> bool:
         and "text/html" in request.headers.get("accept", "")
         and not request.url.path.startswith(_OPEN_PREFIXES)
         and COOKIE not in request.cookies
+        and not oidc.is_signed_in(request)
+        and not oidc.is_open(request)
     )
 
 
@@ -175,21 +183,36 @@ def _ask_for_token(username: str, password: str) -> TokenOut:
 
 def _form(next_path: str, *, problem: str = "", username: str = "", status: int = 200) -> Response:
     headers = {"Content-Security-Policy": signin.CONTENT_POLICY, "Cache-Control": "no-store"}
-    return HTMLResponse(signin.form(next_path, problem=problem, username=username), status_code=status, headers=headers)
+    other_way = f"{oidc.BEGIN}?next={quote(next_path, safe='')}" if oidc.is_offered() else None
+    return HTMLResponse(
+        signin.form(next_path, problem=problem, username=username, other_way=other_way), status_code=status, headers=headers
+    )
+
+
+async def begin_oidc(request: Request) -> Response:
+    """GET /session/oidc: to the page that sends the browser to the provider; where it wanted to go waits in a cookie."""
+    next_path = signin.safe_path(request.query_params.get("next"))
+    if not oidc.is_offered():
+        return RedirectResponse(f"{SIGN_IN}?next={quote(next_path, safe='')}", status_code=303)
+    name, value = oidc.ASKED
+    response = RedirectResponse(f"/?{name}={value}", status_code=303)
+    response.set_cookie(oidc.NEXT_COOKIE, quote(next_path), max_age=600, httponly=True, samesite="lax", path="/")
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
+    return response
 
 
 async def sign_out(request: Request) -> Response:
     """GET /session/sign-out: forget the cookie."""
     if not _is_same_origin(request.headers):
         return PlainTextResponse("Sign out from the console itself.", status_code=403)
-    response = RedirectResponse(SIGN_IN, status_code=303)
+    response = RedirectResponse("/auth/logout" if oidc.is_signed_in(request) else SIGN_IN, status_code=303)
     response.delete_cookie(COOKIE, path="/", httponly=True, samesite="lax")
     return response
 
 
 async def drift_report(request: Request) -> Response:
     """GET /session/drift-reports/{check_id}: the API's report, for the operator whose cookie this is."""
-    token, check_id = request.cookies.get(COOKIE), request.path_params["check_id"]
+    token, check_id = request.cookies.get(COOKIE) or oidc.token_of(request), request.path_params["check_id"]
     if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", check_id) is None:
         return PlainTextResponse("There is no such drift check.", status_code=404)
     sign_in_first = RedirectResponse(f"{SIGN_IN}?next={quote(signin.REPORTS + check_id, safe='')}", status_code=303)
@@ -231,6 +254,8 @@ async def lifespan(streamlit_app: st.App) -> AsyncIterator[dict[str, Any]]:  # n
     import_module("plotly.graph_objects").Figure().to_json()  # The first figure loads validators; the first page should not.
     gc.collect()
     gc.freeze()
+    if (problem := oidc.problem()) is not None:
+        log.warning(problem)
     log.info("ready", extra={"api_url": ConsoleSettings.from_environment().api_url, "frozen_objects": gc.get_freeze_count()})
     yield {"is_warm": True}
 
@@ -249,6 +274,7 @@ app = st.App(
     routes=[
         Route(SIGN_IN, show_sign_in, methods=["GET"]),
         Route(SIGN_IN, sign_in, methods=["POST"]),
+        Route(oidc.BEGIN, begin_oidc, methods=["GET"]),
         Route("/session/sign-out", sign_out, methods=["GET"]),
         Route(signin.REPORTS + "{check_id}", drift_report, methods=["GET"]),
         Route("/runbook", show_runbook, methods=["GET"]),

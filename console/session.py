@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 import streamlit as st
 
+from console import oidc
 from console.settings import ConsoleSettings
 from trajops.client import ApiProblem, ApiUnavailable, TrajOpsClient
 from trajops.contracts.session import Me, Role
@@ -56,7 +57,9 @@ def token() -> str | None:
     if held is None:
         held = st.context.cookies.get(COOKIE)
         if not isinstance(held, str):
-            return None
+            held = oidc.token()
+            if held is None:
+                return None
         if held:
             st.session_state[TOKEN_KEY] = held
     return None if held == st.session_state.get("refused_token") else held

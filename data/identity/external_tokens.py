@@ -27,6 +27,10 @@ class PublicKeys(Protocol):
         """The key of that id; Unauthenticated or Unavailable if there is none."""
         ...
 
+    def only_key(self) -> RSAPublicKey:
+        """The key of an issuer that has just one; Unauthenticated or Unavailable if it has not."""
+        ...
+
 
 class ExternalTokens:
     """Implements `trajops.ports.TokenVerifier`.
@@ -65,11 +69,11 @@ class ExternalTokens:
         """
         try:
             key_id = jwt.get_unverified_header(token).get("kid")
-            if not isinstance(key_id, str):
-                raise Unauthenticated("the token does not name the key that signed it; get one with a `kid`")
+            if key_id is not None and not isinstance(key_id, str):
+                raise Unauthenticated("the token's `kid` is no text; get another token")
             claims = jwt.decode(
                 token,
-                self._keys.key(key_id),
+                self._keys.only_key() if key_id is None else self._keys.key(key_id),
                 algorithms=[_ALGORITHM],
                 audience=self._audience,
                 issuer=self._issuer,

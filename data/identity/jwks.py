@@ -47,8 +47,32 @@ class Jwks:
             Unauthenticated: if the issuer has no such key.
             Unavailable: if the issuer cannot be asked, and the key was not known before.
         """
-        known = self._keys.get(key_id)
-        if known is None:
+        self._look(is_known=key_id in self._keys)
+        found = self._keys.get(key_id)
+        if found is not None:
+            return found
+        if self._failure is not None:
+            raise self._away(self._failure)
+        raise Unauthenticated("the token was signed with a key that its issuer does not publish; get a new token there")
+
+    def only_key(self) -> RSAPublicKey:
+        """The key of an issuer that publishes just one, whose tokens need not name it (OpenID Connect Core 1.0, section 10.1).
+
+        Raises:
+            Unauthenticated: if the issuer has several keys, or none.
+            Unavailable: if the issuer cannot be asked, and no key was known before.
+        """
+        self._look(is_known=bool(self._keys))
+        known = list(self._keys.values())
+        if len(known) == 1:
+            return known[0]
+        if not known and self._failure is not None:
+            raise self._away(self._failure)
+        raise Unauthenticated("the token does not name the key that signed it, and its issuer has not just one; get one with a `kid`")
+
+    def _look(self, *, is_known: bool) -> None:
+        """Ask the issuer for what is not known, or was read too long ago."""
+        if not is_known:
             with self._lock:
                 self._refresh()
         elif self._clock_s() - self._fetched_s > REFRESH_S and self._lock.acquire(blocking=False):
@@ -57,12 +81,10 @@ class Jwks:
                 self._refresh()
             finally:
                 self._lock.release()
-        found = self._keys.get(key_id)
-        if found is not None:
-            return found
-        if self._failure is not None:
-            raise Unavailable(f"the keys of the token's issuer cannot be read ({self._failure}); try again", retry_after_s=int(RETRY_S))
-        raise Unauthenticated("the token was signed with a key that its issuer does not publish; get a new token there")
+
+    @staticmethod
+    def _away(failure: str) -> Unavailable:
+        return Unavailable(f"the keys of the token's issuer cannot be read ({failure}); try again", retry_after_s=int(RETRY_S))
 
     def _refresh(self) -> None:
         now_s = self._clock_s()

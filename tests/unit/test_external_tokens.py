@@ -185,7 +185,7 @@ def test_what_the_issuer_has_not_signed_is_refused(tokens: ExternalTokens, signi
     public = signing["k1"].public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     wrong = {
         "another key under its name": token(signing["k2"], "k1"),
-        "no key named": token(signing["k1"], None),
+        "no key named, and signed with another": token(signing["k2"], None),
         "no signature": forged({"alg": "none", "kid": "k1"}),
         "no signature, says RS256": forged({"alg": "RS256", "kid": "k1"}),
         "the public key as a password": forged({"alg": "HS256", "kid": "k1"}, public),
@@ -196,6 +196,29 @@ def test_what_the_issuer_has_not_signed_is_refused(tokens: ExternalTokens, signi
     assert [why for why, given in wrong.items() if not is_refused(tokens, given)] == []
     assert not tokens.recognises(wrong["the public key as a password"])
     assert not tokens.recognises("nonsense")
+
+
+def test_a_key_is_named_where_the_issuer_has_several(
+    tokens: ExternalTokens, issuer: Issuer, seconds: Seconds, signing: dict[str, RSAPrivateKey]
+) -> None:
+    """OpenID Connect asks for a `kid` only where there is a choice."""
+    unnamed = token(signing["k1"], None)
+    assert tokens.verify(unnamed).subject == "ada"
+    issuer.is_away = True
+    assert tokens.verify(unnamed).subject == "ada", "a known key stays good while the issuer is away"
+    issuer.is_away, issuer.document = False, published(signing)
+    seconds.now_s = 301.0
+    with pytest.raises(Unauthenticated, match="get one with a `kid`"):
+        tokens.verify(unnamed)
+    assert tokens.verify(token(signing["k1"])).subject == "ada"
+
+
+def test_an_issuer_that_was_never_asked_vouches_for_nobody(
+    tokens: ExternalTokens, issuer: Issuer, signing: dict[str, RSAPrivateKey]
+) -> None:
+    issuer.is_away = True
+    with pytest.raises(Unavailable):
+        tokens.verify(token(signing["k1"], None))
 
 
 @pytest.mark.parametrize("changes", [{"use": "enc"}, {"alg": "RS512"}, {"kid": None}, {"kty": "oct", "k": "AAAA"}], ids=str)

@@ -21,10 +21,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_console(api_url: str, log_file: Path) -> Iterator[str]:
+def running_console(api_url: str, log_file: Path, port: int | None = None, **more: str) -> Iterator[str]:
     """Its address, once pages can be served; stopped at the end."""
-    port = free_port()
-    environment = {**os.environ, "TRAJOPS_API_URL": api_url, "TRAJOPS_CONSOLE_PORT": str(port), "TRAJOPS_HOST": "127.0.0.1"}
+    port = port or free_port()
+    environment = {**os.environ, **more, "TRAJOPS_API_URL": api_url, "TRAJOPS_CONSOLE_PORT": str(port), "TRAJOPS_HOST": "127.0.0.1"}
     with log_file.open("w") as out:
         process = subprocess.Popen([sys.executable, "-m", "console"], cwd=ROOT, env=environment, stdout=out, stderr=subprocess.STDOUT)
     url = f"http://127.0.0.1:{port}"

@@ -50,6 +50,7 @@ from trajops.performance.rules import PerformanceRules
 from trajops.ports import Clock, TelemetryLake
 from trajops.rate_limits import Limit
 from trajops.rollouts.rules import RolloutRules
+from trajops.scene_frames import SceneFrames
 from trajops.services.alerts import Alerts
 from trajops.services.bulk import Bulk
 from trajops.services.calibrations import Calibrations
@@ -71,6 +72,8 @@ if TYPE_CHECKING:
     from trajops.services.experiment_checks import ExperimentChecks
     from trajops.services.experiment_slices import ExperimentSlices
     from trajops.services.performance import Performance
+    from trajops.services.scene_grounds import SceneGrounds
+    from trajops.services.scenes import Scenes
 
 # A process takes connections when its models are warm, or after this, seconds: who asks then is told what is missing.
 SETTLE_S = 10.0
@@ -231,6 +234,28 @@ class Parts:
 
         source = LakePerformanceSource(cast("LakeReader", self.lake))
         return Performance(source, self.unit_of_work, self.performance_rules, self.settings.model_name, self.settings.coverage_level)
+
+    @cached_property
+    def scenes(self) -> "Scenes":
+        """Reads scenes."""
+        from data.lake.scenes import LakeScenes  # noqa: PLC0415 - as the lake
+        from trajops.services.scenes import Scenes  # noqa: PLC0415
+
+        return Scenes(LakeScenes(cast("LakeReader", self.lake)), self.clock)
+
+    @cached_property
+    def scene_grounds(self) -> "SceneGrounds":
+        """What lies beneath the maps of scenes; the frames are read anew at each question, which is rare."""
+        from data.geography.coast import Coast  # noqa: PLC0415 - only who looks at a map needs the coast
+        from trajops.services.scene_grounds import SceneGrounds  # noqa: PLC0415
+
+        def frames() -> SceneFrames:
+            try:
+                return configs.load(self.settings.configs_dir / "scenes.yaml", SceneFrames)
+            except InvalidInput as error:  # nobody who asks has sent it
+                raise EnvironmentProblem(error.message) from error
+
+        return SceneGrounds(frames, Coast())
 
     @cached_property
     def calibrations(self) -> Calibrations:

@@ -31,12 +31,14 @@ from data.lake.parquet import HOUR_NS
 from data.lake.performance_source import LakePerformanceSource
 from data.lake.queries import Lake
 from data.lake.rollups import Covered, Rollups
+from data.lake.scenes import LakeScenes
 from data.sql.engine import Database
-from trajops.clock import utc
+from trajops.clock import SystemClock, utc
 from trajops.contracts.performance import SliceBy
 from trajops.performance.rules import PerformanceRules
 from trajops.records import ModelVersion
 from trajops.services.performance import Performance
+from trajops.services.scenes import Scenes
 
 BEGIN_NS = 1_700_006_400 * 10**9  # 2023-11-15 00:00 UTC
 DAYS, ROWS = 30, 50_000_000
@@ -71,6 +73,7 @@ def questions(folder: Path, database: Database, end_ns: int, days: float) -> dic
     """What the pages ask, by name."""
     lake = Lake(folder / "lake", folder / "spool", database.engine)
     taken_apart = Performance(LakePerformanceSource(lake), database.unit_of_work, PerformanceRules(), "trajectory", 0.9)
+    scenes = Scenes(LakeScenes(lake), SystemClock())
     end = utc(end_ns)
     day, month = end - timedelta(days=min(1.0, days)), end - timedelta(days=days)
     slices = {f"slices_by_{by}_24h": partial(taken_apart.slices, day, end, by) for by in get_args(SliceBy)}
@@ -87,6 +90,8 @@ def questions(folder: Path, database: Database, end_ns: int, days: float) -> dic
         "recent": lambda: lake.recent_predictions(50),
         "recent_of_an_agent": lambda: lake.recent_predictions(20, agent_id="agent-7"),
         "counts": lake.counts,
+        "scenes_30d": lambda: scenes.seen(month, end),
+        "scene_window": lambda: scenes.window("scene-3", end - timedelta(minutes=2), end),
     }
 
 

@@ -37,7 +37,13 @@ PAGES = [
         VIEWS / "live_predict.py",
         title="Live predict",
         icon=":material/route:",
-        help="Watch predictions of one agent as truth arrives, compare versions, or try your own points.",
+        help="Watch predictions of one agent as truth arrives, play recorded moments, compare versions, or draw a track.",
+    ),
+    st.Page(
+        VIEWS / "scene_map.py",
+        title="Scene map",
+        icon=":material/map:",
+        help="All agents of a scene with their newest predictions, live or at a recorded moment.",
     ),
     st.Page(
         VIEWS / "performance.py",

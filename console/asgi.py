@@ -47,6 +47,8 @@ HEAVY = (
     "console.alerts.sections",
     "console.change_dialog",
     "console.frame",
+    "console.predicting.own",
+    "console.scenes.charts",
 )
 MAX_FORM_BYTES = 8_192
 # Streamlit's front end compiles chart code and styles in the page; everything else is limited to this server.

@@ -46,6 +46,9 @@ PREDICTION = {
     "model_ms": 0.2,
 }
 REMEMBERED = {"prediction": PREDICTION, "received_at": NOW, "history": [[0.0, 0.0]], "truth": [None], "outcome": None}
+SCENE = {
+    "scene_id": "s", "since": NOW, "until": NOW, "tracks": [], "predictions": [], "agents": 0, "cut": [], "newest_at": None
+}  # fmt: skip
 PERFORMANCE = {"since": NOW, "until": NOW, "nominal_coverage": 0.9, "rows": [], "series": [], "step_error_m": {}, "last_outcome_at": None}
 RUN = {
     "run_id": "r",
@@ -388,6 +391,22 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
     "prediction": (lambda c: c.prediction("p/1"), "GET", "/v1/predictions/p%2F1", None, REMEMBERED),
     "agents-some": (lambda c: c.agents(limit=9), "GET", "/v1/agents?limit=9", None, {"agents": []}),
     "agents": (lambda c: c.agents("s"), "GET", "/v1/agents?scene_id=s", None, {"agents": []}),
+    "scenes": (lambda c: c.scenes(), "GET", "/v1/scenes", None, {"since": NOW, "until": NOW, "is_cut": False, "scenes": []}),
+    "scene-window": (
+        lambda c: c.scene_window("quay 3/north", agents=9, agent_id="a"),
+        "GET",
+        "/v1/scenes/quay%203%2Fnorth/window?agents=9&agent_id=a",
+        None,
+        SCENE,
+    ),
+    "scene-background": (
+        lambda c: c.scene_background("s", -1.0, -2.0, 3.0, 4.0),
+        "GET",
+        "/v1/scenes/s/background?x_min_m=-1.0&y_min_m=-2.0&x_max_m=3.0&y_max_m=4.0",
+        None,
+        {"scene_id": "s", "origin": None, "coast": []},
+    ),
+    "scene-live": (lambda c: c.scene_live("s", seconds=5.5), "GET", "/v1/scenes/s/live?seconds=5.5", None, SCENE),
     "drift": (lambda c: c.drift(), "GET", "/v1/drift", None, {"latest": None, "history": [], "last_report": None}),
     "drift-scene": (
         lambda c: c.drift("main square"),

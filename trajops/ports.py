@@ -19,12 +19,14 @@ from trajops.trajectories import FloatArray, Forecast, WindowSpec
 if TYPE_CHECKING:
     from trajops.contracts.experiments import ExperimentPlan, ExperimentSliceBy, Metric
     from trajops.contracts.performance import SliceBy
+    from trajops.contracts.scenes import SceneBounds, SceneOut, ScenePrediction
     from trajops.drift.columns import Rows
     from trajops.drift.learnable import Tally
     from trajops.drift.quality import Counts
     from trajops.experiments.figures import Figures, TrafficFigures
     from trajops.experiments.routed import UnitKind
     from trajops.experiments.slices import ErrorSpread, Slices
+    from trajops.geography import Origin
     from trajops.performance.estimation import Errors
     from trajops.performance.intervals import AgentSums
     from trajops.performance.recalibration import Distances
@@ -254,6 +256,49 @@ class DriftSource(Protocol):
 
     def oldest(self, sources: Sequence[str]) -> datetime | None:
         """When the oldest row of these sources was received; None when there is none."""
+        ...
+
+
+class SceneRows(NamedTuple):
+    """What was received of one scene in a time range.
+
+    Attributes:
+        tracks: agent, (N,) seconds of the agents' clock, (N, 2) metres; by agent, each oldest first.
+        predictions: by agent, newest first.
+        agents: how many were heard of.
+        every: of each agent's predictions, one in so many is here, the newest always.
+        newest_at: when the newest row was received; None where there is none.
+    """
+
+    tracks: "list[tuple[str, FloatArray, FloatArray]]"
+    predictions: "list[ScenePrediction]"
+    agents: int
+    every: int
+    newest_at: datetime | None
+
+
+class SceneSource(Protocol):
+    """Where scenes are read."""
+
+    def scenes(self, since: datetime, until: datetime, max_rows: int) -> "tuple[datetime, list[SceneOut]]":
+        """Where the range begins that about `max_rows` newest rows are read of, and its scenes in any order."""
+        ...
+
+    def window(
+        self, scene_id: str, since: datetime, until: datetime, max_agents: int, agent_id: str | None, max_predictions: int | None
+    ) -> SceneRows:
+        """A piece of one scene: at most so many agents, `agent_id` among them if it was heard of.
+
+        Without `max_predictions` each agent's newest prediction is read alone.
+        """
+        ...
+
+
+class CoastSource(Protocol):
+    """Where coastlines are read."""
+
+    def lines(self, origin: "Origin", bounds: "SceneBounds") -> list[FloatArray]:
+        """Pieces of coast in a view of the plane around an origin: (N, 2) metres each, thinned to what can be drawn."""
         ...
 
 

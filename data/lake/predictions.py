@@ -32,6 +32,7 @@ COLUMNS = (
     "mean_m",
     "cov_m2",
     "latency_ms",
+    "request_id",
 )
 # Truth for a drawn chart is looked for this long around the prediction, by the server's clock, and over such gaps.
 BEFORE_NS, AFTER_NS, MAX_GAP_S = 30 * 10**9, 300 * 10**9, 1.0
@@ -106,4 +107,5 @@ def _shown(row: dict[str, Any], outcome: OutcomeOut | None, samples: Samples, ag
         history=[tuple(p) for p in np.reshape(row["history_m"], (-1, 2)).tolist()],
         truth=[tuple(p) if np.isfinite(p).all() else None for p in truth_m[0].tolist()],
         outcome=outcome,
+        request_id=row["request_id"] or None,
     )

@@ -156,6 +156,7 @@ class PredictionOut(HotWire):
     history: list[Position]
     truth: list[Position | None] = Field(description="Observed positions at the 12 predicted times; null where none arrived yet.")
     outcome: OutcomeOut | None
+    request_id: str | None = Field(None, description="Under which it was asked for: `X-Request-ID`, as in the logs.")
 
 
 class RecentPredictions(HotWire):

@@ -10,6 +10,7 @@ PAGES = {
     "Models": "views/models.py",
     "A/B tests": "views/ab_tests.py",
     "Live predict": "views/live_predict.py",
+    "Scene map": "views/scene_map.py",
     "Performance": "views/performance.py",
     "Drift": "views/drift.py",
     "Services": "views/services.py",

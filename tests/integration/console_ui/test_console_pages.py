@@ -95,6 +95,7 @@ def test_empty_product_names_one_next_action(monkeypatch: pytest.MonkeyPatch, ti
             "Models": "Train one with",
             "A/B tests": "Press “Plan an experiment” above.",
             "Live predict": "Choose “Own points” above",
+            "Scene map": "Post positions to",
             "Performance": "Press “Recalibrate now” above",
             "Drift": "Run one now with the button above",
             "Services": "the job Probe the API asks every 5 s",

@@ -10,6 +10,7 @@ PAGES = {
     "Models": "/models",
     "A/B tests": "/ab_tests",
     "Live predict": "/live_predict",
+    "Scene map": "/scene_map",
     "Performance": "/performance",
     "Drift": "/drift",
     "Alerts": "/alerts",

@@ -16,6 +16,7 @@ from console_stub.predictions import StubPredictions
 from console_stub.refusal import Refused
 from console_stub.releases import StubReleases
 from console_stub.rollouts import StubRollouts
+from console_stub.scenes import StubScenes
 from console_stub.services import StubServices
 from trajops.audit import is_prefix
 from trajops.contracts.alerts import NotificationOut, SilenceOut
@@ -51,6 +52,7 @@ class StubApi:
         self.drift = StubDrift(is_empty=is_empty)
         self.jobs = StubJobs(is_empty=is_empty)
         self.predictions = StubPredictions(self.releases, is_empty=is_empty)
+        self.scenes = StubScenes(self.predictions, is_empty=is_empty)
         self.services = StubServices(self.releases, self.performance, self.drift, self.jobs, is_empty=is_empty)
 
     def answer(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> BaseModel | str:
@@ -169,6 +171,8 @@ class StubApi:
             return self.audit_entry(path.rsplit("/", 1)[1])
         if path.startswith("/v1/jobs/"):
             return self.jobs.job_runs(path.split("/")[3])
+        if path.startswith("/v1/scenes/"):
+            return self.scenes.read(path, query)
         if path.startswith("/v1/predictions/"):
             return self.predictions.prediction(path.rsplit("/", 1)[1])
         readers: dict[str, Callable[..., BaseModel]] = {
@@ -184,6 +188,7 @@ class StubApi:
             "/v1/calibrations": self.performance.calibrations,
             "/v1/predictions": self.predictions.predictions,
             "/v1/agents": self.predictions.agents,
+            "/v1/scenes": self.scenes.scenes,
             "/v1/drift": self.drift.drift,
             "/v1/jobs": self.jobs.jobs,
             "/v1/answers": self.alerts.answered,

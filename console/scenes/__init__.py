@@ -1,0 +1,1 @@
+"""What the Scene map page is made of."""

@@ -1,0 +1,1 @@
+"""The coastlines of the world, for maps without any call to a map's server."""

@@ -47,6 +47,7 @@ HEAVY = (
     "console.alerts.sections",
     "console.change_dialog",
     "console.frame",
+    "console.runs.sections",
 )
 MAX_FORM_BYTES = 8_192
 # Streamlit's front end compiles chart code and styles in the page; everything else is limited to this server.

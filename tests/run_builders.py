@@ -3,11 +3,31 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from data.stubs import MemoryDatabase, MemoryRegistry, MemoryRuns
 from tests.client_calls import NOW, REASON
-from trajops.training_runs import Run
+from trajops.contracts.runs import RunOut
+from trajops.services.runs import Runs
+from trajops.training_runs import Run, RunQuery
 
 BEGAN = datetime(2026, 11, 24, 3, tzinfo=UTC)
 STEPS = 12
+
+
+def run_id(number: int) -> str:
+    """The id of the run with this number."""
+    return f"{number:02x}" * 16
+
+
+def shown(*runs: Run, registered: tuple[int, ...] = ()) -> list[RunOut]:
+    """Runs as the API tells of them, newest first; those with these numbers are registered."""
+    registry = MemoryRegistry()
+    kept = MemoryRuns(registry)
+    service = Runs(kept, registry, MemoryDatabase().unit_of_work)
+    for run in runs:
+        kept.add(run)
+    for number in registered:
+        service.register(run_id(number), actor="ada", reason="registered for a test")
+    return list(service.newest(RunQuery()).runs)
 
 
 def a_run(number: int = 1, family: str = "kalman", **fields: Any) -> Run:
@@ -16,7 +36,7 @@ def a_run(number: int = 1, family: str = "kalman", **fields: Any) -> Run:
     steps = {f"step.{step:02d}.ade_m": round(ade_m * step / 6.5, 4) for step in range(1, STEPS + 1)}
     levels = {f"calibration.{level:.2f}.observed": min(1.0, level + 0.01 * number) for level in (0.1, 0.5, 0.9)}
     given: dict[str, Any] = {
-        "run_id": f"{number:032x}",
+        "run_id": run_id(number),
         "experiment_id": "1",
         "name": family,
         "status": "finished",
@@ -36,8 +56,8 @@ def a_run(number: int = 1, family: str = "kalman", **fields: Any) -> Run:
             **levels,
         },
         "tags": {"mlflow.source.git.commit": f"{number:x}" * 40},
-        "artifact_uri": f"mlflow-artifacts:/1/{number:032x}/artifacts",
-        "model_ids": (f"m-{number:032x}",),
+        "artifact_uri": f"mlflow-artifacts:/1/{run_id(number)}/artifacts",
+        "model_ids": (f"m-{run_id(number)}",),
     }
     return Run(**(given | fields))
 

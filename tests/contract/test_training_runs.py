@@ -143,6 +143,8 @@ def test_a_model_in_the_folder_of_a_run_is_found(mlflow_url: str, dataset: str) 
     assert source == f"{run.artifact_uri}/forecaster"
     assert runs.register(dataset, run, source, {}) == 1
     assert registry.versions(dataset)[0]["run_id"] == run_id
+    runs.close()
+    registry.close()
 
 
 def test_a_text_that_cannot_be_quoted_is_refused_and_a_server_that_is_away_is_said_to_be() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from api.shared_reads import SharedReads
 from data.stubs import MemoryRegistry, MemoryRuns
-from tests.run_builders import a_run
+from tests.run_builders import a_run, run_id
 from tests.running_api import REASON, Api, problem, running_api
 from trajops.contracts.runs import RegistrationOut, RunDetailOut, RunsOut
 from trajops.errors import RegistryUnavailable
@@ -47,7 +47,7 @@ def test_runs_are_listed_with_their_figures_and_versions(shop: Shop) -> None:
     for number in (1, 2):
         shop.runs.add(a_run(number))
     shop.runs.add(a_run(3, "gaussian_mlp", status="running", ended_at=None))
-    assert RegistrationOut.model_validate(shop.register(f"{1:032x}").json()).model_version == 1
+    assert RegistrationOut.model_validate(shop.register(run_id(1)).json()).model_version == 1
     found = RunsOut.model_validate(shop.api.get("/v1/runs").json())
     assert [(run.run_id[-1], run.status, run.model_versions) for run in found.runs] == [
         ("3", "running", []),
@@ -57,7 +57,7 @@ def test_runs_are_listed_with_their_figures_and_versions(shop: Shop) -> None:
     first = found.runs[-1]
     assert (first.family, first.dataset, first.data_fingerprint, first.duration_s) == ("kalman", "match", "9f1c", 20.0)
     assert first.commit == "1" * 40
-    assert first.run_url == f"http://mlflow/#/experiments/1/runs/{1:032x}"
+    assert first.run_url == f"http://mlflow/#/experiments/1/runs/{run_id(1)}"
     assert set(first.metrics) == {"val_ade_m", "val_fde_m", "val_coverage_90", "val_nll", "val_latency_ms"}
     assert found.runs[0].duration_s is None
 
@@ -77,7 +77,7 @@ def test_filters_and_pages(shop: Shop) -> None:
 
 def test_one_run_has_its_curves(shop: Shop) -> None:
     shop.runs.add(a_run(1))
-    found = RunDetailOut.model_validate(shop.api.get(f"/v1/runs/{1:032x}").json())
+    found = RunDetailOut.model_validate(shop.api.get(f"/v1/runs/{run_id(1)}").json())
     assert [(step.step, step.ahead_s) for step in found.steps] == [(n, pytest.approx(0.4 * n)) for n in range(1, 13)]
     assert found.steps[0].ade_m == pytest.approx(0.48 / 6.5, abs=1e-4)
     assert [(one.nominal, one.observed) for one in found.calibration] == [(0.1, 0.11), (0.5, 0.51), (0.9, 0.91)]
@@ -94,7 +94,7 @@ def test_an_adopted_version_lends_its_figures_to_its_run(shop: Shop) -> None:
         "trajectory",
         4,
         "onnx_model",
-        f"{1:032x}",
+        run_id(1),
         {"val_ade_m": 0.3, "step.01.ade_m": 0.1},
         {"data_fingerprint": "9f1c"},
         "",
@@ -102,7 +102,7 @@ def test_an_adopted_version_lends_its_figures_to_its_run(shop: Shop) -> None:
     )
     with shop.api.parts.unit_of_work() as uow:
         uow.model_versions.put(row)
-    found = RunDetailOut.model_validate(shop.api.get(f"/v1/runs/{1:032x}").json())
+    found = RunDetailOut.model_validate(shop.api.get(f"/v1/runs/{run_id(1)}").json())
     assert found.run.metrics == {"loss": 3.0, "val_ade_m": 0.3}
     assert (found.run.family, found.run.data_fingerprint) == ("onnx_model", "9f1c")
     assert [(step.step, step.ahead_s, step.ade_m) for step in found.steps] == [(1, None, 0.1)]
@@ -110,14 +110,14 @@ def test_an_adopted_version_lends_its_figures_to_its_run(shop: Shop) -> None:
 
 def test_a_run_is_registered_once_and_audited(shop: Shop) -> None:
     shop.runs.add(a_run(1))
-    done = RegistrationOut.model_validate(shop.register(f"{1:032x}", key="k1").json())
-    assert (done.model_version, done.run_id, done.job) == (1, f"{1:032x}", "reconcile_aliases")
-    assert shop.register(f"{1:032x}", key="k1").json() == done.model_dump(mode="json")
+    done = RegistrationOut.model_validate(shop.register(run_id(1), key="k1").json())
+    assert (done.model_version, done.run_id, done.job) == (1, run_id(1), "reconcile_aliases")
+    assert shop.register(run_id(1), key="k1").json() == done.model_dump(mode="json")
     assert len(shop.registry.versions("trajectory")) == 1
     [entry] = shop.api.get("/v1/audit", subject="trajectory/1").json()["entries"]
     assert (entry["audit_id"], entry["action"], entry["reason"]) == (done.audit_id, "model.registered", REASON)
-    assert entry["after"]["run_id"] == f"{1:032x}"
-    again = problem(shop.register(f"{1:032x}", key="k2"), 409, "conflict")
+    assert entry["after"]["run_id"] == run_id(1)
+    again = problem(shop.register(run_id(1), key="k2"), 409, "conflict")
     assert "it is v1 already" in again.detail
 
 
@@ -131,9 +131,9 @@ def test_a_registration_that_broke_off_is_finished_by_the_same_request(shop: Sho
         raise RegistryUnavailable("the answer was lost")
 
     monkeypatch.setattr(shop.registry, "register", broken)
-    problem(shop.register(f"{1:032x}", key="k1"), 503, "registry_unavailable")
+    problem(shop.register(run_id(1), key="k1"), 503, "registry_unavailable")
     monkeypatch.setattr(shop.registry, "register", once)
-    assert shop.register(f"{1:032x}", key="k1").json()["model_version"] == 1
+    assert shop.register(run_id(1), key="k1").json()["model_version"] == 1
     assert len(shop.registry.versions("trajectory")) == 1
 
 
@@ -146,7 +146,7 @@ def test_who_is_second_takes_the_version_away_again(shop: Shop, monkeypatch: pyt
         return once(name, source, **fields)
 
     monkeypatch.setattr(shop.registry, "register", raced)
-    assert "somebody else did so meanwhile, as v1" in problem(shop.register(f"{1:032x}"), 409, "conflict").detail
+    assert "somebody else did so meanwhile, as v1" in problem(shop.register(run_id(1)), 409, "conflict").detail
     assert [row["version"] for row in shop.registry.versions("trajectory")] == [1]
 
 
@@ -162,20 +162,20 @@ def test_who_is_second_takes_the_version_away_again(shop: Shop, monkeypatch: pyt
 )
 def test_what_cannot_be_registered_says_why(shop: Shop, fields: dict[str, Any], why: str) -> None:
     shop.runs.add(a_run(1, **fields))
-    assert why in str(shop.api.get(f"/v1/runs/{1:032x}").json()["refusal"])
-    assert why in problem(shop.register(f"{1:032x}"), 409, "conflict").detail
+    assert why in str(shop.api.get(f"/v1/runs/{run_id(1)}").json()["refusal"])
+    assert why in problem(shop.register(run_id(1)), 409, "conflict").detail
     assert not shop.registry.versions("trajectory")
 
 
 def test_reading_is_for_all_and_registering_for_operators(shop: Shop) -> None:
     shop.runs.add(a_run(1))
-    path = f"/v1/runs/{1:032x}"
+    path = f"/v1/runs/{run_id(1)}"
     for asked in ("/v1/runs", path):
         assert shop.api.client.get(asked).status_code == 401
         assert shop.api.get(asked).status_code == 200
     assert shop.api.client.post(f"{path}/register", json={"reason": REASON}).status_code == 401
-    problem(shop.register(f"{1:032x}", "viewer"), 403, "forbidden")
-    problem(shop.register(f"{1:032x}", reason="short"), 422, "invalid_input")
+    problem(shop.register(run_id(1), "viewer"), 403, "forbidden")
+    problem(shop.register(run_id(1), reason="short"), 422, "invalid_input")
     assert not shop.registry.versions("trajectory")
     problem(shop.register("nothing"), 404, "not_found")
 
@@ -183,7 +183,7 @@ def test_reading_is_for_all_and_registering_for_operators(shop: Shop) -> None:
 def test_a_registry_that_is_away_breaks_nothing_else(shop: Shop) -> None:
     shop.runs.add(a_run(1))
     shop.registry.is_away = True
-    for answer in (shop.api.get("/v1/runs"), shop.api.get(f"/v1/runs/{1:032x}"), shop.register(f"{1:032x}")):
+    for answer in (shop.api.get("/v1/runs"), shop.api.get(f"/v1/runs/{run_id(1)}"), shop.register(run_id(1))):
         problem(answer, 503, "registry_unavailable")
     assert shop.api.get("/v1/models").status_code == 200
 
@@ -221,5 +221,5 @@ def test_an_answer_is_kept_for_a_moment_and_a_change_forgets_it(shop: Shop) -> N
     assert len(shop.api.get("/v1/runs").json()["runs"]) == 1
     shop.runs.add(a_run(2))
     assert len(shop.api.get("/v1/runs").json()["runs"]) == 1
-    assert shop.register(f"{2:032x}").status_code == 200
+    assert shop.register(run_id(2)).status_code == 200
     assert [run["model_versions"] for run in shop.api.get("/v1/runs").json()["runs"]] == [[1], []]

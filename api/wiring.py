@@ -19,6 +19,7 @@ from api.model_loads import Loader
 from api.quota_sync import QuotaSync
 from api.rate_limits import Limiter
 from api.readying import Readying
+from api.shared_reads import SharedReads
 from api.sign_ins import SignIns
 from api.track_sync import TrackSync
 from api.turn import Turn
@@ -34,6 +35,7 @@ from data.lake.spool import Spool
 from data.limits.redis_quota import RedisQuota
 from data.models.loader import ModelLoader
 from data.models.registry import MlflowRegistry
+from data.models.runs import MlflowRuns
 from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
 from data.tracks.redis_tracks import RedisTracks
@@ -59,6 +61,7 @@ from trajops.services.experiments import Experiments
 from trajops.services.identity import Identity
 from trajops.services.predict import PredictService
 from trajops.services.rollouts import Rollouts
+from trajops.services.runs import Runs
 from trajops.services.validations import Validations
 from trajops.services.versions import Versions
 from trajops.settings import Settings
@@ -79,6 +82,8 @@ if TYPE_CHECKING:
 SETTLE_S = 10.0
 # How long a request waits for a locked database, seconds: the answer that says so must come before its client has given up.
 DATABASE_WAIT_S = 3.0
+# How long a list of training runs waits for an answer of MLflow, seconds: within what clients wait for the API.
+RUNS_WAIT_S = 4.0
 # How long a list of alerts waits for an Alertmanager, seconds: one that is slower is said to be away.
 ALERTMANAGER_WAIT_S = 1.5
 
@@ -96,6 +101,7 @@ class Parts:
         self.meters = Meters()
         self.cached = Cached()
         self.cached_longer = Cached(keep_s=5.0)
+        self.registry_reads = SharedReads()
         limit = Limit(settings.rate_limit_per_s, settings.rate_limit_burst)
         self.limiter = Limiter(limit, processes=settings.limit_processes, is_shared=settings.redis_url is not None)
         self.gate = Gate(self._authenticate, limiter=self.limiter)
@@ -127,6 +133,13 @@ class Parts:
     def registry(self) -> MlflowRegistry:
         """The model registry."""
         return MlflowRegistry(self.settings.registry_url)
+
+    @cached_property
+    def runs(self) -> Runs:
+        """Training runs, with connections of their own: they may be waited for, and models not."""
+        url = self.settings.registry_url
+        runs, registry = MlflowRuns(url, timeout_s=RUNS_WAIT_S), MlflowRegistry(url, timeout_s=RUNS_WAIT_S)
+        return Runs(runs, registry, self.unit_of_work, model_name=self.settings.model_name, url=url, clock=self.clock)
 
     @cached_property
     def loader(self) -> Loader:

@@ -22,6 +22,12 @@ PAGES = [
         help="Health, live accuracy, traffic, recent changes and background jobs in one glance.",
     ),
     st.Page(
+        VIEWS / "experiments.py",
+        title="Experiments",
+        icon=":material/compare_arrows:",
+        help="Training runs: which are the best, how they differ; compare, and register from here.",
+    ),
+    st.Page(
         VIEWS / "models.py",
         title="Models",
         icon=":material/model_training:",

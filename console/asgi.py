@@ -47,6 +47,7 @@ HEAVY = (
     "console.alerts.sections",
     "console.change_dialog",
     "console.frame",
+    "console.runs.sections",
     "console.predicting.own",
     "console.scenes.charts",
 )

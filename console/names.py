@@ -97,6 +97,7 @@ _COUNTS: dict[str, dict[str, str]] = {
 _ACTIONS = {
     "deployment.stage": "Staged {subject}",
     "model.deleted": "Deleted {subject}",
+    "model.registered": "Registered a run as {subject}",
     "model.validated": "Validated {subject}",
     "model.validation_asked": "Asked for a validation of {subject}",
     "deployment.canary": "Started the canary of {subject}",

@@ -15,7 +15,20 @@ from trajops.errors import Conflict
 from trajops.settings import Settings
 
 FOLDER = Path("docs/screenshots")
-PAGES = ("Overview", "Models", "A/B tests", "Live predict", "Scene map", "Performance", "Drift", "Alerts", "Services", "Audit", "Admin")
+PAGES = (
+    "Overview",
+    "Experiments",
+    "Models",
+    "A/B tests",
+    "Live predict",
+    "Scene map",
+    "Performance",
+    "Drift",
+    "Alerts",
+    "Services",
+    "Audit",
+    "Admin",
+)
 FOR_ADMINS = {"Admin"}
 IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking"]

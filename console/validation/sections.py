@@ -6,6 +6,7 @@ import streamlit as st
 
 from console import confirmation, frame, session
 from console.changes import role_refusal
+from console.lineage.section import lineage, remember
 from console.validation import dialog, words
 from console.wording import ago
 from trajops.contracts.models import ModelsOut, ModelVersionOut, family_words
@@ -16,7 +17,7 @@ def section(models: ModelsOut) -> None:
     """The validation of one version, chosen among all; refreshes with the page."""
     if not models.versions:
         return
-    st.header("Validation and model card")
+    st.header("Lineage, validation and model card")
     by_number = {version.model_version: version for version in models.versions}
     number = st.selectbox(
         "Version",
@@ -24,8 +25,10 @@ def section(models: ModelsOut) -> None:
         key="validation-version",
         format_func=lambda one: f"v{one} · {family_words(by_number[one].family)}",
         width=320,
+        on_change=remember,
     )
     version = by_number[number if number in by_number else models.versions[0].model_version]
+    lineage(version, models)
     _verdict(version)
     if version.validation is None:
         frame.empty(

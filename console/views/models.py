@@ -17,6 +17,8 @@ from console.changes import (
     rollback_action,
 )
 from console.conflicts import Standing
+from console.lineage.section import take_link
+from console.lineage.words import clipped
 from console.measured import dataset_words, is_comparable
 from console.rollouts.dialogs import PendingRollout, change_button
 from console.rollouts.dialogs import show_pending as show_pending_rollout
@@ -296,9 +298,14 @@ def version_line(version: ModelVersionOut, models: ModelsOut, route: RouteOut, r
 
 
 def timeline(history: RouteHistoryOut) -> None:
-    """What was live when."""
+    """What was live when, within the chosen time range."""
     st.header("What was live when")
-    spans = live_spans(history.history or [history.current], datetime.now(UTC))
+    now = datetime.now(UTC)
+    since = now - RANGES[frame.time_range()]
+    spans = clipped(live_spans(history.history or [history.current], now), since, now)
+    if not spans and len(history.history) > 1:
+        frame.empty("No version was live in this time range.", "Choose a wider time range above.", icon="history")
+        return
     if not spans:
         frame.empty("No version has been live yet.", "Promote a staged version above.", icon="history")
         return
@@ -314,7 +321,12 @@ def timeline(history: RouteHistoryOut) -> None:
             "Reason": r.reason or "–",
         }
         for r in history.history[:100]
+        if r.changed_at is not None and r.changed_at > since
     ]
+    before = sum(r.changed_at is not None and r.changed_at <= since for r in history.history)
+    if before:
+        times = "change" if before == 1 else "changes"
+        st.caption(f"{count(before)} {times} of routes before this time range; choose a wider one above to see them.")
     if rows:
         frame.table(
             rows,
@@ -343,12 +355,16 @@ def render() -> None:
         st.session_state["drawn"] = listed(models.value, routes.value.current)
     if routes.value is not None:
         rollback_bar(models.value, routes.value.current)
+    is_linked = models.value is not None and take_link(models.value)
+    if models.value is not None and is_linked:
+        section(models.value)
     frame.live(strip)
     frame.live(rollout_part)
     if models.value is not None and routes.value is not None:
         versions_table(models.value, routes.value.current, known_rollouts())
         adoptions(models.value.adoptions)
-        section(models.value)
+        if not is_linked:
+            section(models.value)
         frame.live(error_part)
         timeline(routes.value)
 

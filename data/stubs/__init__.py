@@ -11,6 +11,7 @@ from data.stubs.jobs import MemoryJobs, MemoryLeases
 from data.stubs.monitoring import MemoryCalibrations, MemoryDriftChecks, MemoryDriftSettings, MemoryPerformanceChecks, MemoryProbes
 from data.stubs.releases import MemoryAuditLog, MemoryDeployments, MemoryModelVersions, MemoryRoutes
 from data.stubs.rollouts import MemoryRollouts
+from data.stubs.runs import MemoryRuns
 from data.stubs.serving import MemoryQuota, MemoryRegistry, MemorySink, MemoryTracks, SetClock
 from data.stubs.tables import Tables
 from data.stubs.validations import MemoryValidations
@@ -23,6 +24,7 @@ __all__ = [
     "MemoryQuota",
     "MemoryRegistry",
     "MemoryRouteSource",
+    "MemoryRuns",
     "MemorySink",
     "MemoryTracks",
     "MemoryUnitOfWork",

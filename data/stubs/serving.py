@@ -108,6 +108,12 @@ class MemoryRegistry:
         row = {"version": ref.version, "run_id": run_id, "tags": dict(tags or {}), "created_ns": created_ns, "source": str(folder)}
         self._versions[ref] = (folder, row)
 
+    def register(self, name: str, source: str, *, run_id: str, tags: Mapping[str, str]) -> int:
+        """Register a logged model as the next version of `name`, and return its number."""
+        number = 1 + max((ref.version for ref in self._versions if ref.name == name), default=0)
+        self.add(ModelRef(name, number), Path(source), run_id=run_id, tags=tags)
+        return number
+
     def versions(self, name: str) -> Sequence[Mapping[str, Any]]:
         """All versions of a registered model, newest first."""
         self._answer()

@@ -55,6 +55,7 @@ def test_figures_of_a_known_offset(offset_m: float, miss_rate: float, inside_50:
     assert figures["val_latency_ms"] > 0
     assert measured.step_error_m == pytest.approx(np.full(12, offset_m), abs=1e-9)
     assert measured.observed_share[LEVELS.index(0.9)] == inside_90
+    assert figures["calibration.0.90.observed"] == inside_90
 
 
 def test_each_scene_has_its_own_figures_under_a_name_that_mlflow_takes() -> None:

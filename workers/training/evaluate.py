@@ -47,7 +47,8 @@ class Evaluation:
         metrics: val_ade_m, val_fde_m, val_miss_rate, val_nll, val_coverage_50, val_coverage_90, val_min_ade_m, val_min_fde_m,
             val_radius_m (sharpness: mean radius of the 90 % ellipses), val_cv_ade_m (constant velocity on the same windows),
             val_latency_ms; scene.{id}.ade_m, .fde_m, .coverage_90; the same and more by speed band (speed.walking.ade_m) and by step
-            (step.01.ade_m), for live figures to be held against.
+            (step.01.ade_m), for live figures to be held against; and at each of `LEVELS` (calibration.0.90.observed), for the
+            curve.
         step_error_m: (t_pred,) mean displacement at each step of the horizon, metres.
         baseline_error_m: (t_pred,) the same of constant velocity: what a model has to beat.
         observed_share: share of the truth inside the ellipse of each of `LEVELS`.
@@ -95,6 +96,8 @@ def evaluate(
         part = _scores(_select(forecast, number == band), truth_m[number == band], miss_threshold_m)
         result |= {f"speed.{bands[band].band}.{name}": part[name] for name in VALIDATED.values()}
     result |= _by_step(forecast, truth_m)
+    observed_share = _observed_share(forecast, truth_m)
+    result |= {f"calibration.{level:.2f}.observed": float(share) for level, share in zip(LEVELS, observed_share, strict=True)}
     result["val_latency_ms"] = latency_ms(forecaster, validation.history_m[:1])
     rows = np.unique(np.linspace(0, len(validation) - 1, SAMPLES).astype(int))
     is_sample = np.isin(np.arange(len(validation)), rows)
@@ -102,7 +105,7 @@ def evaluate(
     step_error_m = metrics.displacement(forecast.best_m, truth_m).mean(axis=0)
     baseline_error_m = metrics.displacement(constant_velocity_m(validation), truth_m).mean(axis=0)
     result["val_cv_ade_m"] = float(baseline_error_m.mean())
-    return Evaluation(result, step_error_m, baseline_error_m, _observed_share(forecast, truth_m), samples)
+    return Evaluation(result, step_error_m, baseline_error_m, observed_share, samples)
 
 
 def constant_velocity_m(windows: Windows) -> FloatArray:

@@ -7,6 +7,7 @@ from streamlit.testing.v1 import AppTest
 APP = Path(__file__).parents[3] / "console" / "app.py"
 PAGES = {
     "Overview": "views/overview.py",
+    "Experiments": "views/experiments.py",
     "Models": "views/models.py",
     "A/B tests": "views/ab_tests.py",
     "Live predict": "views/live_predict.py",

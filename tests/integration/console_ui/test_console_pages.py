@@ -92,6 +92,7 @@ def test_empty_product_names_one_next_action(monkeypatch: pytest.MonkeyPatch, ti
         shown = text(app) + "".join(link.value for link in app.page_link)
         expected = {
             "Overview": "Start the workers",
+            "Experiments": "Train with `python -m workers.training`",
             "Models": "Train one with",
             "A/B tests": "Press “Plan an experiment” above.",
             "Live predict": "Choose “Own points” above",

@@ -28,7 +28,7 @@ def buttons(app: AppTest) -> dict[str, Any]:
 
 def test_gates_and_rank_of_the_newest_version_are_shown(server: StubServer) -> None:
     app = opened()
-    assert "Validation and model card" in [header.value for header in app.header]
+    assert "Lineage, validation and model card" in [header.value for header in app.header]
     assert list(table(app, "What was found")["Check"]) == ["Signature", "Latency"]
     assert list(table(app, "What was found")["Result"]) == ["●\u00a0Passed"] * 2
     assert list(table(app, "ADE (m)")["Rank"]) == [1]

@@ -20,6 +20,7 @@ from trajops.client.routes.monitoring import MonitoringRoutes
 from trajops.client.routes.predictions import PredictionRoutes
 from trajops.client.routes.releases import ReleaseRoutes
 from trajops.client.routes.rollouts import RolloutRoutes
+from trajops.client.routes.runs import RunRoutes
 from trajops.client.routes.scenes import SceneRoutes
 from trajops.client.routes.services import ServiceRoutes
 from trajops.client.routes.validations import ValidationRoutes
@@ -36,6 +37,7 @@ class Routes(
     ValidationRoutes,
     ExperimentRoutes,
     RolloutRoutes,
+    RunRoutes,
     MonitoringRoutes,
     SceneRoutes,
     ServiceRoutes,

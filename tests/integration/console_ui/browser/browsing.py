@@ -7,6 +7,7 @@ from playwright.sync_api import Locator, Page, expect
 IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
 PAGES = {
     "Overview": "/",
+    "Experiments": "/experiments",
     "Models": "/models",
     "A/B tests": "/ab_tests",
     "Live predict": "/live_predict",

@@ -16,6 +16,7 @@ from console_stub.predictions import StubPredictions
 from console_stub.refusal import Refused
 from console_stub.releases import StubReleases
 from console_stub.rollouts import StubRollouts
+from console_stub.runs import StubRuns
 from console_stub.scenes import StubScenes
 from console_stub.services import StubServices
 from trajops.audit import is_prefix
@@ -48,6 +49,7 @@ class StubApi:
         self.releases = StubReleases(self.started, is_empty=is_empty)
         self.experiments = StubExperiments(self.started, self.releases, is_empty=is_empty)
         self.rollouts = StubRollouts(self.started, is_empty=is_empty)
+        self.runs = StubRuns(is_empty=is_empty)
         self.performance = StubPerformance(self.started, is_empty=is_empty)
         self.drift = StubDrift(is_empty=is_empty)
         self.jobs = StubJobs(is_empty=is_empty)
@@ -71,6 +73,8 @@ class StubApi:
         if path.startswith(("/v1/users", "/v1/keys")):
             self.require_admin(username)
             return self.accounts.post(path, body, username) if method == "POST" else self.accounts.read(path)
+        if path.startswith("/v1/runs/") and method == "POST" and USERS[username][0] != "viewer":
+            return self.runs.register(path, body, username, headers.get("idempotency-key"))
         return self.post(path, body, username) if method == "POST" else self.read(path, query)
 
     def require_admin(self, username: str) -> None:
@@ -162,6 +166,8 @@ class StubApi:
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
         if path.startswith("/v1/experiments/"):
             return self.experiments.read(path, query)
+        if path.startswith("/v1/runs"):
+            return self.runs.read(path, query)
         if path.startswith("/v1/rollouts"):
             return self.rollouts.read(path)  # type: ignore[no-any-return]
         if path.startswith("/v1/models/"):

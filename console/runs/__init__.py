@@ -1,0 +1,1 @@
+"""Training runs: chosen, compared, registered."""

@@ -33,8 +33,8 @@ from api.routes import (
     rollouts,
     session,
     status,
-    users,
     tasks,
+    users,
     validations,
 )
 from api.wiring import Parts

@@ -142,7 +142,8 @@ class Work:
         self._telling.stage("Reads tracks", 0.05)
         found = tracks_of(task, self._parts, self._files, self._rules)
         agents = sum(len(scene.tracks) for scene in found.scenes)
-        self._telling.say(f"read {agents} agents in {len(found.scenes)} scenes of {found.dataset}")
+        scenes = len(found.scenes)
+        self._telling.say(f"read {agents} agents in {scenes} {'scene' if scenes == 1 else 'scenes'} of {found.dataset}")
         if found.left_out:
             self._telling.say(found.left_out)
         return found

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from trajops.contracts.figures import grouped
 from trajops.contracts.tasks import TaskOutcomeOut
 from trajops.errors import InvalidInput, WindowTooShort
 from trajops.ports import Forecaster
@@ -82,7 +83,7 @@ def predict(
         needed_s = (window.t_obs - 1) * window.dt_s
         raise InvalidInput(f"no agent is seen for {needed_s:.1f} s without a gap of more than {MAX_GAP_S:g} s, so nothing can be predicted")
     short = agents - done if windows == "last" else 0
-    of = f"{done} of {agents} agents" if windows == "last" else f"{done} moments of {agents} agents"
+    of = f"{grouped(done)} of {grouped(agents)} agents" if windows == "last" else f"{grouped(done)} moments of {grouped(agents)} agents"
     sentence = f"Forecast {of}{f'; {short} are seen for too short a time' if short else ''}."
     telling.say(sentence)
     return TaskOutcomeOut(sentence=sentence, filename=path.name, media_type=MEDIA_TYPES[form], bytes=path.stat().st_size, rows=rows)

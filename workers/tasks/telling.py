@@ -10,6 +10,7 @@ from typing import TypeVar
 import orjson
 
 from data.tasks.files import OUTCOME, PROGRESS, write_whole
+from trajops.contracts.figures import grouped
 from trajops.contracts.tasks import TaskOutcomeOut
 from trajops.tasks.pace import eta_s
 
@@ -54,7 +55,7 @@ class Telling:
             return
         low, high = within
         share = low + (high - low) * done / max(1, total)
-        self._tell(f"{words}: {done} of {total}", share, eta_s(done, total, now_s - began_s))
+        self._tell(f"{words}: {grouped(done)} of {grouped(total)}", share, eta_s(done, total, now_s - began_s))
 
     def outcome(self, outcome: TaskOutcomeOut) -> None:
         """The task is done."""

@@ -35,6 +35,7 @@ from api.routes import (
     scenes,
     session,
     status,
+    tasks,
     users,
     validations,
 )
@@ -66,6 +67,7 @@ ROUTES = (
     answers,
     audit,
     jobs,
+    tasks,
     availability,
     users,
     keys,
@@ -112,6 +114,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
     batch.install(app, parts)
     oip.install(app, parts)
     mlflow_scoring.install(app, parts)
+    tasks.install(app, parts)
     for module in ROUTES:
         app.include_router(module.router)
     app.rest = Observed(app.rest, parts.meters)

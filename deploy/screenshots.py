@@ -26,6 +26,7 @@ PAGES = (
     "Drift",
     "Alerts",
     "Services",
+    "Jobs",
     "Audit",
     "Admin",
 )

@@ -14,6 +14,7 @@ from data.stubs.rollouts import MemoryRollouts
 from data.stubs.runs import MemoryRuns
 from data.stubs.serving import MemoryQuota, MemoryRegistry, MemorySink, MemoryTracks, SetClock
 from data.stubs.tables import Tables
+from data.stubs.tasks import MemoryTasks
 from data.stubs.validations import MemoryValidations
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
@@ -62,6 +63,7 @@ class MemoryUnitOfWork:
         self.audit = MemoryAuditLog(tables)
         self.model_versions = MemoryModelVersions(tables)
         self.validations = MemoryValidations(tables)
+        self.tasks = MemoryTasks(tables)
         self.users = MemoryUsers(tables)
         self.api_keys = MemoryApiKeys(tables)
         self.idempotency = MemoryIdempotency(tables)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests import client_calls, experiment_calls, rollout_calls, run_builders, validation_calls
+from tests import client_calls, experiment_calls, rollout_calls, run_builders, task_calls, validation_calls
 from tests.both_clients import KINDS, Kind, a_client
 from tests.client_calls import CHANGE, PREDICTION, REASON
 from tests.faulty_server import answer, faulty_server
@@ -17,8 +17,9 @@ from trajops.contracts.experiments import ArmIn
 from trajops.contracts.predictions import PredictIn, PredictOut
 from trajops.errors import InvalidInput
 
-CALLS = client_calls.CALLS | experiment_calls.CALLS | rollout_calls.CALLS | run_builders.CALLS | validation_calls.CALLS
-CHANGES = client_calls.CHANGES + experiment_calls.CHANGES + rollout_calls.CHANGES + run_builders.CHANGES + validation_calls.CHANGES
+_PARTS = (client_calls, experiment_calls, rollout_calls, run_builders, task_calls, validation_calls)
+CALLS = {name: call for part in _PARTS for name, call in part.CALLS.items()}
+CHANGES = tuple(name for part in _PARTS for name in part.CHANGES)
 
 
 @pytest.fixture(params=KINDS)

@@ -23,6 +23,7 @@ from trajops.client.routes.rollouts import RolloutRoutes
 from trajops.client.routes.runs import RunRoutes
 from trajops.client.routes.scenes import SceneRoutes
 from trajops.client.routes.services import ServiceRoutes
+from trajops.client.routes.tasks import TaskRoutes
 from trajops.client.routes.validations import ValidationRoutes
 
 # Longer than the API waits for what may hold it up, so that its own words arrive and not a time-out.
@@ -43,6 +44,7 @@ class Routes(
     ServiceRoutes,
     AlertRoutes,
     AuditRoutes,
+    TaskRoutes,
     ABC,
 ):
     """One method for every public route, and the options that both clients have.

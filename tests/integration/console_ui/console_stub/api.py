@@ -19,6 +19,7 @@ from console_stub.rollouts import StubRollouts
 from console_stub.runs import StubRuns
 from console_stub.scenes import StubScenes
 from console_stub.services import StubServices
+from console_stub.tasks import StubTasks
 from trajops.audit import is_prefix
 from trajops.contracts.alerts import NotificationOut, SilenceOut
 from trajops.contracts.answers import AnswerOut
@@ -55,6 +56,7 @@ class StubApi:
         self.jobs = StubJobs(is_empty=is_empty)
         self.predictions = StubPredictions(self.releases, is_empty=is_empty)
         self.scenes = StubScenes(self.predictions, is_empty=is_empty)
+        self.tasks = StubTasks(self.started, is_empty=is_empty)
         self.services = StubServices(self.releases, self.performance, self.drift, self.jobs, is_empty=is_empty)
 
     def answer(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> BaseModel | str:
@@ -113,10 +115,9 @@ class StubApi:
             decided = self.alerts.decide(path, body, username)
             self.note(path, body, username, decided)
             return decided
-        if path.startswith("/v1/experiments"):
-            return self.experiments.post(path, body, username)
-        if path.startswith("/v1/rollouts"):
-            return self.rollouts.post(path, body, username)
+        for resource, part in (("experiments", self.experiments), ("rollouts", self.rollouts), ("tasks", self.tasks)):
+            if path.startswith(f"/v1/{resource}"):
+                return part.post(path, body, username)
         if path.startswith("/v1/drift/"):
             return self.drift.change(path, body)
         if path.startswith("/v1/calibrations/"):
@@ -160,27 +161,24 @@ class StubApi:
         return found
 
     def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
-        if path.startswith("/v1/alerts"):
-            return self.alerts.read(path, query)
         if path.endswith("/report"):
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
-        if path.startswith("/v1/experiments/"):
-            return self.experiments.read(path, query)
-        if path.startswith("/v1/runs"):
-            return self.runs.read(path, query)
-        if path.startswith("/v1/rollouts"):
-            return self.rollouts.read(path)  # type: ignore[no-any-return]
-        if path.startswith("/v1/models/"):
-            _, _, _, version, what = path.split("/")
-            return self.releases.card(int(version)) if what == "card" else self.releases.validation(int(version))
-        if path.startswith("/v1/audit/"):
-            return self.audit_entry(path.rsplit("/", 1)[1])
-        if path.startswith("/v1/jobs/"):
-            return self.jobs.job_runs(path.split("/")[3])
-        if path.startswith("/v1/scenes/"):
-            return self.scenes.read(path, query)
-        if path.startswith("/v1/predictions/"):
-            return self.predictions.prediction(path.rsplit("/", 1)[1])
+        last = path.rsplit("/", 1)[1]
+        begun: dict[str, Callable[[], Any]] = {
+            "/v1/alerts": lambda: self.alerts.read(path, query),
+            "/v1/experiments/": lambda: self.experiments.read(path, query),
+            "/v1/runs": lambda: self.runs.read(path, query),
+            "/v1/rollouts": lambda: self.rollouts.read(path),
+            "/v1/models/": lambda: self.releases.read(path),
+            "/v1/audit/": lambda: self.audit_entry(last),
+            "/v1/jobs/": lambda: self.jobs.job_runs(path.split("/")[3]),
+            "/v1/scenes/": lambda: self.scenes.read(path, query),
+            "/v1/tasks": lambda: self.tasks.read(path),
+            "/v1/predictions/": lambda: self.predictions.prediction(last),
+        }
+        for begin, reader in begun.items():
+            if path.startswith(begin):
+                return reader()  # type: ignore[no-any-return]
         readers: dict[str, Callable[..., BaseModel]] = {
             "/v1/models": self.releases.models,
             "/v1/experiments": self.experiments.newest,

@@ -130,6 +130,10 @@ class StubReleases:
             raise Refused(404, "not_found", f"trajectory/{version} has not been validated yet")
         return self.validations[version]
 
+    def read(self, path: str) -> Any:
+        _, _, _, version, what = path.split("/")
+        return self.card(int(version)) if what == "card" else self.validation(int(version))
+
     def card(self, version: int) -> str:
         return f"# Model card: trajectory v{self.validation(version).model_version}\n\n## Data\n\n| fact | value |\n|---|---|\n| a | b |\n"
 

@@ -33,6 +33,7 @@ from api.routes import (
     rollouts,
     session,
     status,
+    tasks,
     users,
     validations,
 )
@@ -62,6 +63,7 @@ ROUTES = (
     answers,
     audit,
     jobs,
+    tasks,
     availability,
     users,
     keys,
@@ -108,6 +110,7 @@ def create_app(settings: Settings | None = None, parts: Parts | None = None, *, 
     batch.install(app, parts)
     oip.install(app, parts)
     mlflow_scoring.install(app, parts)
+    tasks.install(app, parts)
     for module in ROUTES:
         app.include_router(module.router)
     app.rest = Observed(app.rest, parts.meters)

@@ -36,6 +36,7 @@ from data.models.loader import ModelLoader
 from data.models.registry import MlflowRegistry
 from data.sql.engine import Database
 from data.sql.route_source import SqlRouteSource
+from data.tasks.files import TaskFiles
 from data.tracks.redis_tracks import RedisTracks
 from trajops import configs
 from trajops.alerts.rules import AlertRules
@@ -58,10 +59,12 @@ from trajops.services.experiments import Experiments
 from trajops.services.identity import Identity
 from trajops.services.predict import PredictService
 from trajops.services.rollouts import Rollouts
+from trajops.services.tasks import Tasks
 from trajops.services.validations import Validations
 from trajops.services.versions import Versions
 from trajops.settings import Settings
 from trajops.stores import UnitOfWorkFactory
+from trajops.tasks.rules import TaskRules, task_rules
 from trajops.track_buffer import TrackBuffer
 
 if TYPE_CHECKING:
@@ -347,6 +350,29 @@ class Parts:
             needs_validation=True,
             make_ready=Readying(lambda: self.host),
         )
+
+    @cached_property
+    def task_rules(self) -> TaskRules:
+        """Bounds of tasks.
+
+        Raises:
+            EnvironmentProblem: if the file has a mistake; the sentence names the line.
+        """
+        try:
+            return task_rules(self.settings.configs_dir)
+        except InvalidInput as error:  # nobody who asks has sent it
+            raise EnvironmentProblem(error.message) from error
+
+    @cached_property
+    def task_files(self) -> TaskFiles:
+        """Uploaded tracks, logs and results."""
+        return TaskFiles(self.settings.tasks_dir)
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """What people ask the workers to do."""
+        name = self.settings.model_name
+        return Tasks(self.unit_of_work, lambda: self.task_rules, self.task_files, model_name=name, clock=self.clock)
 
     @cached_property
     def alert_rules(self) -> AlertRules:

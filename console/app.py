@@ -64,6 +64,12 @@ PAGES = [
         help="Whether every part works, what is left of the error budget, and what runs in the background.",
     ),
     st.Page(
+        VIEWS / "jobs.py",
+        title="Jobs",
+        icon=":material/work_history:",
+        help="Forecast, train or measure on tracks of your own or on recorded traffic; follow it, and fetch the result.",
+    ),
+    st.Page(
         VIEWS / "audit.py",
         title="Audit",
         icon=":material/receipt_long:",

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from importlib import import_module
@@ -23,7 +23,7 @@ from anyio import to_thread
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -234,6 +234,43 @@ def _read_report(token: str, check_id: str) -> str:
         return client.drift_report(check_id)
 
 
+async def task_result(request: Request) -> Response:
+    """GET /session/task-results/{task_id}: the API's file, part by part, for the operator whose cookie this is."""
+    token, task_id = request.cookies.get(COOKIE), request.path_params["task_id"]
+    if re.fullmatch(r"[0-9a-f]{32}", task_id) is None:
+        return PlainTextResponse("There is no such job.", status_code=404)
+    sign_in_first = RedirectResponse(f"{SIGN_IN}?next={quote(f'/jobs?task={task_id}', safe='')}", status_code=303)
+    if token is None:
+        return sign_in_first
+    client = TrajOpsClient(ConsoleSettings.from_environment().api_url, token, read_s=30.0)
+    try:
+        task = await to_thread.run_sync(client.task, task_id)
+        outcome = task.outcome
+        if outcome is None or outcome.filename is None or outcome.bytes is None:
+            client.close()
+            return PlainTextResponse("This job has no result to download.", status_code=404)
+        first = await to_thread.run_sync(client.task_result, task_id)
+    except (ApiProblem, ApiUnavailable) as problem:
+        client.close()
+        if isinstance(problem, ApiUnavailable):
+            return PlainTextResponse("The API does not answer. Try again in a moment.", status_code=503)
+        return sign_in_first if problem.status == 401 else PlainTextResponse(problem.detail, status_code=problem.status)
+    size, suffix = outcome.bytes, Path(outcome.filename).suffix
+    name = f"{task.asked.kind}_{task_id[:8]}{suffix}"
+
+    def parts() -> Iterator[bytes]:
+        with client:
+            yield first
+            at = len(first)
+            while at < size:
+                part = client.task_result(task_id, at)
+                yield part
+                at += len(part)
+
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Content-Length": str(size), "Cache-Control": "private, no-store"}
+    return StreamingResponse(parts(), media_type=outcome.media_type, headers=headers)
+
+
 async def show_runbook(request: Request) -> Response:  # noqa: ARG001 - Starlette's signature
     """GET /runbook: what to do about each alert, `#name` in small letters."""
     return HTMLResponse(RUNBOOK, headers={"Content-Security-Policy": RUNBOOK_POLICY})
@@ -277,6 +314,7 @@ app = st.App(
         Route(oidc.BEGIN, begin_oidc, methods=["GET"]),
         Route("/session/sign-out", sign_out, methods=["GET"]),
         Route(signin.REPORTS + "{check_id}", drift_report, methods=["GET"]),
+        Route(signin.RESULTS + "{task_id}", task_result, methods=["GET"]),
         Route("/runbook", show_runbook, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
     ],

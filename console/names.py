@@ -86,7 +86,11 @@ _COUNTS: dict[str, dict[str, str]] = {
         "failed": "battery failed",
         "waiting": "waiting",
     },
+    "run_tasks": {
+        "state": "what came of it",
+    },
     "prune": {
+        "deleted.tasks": "old batch and training jobs forgotten",
         "deleted.job_runs": "old job runs forgotten",
         "deleted.drift_checks": "old drift checks forgotten",
         "deleted.performance_checks": "old performance checks forgotten",
@@ -104,6 +108,11 @@ _ACTIONS = {
     "deployment.canary_stop": "Stopped the canary of {subject}",
     "deployment.promote": "Promoted {subject}",
     "deployment.rollback": "Rolled back to {subject}",
+    "task.started": "Started a batch or training job",
+    "task.cancelled": "Cancelled a batch or training job",
+    "task.done": "A batch or training job is done",
+    "task.failed": "A batch or training job failed",
+    "task.lost": "A worker left a batch or training job behind",
     "rollout.start": "Began a rollout",
     "rollout.next": "Took a rollout a step further",
     "rollout.follow": "A rollout followed what had happened",

@@ -15,7 +15,7 @@ from trajops.errors import Conflict
 from trajops.settings import Settings
 
 FOLDER = Path("docs/screenshots")
-PAGES = ("Overview", "Models", "A/B tests", "Live predict", "Performance", "Drift", "Alerts", "Services", "Audit", "Admin")
+PAGES = ("Overview", "Models", "A/B tests", "Live predict", "Performance", "Drift", "Alerts", "Services", "Jobs", "Audit", "Admin")
 FOR_ADMINS = {"Admin"}
 IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking"]

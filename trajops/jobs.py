@@ -22,6 +22,7 @@ RELIED_ON: Mapping[str, str] = {
     "shadow": "shadow experiments predict nothing",
     "reconcile_aliases": "the registry's aliases do not follow the routes",
     "validate_versions": "versions from elsewhere cannot be staged",
+    "run_tasks": "batch and training jobs wait for ever",
     "probe": "availability is not known",
     "prune": "old records stay for good",
 }

@@ -77,6 +77,9 @@ class Settings(BaseSettings):
     dask_address: str | None = Field(None, description="Dask scheduler. Default with `compute=dask`: a local cluster of two workers.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log line that is written.")
     max_body_bytes: int = Field(16 * 1024 * 1024, ge=1024, description="Largest request body accepted, bytes.")
+    max_upload_bytes: int = Field(
+        256 * 1024 * 1024, ge=1024, description="Largest file of tracks that may be uploaded for a batch or training job, bytes."
+    )
     turn_batch: int = Field(
         64, ge=1, le=4096, description="Most `/predict` requests of one turn of the event loop that are forecast at once; 1: each alone."
     )
@@ -196,6 +199,11 @@ class Settings(BaseSettings):
     def models_dir(self) -> Path:
         """Folder of the local cache of model artefacts."""
         return self.var_dir / "models"
+
+    @property
+    def tasks_dir(self) -> Path:
+        """Folder of uploaded tracks, logs and results of tasks; API and workers share it."""
+        return self.var_dir / "tasks"
 
     @property
     def drift_dir(self) -> Path:

@@ -9,12 +9,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from trajops.contracts.alerts import AlertCounts
 from trajops.contracts.drift import DriftCheckOut
 from trajops.contracts.performance import PerformanceCheckOut
+from trajops.contracts.tasks import TaskKind
+from trajops.tasks.lifecycle import OVER
 from workers.probes import OUTCOMES, Probe
 
 Skip = Literal["not_due", "elsewhere", "overlap", "queued", "paused"]
 SKIPS: tuple[Skip, ...] = get_args(Skip)
 SHADOWS = ("predicted", "failed", "dropped")
 PROBES_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+TASKS_S = (1, 2.5, 5, 10, 30, 60, 300, 600, 1800, 3600, 7200)
 DURATIONS_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 VERDICTS: Mapping[str, int] = {"insufficient_data": -1, "stable": 0, "warning": 1, "drift": 2}
 QUALITY: Mapping[str, int] = {"insufficient_data": -1, "ok": 0, "warning": 1, "bad": 2}
@@ -57,6 +60,9 @@ class WorkerMetrics:
         self._probes = Counter("trajops_probes", "Probes of the API by outcome.", ["outcome"], **common)
         self._probe_seconds = Histogram("trajops_probe_seconds", "From a probe to its whole answer.", buckets=PROBES_S, **common)
         self._probed = Gauge("trajops_probe_last_timestamp_seconds", "When this worker last probed.", **common)
+        self._tasks = Counter("trajops_tasks", "Batch and training jobs that have ended, by kind and state.", ["kind", "state"], **common)
+        lasting = "From the begin of a batch or training job to its end."
+        self._task_seconds = Histogram("trajops_task_duration_seconds", lasting, ["kind"], buckets=TASKS_S, **common)
         self._score = Gauge("trajops_drift_score", "Score of a column.", ["column"], **common)
         self._threshold = Gauge("trajops_drift_threshold", "Threshold of a column.", ["column"], **common)
         self._scene = Gauge("trajops_drift_scene_verdict", "-1 too little data, 0 stable, 1 warning, 2 drift.", ["scene"], **common)
@@ -96,6 +102,10 @@ class WorkerMetrics:
                 self._probes.labels(outcome)
         if job == "shadow":
             self.shadows({})
+        if job == "run_tasks":
+            for kind in get_args(TaskKind):
+                for state in OVER:
+                    self._tasks.labels(kind, state.value)
 
     def skipped(self, job: str, reason: Skip) -> None:
         """It was time, and this worker did not run the job."""
@@ -133,6 +143,11 @@ class WorkerMetrics:
         self._probed.set(at_s)
         if found.latency_s is not None:
             self._probe_seconds.observe(found.latency_s)
+
+    def task(self, kind: TaskKind, state: str, duration_s: float) -> None:
+        """A batch or training job has ended."""
+        self._tasks.labels(kind, state).inc()
+        self._task_seconds.labels(kind).observe(duration_s)
 
     def truth(self, ends: Mapping[Any, int]) -> None:
         """The truth join has ceased to wait for predictions, by (version, variant, what became of their truth)."""

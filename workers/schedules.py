@@ -26,6 +26,7 @@ JobName = Literal[
     "advance_rollouts",
     "shadow",
     "validate_versions",
+    "run_tasks",
 ]
 
 # A time counts as missed when no worker has begun so long after it, seconds.
@@ -153,6 +154,8 @@ class Retention(Config):
     idempotency_days: Days = Field(default=2.0, gt=0)
     # Longer than the window of the objective.
     probes_days: Days = Field(default=35.0, ge=31)
+    # After their end: tasks with their logs and results.
+    tasks_days: Days = Field(default=30.0, gt=0)
     # After their end: alerts, silences and what was sent about them.
     alerts_days: Days = Field(default=90.0, gt=0)
 

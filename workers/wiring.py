@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from data.sql.engine import Database
 from trajops import configs
-from trajops.clock import SystemClock
+from trajops.clock import SystemClock, now
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import EnvironmentProblem
 from trajops.ports import Clock
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from data.lake.spool import Spool
     from data.lake.truth import TruthJoin
     from data.models.registry import MlflowRegistry
+    from data.tasks.files import TaskFiles
     from trajops.contracts.validations import Cause, ValidationOut
     from trajops.ports import DriftSource
     from trajops.records import ModelVersion
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from trajops.services.rollouts import Rollouts
     from trajops.services.trust import Trust
     from trajops.stores import UnitOfWorkFactory
+    from trajops.tasks.rules import TaskRules
     from trajops.trajectories import Scene
     from trajops.windows import Windows
     from workers.deliveries import Deliveries
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
     from workers.jobs.shadow import Shadow
     from workers.notify import Senders
     from workers.signals import SignalReader
+    from workers.tasks.supervise import Supervisor
     from workers.training.validate import HeldOut, Validator
 
 # The recorded tracks that come with the product: what versions of unknown origin are measured on.
@@ -316,6 +319,37 @@ class Parts:
         return [skillcorner.load()["first_half"]]
 
     @cached_property
+    def task_rules(self) -> "TaskRules":
+        """Bounds of tasks.
+
+        Raises:
+            InvalidInput: if `tasks.yaml` has a mistake; the sentence names file and line.
+        """
+        from trajops.tasks.rules import task_rules  # noqa: PLC0415
+
+        return task_rules(self.settings.configs_dir)
+
+    @cached_property
+    def task_files(self) -> "TaskFiles":
+        """Uploaded tracks, logs and results."""
+        from data.tasks.files import TaskFiles  # noqa: PLC0415
+
+        return TaskFiles(self.settings.tasks_dir)
+
+    @cached_property
+    def tasks(self) -> "Supervisor":
+        """Runs what people ask for."""
+        from trajops.services.tasks import TaskRuns  # noqa: PLC0415
+        from workers.tasks.supervise import Supervisor  # noqa: PLC0415
+
+        def alive() -> None:
+            with self.unit_of_work() as work:
+                work.jobs.note_progress("run_tasks", now(self.clock))
+
+        runs = TaskRuns(self.unit_of_work, self.task_rules, self.holder, self.clock)
+        return Supervisor(runs, self.task_files, self.task_rules, self.settings, self.metrics.task, alive)
+
+    @cached_property
     def prober(self) -> "Prober":
         """Asks the API as a client would."""
         from workers.jobs.probe import Prober  # noqa: PLC0415
@@ -357,7 +391,8 @@ class Parts:
         """Reads the figures that alert rules look at."""
         from workers.signals import SignalReader  # noqa: PLC0415
 
-        return SignalReader(self.unit_of_work, self._broken_files, self._quarantined, lambda: self.rules.objectives)
+        found = (self._broken_files, self._quarantined)
+        return SignalReader(self.unit_of_work, *found, lambda: self.rules.objectives, lambda: self.task_rules)
 
     @cached_property
     def deliveries(self) -> "Deliveries":
@@ -375,8 +410,10 @@ class Parts:
         return Senders(self.rules.alerts, self.settings.console_link, self.settings.alertmanager_url)
 
     def end_early(self) -> None:
-        """Let what would outlast the grace of a stop end at once: a drift report in progress, and further notifications."""
+        """Let what would outlast the grace of a stop end at once: a drift report in progress, a task, and further notifications."""
         self.detector.close()
+        if "tasks" in self.__dict__:
+            self.tasks.stop()
         if "deliveries" in self.__dict__:
             self.deliveries.stop()
 

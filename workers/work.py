@@ -50,6 +50,7 @@ class _Work:
             "evaluate_alerts": self._evaluate_alerts,
             "deliver_alerts": self._deliver_alerts,
             "validate_versions": self._validate_versions,
+            "run_tasks": self._run_tasks,
             "prune": self._prune,
             "probe": self._probe,
         }
@@ -135,10 +136,17 @@ class _Work:
     def _deliver_alerts(self) -> Mapping[str, Any]:
         return self._parts.deliveries.run()
 
+    def _run_tasks(self) -> Mapping[str, Any]:
+        from workers.jobs.run_tasks import run_tasks  # noqa: PLC0415
+
+        return run_tasks(self._parts.tasks)
+
     def _prune(self) -> Mapping[str, Any]:
         from workers.jobs.prune import prune  # noqa: PLC0415
 
-        return prune(self._parts.database, self._parts.schedules.retention, self._parts.clock)
+        parts = self._parts
+        uploads_s = 3600 * parts.task_rules.uploads.keep_hours
+        return prune(parts.database, parts.schedules.retention, parts.clock, parts.task_files, uploads_s)
 
     def _probe(self) -> Mapping[str, Any]:
         from workers.jobs.probe import probe  # noqa: PLC0415

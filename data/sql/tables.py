@@ -432,6 +432,18 @@ rollouts = Table(
 is_active = rollouts.c.state.in_(["running", "paused"])
 Index("uq_rollouts_active_model", rollouts.c.model_name, unique=True, sqlite_where=is_active, postgresql_where=is_active)
 
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("task_id", String(32), primary_key=True),
+    Column("kind", String(16), nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("updated_at", UtcDateTime, nullable=False),
+    Column("body", JSON, nullable=False),
+)
+
 lake_files = Table(
     "lake_files",
     metadata,

@@ -18,6 +18,7 @@ from data.sql.repositories.probes import SqlProbes
 from data.sql.repositories.records import SqlIdempotency
 from data.sql.repositories.releases import SqlDeployments, SqlModelVersions, SqlRoutes
 from data.sql.repositories.rollouts import SqlRollouts
+from data.sql.repositories.tasks import SqlTasks
 from data.sql.repositories.validations import SqlValidations
 
 
@@ -33,6 +34,7 @@ class SqlUnitOfWork:
         self.audit = SqlAuditLog(connection)
         self.model_versions = SqlModelVersions(connection)
         self.validations = SqlValidations(connection)
+        self.tasks = SqlTasks(connection)
         self.users = SqlUsers(connection)
         self.api_keys = SqlApiKeys(connection)
         self.idempotency = SqlIdempotency(connection)

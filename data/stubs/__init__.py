@@ -13,6 +13,7 @@ from data.stubs.releases import MemoryAuditLog, MemoryDeployments, MemoryModelVe
 from data.stubs.rollouts import MemoryRollouts
 from data.stubs.serving import MemoryQuota, MemoryRegistry, MemorySink, MemoryTracks, SetClock
 from data.stubs.tables import Tables
+from data.stubs.tasks import MemoryTasks
 from data.stubs.validations import MemoryValidations
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
@@ -60,6 +61,7 @@ class MemoryUnitOfWork:
         self.audit = MemoryAuditLog(tables)
         self.model_versions = MemoryModelVersions(tables)
         self.validations = MemoryValidations(tables)
+        self.tasks = MemoryTasks(tables)
         self.users = MemoryUsers(tables)
         self.api_keys = MemoryApiKeys(tables)
         self.idempotency = MemoryIdempotency(tables)

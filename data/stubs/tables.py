@@ -15,6 +15,7 @@ from trajops.contracts.experiments import ExperimentOut, VerdictOut
 from trajops.contracts.jobs import JobRunOut
 from trajops.contracts.performance import PerformanceCheckOut
 from trajops.contracts.rollouts import RolloutOut
+from trajops.contracts.tasks import TaskOut
 from trajops.contracts.validations import ValidationAskedOut, ValidationOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
@@ -75,6 +76,7 @@ class Tables:
     model_versions: Table[ModelRef, ModelVersion] = field(default_factory=Table)
     validations: Table[str, tuple[ValidationOut, str]] = field(default_factory=Table)
     validation_requests: Table[ModelRef, ValidationAskedOut] = field(default_factory=Table)
+    tasks: Table[str, TaskOut] = field(default_factory=Table)
     users: Table[str, User] = field(default_factory=Table)
     api_keys: Table[str, ApiKey] = field(default_factory=Table)
     idempotency: Table[tuple[str, str], Remembered] = field(default_factory=Table)

@@ -162,7 +162,15 @@ def test_drift_of_something_else_is_told_at_once() -> None:
 
 
 def test_before_the_first_check_there_is_nothing_to_say(database: MemoryDatabase) -> None:
-    assert read(database).keys() == {"source_failed", "experiment_waits", "lake_broken_files", "spool_quarantine", "burn_alarm"}
+    assert read(database).keys() == {
+        "source_failed",
+        "experiment_waits",
+        "lake_broken_files",
+        "spool_quarantine",
+        "burn_alarm",
+        "task_failed",
+        "task_hangs",
+    }
 
 
 def test_data_quality_is_told_by_its_worst_finding(database: MemoryDatabase) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests import client_calls, experiment_calls, rollout_calls, validation_calls
+from tests import client_calls, experiment_calls, rollout_calls, task_calls, validation_calls
 from tests.both_clients import KINDS, Kind, a_client
 from tests.client_calls import CHANGE, PREDICTION, REASON
 from tests.faulty_server import answer, faulty_server
@@ -17,8 +17,8 @@ from trajops.contracts.experiments import ArmIn
 from trajops.contracts.predictions import PredictIn, PredictOut
 from trajops.errors import InvalidInput
 
-CALLS = client_calls.CALLS | experiment_calls.CALLS | rollout_calls.CALLS | validation_calls.CALLS
-CHANGES = client_calls.CHANGES + experiment_calls.CHANGES + rollout_calls.CHANGES + validation_calls.CHANGES
+CALLS = client_calls.CALLS | experiment_calls.CALLS | rollout_calls.CALLS | validation_calls.CALLS | task_calls.CALLS
+CHANGES = client_calls.CHANGES + experiment_calls.CHANGES + rollout_calls.CHANGES + validation_calls.CHANGES + task_calls.CHANGES
 
 
 @pytest.fixture(params=KINDS)

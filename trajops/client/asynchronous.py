@@ -2,7 +2,9 @@
 
 import asyncio
 import ssl
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -11,6 +13,9 @@ import httpx
 from trajops.client.call import Call, SendsAwaiting
 from trajops.client.exchange import Broken, Exchange, Options, Reply, Waits, causes
 from trajops.client.routes import Routes
+from trajops.client.task_results import not_over, result_bytes, whole
+from trajops.contracts.tasks import TaskOut
+from trajops.tasks.lifecycle import OVER
 
 A = TypeVar("A")
 
@@ -48,6 +53,27 @@ class AsyncTrajOpsClient(Routes, SendsAwaiting):
                 assert isinstance(outcome, Reply)
                 return exchange.answer(outcome)
             await asyncio.sleep(pause_s)
+
+    async def wait_for_task(self, task_id: str, *, timeout_s: float = 3_600.0, every_s: float = 1.0) -> TaskOut:
+        """Wait until a task is over, and return it.
+
+        Raises:
+            ApiUnavailable: if it is not over in time.
+        """
+        ends_s = time.monotonic() + timeout_s
+        while (task := await self.task(task_id)).state not in OVER:
+            if time.monotonic() > ends_s:
+                raise not_over(task, timeout_s)
+            await asyncio.sleep(every_s)
+        return task
+
+    async def save_result(self, task_id: str, path: Path) -> int:
+        """Write the result of a task to a file, part by part; bytes."""
+        size = result_bytes(await self.task(task_id))
+        with whole(path) as file:
+            while (at := file.tell()) < size:
+                file.write(await self.task_result(task_id, at))
+        return size
 
     def _open(self, options: Options) -> None:
         trust: ssl.SSLContext | bool = options.base_url.startswith("https://")  # without TLS, loading certificates is time lost

@@ -6,6 +6,7 @@ Session, which is not, and which costs a fifth more.
 
 import ssl
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -16,6 +17,9 @@ from requests.adapters import HTTPAdapter
 from trajops.client.call import Call, SendsBlocking
 from trajops.client.exchange import Broken, Exchange, Options, Reply, Waits, causes
 from trajops.client.routes import Routes
+from trajops.client.task_results import not_over, result_bytes, whole
+from trajops.contracts.tasks import TaskOut
+from trajops.tasks.lifecycle import OVER
 
 A = TypeVar("A")
 _PART_BYTES = 256 * 1024
@@ -55,6 +59,27 @@ class TrajOpsClient(Routes, SendsBlocking):
                 assert isinstance(outcome, Reply)
                 return exchange.answer(outcome)
             time.sleep(pause_s)
+
+    def wait_for_task(self, task_id: str, *, timeout_s: float = 3_600.0, every_s: float = 1.0) -> TaskOut:
+        """Wait until a task is over, and return it.
+
+        Raises:
+            ApiUnavailable: if it is not over in time.
+        """
+        ends_s = time.monotonic() + timeout_s
+        while (task := self.task(task_id)).state not in OVER:
+            if time.monotonic() > ends_s:
+                raise not_over(task, timeout_s)
+            time.sleep(every_s)
+        return task
+
+    def save_result(self, task_id: str, path: Path) -> int:
+        """Write the result of a task to a file, part by part; bytes."""
+        size = result_bytes(self.task(task_id))
+        with whole(path) as file:
+            while (at := file.tell()) < size:
+                file.write(self.task_result(task_id, at))
+        return size
 
     def _open(self, options: Options) -> None:
         self._adapter = HTTPAdapter(pool_maxsize=options.connections)

@@ -44,6 +44,7 @@ class Call(Generic[A_co]):
         accept: the media type of the answer.
         passes: statuses that are answers, although they are not 2xx.
         idempotency_key: the caller's own; where it is None and `retry` needs one, it is made when the call is sent.
+        headers: further ones.
 
     Raises:
         InvalidInput: if the key cannot be a header, or a parameter is no text.
@@ -60,6 +61,7 @@ class Call(Generic[A_co]):
     accept: str = JSON
     passes: frozenset[int] = frozenset()
     idempotency_key: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         key = self.idempotency_key

@@ -168,6 +168,7 @@ class Exchange(Generic[A]):
             headers["Authorization"] = f"Bearer {self._options.token}"
         if call.content is not None:
             headers["Content-Type"] = call.content_type
+        headers |= call.headers
         if call.retry is Retry.KEYED:
             headers["Idempotency-Key"] = call.idempotency_key or uuid.uuid4().hex
         return headers

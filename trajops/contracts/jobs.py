@@ -20,6 +20,7 @@ _TITLES = {
     "judge_experiments": "Judge what is compared",
     "advance_rollouts": "Take rollouts further",
     "validate_versions": "Validate model versions",
+    "run_tasks": "Run batch and training jobs",
     "shadow": "Predict in shadow",
     "reconcile_aliases": "Match the registry",
     "prune": "Forget old records",

@@ -10,6 +10,7 @@ from trajops.stores.jobs import JobStore, LeaseStore
 from trajops.stores.monitoring import CalibrationStore, DriftCheckStore, DriftSettingsStore, PerformanceCheckStore, ProbeStore
 from trajops.stores.releases import AuditLog, DeploymentStore, ModelVersionStore, RouteStore
 from trajops.stores.rollouts import RolloutStore
+from trajops.stores.tasks import TaskStore
 from trajops.stores.validations import ValidationStore
 
 
@@ -49,6 +50,11 @@ class UnitOfWork(Protocol):
     @property
     def validations(self) -> ValidationStore:
         """What versions were held against."""
+        ...
+
+    @property
+    def tasks(self) -> TaskStore:
+        """What people have asked the workers to do."""
         ...
 
     @property

@@ -1,15 +1,22 @@
 """Whether the service does its work: availability, jobs, the lake, truth."""
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import get_args
 
 from trajops.alerts.signals import Signal
 from trajops.clock import utc
 from trajops.contracts.jobs import job_title
+from trajops.contracts.tasks import TaskKind, TaskOut, task_title
 from trajops.services.availability import burning
+from trajops.tasks.lifecycle import ACTIVE, TaskState
 from workers.jobs.join_truth import SILENT_SINCE
 from workers.signals.sources import View, source
 
 MOST_PATHS = 3
+MOST_TASKS = 200
+# So long a failed task is news.
+LATELY = timedelta(hours=1)
 
 
 @source("burn_alarm")
@@ -22,6 +29,32 @@ def _availability(view: View) -> Iterator[Signal]:
         )
         about = {"factor": f"{alarm.factor:g}", "urgency": alarm.severity}
         yield Signal("burn_alarm", float(state.is_burning), view.at, about, f"The error budget burns at {spoken}.")
+
+
+@source("task_failed", "task_hangs")
+def _tasks(view: View) -> Iterator[Signal]:
+    """Of each kind of task, 1 where the newest one that has ended failed within the hour; and 1 where one hangs; else 0.
+
+    One that runs hangs without a sign of life, one that waits where none is begun.
+    """
+    rules = view.task_rules()
+    over = view.work.tasks.newest(states={TaskState.DONE, TaskState.FAILED}, limit=MOST_TASKS)
+    for kind in get_args(TaskKind):
+        last = next((one for one in sorted(over, key=lambda one: one.updated_at, reverse=True) if one.asked.kind == kind), None)
+        is_failed = last is not None and last.state is TaskState.FAILED and view.at - last.updated_at < LATELY
+        said = "" if last is None else f"{_of_task(last)}: {last.error or 'done'}"
+        yield Signal("task_failed", float(is_failed), view.at, {"kind": kind}, said[:500])
+    active = view.work.tasks.newest(states=ACTIVE, limit=MOST_TASKS)
+    runs = [one for one in active if one.state is TaskState.RUNNING]
+    silent = [one for one in runs if view.at - one.seen_at > timedelta(seconds=rules.silent_s)]
+    waits = [one for one in active if not runs and view.at - one.updated_at > timedelta(seconds=rules.waiting_s)]
+    hang = [f"{_of_task(one)} runs without a sign of life since {one.seen_at:%H:%M} UTC." for one in silent]
+    hang += [f"{_of_task(one)} waits since {one.updated_at:%H:%M} UTC, and none runs." for one in waits]
+    yield Signal("task_hangs", float(len(hang)), view.at, detail=" ".join(hang[:MOST_PATHS]) or "No task hangs.")
+
+
+def _of_task(task: TaskOut) -> str:
+    return f"{task_title(task.asked.kind)} of {task.by}"
 
 
 @source("job_late", "job_failed")

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from trajops.alerts.signals import Signal
 from trajops.objectives import Objectives
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
+from trajops.tasks.rules import TaskRules
 
 # One that was made longer ago says nothing of now.
 CHECKED_WITHIN = timedelta(minutes=3)
@@ -25,6 +26,7 @@ class View:
         broken_files: paths of the lake's files that cannot be read.
         quarantined: segments of the spool that had lines which are no rows.
         objectives: what is promised.
+        task_rules: bounds of tasks.
     """
 
     work: UnitOfWork
@@ -32,6 +34,7 @@ class View:
     broken_files: Callable[[], list[str]]
     quarantined: Callable[[], list[str]]
     objectives: Callable[[], Objectives]
+    task_rules: Callable[[], TaskRules]
 
 
 Source = Callable[[View], Iterable[Signal]]
@@ -63,6 +66,7 @@ class SignalReader:
         broken_files: paths of the lake's files that cannot be read.
         quarantined: segments of the spool that had lines which are no rows.
         objectives: what is promised.
+        task_rules: bounds of tasks.
     """
 
     def __init__(
@@ -71,11 +75,13 @@ class SignalReader:
         broken_files: Callable[[], list[str]],
         quarantined: Callable[[], list[str]],
         objectives: Callable[[], Objectives],
+        task_rules: Callable[[], TaskRules] = TaskRules,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._broken_files = broken_files
         self._quarantined = quarantined
         self._objectives = objectives
+        self._task_rules = task_rules
         self._failures: dict[str, str] = {}
 
     def read(self, at: datetime) -> list[Signal]:
@@ -84,7 +90,7 @@ class SignalReader:
         for name, (ask, _) in _SOURCES.items():
             try:
                 with self._unit_of_work(read_only=True) as work:
-                    found += ask(View(work, at, self._broken_files, self._quarantined, self._objectives))
+                    found += ask(View(work, at, self._broken_files, self._quarantined, self._objectives, self._task_rules))
             except Exception as error:  # one blind eye must not close the others
                 failure = f"{type(error).__name__}: {error}"
                 if self._failures.get(name) != failure:

@@ -77,7 +77,7 @@ def split(scenes: Sequence[Scene], compute: Compute, cutting: Cutting | None = N
     """
     parts = [part for scene in scenes for part in partitioned(scene, partitions)]
     rows = compute.map(partial(cut_partition, cutting=cutting or Cutting()), parts)
-    by_role = {role: _ordered([row[role] for row in rows]) for role in ("fit", "calibration", "validation")}
+    by_role = {role: ordered([row[role] for row in rows]) for role in ("fit", "calibration", "validation")}
     for role, windows in by_role.items():
         if len(windows) < MIN_WINDOWS:
             spec = (cutting or Cutting()).window
@@ -85,7 +85,7 @@ def split(scenes: Sequence[Scene], compute: Compute, cutting: Cutting | None = N
                 f"the tracks give {len(windows)} windows for {role}, at least {MIN_WINDOWS} are needed; give more agents that are seen "
                 f"for {spec.steps * spec.dt_s:.1f} s without a gap"
             )
-    fingerprint = fingerprint_of(_ordered([windows for row in rows for windows in row.values()]))
+    fingerprint = fingerprint_of(ordered([windows for row in rows for windows in row.values()]))
     return Split(by_role["fit"], by_role["calibration"], by_role["validation"], fingerprint)
 
 
@@ -122,7 +122,7 @@ def fingerprint_of(windows: Windows) -> str:
     return digest.hexdigest()
 
 
-def _ordered(parts: Sequence[Windows]) -> Windows:
+def ordered(parts: Sequence[Windows]) -> Windows:
     """All windows by scene, agent and time: the order does not depend on how they were partitioned."""
     windows = Windows.concatenate([part for part in parts if len(part)])
     order = sorted(range(len(windows)), key=lambda row: (windows.scene_ids[row], windows.agent_ids[row], windows.starts_s[row]))

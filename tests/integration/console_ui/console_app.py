@@ -14,6 +14,7 @@ PAGES = {
     "Drift": "views/drift.py",
     "Services": "views/services.py",
     "Alerts": "views/alerts.py",
+    "Jobs": "views/jobs.py",
     "Audit": "views/audit.py",
     "Admin": "views/admin.py",
 }

@@ -65,7 +65,7 @@ def test_backend_down_later_keeps_last_values_marked_stale(api: StubApi, monkeyp
     assert not app.exception
     assert any(w.value.startswith("Stale: values of ") for w in app.warning)
     assert any(b.label == "Retry" for b in app.button)
-    kept = {"Audit": "Promoted v2", "Admin": "**vera**"}.get(title, "")
+    kept = {"Audit": "Promoted v2", "Admin": "**vera**", "Jobs": "Forecast 22 of 22 agents."}.get(title, "")
     assert kept in text(app), "the last known values stay on the page"
     assert kept or len(app.metric) + len(app.dataframe) + len(app.get("plotly_chart")) > 0
 
@@ -101,6 +101,7 @@ def test_empty_product_names_one_next_action(monkeypatch: pytest.MonkeyPatch, ti
             "Alerts": "What is watched stands under Rules.",
             "Audit": "Stage or promote a version on the Models page.",
             "Admin": "Press “Add a user” above.",
+            "Jobs": "Start one above",
         }
         assert expected[title] in shown
 

@@ -21,6 +21,7 @@ from trajops.client.routes.predictions import PredictionRoutes
 from trajops.client.routes.releases import ReleaseRoutes
 from trajops.client.routes.rollouts import RolloutRoutes
 from trajops.client.routes.services import ServiceRoutes
+from trajops.client.routes.tasks import TaskRoutes
 from trajops.client.routes.validations import ValidationRoutes
 
 # Longer than the API waits for what may hold it up, so that its own words arrive and not a time-out.
@@ -39,6 +40,7 @@ class Routes(
     ServiceRoutes,
     AlertRoutes,
     AuditRoutes,
+    TaskRoutes,
     ABC,
 ):
     """One method for every public route, and the options that both clients have.

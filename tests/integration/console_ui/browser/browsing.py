@@ -14,6 +14,7 @@ PAGES = {
     "Drift": "/drift",
     "Alerts": "/alerts",
     "Services": "/services",
+    "Jobs": "/jobs",
     "Audit": "/audit",
 }
 ADMIN = {"Admin": "/admin"}  # for admins only, whom the tests of all pages do not sign in as

@@ -8,6 +8,7 @@ from console_process import running_console
 from console_stub import StubAlerts, StubApi, StubExperiments, StubServer
 from console_stub.accounts import StubAccounts
 from console_stub.rollouts import StubRollouts
+from console_stub.tasks import StubTasks
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-proxy-server", "--disable-background-networking"]
@@ -42,6 +43,7 @@ def page(browser: Browser, server: StubServer, console: str) -> Iterator[Page]:
     server.api.alerts = StubAlerts(datetime.now(UTC), is_empty=False)
     server.api.experiments = StubExperiments(datetime.now(UTC), server.api.releases, is_empty=False)
     server.api.rollouts = StubRollouts(datetime.now(UTC), is_empty=False)
+    server.api.tasks = StubTasks(datetime.now(UTC), is_empty=False)
     server.api.accounts = StubAccounts(datetime.now(UTC), is_empty=False)
     server.api.calls.clear()
     context = browser.new_context(viewport={"width": 1280, "height": 800})

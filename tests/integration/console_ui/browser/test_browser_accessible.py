@@ -5,6 +5,7 @@ from typing import Any, Literal
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browsing import IDLE, PAGES, dialog, opened
+from console_stub.tasks import RUNS
 from playwright.sync_api import Page
 
 pytestmark = pytest.mark.slow
@@ -37,6 +38,7 @@ VIEWS = {
     "/alerts?section=Receivers": "Alerts",
     "/live_predict?source=Own points": "Live predict",
     "/services?job=check_drift": "Services",
+    f"/jobs?task={RUNS}": "Jobs",
     "/audit?entry=aud-0001": "Audit",
     "/audit?when=Between days": "Audit",
 }

@@ -17,6 +17,7 @@ from console_stub.refusal import Refused
 from console_stub.releases import StubReleases
 from console_stub.rollouts import StubRollouts
 from console_stub.services import StubServices
+from console_stub.tasks import StubTasks
 from trajops.audit import is_prefix
 from trajops.contracts.alerts import NotificationOut, SilenceOut
 from trajops.contracts.answers import AnswerOut
@@ -51,6 +52,7 @@ class StubApi:
         self.drift = StubDrift(is_empty=is_empty)
         self.jobs = StubJobs(is_empty=is_empty)
         self.predictions = StubPredictions(self.releases, is_empty=is_empty)
+        self.tasks = StubTasks(self.started, is_empty=is_empty)
         self.services = StubServices(self.releases, self.performance, self.drift, self.jobs, is_empty=is_empty)
 
     def answer(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> BaseModel | str:
@@ -107,10 +109,9 @@ class StubApi:
             decided = self.alerts.decide(path, body, username)
             self.note(path, body, username, decided)
             return decided
-        if path.startswith("/v1/experiments"):
-            return self.experiments.post(path, body, username)
-        if path.startswith("/v1/rollouts"):
-            return self.rollouts.post(path, body, username)
+        for resource, part in (("experiments", self.experiments), ("rollouts", self.rollouts), ("tasks", self.tasks)):
+            if path.startswith(f"/v1/{resource}"):
+                return part.post(path, body, username)
         if path.startswith("/v1/drift/"):
             return self.drift.change(path, body)
         if path.startswith("/v1/calibrations/"):
@@ -169,6 +170,8 @@ class StubApi:
             return self.audit_entry(path.rsplit("/", 1)[1])
         if path.startswith("/v1/jobs/"):
             return self.jobs.job_runs(path.split("/")[3])
+        if path.startswith("/v1/tasks"):
+            return self.tasks.read(path)
         if path.startswith("/v1/predictions/"):
             return self.predictions.prediction(path.rsplit("/", 1)[1])
         readers: dict[str, Callable[..., BaseModel]] = {

@@ -9,6 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 from console_stub.api import StubApi
 from console_stub.refusal import Refused
 
+BINARY = "application/octet-stream"
+
 
 class StubServer:
     """Serves a StubApi on a free loopback port; a context manager."""
@@ -38,7 +40,7 @@ class StubServer:
                         url.path,
                         {k: v[0] for k, v in parse_qs(url.query).items()},
                         {k.lower(): v for k, v in self.headers.items()},
-                        json.loads(raw) if raw else None,
+                        json.loads(raw) if raw and self.headers.get("Content-Type") != BINARY else raw or None,
                     )
                     status = 200
                 except Refused as refused:

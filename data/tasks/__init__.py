@@ -1,0 +1,1 @@
+"""Files of tasks: what was uploaded, logs and results."""

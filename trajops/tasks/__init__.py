@@ -1,0 +1,1 @@
+"""Work that a person asks for: forecasts of many tracks, training, evaluation."""

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from trajops.contracts.wire import EpochSeconds, Finite, HotWire, Name, Point, Position
+from trajops.contracts.wire import EpochSeconds, Finite, Name, Point, Position, WireIn
 
 T_OBS, T_PRED = 8, 12
 History = Annotated[list[Point], Field(min_length=T_OBS, max_length=T_OBS)]
@@ -17,7 +17,7 @@ VARIANT = (
 )
 
 
-class PredictIn(HotWire):
+class PredictIn(WireIn):
     """One agent's last 8 positions, 0.4 s apart; or only its id, when its positions went to `/observations`."""
 
     agent_id: Name = Field(description="The moving body; one continuous track keeps one id.")
@@ -30,7 +30,7 @@ class PredictIn(HotWire):
     )
 
 
-class Mode(HotWire):
+class Mode(WireIn):
     """One possible future."""
 
     weight: float = Field(description="Probability of this mode.")
@@ -38,7 +38,7 @@ class Mode(HotWire):
     covariance: list[tuple[Finite, Finite, Finite]] = Field(description="xx, xy, yy of each step, square metres.")
 
 
-class PredictOut(HotWire):
+class PredictOut(WireIn):
     """A forecast, and where it came from."""
 
     prediction_id: str
@@ -54,13 +54,13 @@ class PredictOut(HotWire):
     model_ms: float = Field(description="Time inside the model, milliseconds.")
 
 
-class BatchPredictIn(HotWire):
+class BatchPredictIn(WireIn):
     """Many agents at once."""
 
     items: list[PredictIn] = Field(min_length=1)
 
 
-class BatchColumnsIn(HotWire):
+class BatchColumnsIn(WireIn):
     """Many agents at once, one list a field: the same as items, for a third of the cost. Without `agent_id` nothing is remembered."""
 
     history: list[Any] = Field(
@@ -75,7 +75,7 @@ class BatchColumnsIn(HotWire):
     source: Literal["live", "replay"] = "live"
 
 
-class BatchRowError(HotWire):
+class BatchRowError(WireIn):
     """Why a row has no prediction; its entries in the columns are null."""
 
     row: int = Field(description="Counted from 0.")
@@ -83,7 +83,7 @@ class BatchRowError(HotWire):
     error: str
 
 
-class BatchColumnsOut(HotWire):
+class BatchColumnsOut(WireIn):
     """Answers in the order of the rows, one list a field."""
 
     dt_s: float
@@ -98,7 +98,7 @@ class BatchColumnsOut(HotWire):
     errors: list[BatchRowError]
 
 
-class BatchItemOut(HotWire):
+class BatchItemOut(WireIn):
     """The answer to one item: a prediction, or why there is none. The order is that of the request."""
 
     prediction: PredictOut | None = None
@@ -106,13 +106,13 @@ class BatchItemOut(HotWire):
     error: str | None = None
 
 
-class BatchPredictOut(HotWire):
+class BatchPredictOut(WireIn):
     """Answers in the order of the items."""
 
     items: list[BatchItemOut]
 
 
-class ObservationIn(HotWire):
+class ObservationIn(WireIn):
     """One new position of one agent."""
 
     agent_id: Name
@@ -121,20 +121,20 @@ class ObservationIn(HotWire):
     position: Point
 
 
-class ObservationsIn(HotWire):
+class ObservationsIn(WireIn):
     """New positions, in any order, of any agents."""
 
     observations: list[ObservationIn] = Field(min_length=1, max_length=10_000)
     source: Literal["live", "replay"] = "live"
 
 
-class ObservationsOut(HotWire):
+class ObservationsOut(WireIn):
     """How many positions were stored."""
 
     accepted: int
 
 
-class OutcomeOut(HotWire):
+class OutcomeOut(WireIn):
     """How a prediction compared with what happened."""
 
     steps_scored: int
@@ -148,7 +148,7 @@ class OutcomeOut(HotWire):
     step_error_m: list[float | None]
 
 
-class PredictionOut(HotWire):
+class PredictionOut(WireIn):
     """One prediction as it is remembered, with the truth that has arrived since."""
 
     prediction: PredictOut
@@ -159,13 +159,13 @@ class PredictionOut(HotWire):
     request_id: str | None = Field(None, description="Under which it was asked for: `X-Request-ID`, as in the logs.")
 
 
-class RecentPredictions(HotWire):
+class RecentPredictions(WireIn):
     """Newest predictions, newest first."""
 
     predictions: list[PredictionOut]
 
 
-class AgentOut(HotWire):
+class AgentOut(WireIn):
     """One agent in the track buffer."""
 
     scene_id: str
@@ -175,7 +175,7 @@ class AgentOut(HotWire):
     is_ready: bool = Field(description="Enough positions for a prediction by id alone.")
 
 
-class AgentsOut(HotWire):
+class AgentsOut(WireIn):
     """Agents seen lately by the process that answers."""
 
     agents: list[AgentOut]

@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field, SecretStr
 
-from trajops.contracts.wire import Name, Wire
+from trajops.contracts.wire import Name, Wire, WireIn
 
 Role = Literal["viewer", "operator", "admin"]
 Scope = Literal["predict", "observe", "read", "operate", "admin"]
 
 
-class SignIn(Wire):
+class SignIn(WireIn):
     """Name and password of an operator."""
 
     username: Name

@@ -3,12 +3,12 @@
 from pydantic import AwareDatetime, Field, SecretStr
 
 from trajops.contracts.session import Role
-from trajops.contracts.wire import Name, Reason, Wire
+from trajops.contracts.wire import Name, Reason, Wire, WireIn
 
 MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH = 8, 256
 
 
-class UserIn(Wire):
+class UserIn(WireIn):
     """Somebody who may sign in."""
 
     username: Name
@@ -17,27 +17,27 @@ class UserIn(Wire):
     reason: Reason
 
 
-class RoleIn(Wire):
+class RoleIn(WireIn):
     """Another role."""
 
     role: Role
     reason: Reason
 
 
-class PasswordIn(Wire):
+class PasswordIn(WireIn):
     """A new password for somebody."""
 
     password: SecretStr = Field(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)
     reason: Reason
 
 
-class UserChangeIn(Wire):
+class UserChangeIn(WireIn):
     """Let somebody sign in no more, or again."""
 
     reason: Reason
 
 
-class OwnPasswordIn(Wire):
+class OwnPasswordIn(WireIn):
     """The password so far, and the one that is to be."""
 
     old: SecretStr = Field(min_length=1, max_length=MAX_PASSWORD_LENGTH)

@@ -1,6 +1,7 @@
 """Times that clients give: of any route, in a query or in a body, those that nobody could reckon with are refused with a sentence."""
 
 import copy
+from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,6 +40,11 @@ BODIES: dict[str, Any] = {
     },
     "/v1/drift/mutes/{column}": {"until": "2100-01-01T00:00:00Z", "reason": REASON},
     "/v1/keys": {"name": "robot", "expires_at": "2100-01-01T00:00:00Z", "reason": REASON},
+    "/v1/tasks": {
+        "kind": "evaluate",
+        "traffic": {"since": "2026-01-01T00:00:00Z", "until": "2026-01-02T00:00:00Z"},
+        "reason": REASON,
+    },
     "/v1/keys/{key_id}/rotate": {"expires_at": "2100-01-01T00:00:00Z", "reason": REASON},
     "/v1/alerts/silences": {
         "matchers": [{"label": "job", "value": "prune"}],
@@ -90,7 +96,7 @@ def taken(document: dict[str, Any]) -> Iterator[tuple[str, str, str, Place]]:
 
 
 def answer_to(api: Api, method: str, path: str, where: str, at: Place, time: str) -> Any:
-    address = path.format(column="speed_mps", key_id="none")
+    address = path.format_map(defaultdict(lambda: "none", column="speed_mps"))
     if where == "query":
         return api.client.request(method.upper(), address, params={str(at[0]): time}, headers=api.headers["admin"])
     body = copy.deepcopy(BODIES[path])

@@ -8,7 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 from trajops.alerts.lifecycle import Alert, AlertState, Severity
 from trajops.alerts.outbox import Notification, NotificationState, Occasion
 from trajops.alerts.silences import Matcher, Operator, Silence, SilenceState
-from trajops.contracts.wire import ForeignTime, Name, Reason, Time, Wire, WireIn
+from trajops.contracts.wire import ForeignTime, Name, Reason, Time, Wire
 
 # `rules`: our own; `external`: posted to us by an Alertmanager, and kept; `alertmanager`: read from it just now, and not kept.
 AlertOrigin = Literal["rules", "external", "alertmanager"]
@@ -108,7 +108,7 @@ class AlertDetailOut(Wire):
     events: list[AlertEvent]
 
 
-class AlertChangeIn(WireIn):
+class AlertChangeIn(Wire):
     """Acknowledge or resolve, refused when somebody else was faster."""
 
     expected_version: int = Field(ge=1, description="Version of the alert that the caller has seen.")
@@ -137,7 +137,7 @@ class MatcherIn(Wire):
         return Matcher(self.label, self.operator, self.value).bounded()
 
 
-class SilenceIn(WireIn):
+class SilenceIn(Wire):
     """For a while nobody is told about alerts that all matchers hold for."""
 
     matchers: list[MatcherIn] = Field(min_length=1, max_length=20)
@@ -146,7 +146,7 @@ class SilenceIn(WireIn):
     reason: Reason
 
 
-class ExpireSilenceIn(WireIn):
+class ExpireSilenceIn(Wire):
     """End a silence now."""
 
     reason: Reason
@@ -219,7 +219,7 @@ class NotificationsOut(Wire):
     notifications: list[NotificationOut]
 
 
-class ResendIn(WireIn):
+class ResendIn(Wire):
     """Try a dead letter again."""
 
     reason: Reason
@@ -244,7 +244,7 @@ class ReceiversOut(Wire):
     receivers: list[ReceiverOut]
 
 
-class TestReceiverIn(WireIn):
+class TestReceiverIn(Wire):
     """Send a test."""
 
     __test__ = False  # pytest takes it for a test otherwise

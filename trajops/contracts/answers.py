@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import AwareDatetime, Field
 
-from trajops.contracts.wire import Reason, Wire, WireIn
+from trajops.contracts.wire import Reason, Wire
 from trajops.policy.answers import Action, Answer, AnswerState, StepState
 
 
@@ -48,7 +48,7 @@ class AnswersOut(Wire):
     answers: list[AnswerOut]
 
 
-class AnswerDecisionIn(WireIn):
+class AnswerDecisionIn(Wire):
     """Approve or dismiss a proposal, refused when it has changed."""
 
     expected_version: int = Field(ge=1, description="Version of the answer that the caller has seen.")

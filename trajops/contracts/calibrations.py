@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from trajops.contracts.wire import Reason, Wire, WireIn
+from trajops.contracts.wire import Reason, Wire
 
 CalibrationState = Literal["proposed", "applied", "superseded", "reverted"]
 
@@ -36,7 +36,7 @@ class CalibrationsOut(Wire):
     calibrations: list[CalibrationOut]
 
 
-class CalibrationChangeIn(WireIn):
+class CalibrationChangeIn(Wire):
     """Put a calibration into force, or take it out."""
 
     expected_state: CalibrationState = Field(description="As the caller has seen it; another one is a conflict.")

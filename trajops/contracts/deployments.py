@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import AwareDatetime, Field
 
-from trajops.contracts.wire import Reason, Wire, WireIn
+from trajops.contracts.wire import Reason, Wire
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
@@ -18,14 +18,14 @@ class ModelRefOut(Wire):
     model_version: int
 
 
-class StageIn(WireIn):
+class StageIn(Wire):
     """Make a registered version ready to take traffic."""
 
     model_version: int = Field(ge=1, le=2**31 - 1)
     reason: Reason
 
 
-class TransitionIn(WireIn):
+class TransitionIn(Wire):
     """A change of one deployment, refused when somebody else was faster."""
 
     expected_version: int = Field(ge=1, description="Version of the deployment that the caller has seen.")
@@ -38,7 +38,7 @@ class CanaryIn(TransitionIn):
     coverage: float = Field(gt=0, le=1, description="Share of agents enrolled; half of them get the challenger.")
 
 
-class RollbackIn(WireIn):
+class RollbackIn(Wire):
     """Put the previous champion back."""
 
     expected_epoch: int = Field(ge=1, description="Routing epoch that the caller has seen.")

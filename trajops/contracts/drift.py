@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field, field_validator
 
-from trajops.contracts.wire import Name, Reason, Time, Wire, WireIn, sensible_time
+from trajops.contracts.wire import Name, Reason, Time, Wire, sensible_time
 
 # Of one answer.
 MOST_CHECKS = 50
@@ -197,7 +197,7 @@ class DriftOut(Wire):
     settings: DriftSettings = Field(default_factory=DriftSettings, description="What an operator has chosen.")
 
 
-class ReferenceIn(WireIn):
+class ReferenceIn(Wire):
     """Choose the reference."""
 
     reference: ReferenceChoice
@@ -211,7 +211,7 @@ class ReferenceIn(WireIn):
         return value.model_copy(update={name: sensible_time(time) for name, time in times.items() if time is not None})
 
 
-class MuteIn(WireIn):
+class MuteIn(Wire):
     """Mute a column, or let it speak again (`until` null)."""
 
     until: Time | None

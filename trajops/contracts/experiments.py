@@ -6,7 +6,7 @@ from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from trajops.config_model import Count
-from trajops.contracts.wire import Name, Reason, Wire, WireIn
+from trajops.contracts.wire import Name, Reason, Wire
 from trajops.experiments.lifecycle import ExperimentState
 from trajops.experiments.routed import ROUNDING, UnitKind
 
@@ -77,7 +77,7 @@ class StopRules(Wire):
     on_win: Literal["recommend", "promote"] = Field(default="recommend", description="`promote` acts without an operator.")
 
 
-class ExperimentPlan(WireIn):
+class ExperimentPlan(Wire):
     """What is compared, on whom, and when it is over. Fixed before the start."""
 
     name: Name
@@ -254,7 +254,7 @@ class ChecklistOut(Wire):
     expected_s: float | None
 
 
-class ExperimentIn(WireIn):
+class ExperimentIn(Wire):
     """A new experiment."""
 
     plan: ExperimentPlan
@@ -262,7 +262,7 @@ class ExperimentIn(WireIn):
     is_launched: bool = Field(default=False, description="Launch it at once, if nothing blocks it.")
 
 
-class ExperimentChangeIn(WireIn):
+class ExperimentChangeIn(Wire):
     """A change of one experiment, refused when somebody else was faster."""
 
     expected_version: int = Field(ge=1, le=LAST)
@@ -288,7 +288,7 @@ class OverrideIn(ExperimentChangeIn):
     variant: VariantName | None = Field(description="None takes the override away.")
 
 
-class KillSwitchIn(WireIn):
+class KillSwitchIn(Wire):
     """Let the champion answer everybody, or end that."""
 
     expected_epoch: int = Field(ge=1, le=LAST)
@@ -304,7 +304,7 @@ class KillSwitchOut(Wire):
     audit_id: str
 
 
-class HoldoutIn(WireIn):
+class HoldoutIn(Wire):
     """Keep a share of all units out of every experiment; 0: nobody."""
 
     expected_epoch: int = Field(ge=1, le=LAST)

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from trajops.contracts.wire import Reason, Wire, WireIn
+from trajops.contracts.wire import Reason, Wire
 
 _TITLES = {
     "join_truth": "Score predictions",
@@ -80,7 +80,7 @@ class JobRunsOut(Wire):
     duration_p95_s: float | None
 
 
-class PauseIn(WireIn):
+class PauseIn(Wire):
     """Why a job is paused or resumed."""
 
     reason: Reason

@@ -5,13 +5,13 @@ from typing import Annotated
 from pydantic import AwareDatetime, Field
 
 from trajops.contracts.session import Role, Scope
-from trajops.contracts.wire import Reason, Time, Wire, WireIn
+from trajops.contracts.wire import Reason, Time, Wire
 
 LONGEST_OVERLAP_S = 90 * 86_400
 KeyName = Annotated[str, Field(min_length=1, max_length=120, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
-class KeyIn(WireIn):
+class KeyIn(Wire):
     """A new key for a program."""
 
     name: KeyName
@@ -27,7 +27,7 @@ class KeyIn(WireIn):
     reason: Reason
 
 
-class RotateKeyIn(WireIn):
+class RotateKeyIn(Wire):
     """A new secret for a key; the old one stays valid for a while, so that its program can change over without a gap."""
 
     overlap_s: float = Field(
@@ -37,7 +37,7 @@ class RotateKeyIn(WireIn):
     reason: Reason
 
 
-class RevokeKeyIn(WireIn):
+class RevokeKeyIn(Wire):
     """End a key at once."""
 
     reason: Reason

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from trajops.contracts.validations import ValidationBriefOut
-from trajops.contracts.wire import Reason, Wire, WireIn
+from trajops.contracts.wire import Reason, Wire
 from trajops.deployments.lifecycle import State
 
 _FAMILIES = {
@@ -65,7 +65,7 @@ class ModelsOut(Wire):
     )
 
 
-class DeletionIn(WireIn):
+class DeletionIn(Wire):
     """Delete a version."""
 
     reason: Reason

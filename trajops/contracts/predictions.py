@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AwareDatetime, Field
 
-from trajops.contracts.wire import EpochSeconds, Finite, Name, Point, Position, WireIn
+from trajops.contracts.wire import EpochSeconds, Finite, HotWire, Name, Point, Position
 
 T_OBS, T_PRED = 8, 12
 History = Annotated[list[Point], Field(min_length=T_OBS, max_length=T_OBS)]
@@ -17,7 +17,7 @@ VARIANT = (
 )
 
 
-class PredictIn(WireIn):
+class PredictIn(HotWire):
     """One agent's last 8 positions, 0.4 s apart; or only its id, when its positions went to `/observations`."""
 
     agent_id: Name = Field(description="The moving body; one continuous track keeps one id.")
@@ -30,7 +30,7 @@ class PredictIn(WireIn):
     )
 
 
-class Mode(WireIn):
+class Mode(HotWire):
     """One possible future."""
 
     weight: float = Field(description="Probability of this mode.")
@@ -38,7 +38,7 @@ class Mode(WireIn):
     covariance: list[tuple[Finite, Finite, Finite]] = Field(description="xx, xy, yy of each step, square metres.")
 
 
-class PredictOut(WireIn):
+class PredictOut(HotWire):
     """A forecast, and where it came from."""
 
     prediction_id: str
@@ -54,13 +54,13 @@ class PredictOut(WireIn):
     model_ms: float = Field(description="Time inside the model, milliseconds.")
 
 
-class BatchPredictIn(WireIn):
+class BatchPredictIn(HotWire):
     """Many agents at once."""
 
     items: list[PredictIn] = Field(min_length=1)
 
 
-class BatchColumnsIn(WireIn):
+class BatchColumnsIn(HotWire):
     """Many agents at once, one list a field: the same as items, for a third of the cost. Without `agent_id` nothing is remembered."""
 
     history: list[Any] = Field(
@@ -75,7 +75,7 @@ class BatchColumnsIn(WireIn):
     source: Literal["live", "replay"] = "live"
 
 
-class BatchRowError(WireIn):
+class BatchRowError(HotWire):
     """Why a row has no prediction; its entries in the columns are null."""
 
     row: int = Field(description="Counted from 0.")
@@ -83,7 +83,7 @@ class BatchRowError(WireIn):
     error: str
 
 
-class BatchColumnsOut(WireIn):
+class BatchColumnsOut(HotWire):
     """Answers in the order of the rows, one list a field."""
 
     dt_s: float
@@ -98,7 +98,7 @@ class BatchColumnsOut(WireIn):
     errors: list[BatchRowError]
 
 
-class BatchItemOut(WireIn):
+class BatchItemOut(HotWire):
     """The answer to one item: a prediction, or why there is none. The order is that of the request."""
 
     prediction: PredictOut | None = None
@@ -106,13 +106,13 @@ class BatchItemOut(WireIn):
     error: str | None = None
 
 
-class BatchPredictOut(WireIn):
+class BatchPredictOut(HotWire):
     """Answers in the order of the items."""
 
     items: list[BatchItemOut]
 
 
-class ObservationIn(WireIn):
+class ObservationIn(HotWire):
     """One new position of one agent."""
 
     agent_id: Name
@@ -121,20 +121,20 @@ class ObservationIn(WireIn):
     position: Point
 
 
-class ObservationsIn(WireIn):
+class ObservationsIn(HotWire):
     """New positions, in any order, of any agents."""
 
     observations: list[ObservationIn] = Field(min_length=1, max_length=10_000)
     source: Literal["live", "replay"] = "live"
 
 
-class ObservationsOut(WireIn):
+class ObservationsOut(HotWire):
     """How many positions were stored."""
 
     accepted: int
 
 
-class OutcomeOut(WireIn):
+class OutcomeOut(HotWire):
     """How a prediction compared with what happened."""
 
     steps_scored: int
@@ -148,7 +148,7 @@ class OutcomeOut(WireIn):
     step_error_m: list[float | None]
 
 
-class PredictionOut(WireIn):
+class PredictionOut(HotWire):
     """One prediction as it is remembered, with the truth that has arrived since."""
 
     prediction: PredictOut
@@ -159,13 +159,13 @@ class PredictionOut(WireIn):
     request_id: str | None = Field(None, description="Under which it was asked for: `X-Request-ID`, as in the logs.")
 
 
-class RecentPredictions(WireIn):
+class RecentPredictions(HotWire):
     """Newest predictions, newest first."""
 
     predictions: list[PredictionOut]
 
 
-class AgentOut(WireIn):
+class AgentOut(HotWire):
     """One agent in the track buffer."""
 
     scene_id: str
@@ -175,7 +175,7 @@ class AgentOut(WireIn):
     is_ready: bool = Field(description="Enough positions for a prediction by id alone.")
 
 
-class AgentsOut(WireIn):
+class AgentsOut(HotWire):
     """Agents seen lately by the process that answers."""
 
     agents: list[AgentOut]

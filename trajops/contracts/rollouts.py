@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import AwareDatetime, Field
 
 from trajops.contracts.experiments import LAST
-from trajops.contracts.wire import Reason, Wire, WireIn
+from trajops.contracts.wire import Reason, Wire
 from trajops.rollouts.lifecycle import RolloutState, Stage
 from trajops.rollouts.rules import RolloutPolicy
 
@@ -75,7 +75,7 @@ class RolloutPoliciesOut(Wire):
     policies: list[RolloutPolicy]
 
 
-class RolloutIn(WireIn):
+class RolloutIn(Wire):
     """Roll a staged version out."""
 
     deployment_id: str
@@ -84,7 +84,7 @@ class RolloutIn(WireIn):
     reason: Reason
 
 
-class RolloutChangeIn(WireIn):
+class RolloutChangeIn(Wire):
     """A change of one rollout, refused when somebody else was faster."""
 
     expected_version: int = Field(ge=1, le=LAST)

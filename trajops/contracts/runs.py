@@ -2,7 +2,7 @@
 
 from pydantic import AwareDatetime, Field
 
-from trajops.contracts.wire import Reason, Wire, WireIn
+from trajops.contracts.wire import Reason, Wire
 from trajops.training_runs import RunStatus
 
 
@@ -70,7 +70,7 @@ class RunDetailOut(Wire):
     refusal: str | None = Field(description="Why it cannot be registered now; None: it can.")
 
 
-class RegisterRunIn(WireIn):
+class RegisterRunIn(Wire):
     """Register a run's model."""
 
     reason: Reason

@@ -4,13 +4,13 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field, SecretStr
 
-from trajops.contracts.wire import Name, Wire, WireIn
+from trajops.contracts.wire import Name, Wire
 
 Role = Literal["viewer", "operator", "admin"]
 Scope = Literal["predict", "observe", "read", "operate", "admin"]
 
 
-class SignIn(WireIn):
+class SignIn(Wire):
     """Name and password of an operator."""
 
     username: Name

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from trajops.contracts.wire import Name, Reason, Time, Wire, WireIn
+from trajops.contracts.wire import Name, Reason, Time, Wire
 from trajops.tasks.lifecycle import TaskState
 
 TaskKind = Literal["batch_predict", "train", "evaluate"]
@@ -35,7 +35,7 @@ class TrafficIn(Wire):
         return self
 
 
-class TaskIn(WireIn):
+class TaskIn(Wire):
     """What is asked for. Tracks come from an uploaded file or from recorded traffic."""
 
     kind: TaskKind
@@ -148,7 +148,7 @@ class TaskLogOut(Wire):
     is_cut: bool = Field(description="Whether there are earlier ones.")
 
 
-class CancelIn(WireIn):
+class CancelIn(Wire):
     """Why a task is to end."""
 
     expected_version: int = Field(ge=0)

@@ -3,12 +3,12 @@
 from pydantic import AwareDatetime, Field, SecretStr
 
 from trajops.contracts.session import Role
-from trajops.contracts.wire import Name, Reason, Wire, WireIn
+from trajops.contracts.wire import Name, Reason, Wire
 
 MIN_PASSWORD_LENGTH, MAX_PASSWORD_LENGTH = 8, 256
 
 
-class UserIn(WireIn):
+class UserIn(Wire):
     """Somebody who may sign in."""
 
     username: Name
@@ -17,27 +17,27 @@ class UserIn(WireIn):
     reason: Reason
 
 
-class RoleIn(WireIn):
+class RoleIn(Wire):
     """Another role."""
 
     role: Role
     reason: Reason
 
 
-class PasswordIn(WireIn):
+class PasswordIn(Wire):
     """A new password for somebody."""
 
     password: SecretStr = Field(min_length=MIN_PASSWORD_LENGTH, max_length=MAX_PASSWORD_LENGTH)
     reason: Reason
 
 
-class UserChangeIn(WireIn):
+class UserChangeIn(Wire):
     """Let somebody sign in no more, or again."""
 
     reason: Reason
 
 
-class OwnPasswordIn(WireIn):
+class OwnPasswordIn(Wire):
     """The password so far, and the one that is to be."""
 
     old: SecretStr = Field(min_length=1, max_length=MAX_PASSWORD_LENGTH)

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from trajops.contracts.wire import Reason, Wire, WireIn
+from trajops.contracts.wire import Reason, Wire
 
 CheckName = Literal["loads", "signature", "golden_replay", "invariance", "worst_scenes", "latency", "calibration", "bad_input"]
 CheckState = Literal["passed", "failed", "skipped"]
@@ -96,7 +96,7 @@ class ValidationBriefOut(Wire):
         )
 
 
-class ValidationIn(WireIn):
+class ValidationIn(Wire):
     """Ask for a validation."""
 
     reason: Reason

@@ -55,7 +55,7 @@ class Wire(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), defer_build=True)
 
 
-class WireIn(Wire):
-    """The base of what comes in, and of what is answered within milliseconds: made ready at once."""
+class HotWire(Wire):
+    """The base of what is answered within milliseconds, from the first request on: made ready at once."""
 
     model_config = ConfigDict(defer_build=False)

@@ -1,10 +1,12 @@
 """The prediction API: hot routes for programs, `/v1` for operators."""
 
+import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic.warnings import UnsupportedFieldAttributeWarning
 from starlette.concurrency import run_in_threadpool
 
 import trajops
@@ -51,6 +53,9 @@ some of the scopes `predict`, `observe`, `read`, `operate`, `admin`. Predictions
 left.
 Errors are RFC 9457 problems with a stable `code`.
 `X-Request-ID` is taken over, logged and returned."""
+
+# FastAPI hides it while it makes a route; bodies that are made ready when they first come would say it once more, of FastAPI's own doing.
+warnings.filterwarnings("ignore", "The 'alias' attribute", UnsupportedFieldAttributeWarning)
 
 # In the order in which the documentation lists them.
 ROUTES = (

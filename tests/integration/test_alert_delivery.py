@@ -264,7 +264,7 @@ def test_a_mail_server_that_is_away_gets_its_mail_when_it_is_back(database: Data
     put(database, a_notification("n1", AT))
     senders = senders_for(rules_for(mail.receiver()))
     worker = deliveries(database, senders, attempts=1000)
-    assert worker.run() == {"failed": 1}
+    assert set(worker.run()) == {"failed"}, "as often as it falls due meanwhile"
     assert known(database).error is not None
     mail.start()
     wait_for(lambda: worker.run() and mail.received, "the mail")

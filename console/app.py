@@ -103,7 +103,7 @@ elif session.token() is None:
     st.navigation(PAGES, position="hidden")
     frame.gate()
 else:
-    page = st.navigation(PAGES)
+    page = st.navigation(PAGES, expanded=True)
     me = session.user()
     frame.account(me)
     own_password.offer(me)

@@ -56,6 +56,13 @@ def range_reaching(at: datetime, now: datetime) -> str | None:
     return next((name for name, span in RANGES.items() if now - at < span), None)
 
 
+def ending_at(now: datetime, span: timedelta, grid: timedelta) -> tuple[datetime, datetime]:
+    """A time range that ends on a grid, so that all sessions ask the same for a while, and one answer serves them."""
+    step_s = grid.total_seconds()
+    until = datetime.fromtimestamp(now.timestamp() // step_s * step_s, UTC)
+    return until - span, until
+
+
 # Performance
 
 

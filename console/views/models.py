@@ -20,6 +20,7 @@ from console.conflicts import Standing
 from console.lineage.section import take_link
 from console.lineage.words import clipped
 from console.measured import dataset_words, is_comparable
+from console.reads import read_performance
 from console.rollouts.dialogs import PendingRollout, change_button
 from console.rollouts.dialogs import show_pending as show_pending_rollout
 from console.rollouts.reads import known_rollouts
@@ -32,7 +33,7 @@ from console.viewmodels import RANGES, live_spans, merged_row, version_rows
 from console.wording import Mark, ago, count, metres, milliseconds, number, share, state_mark
 from trajops.contracts.deployments import ModelRefOut, RouteHistoryOut, RouteOut
 from trajops.contracts.models import AdoptionOut, ModelsOut, ModelVersionOut, family_words
-from trajops.contracts.performance import PerformanceOut, PerformanceRow
+from trajops.contracts.performance import PerformanceRow
 from trajops.contracts.rollouts import RolloutOut
 
 PER_PAGE = 10
@@ -47,7 +48,7 @@ def strip() -> None:
     with frame.first_load(240):
         models = session.fetch("models", lambda c: c.models())
         routes = session.fetch("routes", lambda c: c.routes())
-        performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
+        performance = read_performance(chosen)
         experiments = read_experiments()
     frame.freshness(models, routes, performance, key="models")
     if models.value is None or routes.value is None:
@@ -95,7 +96,7 @@ def listed(models: ModelsOut, route: RouteOut) -> tuple[object, ...]:
 def error_part() -> None:
     """Live error by time ahead, one line a version; refreshes by itself."""
     chosen = frame.time_range()
-    performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
+    performance = read_performance(chosen)
     st.header("Live error by time ahead")
     if performance.value is not None and performance.value.step_error_m:
         figure = charts.error_by_step(performance.value.step_error_m, frame.palette())
@@ -103,11 +104,6 @@ def error_part() -> None:
     else:
         newest = None if performance.value is None else performance.value.last_outcome_at
         frame.empty_range("No prediction has been scored in this range.", newest, key="step-error")
-
-
-def _performance(client: session.TrajOpsClient, chosen: str) -> PerformanceOut:
-    until = datetime.now(UTC)
-    return client.performance(until - RANGES[chosen], until)
 
 
 def _absent(name: str) -> str:

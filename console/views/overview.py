@@ -14,9 +14,9 @@ from console.alerts.dialogs import NOTICE, about_alert, show_pending
 from console.alerts.history import alert_label
 from console.alerts.words import alert_actions, by_severity, evaluation_problem, firing_sentence, is_foreign, since_words
 from console.names import action_words, actor_words
+from console.reads import read_performance
 from console.services.tiles import service_tiles
 from console.viewmodels import (
-    RANGES,
     accuracy_sentence,
     gain_over_constant_velocity,
     job_rows,
@@ -42,7 +42,7 @@ def live_part() -> None:
     chosen = frame.time_range()
     with frame.first_load(420):
         status = session.fetch("status", lambda c: c.status())
-        performance = session.fetch(f"performance:{chosen}", lambda c: _performance(c, chosen))
+        performance = read_performance(chosen)
         alerts, answers, experiments = read_alerts(), read_answers(), read_experiments()
     frame.freshness(status, performance, alerts, key="overview")
     if status.value is None:
@@ -67,11 +67,6 @@ def live_part() -> None:
 def read_alerts() -> session.Fetched[AlertsOut]:
     """Alerts that are firing: more than are shown, because those that an Alertmanager has of its own may be among them."""
     return session.fetch("alerts:active", lambda c: c.alerts("active", limit=20))
-
-
-def _performance(client: session.TrajOpsClient, chosen: str) -> PerformanceOut:
-    until = datetime.now(UTC)
-    return client.performance(until - RANGES[chosen], until)
 
 
 def verdict(status: StatusOut, performance: PerformanceOut | None) -> None:

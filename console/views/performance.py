@@ -1,6 +1,5 @@
 """Performance: are the versions that answer as good as they were validated, where not, and do their intervals hold what they say."""
 
-import time
 from datetime import UTC, datetime, timedelta
 
 import streamlit as st
@@ -21,7 +20,7 @@ from console.performance.words import (
     figure_of,
     slice_rows,
 )
-from console.viewmodels import RANGES
+from console.viewmodels import RANGES, ending_at
 from console.wording import Mark, ago, calibration_mark, count, figure_mark, moment, share, tone_icon
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.calibrations import CalibrationOut, CalibrationsOut
@@ -29,6 +28,7 @@ from trajops.contracts.jobs import JobsOut
 from trajops.contracts.performance import EstimateOut, PerformanceChecksOut, SliceBy, SlicesOut
 
 LONGEST = timedelta(days=1)
+GRID = timedelta(seconds=10)
 JOB = "recalibrate"
 
 
@@ -65,9 +65,7 @@ def live_part() -> None:
 
 
 def _range(chosen: str) -> tuple[datetime, datetime]:
-    """The chosen range, ending on a grid of ten seconds, so that all sessions ask the same and one answer serves them."""
-    until = datetime.fromtimestamp(time.time() // 10 * 10, UTC)
-    return until - min(RANGES[chosen], LONGEST), until
+    return ending_at(datetime.now(UTC), min(RANGES[chosen], LONGEST), GRID)
 
 
 def _slices(client: session.TrajOpsClient, chosen: str, by: SliceBy) -> SlicesOut:

@@ -488,3 +488,12 @@ def test_a_paused_canary_says_how_to_go_on(challenger: int | None, coverage: flo
     words = viewmodels.paused_words(route(challenger=challenger, coverage=coverage), verdict)
     assert said in words
     assert bool(words) == bool(said)
+
+
+def test_ranges_of_a_while_are_the_same_and_end_just_before_now() -> None:
+    grid, span = timedelta(seconds=2), timedelta(hours=1)
+    now = datetime(2026, 3, 1, 12, 0, 1, 999_999, tzinfo=UTC)
+    since, until = viewmodels.ending_at(now, span, grid)
+    assert (until, until - since) == (datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC), span)
+    assert viewmodels.ending_at(until, span, grid) == (since, until)
+    assert viewmodels.ending_at(until + grid, span, grid)[1] == until + grid

@@ -213,9 +213,14 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
+def _token_of(request: Request) -> str | None:
+    """Who is signed in, by either way."""
+    return request.cookies.get(COOKIE) or oidc.token_of(request)
+
+
 async def drift_report(request: Request) -> Response:
     """GET /session/drift-reports/{check_id}: the API's report, for the operator whose cookie this is."""
-    token, check_id = request.cookies.get(COOKIE) or oidc.token_of(request), request.path_params["check_id"]
+    token, check_id = _token_of(request), request.path_params["check_id"]
     if re.fullmatch(r"[A-Za-z0-9_-]{1,64}", check_id) is None:
         return PlainTextResponse("There is no such drift check.", status_code=404)
     sign_in_first = RedirectResponse(f"{SIGN_IN}?next={quote(signin.REPORTS + check_id, safe='')}", status_code=303)
@@ -239,7 +244,7 @@ def _read_report(token: str, check_id: str) -> str:
 
 async def task_result(request: Request) -> Response:
     """GET /session/task-results/{task_id}: the API's file, part by part, for the operator whose cookie this is."""
-    token, task_id = request.cookies.get(COOKIE), request.path_params["task_id"]
+    token, task_id = _token_of(request), request.path_params["task_id"]
     if re.fullmatch(r"[0-9a-f]{32}", task_id) is None:
         return PlainTextResponse("There is no such job.", status_code=404)
     sign_in_first = RedirectResponse(f"{SIGN_IN}?next={quote(f'/jobs?task={task_id}', safe='')}", status_code=303)

@@ -19,6 +19,7 @@ from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.session import Me
 
 COLOURS: dict[Tone, Any] = {"ok": "green", "warn": "orange", "bad": "red", "info": "blue", "unknown": "gray"}
+THOUSAND = 1_000
 _ADDRESS = re.compile(r"(https?://[^\s`|)\]]*[^\s`|)\].,;:])")
 _ESCAPED = {ord(sign): f"\\{sign}" for sign in "\\`*_{}[]<>#|$~:"}
 SIGN_OUT = '<a href="/session/sign-out" target="_self" style="color:inherit">Sign out</a>'
@@ -194,7 +195,9 @@ def _reach(name: str) -> None:
 def table(rows: Sequence[Mapping[str, Any]], *, alt: str, column_config: Mapping[str, Any] | None = None) -> None:
     """Rows as a table: a dash where there is no value, whole numbers as everywhere else; columns still sort as numbers."""
     data = pd.DataFrame(rows)
-    counts = dict.fromkeys(data.select_dtypes("integer").columns, count)
+    # Styles are dear, so only columns have them that hold a number which would else look otherwise.
+    whole = data.select_dtypes("integer")
+    counts = dict.fromkeys(whole.columns[(whole.abs() >= THOUSAND).any()], count)
     st.dataframe(data.style.format(counts) if counts else data, hide_index=True, alt=alt, placeholder=DASH, column_config=column_config)
 
 

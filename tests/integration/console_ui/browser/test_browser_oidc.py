@@ -96,8 +96,9 @@ def test_a_deep_link_is_reached_in_the_right_role_and_survives_a_reload(fresh: P
         assert "words=something" in fresh.url
         fresh.reload()
     expect(fresh.get_by_text("Change password")).to_have_count(0)
-    report = fresh.request.get(f"{offered}/session/drift-reports/none", max_redirects=0)
-    assert report.status == 404, "the API was asked with the token: there is no such check"
+    for path in ("drift-reports/none", f"task-results/{32 * '0'}"):
+        file = fresh.request.get(f"{offered}/session/{path}", max_redirects=0)
+        assert file.status == 404, "the API was asked with the token: there is no such check, and no such job"
 
 
 def test_who_signs_out_is_asked_again(fresh: Page, offered: str) -> None:

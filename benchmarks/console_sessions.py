@@ -1,9 +1,9 @@
-"""Whether the console grows: fifty operators at once, two hundred script runs each, over the pages of the running demo.
+"""Whether the console grows: fifty operators at once, two hundred script runs each, over the pages of the demo.
 
 Each session is a socket of its own that speaks Streamlit's protocol, as a browser does, and goes from page to page. Memory is what the
 console's process holds: after a first round of runs in every session, in which caches fill up, and after the last. The value is the
-difference, MB a session. When all have left, and the time for which Streamlit keeps a session that may come back has passed, what is left
-beyond the memory before the first session is given as well.
+difference, MB a session. The demo's match has ended, so that no page has more to show in the last run than in the first. When all have
+left, and the time for which Streamlit keeps a session that may come back has passed, what is held then is given as well.
 """
 
 import asyncio
@@ -31,11 +31,11 @@ def run() -> Measurement:
         demo.until_healthy()
         with demo.running():
             time.sleep(TRAFFIC_S)
-            return Measurement(*asyncio.run(_measure(demo)))
+        with demo.serving("api", "API"), demo.serving("console", "CONSOLE") as console:
+            return Measurement(*asyncio.run(_measure(demo, console.pid)))
 
 
-async def _measure(demo: Demo) -> tuple[float, dict[str, Any]]:
-    pid = demo.console_pid()
+async def _measure(demo: Demo, pid: int) -> tuple[float, dict[str, Any]]:
     name, value = demo.cookie()
     before_mb, begin = _memory_mb(pid), time.perf_counter()
     sockets = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import requests
 
-from benchmarks.product import ROOT, free_port
+from benchmarks.product import ROOT, free_port, process
 from deploy.demo.memory import Memory
 
 COMMAND = [sys.executable, "-m", "deploy.demo", "--headless"]
@@ -80,14 +80,13 @@ class Demo:
             running.send_signal(signal.SIGINT)
             running.wait(timeout=60)
 
-    def console_pid(self) -> int:
-        """The process that serves the console."""
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                command = path.read_bytes().split(b"\0")
-                environment = (path.parent / "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if b"console" in command and f"TRAJOPS_CONSOLE_PORT={self.ports['CONSOLE']}".encode() in environment:
-                return int(path.parent.name)
-        raise RuntimeError("no console is running")
+    @contextmanager
+    def serving(self, module: str, service: str) -> Iterator[subprocess.Popen[bytes]]:
+        """One of its parts alone, until the end of the block: nothing replays, checks or learns.
+
+        Args:
+            module: `python -m` which.
+            service: one of `SERVICES`.
+        """
+        with process([sys.executable, "-m", module], self.environment, f"{self.url(service)}/readyz") as (running, _):
+            yield running

@@ -20,7 +20,8 @@ from trajops.contracts.session import Me, Role
 
 COOKIE = "trajops_session"
 TOKEN_KEY = "session_token"
-MAX_KNOWN = 64
+# Of one kind of value, as predictions of one agent, fewer are kept: who follows agents all day would hold them all.
+MAX_KNOWN, MAX_OF_KIND = 64, 12
 # A page must show its stale values quickly; but the API is waited for until it says itself what holds it up.
 READ_S = 10.0
 # An API that asks to be left alone for longer is shown as it is: stale values, and the reason. The page comes back by itself.
@@ -97,7 +98,8 @@ def fetch(key: str, call: Callable[[TrajOpsClient], Value], *, max_age_s: float 
     """Read a value, or fall back to the last one known.
 
     Args:
-        key: what the value is, with its arguments; the store keeps the newest MAX_KNOWN keys.
+        key: what the value is, its arguments after a colon; the store keeps the newest MAX_KNOWN keys, and MAX_OF_KIND of them that
+            differ in arguments only.
         call: reads the value.
         max_age_s: a value younger than this is not read again.
     """
@@ -124,9 +126,18 @@ def fetch(key: str, call: Callable[[TrajOpsClient], Value], *, max_age_s: float 
     now = datetime.now(UTC)
     known.pop(key, None)
     known[key] = (time.monotonic(), now, value)
-    while len(known) > MAX_KNOWN:
-        del known[next(iter(known))]
+    _forget_oldest(known, [other for other in known if _kind(other) == _kind(key)], MAX_OF_KIND)
+    _forget_oldest(known, list(known), MAX_KNOWN)
     return Fetched(value, now)
+
+
+def _kind(key: str) -> str:
+    return key.partition(":")[0]
+
+
+def _forget_oldest(known: dict[str, Any], keys: list[str], most: int) -> None:
+    for key in keys[: max(0, len(keys) - most)]:
+        del known[key]
 
 
 def _fallen_back(entry: tuple[float, datetime, Any] | None, problem: str) -> Fetched[Any]:

@@ -55,3 +55,14 @@ def test_an_api_that_refuses_at_once_is_asked_by_every_part(monkeypatch: pytest.
     for key in ("a", "b", "c"):
         page.read(key)
     assert page.asked == 3
+
+
+def test_what_was_read_last_of_many_agents_does_not_drive_out_the_rest_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = Page(monkeypatch)
+    for key in ("models", "routes", *(f"predictions:agent {number}" for number in range(100))):
+        page.read(key)
+    known = session.st.session_state["last_known"]
+    assert list(known) == ["models", "routes", *(f"predictions:agent {number}" for number in range(100 - session.MAX_OF_KIND, 100))]
+    for number in range(100):
+        page.read(f"page {number}")
+    assert len(known) == session.MAX_KNOWN

@@ -89,10 +89,10 @@ def test_a_held_agent_is_played_and_stays(server: StubServer) -> None:
 
 def test_another_version_is_in_the_link(server: StubServer, api: StubApi) -> None:
     app = opened("Live predict", compare="3")
-    assert app.selectbox(key="compare-version").value == 3
+    assert app.selectbox(key="compare-of-shown").value == 3
     assert [body["model_version"] for _, path, _, body in api.calls if path == "/predict"] == [3]
     other = opened("Live predict", compare="nonsense")
-    assert other.selectbox(key="compare-version").value is None
+    assert other.selectbox(key="compare-of-shown").value is None
 
 
 def test_recorded_values_stay_when_the_api_goes_away(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,17 @@ button, select {
 button:hover, select:hover { border-color: var(--st-primary-color); }
 :focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 2px; }
 svg { display: block; width: 16px; height: 16px; margin: auto; fill: currentColor; }
-input { flex: 1 1 160px; min-width: 120px; height: 24px; accent-color: var(--st-primary-color); cursor: pointer; }
+input { flex: 1 1 160px; min-width: 120px; height: 24px; margin: 0; background: none; appearance: none; cursor: pointer; }
+input::-webkit-slider-runnable-track {
+  height: 4px; border-radius: 2px;
+  background: linear-gradient(90deg, var(--st-primary-color) var(--share, 0%), var(--st-border-color) var(--share, 0%));
+}
+input::-webkit-slider-thumb {
+  appearance: none; width: 14px; height: 14px; margin-top: -5px; border-radius: 50%; background: var(--st-primary-color);
+}
+input::-moz-range-track { height: 4px; border-radius: 2px; background: var(--st-border-color); }
+input::-moz-range-progress { height: 4px; border-radius: 2px; background: var(--st-primary-color); }
+input::-moz-range-thumb { width: 14px; height: 14px; border: 0; border-radius: 50%; background: var(--st-primary-color); }
 output { min-width: 11em; color: var(--st-text-color); font-variant-numeric: tabular-nums; }
 """
 # The chart lies outside of the component: it is found by its key, and again when it was replaced.
@@ -53,6 +63,7 @@ export default function (component) {
     const words = `${state.data.prefix}${state.data.labels[state.at]} s`;
     slider.max = last();
     slider.value = state.at;
+    slider.style.setProperty('--share', `${last() ? 100 * state.at / last() : 0}%`);
     slider.setAttribute('aria-valuetext', words);
     told.textContent = words;
     const isPlaying = state.begun !== null;
@@ -96,7 +107,7 @@ export default function (component) {
   play.onclick = () => (state.begun === null ? state.play() : state.pause());
   part('.back').onclick = () => { state.pause(); state.show(state.at - 1); };
   part('.on').onclick = () => { state.pause(); state.show(state.at + 1); };
-  slider.oninput = () => { state.pause(); state.show(Number(slider.value)); };
+  slider.oninput = () => { const at = Number(slider.value); state.pause(); state.show(at); };
   pace.onchange = () => { if (state.begun !== null) state.play(); };
   if (state.about !== data.about) {
     cancelAnimationFrame(state.timer);

@@ -21,6 +21,8 @@ from console.wording import clock, metres, milliseconds, number, share
 from trajops.contracts.predictions import T_PRED, PredictIn, PredictionOut, PredictOut
 
 ELLIPSES = "Ellipses hold 90 % of a mode's probability at 1.6, 3.2 and 4.8 s ahead. Line width shows the mode's probability."
+# No version: they are counted from 1.
+NONE = 0
 
 
 class Choice(NamedTuple):
@@ -54,14 +56,15 @@ def choose_versions(shown: PredictionOut, versions: Sequence[int]) -> Versions:
 def _choose(name: str, label: str, offered: list[int], otherwise: str) -> int | None:
     key = f"{name}-of-shown"
     if st.session_state.get(key) not in offered:
-        st.session_state[key] = asked_version(name, offered) if key not in st.session_state else None
-    chosen: int | None = st.selectbox(
+        st.session_state[key] = asked_version(name, offered) or NONE if key not in st.session_state else NONE
+    picked: int = st.selectbox(
         label,
-        [None, *offered],
-        format_func=lambda v: otherwise if v is None else f"v{v} on the same history",
+        [NONE, *offered],
+        format_func=lambda v: otherwise if v == NONE else f"v{v} on the same history",
         key=key,
         help="Asks that version to predict from the same 8 positions.",
     )
+    chosen = None if picked == NONE else picked
     carry_version(name, chosen)
     return chosen
 

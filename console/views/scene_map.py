@@ -72,7 +72,8 @@ def live() -> None:
         about(agents, chosen, {"source": "Agent", "scene": scene.scene_id, "agent": chosen or ""})
     with right:
         held = held_map(scene.scene_id, agents, chosen)
-        shown(held.figure, "scene-chart", scene.scene_id, values(agents, frame.palette(), chosen, held.name[2]), held.first)
+        shown(held.figure, "scene-chart", scene.scene_id)
+        hear("scene-chart", values(agents, frame.palette(), chosen, held.name[2]), held.first)
         table(agents)
 
 
@@ -129,6 +130,7 @@ def recorded() -> None:
         lay_image(film.figure, ground)
         shown(film.figure, "replay-chart", scene.scene_id)
         playing.controls(film, "replay-chart", about=key, prefix="About the moment: ")
+        hear("replay-chart")
         table(middle)
 
 
@@ -235,10 +237,14 @@ def on_the_ground(scene_id: str, view: View | None) -> tuple[SceneGround | None,
     return ground if has_image else ground.model_copy(update={"image": None}), layers
 
 
-def shown(figure: go.Figure, key: str, scene_id: str, traces: Sequence[dict[str, Any]] = (), first: int = 0) -> None:
-    """The map; a click on an agent highlights it."""
+def shown(figure: go.Figure, key: str, scene_id: str) -> None:
+    """The map."""
     alt = "Agents of the scene with trails and predictions on a plane in metres; the table below holds the same"
     frame.chart(figure, key=key, alt=alt, about=scene_id)
+
+
+def hear(key: str, traces: Sequence[dict[str, Any]] = (), first: int = 0) -> None:
+    """Move a map's agents; a click on one highlights it."""
     agent = follow(key, traces, first)
     if agent is not None and agent != st.session_state.get("map-agent"):
         st.session_state["clicked-agent"] = agent

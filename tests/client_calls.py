@@ -406,7 +406,6 @@ CALLS: dict[str, tuple[Any, str, str, Any, Any]] = {
         None,
         {"scene_id": "s", "origin": None, "coast": []},
     ),
-    "scene-image": (lambda c: c.scene_image("quay 3/north"), "GET", "/v1/scenes/quay%203%2Fnorth/background/image", None, {}),
     "scene-live": (lambda c: c.scene_live("s", seconds=5.5), "GET", "/v1/scenes/s/live?seconds=5.5", None, SCENE),
     "drift": (lambda c: c.drift(), "GET", "/v1/drift", None, {"latest": None, "history": [], "last_report": None}),
     "drift-scene": (

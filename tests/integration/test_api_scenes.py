@@ -77,6 +77,11 @@ def test_a_scene_that_lies_somewhere_has_coast_and_origin(tmp_path: Path) -> Non
         assert ground.coast
         assert api.get("/v1/scenes/plaza/background", **edges).json()["origin"] is None
         assert api.get("/v1/scenes/strait/background", **(edges | {"x_max_m": -5e4})).status_code == 422
+        without = api.get("/v1/scenes/strait/background").json()
+        assert (without["origin"]["latitude_deg"], without["coast"]) == (51.12, [])
+        partly = api.get("/v1/scenes/strait/background", x_min_m=-5, y_min_m=-5)
+        assert (partly.status_code, partly.json()["code"]) == (422, "invalid_input")
+        assert "x_max_m, y_max_m" in partly.json()["detail"]
         file.write_text("scenes: 5\n", encoding="utf-8")
         broken = api.get("/v1/scenes/other/background", **edges)
         assert broken.status_code >= 500

@@ -13,8 +13,8 @@ from trajops.contracts.scenes import GeographicOrigin, SceneGround
 
 STEPS_DEG = (10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
 LINES = 4
-# So faded that lines and marks in the colours of either appearance can be told from it.
-OPACITY = 0.4
+# So faded that lines and marks of either appearance can be told even from black or white ground.
+OPACITY = 0.3
 
 
 def beneath(ground: SceneGround | None, view: View | None, palette: Palette) -> list[Any]:

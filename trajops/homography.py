@@ -17,6 +17,7 @@ ON_A_LINE = 5e-3
 # Of two points of an image that differ more in w, the farther one lies so close to the horizon that a pixel there is worth nothing.
 NEAR_HORIZON = 1e-3
 SINGULAR = 1e-12
+LARGEST = 1e9
 
 
 class Fit(NamedTuple):
@@ -64,7 +65,7 @@ def is_singular(matrix: FloatArray, points: FloatArray) -> bool:
     middle, half = (points.max(axis=0) + points.min(axis=0)) / 2, np.maximum((points.max(axis=0) - points.min(axis=0)) / 2, 1e-9)
     scaled = matrix @ np.array([[half[0], 0.0, middle[0]], [0.0, half[1], middle[1]], [0.0, 0.0, 1.0]])
     lengths = np.linalg.norm(scaled, axis=1)
-    return bool((lengths == 0).any() or abs(np.linalg.det(scaled / lengths[:, None])) < SINGULAR)
+    return bool((lengths == 0).any() or not abs(np.linalg.det(scaled / lengths[:, None])) >= SINGULAR)
 
 
 def fit(pixels: FloatArray, metres: FloatArray) -> Fit:
@@ -86,8 +87,9 @@ def fit(pixels: FloatArray, metres: FloatArray) -> Fit:
             f"a homography needs {LEAST_POINTS} points at least, and there are {len(pixels)}; measure more, spread over the image"
         )
     for name, points in (("pixels", pixels), ("metres", metres)):
-        if not np.isfinite(points).all():
-            raise InvalidInput(f"the {name} of point {1 + int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])} are not finite")
+        strange = np.flatnonzero(~(np.abs(points) <= LARGEST).all(axis=1))
+        if len(strange):
+            raise InvalidInput(f"the {name} of point {strange[0] + 1} are not finite, or beyond {LARGEST:g}; correct or remove it")
         _refuse_degenerate(name, points)
     to_unit, to_unit_m = _normaliser(pixels), _normaliser(metres)
     (u, v), (x, y) = project(to_unit, pixels).T, project(to_unit_m, metres).T

@@ -14,7 +14,8 @@ from trajops.trajectories import FloatArray
 # What the validators may have to know beside the file: who tells how large an image is. Without it, images are not looked at.
 IMAGES = "images"
 Pixel = Annotated[int, Field(ge=0, le=1_000_000)]
-Row = tuple[float, float, float]
+Entry = Annotated[float, Field(ge=-1e12, le=1e12)]
+Row = tuple[Entry, Entry, Entry]
 
 
 class Crop(Config):

@@ -104,6 +104,11 @@ def test_a_number_that_is_none_is_named() -> None:
         fit(SQUARE, np.array([(0.0, 0.0), (np.nan, 1.0), (2.0, 3.0), (5.0, 0.0)]))
 
 
+def test_a_number_beyond_reason_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"the pixels of point 4 are not finite, or beyond 1e\+09"):
+        fit(np.array([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1e300)]), METRES)
+
+
 def test_swapped_axes_are_told_as_mirrored() -> None:
     """Four pairs always fit: that x and y were swapped shows in nothing else."""
     swapped: Fit = fit(SQUARE, METRES[:, ::-1])

@@ -200,6 +200,14 @@ def test_a_homography_that_cannot_be_used_is_told_with_its_line(tmp_path: Path, 
         read(tmp_path, np.array(matrix, dtype=float))
 
 
+def test_an_entry_beyond_reason_is_told_with_its_line(tmp_path: Path) -> None:
+    save(tmp_path, MATRIX)
+    with pytest.raises(
+        InvalidInput, match=r"scenes\.yaml:7: scenes\.0\.background\.homography\.1\.1: .*less than or equal to 1000000000000"
+    ):
+        read(tmp_path, np.diag([1.0, 1e308, 1.0]))
+
+
 def test_a_mistake_of_the_matrix_is_found_without_its_image(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput) as refused:
         read(tmp_path, np.ones((3, 3)))

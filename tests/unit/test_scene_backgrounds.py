@@ -202,9 +202,7 @@ def test_a_homography_that_cannot_be_used_is_told_with_its_line(tmp_path: Path, 
 
 def test_an_entry_beyond_reason_is_told_with_its_line(tmp_path: Path) -> None:
     save(tmp_path, MATRIX)
-    with pytest.raises(
-        InvalidInput, match=r"scenes\.yaml:7: scenes\.0\.background\.homography\.1\.1: .*less than or equal to 1000000000000"
-    ):
+    with pytest.raises(InvalidInput, match=r"scenes\.yaml:7: scenes\.0\.background\.homography\.1\.1: .*less than or equal to 1"):
         read(tmp_path, np.diag([1.0, 1e308, 1.0]))
 
 

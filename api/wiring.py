@@ -53,7 +53,6 @@ from trajops.performance.rules import PerformanceRules
 from trajops.ports import Clock, TelemetryLake
 from trajops.rate_limits import Limit
 from trajops.rollouts.rules import RolloutRules
-from trajops.scene_frames import SceneFrames
 from trajops.services.alerts import Alerts
 from trajops.services.bulk import Bulk
 from trajops.services.calibrations import Calibrations
@@ -262,16 +261,21 @@ class Parts:
     @cached_property
     def scene_grounds(self) -> "SceneGrounds":
         """What lies beneath the maps of scenes; the frames are read anew at each question, which is rare."""
-        from data.geography.coast import Coast  # noqa: PLC0415 - only who looks at a map needs the coast
+        from data.geography.coast import Coast  # noqa: PLC0415 - only who looks at a map needs coast and images
+        from data.geography.images import Images  # noqa: PLC0415
+        from trajops.scene_backgrounds import IMAGES  # noqa: PLC0415
+        from trajops.scene_frames import SceneFrames  # noqa: PLC0415
         from trajops.services.scene_grounds import SceneGrounds  # noqa: PLC0415
+
+        images = Images(self.settings.configs_dir)
 
         def frames() -> SceneFrames:
             try:
-                return configs.load(self.settings.configs_dir / "scenes.yaml", SceneFrames)
+                return configs.load(self.settings.configs_dir / "scenes.yaml", SceneFrames, context={IMAGES: images})
             except InvalidInput as error:  # nobody who asks has sent it
                 raise EnvironmentProblem(error.message) from error
 
-        return SceneGrounds(frames, Coast())
+        return SceneGrounds(frames, Coast(), images)
 
     @cached_property
     def calibrations(self) -> Calibrations:

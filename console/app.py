@@ -4,7 +4,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from console import confirmation, frame, oidc, session
+from console import confirmation, frame, oidc, session, zoom
 from console.admin import own_password, secret
 
 STATIC = Path(__file__).parent / "static"
@@ -113,4 +113,6 @@ else:
         confirmation.discard()
         secret.forget()
     own_password.show_pending()
+    with st.sidebar:
+        zoom.keep()
     frame.run(page)

@@ -242,6 +242,26 @@ def _read_report(token: str, check_id: str) -> str:
         return client.drift_report(check_id)
 
 
+async def scene_image(request: Request) -> Response:
+    """GET /session/scene-images/{scene_id}: the API's background image, for the operator whose cookie this is."""
+    token = request.cookies.get(COOKIE) or oidc.token_of(request)
+    if token is None:
+        return PlainTextResponse("Sign in first.", status_code=401)
+    try:
+        image = await to_thread.run_sync(_read_image, token, request.path_params["scene_id"])
+    except ApiUnavailable:
+        return PlainTextResponse("The API does not answer.", status_code=503)
+    except ApiProblem as problem:
+        return PlainTextResponse(problem.detail, status_code=problem.status)
+    # The address names the version, so it is asked for once.
+    return Response(image, media_type="image/webp", headers={"Cache-Control": "private, max-age=86400, immutable"})
+
+
+def _read_image(token: str, scene_id: str) -> bytes:
+    with TrajOpsClient(ConsoleSettings.from_environment().api_url, token, read_s=10.0) as client:
+        return client.scene_image(scene_id)
+
+
 async def task_result(request: Request) -> Response:
     """GET /session/task-results/{task_id}: the API's file, part by part, for the operator whose cookie this is."""
     token, task_id = _token_of(request), request.path_params["task_id"]
@@ -323,6 +343,7 @@ app = st.App(
         Route("/session/sign-out", sign_out, methods=["GET"]),
         Route(signin.REPORTS + "{check_id}", drift_report, methods=["GET"]),
         Route(signin.RESULTS + "{task_id}", task_result, methods=["GET"]),
+        Route(signin.IMAGES + "{scene_id:path}", scene_image, methods=["GET"]),
         Route("/runbook", show_runbook, methods=["GET"]),
         Route("/readyz", ready, methods=["GET"]),
     ],

@@ -213,8 +213,16 @@ def prose(rows: Sequence[Mapping[str, str]], *, alt: str, names: Collection[str]
     st.table(pd.DataFrame(shown), border="horizontal", hide_index=True, alt=alt)
 
 
-def chart(figure: go.Figure, *, key: str, alt: str) -> None:
-    """A figure in the page's fonts, without the clutter of Plotly's tool bar."""
+def chart(figure: go.Figure, *, key: str, alt: str, about: str = "") -> None:
+    """A figure in the page's fonts, without the clutter of Plotly's tool bar.
+
+    Args:
+        figure: what is drawn.
+        key: of the element.
+        alt: what it shows, for those who do not see it.
+        about: what it tells of besides; zoom is kept while this, the time range and `alt` stay.
+    """
+    figure.update_layout(uirevision=f"{about}|{time_range()}|{alt}")
     st.plotly_chart(
         figure,
         key=key,

@@ -18,6 +18,7 @@ CONTENT_POLICY = "; ".join(
 OTHER_WAY = '<p class="other">or</p><a class="other" href="{}">Sign in with your organisation</a>'
 REPORTS = "/session/drift-reports/"
 RESULTS = "/session/task-results/"
+IMAGES = "/session/scene-images/"
 _PAGE = Template((Path(__file__).parent / "sign_in.html").read_text(encoding="utf-8"))
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from trajops.performance.intervals import AgentSums
     from trajops.performance.recalibration import Distances
     from trajops.performance.rules import SpeedBand
+    from trajops.scene_backgrounds import Background
 
 
 class Forecaster(Protocol):
@@ -299,6 +300,42 @@ class CoastSource(Protocol):
 
     def lines(self, origin: "Origin", bounds: "SceneBounds") -> list[FloatArray]:
         """Pieces of coast in a view of the plane around an origin: (N, 2) metres each, thinned to what can be drawn."""
+        ...
+
+
+class GroundImage(NamedTuple):
+    """An image of the ground, laid on the plane.
+
+    Attributes:
+        content: WebP.
+        bounds: its edges, metres, scene frame.
+        version: another one where the content differs.
+    """
+
+    content: bytes
+    width_px: int
+    height_px: int
+    bounds: "SceneBounds"
+    version: str
+
+
+class ImageSource(Protocol):
+    """Where background images are read."""
+
+    def size_px(self, name: str) -> tuple[int, int]:
+        """Width and height of an image.
+
+        Raises:
+            InvalidInput: if there is none of this name, or it cannot be used.
+        """
+        ...
+
+    def laid_out(self, background: "Background") -> GroundImage:
+        """An image as it lies on the plane, north (y) up.
+
+        Raises:
+            InvalidInput: as above, or if it turns out to be damaged.
+        """
         ...
 
 

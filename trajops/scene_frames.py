@@ -1,11 +1,13 @@
-"""What is known of the frames of scenes: where on the Earth they lie."""
+"""What is known of the frames of scenes: where on the Earth they lie, and which image lies under their tracks."""
 
 from fnmatch import fnmatchcase
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from trajops.config_model import Config
 from trajops.geography import Origin
+from trajops.scene_backgrounds import Background
 
 
 class Geographic(Config):
@@ -23,7 +25,14 @@ class SceneFrame(Config):
     """The frame of all scenes whose ids fit a pattern."""
 
     pattern: str = Field(min_length=1, max_length=128)
-    geographic: Geographic
+    geographic: Geographic | None = None
+    background: Background | None = None
+
+    @model_validator(mode="after")
+    def _say_something(self) -> Self:
+        if self.geographic is None and self.background is None:
+            raise ValueError("nothing is said about these scenes; add geographic, background or both, or remove the pattern")
+        return self
 
 
 class SceneFrames(Config):

@@ -145,6 +145,7 @@ def effects(experiment: ExperimentOut) -> None:
             charts.effect_over_time(plan, looks, frame.palette()),
             key="ab-effect-chart",
             alt=f"Change of {METRICS[plan.metric]} against the control over time, with its sequence, zero and the margin",
+            about=experiment.experiment_id,
         )
         st.caption("The band is the sequence. Wholly below zero: better. Wholly below the dashed margin: no worse.")
 

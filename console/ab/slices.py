@@ -43,6 +43,7 @@ def _errors(experiment: ExperimentOut) -> None:
         charts.unit_errors(plan, found.shares, found.arms, frame.palette()),
         key="ab-errors-chart",
         alt=f"Share of {plan.unit}s whose {METRICS[plan.metric]} is at most so much, a line an arm",
+        about=experiment.experiment_id,
     )
     later = f" Received since {moment(found.since)}, the newest of very many." if _is_later(found.since, experiment.started_at) else ""
     st.caption(
@@ -85,6 +86,7 @@ def _slices(experiment: ExperimentOut) -> None:
             charts.slice_effects(experiment.plan, found.slices, frame.palette(), metric_words(experiment, found)),
             key="ab-slices-chart",
             alt=f"Change of the error by {_HEADS[found.by].lower()}, each with its interval, and zero",
+            about=experiment.experiment_id,
         )
     frame.table(
         [row(experiment, found, one) for one in found.slices],

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from console import frame, session
+from console import frame, playing, session
 from console.plane import Drawn
 from console.predicting.board import WIDTHS, board
 from console.predicting.player import player
 from console.predicting.shown import ELLIPSES, request
 from console.predicting.strokes import DT_S, as_drawn, evenly
+from console.predicting.versions import asked_versions, carry_versions
 from console.settings import ConsoleSettings
 from console.viewmodels import curl
 from console.wording import milliseconds
@@ -19,7 +20,7 @@ from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.predictions import T_OBS, PredictIn, PredictOut
 
 PACES = ("As drawn", "At one speed")
-POINTS, SAID, ANSWERS = "own-track", "own-said", "own-answers"
+POINTS, SAID, ANSWERS, VERSIONS = "own-track", "own-said", "own-answers", "own-versions"
 WALKS_MPS = 1.4
 Track = list[tuple[float, float]]
 
@@ -62,7 +63,7 @@ def drawing() -> None:
         sampled = as_drawn(stroke) if pace == PACES[0] else evenly(stroke, speed)
         st.session_state[POINTS], st.session_state[SAID] = sampled
         st.session_state["own-table"] = st.session_state.get("own-table", 0) + 1  # a fresh table, with these points in it
-        if ask(sampled.points, st.session_state.get("own-versions", [])):
+        if ask(sampled.points, st.session_state.get(VERSIONS, [])):
             st.rerun()
     st.caption(st.session_state.get(SAID) or "Draw with mouse, pen or finger, or type into the table; the newest position comes last.")
 
@@ -70,6 +71,8 @@ def drawing() -> None:
 def typing(versions: Sequence[int]) -> None:
     """The same points as a table, and the versions that are asked."""
     points = st.session_state.get(POINTS) or walk()
+    if versions and VERSIONS not in st.session_state:
+        st.session_state[VERSIONS] = asked_versions(versions)
     times = [f"\u2212{(T_OBS - 1 - i) * DT_S:.1f} s" for i in range(T_OBS - 1)] + ["now"]
     with st.form("points-form", border=False):
         table = st.data_editor(
@@ -85,8 +88,10 @@ def typing(versions: Sequence[int]) -> None:
             },
         )
         chosen = st.multiselect(
-            "Versions", versions, max_selections=2, format_func=lambda v: f"v{v}", placeholder="the routed version", key="own-versions"
+            "Versions", versions, max_selections=2, format_func=lambda v: f"v{v}", placeholder="the routed version", key=VERSIONS
         )
+        if versions:
+            carry_versions(chosen)
         if st.form_submit_button("Predict", type="primary", icon=":material/play_arrow:", key="own-predict"):
             typed = [(float(x), float(y)) for x, y in table[["x (m)", "y (m)"]].astype(float).to_numpy()]
             if not all(math.isfinite(v) for point in typed for v in point):
@@ -104,7 +109,10 @@ def answered() -> None:
     history = answers[0][0].history or []
     drawn = [Drawn(f"v{answer.model_version}", answer) for _, answer in answers]
     alt = "Own history and predicted modes with 90 % ellipses on a plane in metres"
-    frame.chart(player(history, drawn, [], frame.palette()), key="own-plane-chart", alt=alt)
+    film = player(history, drawn, [], frame.palette())
+    about = ", ".join(answer.prediction_id for _, answer in answers)
+    frame.chart(film.figure, key="own-plane-chart", alt=alt, about=about)
+    playing.controls(film, "own-plane-chart", about=about)
     st.caption(ELLIPSES)
     for _, answer in answers:
         st.caption(

@@ -11,15 +11,13 @@ import plotly.graph_objects as go
 from console.drawing import SYMBOLS, pick, rgba
 from console.palette import Palette
 from console.plane import Drawn, Points, ellipse, plane
+from console.played import Played, label
 from console.wording import DASH
 from trajops.contracts.predictions import PredictOut
 
-SPEEDS = (1, 2, 4)
-HEIGHT = 620
 
-
-def player(history: Points, forecasts: Sequence[Drawn], truth: Points, palette: Palette) -> go.Figure:
-    """The plane with a frame for each step of track and horizon, a slider, and buttons to play it at ×1, ×2 and ×4.
+def player(history: Points, forecasts: Sequence[Drawn], truth: Points, palette: Palette) -> Played:
+    """The plane with a frame for each step of track and horizon; its end is shown first.
 
     Args:
         history: positions, metres, oldest first.
@@ -37,7 +35,7 @@ def player(history: Points, forecasts: Sequence[Drawn], truth: Points, palette: 
     horizon = max(len(drawn.prediction.modes[0].positions) for drawn in forecasts)
     for drawn in forecasts:
         figure.add_traces(_now(drawn, horizon, palette))
-    frames = []
+    frames, labels = [], []
     for step in range(1 - len(past), horizon + 1):
         data: list[Any] = [go.Scatter(x=trace.x if step >= 0 else [], y=trace.y if step >= 0 else []) for trace in at_once.values()]
         numbers = list(at_once)
@@ -49,16 +47,11 @@ def player(history: Points, forecasts: Sequence[Drawn], truth: Points, palette: 
         for i, drawn in enumerate(forecasts):
             data += _now(drawn, step, palette)
             numbers += [first + 2 * i, first + 2 * i + 1]
-        frames.append(go.Frame(name=label(step * dt_s), data=data, traces=numbers))
+        frames.append(go.Frame(name=str(len(frames)), data=data, traces=numbers))
+        labels.append(label(step * dt_s))
     figure.frames = frames
-    _controls(figure, [frame.name for frame in frames], dt_s, palette)
     _hold_view(figure)
-    return figure
-
-
-def label(seconds: float) -> str:
-    """A time about the moment of the prediction."""
-    return "0.0" if abs(seconds) < 1e-9 else f"{'+' if seconds > 0 else '−'}{abs(seconds):.1f}"
+    return Played(figure, labels, start=len(frames) - 1, step_s=dt_s, redraw=True)
 
 
 def step_rows(shown: PredictOut, truth: Points) -> list[dict[str, Any]]:
@@ -109,53 +102,6 @@ def _now(drawn: Drawn, step: int, palette: Palette) -> list[Any]:
             hoverinfo="skip",
         ),
     ]
-
-
-def _controls(figure: go.Figure, names: Sequence[str], dt_s: float, palette: Palette) -> None:
-    def playing(speed: int) -> dict[str, Any]:
-        options = {"frame": {"duration": 1000 * dt_s / speed, "redraw": True}, "fromcurrent": True, "transition": {"duration": 0}}
-        return {"label": f"▶ ×{speed}", "method": "animate", "args": [None, options | {"mode": "immediate"}]}
-
-    stop = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    ink = {"color": palette.text, "size": 12}
-    figure.update_layout(
-        height=HEIGHT,
-        margin={"l": 8, "r": 8, "t": 28, "b": 110},
-        updatemenus=[
-            {
-                "type": "buttons",
-                "direction": "right",
-                "showactive": False,
-                "x": 0.0,
-                "xanchor": "left",
-                "y": 0.0,
-                "yanchor": "top",
-                "pad": {"t": 62, "r": 8},
-                "bgcolor": palette.surface,
-                "bordercolor": palette.muted,
-                "font": ink,
-                "buttons": [*map(playing, SPEEDS), {"label": "❚❚", "method": "animate", "args": [[None], stop]}],
-            }
-        ],
-        sliders=[
-            {
-                "active": len(names) - 1,
-                "x": 0.35,
-                "len": 0.65,
-                "y": 0.0,
-                "yanchor": "top",
-                "pad": {"t": 40},
-                "currentvalue": {"prefix": "Moment: ", "suffix": " s", "font": ink, "xanchor": "left"},
-                "font": {"color": palette.muted, "size": 11},
-                "bgcolor": palette.grid,
-                "activebgcolor": palette.series[0],
-                "bordercolor": palette.muted,
-                "tickcolor": palette.muted,
-                "ticklen": 4,
-                "steps": [{"label": name, "method": "animate", "args": [[name], stop]} for name in names],
-            }
-        ],
-    )
 
 
 def _hold_view(figure: go.Figure) -> None:

@@ -58,7 +58,12 @@ def samples(runs: Sequence[RunOut]) -> None:
             st.markdown(f"{frame.plain(names[one])}: ADE **{frame.unbroken(metres(ade_m(answer, shown)))}**")
     with right:
         figure = plane(shown.history, drawn(answers, names), shown.truth, frame.palette())
-        frame.chart(figure, key="sample-plane", alt="History, forecasts of the chosen versions with ellipses of 90 %, and truth, metres")
+        frame.chart(
+            figure,
+            key="sample-plane",
+            alt="History, forecasts of the chosen versions with ellipses of 90 %, and truth, metres",
+            about=shown.prediction.prediction_id,
+        )
 
 
 def track(agent: str) -> PredictionOut | None:

@@ -8,12 +8,12 @@ import plotly.graph_objects as go
 
 from console.drawing import MAX_POINTS, finished, rgba
 from console.palette import Palette
-from console.predicting.player import label
+from console.played import Played, label
+from console.scenes.layers import ALL, Layers
 from console.scenes.words import BANDS, AgentNow, band
 
 HEIGHT = 620
 SYMBOLS = ("square", "circle", "triangle-up", "diamond")
-SPEEDS = (1, 2, 4)
 Line = Sequence[tuple[float, float]]
 
 
@@ -51,7 +51,14 @@ def view_of(agents: Iterable[AgentNow]) -> View | None:
 
 
 def scene_map(
-    agents: Sequence[AgentNow], palette: Palette, view: View | None, *, chosen: str | None, scene_id: str, beneath: Sequence[Any] = ()
+    agents: Sequence[AgentNow],
+    palette: Palette,
+    view: View | None,
+    *,
+    chosen: str | None,
+    scene_id: str,
+    beneath: Sequence[Any] = (),
+    layers: Layers = ALL,
 ) -> go.Figure:
     """Agents at one moment.
 
@@ -62,8 +69,9 @@ def scene_map(
         chosen: the agent that is highlighted.
         scene_id: zoom and pan stay while it does.
         beneath: traces drawn first.
+        layers: what is shown of the agents.
     """
-    figure = go.Figure([*beneath, *_traces(agents, palette, chosen)])
+    figure = go.Figure([*beneath, *_traces(agents, palette, chosen, layers)])
     figure.update_xaxes(title_text="x (m)", zeroline=False, showgrid=True, range=None if view is None else list(view.x))
     figure.update_yaxes(title_text="y (m)", zeroline=False, scaleanchor="x", scaleratio=1, range=None if view is None else list(view.y))
     finished(figure, palette, height=HEIGHT)
@@ -71,9 +79,9 @@ def scene_map(
     return figure
 
 
-def values(agents: Sequence[AgentNow], palette: Palette, chosen: str | None) -> list[dict[str, Any]]:
+def values(agents: Sequence[AgentNow], palette: Palette, chosen: str | None, layers: Layers = ALL) -> list[dict[str, Any]]:
     """What changes from one moment to the next: x, y, text and customdata of each trace above those beneath."""
-    traces = (trace.to_plotly_json() for trace in _traces(agents, palette, chosen))
+    traces = (trace.to_plotly_json() for trace in _traces(agents, palette, chosen, layers))
     return [{name: list(trace[name]) for name in ("x", "y", "text", "customdata") if trace.get(name) is not None} for trace in traces]
 
 
@@ -86,8 +94,9 @@ def replay(
     scene_id: str,
     origin_s: float,
     beneath: Sequence[Any] = (),
-) -> go.Figure:
-    """The same for moments one after another, with a slider and buttons; the one next to `origin_s` is shown first.
+    layers: Layers = ALL,
+) -> Played:
+    """The same for moments one after another; the one next to `origin_s` is shown first.
 
     Args:
         moments: seconds of the scene's clock, and the agents then; at least one, evenly spaced.
@@ -97,29 +106,38 @@ def replay(
         scene_id: as for `scene_map`.
         origin_s: times are told from here, seconds of the scene's clock.
         beneath: as for `scene_map`.
+        layers: as for `scene_map`.
     """
     start = min(range(len(moments)), key=lambda i: abs(moments[i][0] - origin_s))
-    figure = scene_map(moments[start][1], palette, view, chosen=chosen, scene_id=scene_id, beneath=beneath)
+    figure = scene_map(moments[start][1], palette, view, chosen=chosen, scene_id=scene_id, beneath=beneath, layers=layers)
     numbers = list(range(len(beneath), len(figure.data)))
-    names = [f"{label(round(at_s - origin_s, 1))} s" for at_s, _ in moments]
-    figure.frames = [go.Frame(name=str(i), data=_traces(agents, palette, chosen), traces=numbers) for i, (_, agents) in enumerate(moments)]
-    step_s = (moments[-1][0] - moments[0][0]) / max(1, len(moments) - 1)
-    _controls(figure, names, start, step_s, palette)
-    return figure
+    labels = [label(round(at_s - origin_s, 1)) for at_s, _ in moments]
+    figure.frames = [
+        go.Frame(name=str(i), data=_traces(agents, palette, chosen, layers), traces=numbers) for i, (_, agents) in enumerate(moments)
+    ]
+    # Of a single moment, or several at once, there is nothing to play; a step of any length will do.
+    step_s = (moments[-1][0] - moments[0][0]) / max(1, len(moments) - 1) or 1.0
+    return Played(figure, labels, start, step_s, redraw=False)
 
 
-def _traces(agents: Sequence[AgentNow], palette: Palette, chosen: str | None) -> list[Any]:
-    """Always as many traces, so that a refresh moves what is there instead of drawing anew."""
+def _traces(agents: Sequence[AgentNow], palette: Palette, chosen: str | None, layers: Layers) -> list[Any]:
+    """Always as many traces, so that a refresh moves what is there instead of drawing anew; what is hidden is empty."""
+    agents = layers.of(agents)
     futures = [(agent, mode) for agent in agents if agent.prediction for mode in agent.prediction.modes]
     likeliest = [[a.position, *a.prediction.modes[0].positions] for a in agents if a.prediction]
     others = [[a.position, *mode.positions] for a, mode in futures if a.prediction and mode is not a.prediction.modes[0]]
     mine = [a for a in agents if a.agent_id == chosen]
     colours = (palette.muted, palette.series[0], palette.series[1], palette.series[4])
     traces = [
-        _lines("Trail", [a.trail for a in agents], {"color": rgba(palette.muted, 0.7), "width": 1.5}),
-        _lines("Other modes", others, {"color": rgba(palette.series[2], 0.45), "width": 1, "dash": "dot"}),
-        _lines("Likeliest prediction", likeliest, {"color": palette.series[2], "width": 1.8}),
-        _lines("Chosen agent", [a.prediction.modes[0].positions for a in mine if a.prediction], {"color": palette.text, "width": 3}),
+        _lines("Trail", [a.trail for a in agents], {"color": rgba(palette.muted, 0.7), "width": 1.5}, is_named=layers.trails),
+        _lines("Other modes", others, {"color": rgba(palette.series[2], 0.45), "width": 1, "dash": "dot"}, is_named=layers.predictions),
+        _lines("Likeliest prediction", likeliest, {"color": palette.series[2], "width": 1.8}, is_named=layers.predictions),
+        _lines(
+            "Chosen agent",
+            [a.prediction.modes[0].positions for a in mine if a.prediction],
+            {"color": palette.text, "width": 3},
+            is_named=False,
+        ),
         go.Scatter(
             x=[a.position[0] for a in mine],
             y=[a.position[1] for a in mine],
@@ -154,7 +172,7 @@ def _told(agent: AgentNow) -> str:
     return speed if agent.prediction is None else f"{speed}, predicted by v{agent.prediction.model_version}"
 
 
-def _lines(name: str, lines: Sequence[Line], line: dict[str, Any]) -> Any:
+def _lines(name: str, lines: Sequence[Line], line: dict[str, Any], *, is_named: bool) -> Any:
     """Many lines as one trace, thinned so that it draws no more than `MAX_POINTS`."""
     each = max(2, MAX_POINTS // max(1, len(lines)) - 1)
     x: list[float | None] = []
@@ -163,51 +181,4 @@ def _lines(name: str, lines: Sequence[Line], line: dict[str, Any]) -> Any:
         keep = np.unique(np.linspace(0, len(points) - 1, min(each, len(points))).astype(int)) if points else []
         x += [*(points[k][0] for k in keep), None]
         y += [*(points[k][1] for k in keep), None]
-    return go.Scatter(x=x, y=y, mode="lines", name=name, line=line, hoverinfo="skip", showlegend=name != "Chosen agent")
-
-
-def _controls(figure: go.Figure, names: Sequence[str], start: int, step_s: float, palette: Palette) -> None:
-    def playing(speed: int) -> dict[str, Any]:
-        options = {"frame": {"duration": 1000 * step_s / speed, "redraw": False}, "fromcurrent": True, "transition": {"duration": 0}}
-        return {"label": f"▶ ×{speed}", "method": "animate", "args": [None, options | {"mode": "immediate"}]}
-
-    stop = {"mode": "immediate", "frame": {"duration": 0, "redraw": False}, "transition": {"duration": 0}}
-    ink = {"color": palette.text, "size": 12}
-    figure.update_layout(
-        height=HEIGHT + 90,
-        margin={"l": 8, "r": 8, "t": 28, "b": 110},
-        updatemenus=[
-            {
-                "type": "buttons",
-                "direction": "right",
-                "showactive": False,
-                "x": 0.0,
-                "xanchor": "left",
-                "y": 0.0,
-                "yanchor": "top",
-                "pad": {"t": 62, "r": 8},
-                "bgcolor": palette.surface,
-                "bordercolor": palette.muted,
-                "font": ink,
-                "buttons": [*map(playing, SPEEDS), {"label": "❚❚", "method": "animate", "args": [[None], stop]}],
-            }
-        ],
-        sliders=[
-            {
-                "active": start,
-                "x": 0.35,
-                "len": 0.65,
-                "y": 0.0,
-                "yanchor": "top",
-                "pad": {"t": 40},
-                "currentvalue": {"prefix": "About the moment: ", "font": ink, "xanchor": "left"},
-                "font": {"color": palette.muted, "size": 11},
-                "bgcolor": palette.grid,
-                "activebgcolor": palette.series[0],
-                "bordercolor": palette.muted,
-                "tickcolor": palette.muted,
-                "ticklen": 4,
-                "steps": [{"label": name, "method": "animate", "args": [[str(i)], stop]} for i, name in enumerate(names)],
-            }
-        ],
-    )
+    return go.Scatter(x=x, y=y, mode="lines", name=name, line=line, hoverinfo="skip", showlegend=is_named)

@@ -1,16 +1,20 @@
-"""Beneath the map: coast, a grid in degrees and a scale bar, where a scene lies on the Earth. No Streamlit here."""
+"""Beneath the map: the image of a scene; coast, a grid in degrees and a scale bar, where it lies on the Earth. No Streamlit here."""
 
 import math
 from typing import Any
+from urllib.parse import quote
 
 import plotly.graph_objects as go
 
 from console.palette import Palette
 from console.scenes.charts import View
+from console.signin import IMAGES
 from trajops.contracts.scenes import GeographicOrigin, SceneGround
 
 STEPS_DEG = (10.0, 5.0, 2.0, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001, 0.0005, 0.0002, 0.0001)
 LINES = 4
+# So faded that lines and marks of either appearance can be told even from black or white ground.
+OPACITY = 0.3
 
 
 def beneath(ground: SceneGround | None, view: View | None, palette: Palette) -> list[Any]:
@@ -18,6 +22,25 @@ def beneath(ground: SceneGround | None, view: View | None, palette: Palette) -> 
     if ground is None or ground.origin is None or view is None:
         return []
     return [_coast(ground, palette), *_grid(ground.origin, view, palette), *_scale_bar(view, palette)]
+
+
+def lay_image(figure: go.Figure, ground: SceneGround | None) -> None:
+    """Lay the image of a scene under everything else, where its metres are; it comes from the console, once for each browser."""
+    if ground is None or ground.image is None:
+        return
+    edges = ground.image.bounds
+    figure.add_layout_image(
+        source=f"{IMAGES}{quote(ground.scene_id, safe='')}?version={ground.image.version}",
+        xref="x",
+        yref="y",
+        x=edges.x_min_m,
+        y=edges.y_max_m,
+        sizex=edges.x_max_m - edges.x_min_m,
+        sizey=edges.y_max_m - edges.y_min_m,
+        sizing="stretch",
+        layer="below",
+        opacity=OPACITY,
+    )
 
 
 def about_ground(ground: SceneGround) -> str | None:

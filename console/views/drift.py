@@ -61,7 +61,7 @@ def live_part() -> None:
     checks = list(dict.fromkeys([latest.check_id, *(c.check_id for c in read.value.history)]))
     by_id = {c.check_id: c for c in [*read.value.history, latest]}
     past = [by_id[i] for i in checks]
-    columns(latest, [c for c in past if c.at >= since], has_report=read.value.last_report is not None)
+    columns(latest, [c for c in past if c.at >= since], scene, has_report=read.value.last_report is not None)
     scenes_and_quality(latest, scene)
     history(past)
     choices(read.value.settings, latest)
@@ -183,8 +183,8 @@ def _when(at: datetime) -> str:
     return f"{at:%H:%M} UTC" if at.date() == datetime.now(UTC).date() else moment(at)
 
 
-def columns(latest: DriftCheckOut, checks: list[DriftCheckOut], *, has_report: bool) -> None:
-    """Which column drifted, when and how; `has_report`: a full report stands above."""
+def columns(latest: DriftCheckOut, checks: list[DriftCheckOut], scene: str | None, *, has_report: bool) -> None:
+    """Which column drifted, when and how, in all traffic or one scene; `has_report`: a full report stands above."""
     if not latest.columns:
         return
     grid = st.grid(2, min_column_width=400, gap="medium")
@@ -195,6 +195,7 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut], *, has_report: b
                 drift_charts.drift_heatmap(checks, frame.palette()),
                 key="drift-heatmap",
                 alt="How far each column had gone towards its threshold in each check",
+                about=scene or ALL,
             )
         else:
             frame.empty_range("No check in this range.", latest.at, key="heatmap")
@@ -209,6 +210,7 @@ def columns(latest: DriftCheckOut, checks: list[DriftCheckOut], *, has_report: b
                 drift_charts.reference_against_current(by_name[name], frame.palette()),
                 key="drift-histogram",
                 alt=f"Distribution of {column_words(name)}, reference against current window",
+                about=scene or ALL,
             )
             st.caption("Dotted line: reference mean. Dashed line: current mean.")
         else:

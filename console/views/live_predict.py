@@ -5,14 +5,14 @@ import streamlit as st
 from console import frame, session
 from console.predicting.own import own_points
 from console.predicting.recorded import recorded
-from console.predicting.shown import Choice, comparison, details, picture
+from console.predicting.shown import Choice, choose_versions, details, picture
 from console.viewmodels import agent_label, live_agents, prediction_label
 from trajops.contracts.predictions import PredictionOut
 
 SOURCES = ("Agent", "Recorded", "Prediction", "Own points")
 WHICH = ("Latest scored", "Newest")
 # What each source keeps in the URL.
-CARRIED = {"Agent": {"scene", "agent", "compare"}, "Recorded": {"scene", "agent", "at", "compare"}, "Prediction": {"prediction", "compare"}}
+CARRIED = {"Agent": {"scene", "agent"}, "Recorded": {"scene", "agent", "at"}, "Prediction": {"prediction"}}
 
 
 def watching() -> None:
@@ -32,10 +32,10 @@ def watching() -> None:
         choice = chosen(recent.value.predictions)
         if choice is None:
             return
-        compared = comparison(choice.prediction, versions)
+        drawn = choose_versions(choice.prediction, versions)
         details(choice.prediction)
     with right:
-        picture(choice, compared)
+        picture(choice, drawn)
 
 
 def chosen(predictions: list[PredictionOut]) -> Choice | None:
@@ -123,7 +123,7 @@ def render() -> None:
     """Draw the page."""
     st.title("Live predict")
     source = st.radio("Source", SOURCES, horizontal=True, key="source", bind="query-params", label_visibility="collapsed")
-    for name in {"scene", "agent", "at", "prediction", "compare"} - CARRIED.get(source, set()):
+    for name in {"scene", "agent", "at", "prediction"} - CARRIED.get(source, set()):
         st.query_params.pop(name, None)
     if source == SOURCES[3]:
         own_points()

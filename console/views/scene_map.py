@@ -2,25 +2,45 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 import streamlit as st
 
-from console import frame, session
+from console import frame, playing, session
+from console.palette import Palette
 from console.predicting import moments
 from console.scenes.charts import View, replay, scene_map, values, view_of
-from console.scenes.ground import about_ground, beneath
+from console.scenes.ground import about_ground, beneath, lay_image
+from console.scenes.layers import Layers
 from console.scenes.moving import follow
+from console.scenes.reads import ground_of
+from console.scenes.switches import choose_layers
 from console.scenes.words import AgentNow, agents_at, agents_now, moments_s, news, rows, sentence
 from console.viewmodels import REFRESHES
 from console.wording import clock
-from trajops.contracts.scenes import MAX_VIEW_M, SceneOut, SceneWindow
+from trajops.contracts.scenes import MAX_VIEW_M, SceneGround, SceneOut, SceneWindow
 
 VIEWS = ("Live", "Recorded")
 LIVE_S, TRAIL_S, FRAMES = 5.0, 4.0, 60
 LENGTHS = {"20 s": 20, "1 min": 60, "2 min": 120}
 FASTEST_S = 2.0
+
+
+class Held(NamedTuple):
+    """The live map as it was drawn first.
+
+    Attributes:
+        name: what it was drawn of and how.
+        view: what it shows.
+        figure: with what lies beneath.
+        first: how many traces lie beneath the agents.
+    """
+
+    name: tuple[str, Palette, Layers, SceneGround | None]
+    view: View
+    figure: go.Figure
+    first: int
 
 
 def live() -> None:
@@ -51,8 +71,9 @@ def live() -> None:
         chosen = choose_agent(agents, window.value)
         about(agents, chosen, {"source": "Agent", "scene": scene.scene_id, "agent": chosen or ""})
     with right:
-        figure, first = held_map(scene.scene_id, agents, chosen)
-        shown(figure, "scene-chart", values(agents, frame.palette(), chosen), first)
+        held = held_map(scene.scene_id, agents, chosen)
+        shown(held.figure, "scene-chart", scene.scene_id)
+        hear("scene-chart", values(agents, frame.palette(), chosen, held.name[2]), held.first)
         table(agents)
 
 
@@ -95,9 +116,21 @@ def recorded() -> None:
         about(middle, chosen, link)
     with right:
         view = view_of(everybody)
-        traces = ground_of(scene.scene_id, view)
-        figure = replay(played, frame.palette(), view, chosen=chosen, scene_id=key, origin_s=origin_s, beneath=traces)
-        shown(figure, "replay-chart")
+        ground, layers = on_the_ground(scene.scene_id, view)
+        film = replay(
+            played,
+            frame.palette(),
+            view,
+            chosen=chosen,
+            scene_id=key,
+            origin_s=origin_s,
+            beneath=beneath(ground, view, frame.palette()),
+            layers=layers,
+        )
+        lay_image(film.figure, ground)
+        shown(film.figure, "replay-chart", scene.scene_id)
+        playing.controls(film, "replay-chart", about=key, prefix="About the moment: ")
+        hear("replay-chart")
         table(middle)
 
 
@@ -171,49 +204,47 @@ def about(agents: list[AgentNow], chosen: str | None, link: dict[str, str]) -> N
     st.page_link("views/live_predict.py", label="Open in Live predict", icon=":material/route:", help="", query_params=link)
 
 
-def held_map(scene_id: str, agents: list[AgentNow], chosen: str | None) -> tuple[go.Figure, int]:
-    """The figure as it was drawn first, and how many traces lie beneath the agents.
+def held_map(scene_id: str, agents: list[AgentNow], chosen: str | None) -> Held:
+    """The map as it was drawn first.
 
-    It is drawn anew for another scene or appearance, or when agents have left what is shown.
+    It is drawn anew for another scene, appearance, ground or layer, or when agents have left what is shown.
     """
     palette, seen = frame.palette(), view_of(agents)
-    held: tuple[tuple[str, object], View, go.Figure, int] | None = st.session_state.get("map-drawn")
-    name = (scene_id, palette)
-    is_same = held is not None and held[0] == name
+    held: Held | None = st.session_state.get("map-drawn")
     view = (seen or View((-1.0, 1.0), (-1.0, 1.0))).widened()
-    if held is not None and is_same:
-        if seen is None or held[1].holds(seen):
-            ground_of(scene_id, held[1])
-            return held[2], held[3]
-        view = view.joined(held[1])
-    traces = ground_of(scene_id, view)
-    figure = scene_map(agents, palette, view, chosen=chosen, scene_id=scene_id, beneath=traces)
-    st.session_state["map-drawn"] = (name, view, figure, len(traces))
-    return figure, len(traces)
+    if held is not None and held.name[0] == scene_id:
+        view = held.view if seen is None or held.view.holds(seen) else view.joined(held.view)
+    ground, layers = on_the_ground(scene_id, view)
+    name = (scene_id, palette, layers, ground)
+    if held is None or (held.name, held.view) != (name, view):
+        traces = beneath(ground, view, palette)
+        figure = scene_map(agents, palette, view, chosen=chosen, scene_id=scene_id, beneath=traces, layers=layers)
+        lay_image(figure, ground)
+        held = st.session_state["map-drawn"] = Held(name, view, figure, len(traces))
+    return held
 
 
-def ground_of(scene_id: str, view: View | None) -> list[Any]:
-    """What lies beneath a view, as traces; says what it is, or why it cannot be shown."""
-    if view is None:
-        return []
-    (x_min_m, x_max_m), (y_min_m, y_max_m) = view
-    if max(x_max_m - x_min_m, y_max_m - y_min_m) > MAX_VIEW_M:
-        return []
-    read = session.fetch(
-        f"ground:{scene_id}:{view}", lambda c: c.scene_background(scene_id, x_min_m, y_min_m, x_max_m, y_max_m), max_age_s=300.0
-    )
-    if read.value is None:
-        st.caption(f":material/help: What lies beneath cannot be shown: {frame.plain(read.problem or '')}")
-        return []
-    said = about_ground(read.value)
+def on_the_ground(scene_id: str, view: View | None) -> tuple[SceneGround | None, Layers]:
+    """What lies beneath a view, without an image that is hidden, and the layers above it that are shown; says what it is."""
+    is_shown = view is not None and max(high - low for low, high in view) <= MAX_VIEW_M
+    ground = ground_of(scene_id, view) if is_shown else None
+    layers, has_image = choose_layers(has_image=ground is not None and ground.image is not None)
+    if ground is None:
+        return None, layers
+    said = about_ground(ground)
     if said is not None:
         st.caption(said)
-    return beneath(read.value, view, frame.palette())
+    return ground if has_image else ground.model_copy(update={"image": None}), layers
 
 
-def shown(figure: go.Figure, key: str, traces: Sequence[dict[str, Any]] = (), first: int = 0) -> None:
-    """The map; a click on an agent highlights it."""
-    frame.chart(figure, key=key, alt="Agents of the scene with trails and predictions on a plane in metres; the table below holds the same")
+def shown(figure: go.Figure, key: str, scene_id: str) -> None:
+    """The map."""
+    alt = "Agents of the scene with trails and predictions on a plane in metres; the table below holds the same"
+    frame.chart(figure, key=key, alt=alt, about=scene_id)
+
+
+def hear(key: str, traces: Sequence[dict[str, Any]] = (), first: int = 0) -> None:
+    """Move a map's agents; a click on one highlights it."""
     agent = follow(key, traces, first)
     if agent is not None and agent != st.session_state.get("map-agent"):
         st.session_state["clicked-agent"] = agent

@@ -97,6 +97,7 @@ def error_budget(availability: AvailabilityOut | None, now: datetime) -> None:
             availability_charts.availability_over_time(availability.series, availability.target, availability.bucket_s, frame.palette()),
             key="availability-chart",
             alt="Share of good minutes over time against the objective; stretches without a probe are grey",
+            about=str(st.session_state.get("availability-hours")),
         )
     with right:
         frame.table(
@@ -141,6 +142,7 @@ def latency_and_errors(status: StatusOut, availability: AvailabilityOut | None) 
                 availability_charts.probe_over_time(availability.series, availability.bucket_s, frame.palette()),
                 key="services-probe",
                 alt="Share of bad probes and the slowest answer over time",
+                about=str(st.session_state.get("availability-hours")),
             )
             st.caption(f"Buckets of {seconds(availability.bucket_s)}; time as a client sees it that comes for the first time.")
         else:

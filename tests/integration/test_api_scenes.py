@@ -9,8 +9,11 @@ from urllib.parse import quote
 
 import pytest
 
+from tests import ground_images
+from tests.ground_images import GROUND_M, GROUND_PX
 from tests.running_api import Api, a_body, running_api
 from trajops.contracts.scenes import SceneGround, ScenesOut, SceneWindow
+from trajops.homography import fit
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 SCENE = "quay 3/north"
@@ -74,7 +77,43 @@ def test_a_scene_that_lies_somewhere_has_coast_and_origin(tmp_path: Path) -> Non
         assert ground.coast
         assert api.get("/v1/scenes/plaza/background", **edges).json()["origin"] is None
         assert api.get("/v1/scenes/strait/background", **(edges | {"x_max_m": -5e4})).status_code == 422
+        without = api.get("/v1/scenes/strait/background").json()
+        assert (without["origin"]["latitude_deg"], without["coast"]) == (51.12, [])
+        partly = api.get("/v1/scenes/strait/background", x_min_m=-5, y_min_m=-5)
+        assert (partly.status_code, partly.json()["code"]) == (422, "invalid_input")
+        assert "x_max_m, y_max_m" in partly.json()["detail"]
         file.write_text("scenes: 5\n", encoding="utf-8")
         broken = api.get("/v1/scenes/other/background", **edges)
         assert broken.status_code >= 500
         assert "scenes.yaml:1" in broken.json()["detail"]
+
+
+def test_a_scene_with_an_image_has_it_warped_and_bounded(tmp_path: Path) -> None:
+    configs = tmp_path / "configs"
+    shutil.copytree(CONFIGS, configs)
+    matrix = fit(GROUND_PX, GROUND_M).matrix
+    ground_images.save(configs, matrix)
+    file = configs / "scenes.yaml"
+    file.write_text(
+        f'scenes:\n  - pattern: "plaza*"\n    background: {{image: ground.png, homography: {matrix.tolist()}}}\n', encoding="utf-8"
+    )
+    edges = {"x_min_m": -5, "y_min_m": -5, "x_max_m": 5, "y_max_m": 5}
+    scene = quote("plaza 3/north", safe="")
+    with running_api(tmp_path / "var", configs_dir=configs) as api:
+        ground = SceneGround.model_validate(api.get(f"/v1/scenes/{scene}/background", **edges).json())
+        assert ground.origin is None
+        assert ground.image is not None
+        assert ground.image.bounds.x_min_m < 0
+        assert ground.image.bounds.x_max_m > 8
+        answer = api.get(f"/v1/scenes/{scene}/background/image")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/webp")
+        assert "private" in answer.headers["cache-control"]
+        assert len(answer.content) <= 500_000
+        assert ground_images.decoded(answer.content).shape[:2] == (ground.image.height_px, ground.image.width_px)
+        none = api.get("/v1/scenes/street/background/image")
+        assert (none.status_code, none.json()["code"]) == (404, "not_found")
+        assert api.client.get(f"/v1/scenes/{scene}/background/image").status_code == 401
+        (configs / "ground.png").unlink()
+        missing = api.get("/v1/scenes/plaza4/background", **edges)
+        assert (missing.status_code, missing.json()["code"]) == (503, "environment")
+        assert "scenes.yaml:3" in missing.json()["detail"]

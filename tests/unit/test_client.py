@@ -55,6 +55,21 @@ def test_text_routes(kind: Kind) -> None:
     assert "authorization" not in request.headers
 
 
+def test_an_image_travels_as_it_is(kind: Kind) -> None:
+    with faulty_server(answer(200, b"RIFF\xff\x00")) as server, a_client(kind, server.url) as client:
+        assert client.scene_image("quay 3/north") == b"RIFF\xff\x00"
+    (request,) = server.received
+    assert (request.path, request.headers["accept"]) == ("/v1/scenes/quay%203%2Fnorth/background/image", "image/webp")
+
+
+def test_a_background_is_asked_for_with_a_view_or_without(kind: Kind) -> None:
+    body = {"scene_id": "s", "origin": None, "coast": []}
+    with faulty_server(answer(200, body)) as server, a_client(kind, server.url) as client:
+        assert client.scene_background("s").image is None
+    (request,) = server.received
+    assert request.path == "/v1/scenes/s/background"
+
+
 def test_tables_travel_as_arrow(kind: Kind) -> None:
     pa = pytest.importorskip("pyarrow")
     table = pa.table(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data.geography.coast import MAX_POINTS, Coast
+from data.geography.images import Images
 from trajops.configs import load
 from trajops.contracts.scenes import SceneBounds
 from trajops.errors import InvalidInput
@@ -76,7 +77,7 @@ scenes:
   - {pattern: "*-east", geographic: {longitude_deg: 0, latitude_deg: 0}}
 """,
     )
-    grounds = SceneGrounds(lambda: known, COAST)
+    grounds = SceneGrounds(lambda: known, COAST, Images(tmp_path))
     ground = grounds.of("dover-east", view(60_000.0))
     assert ground.origin is not None
     assert (ground.origin.longitude_deg, ground.origin.latitude_deg) == (1.33, 51.12)
@@ -86,9 +87,9 @@ scenes:
 
 
 @pytest.mark.parametrize("half_m", [0.0, -5.0, 600_000.0])
-def test_a_view_is_neither_empty_nor_wider_than_a_plane(half_m: float) -> None:
+def test_a_view_is_neither_empty_nor_wider_than_a_plane(half_m: float, tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="at most 1000 km"):
-        SceneGrounds(SceneFrames, COAST).of("s", view(half_m))
+        SceneGrounds(SceneFrames, COAST, Images(tmp_path)).of("s", view(half_m))
 
 
 def test_a_mistake_is_told_with_its_line(tmp_path: Path) -> None:

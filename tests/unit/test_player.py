@@ -2,7 +2,8 @@
 
 from console.palette import LIGHT
 from console.plane import Drawn
-from console.predicting.player import label, player, step_rows
+from console.played import label
+from console.predicting.player import player, step_rows
 from trajops.contracts.predictions import Mode, PredictOut
 
 HISTORY = [(float(k), 0.0) for k in range(8)]
@@ -24,19 +25,17 @@ def shown(frame: object, name: str, figure: object) -> list[float]:
     return list(frame.data[list(frame.traces).index(index)].x)  # type: ignore[attr-defined]
 
 
-def test_there_is_a_frame_for_each_step_and_a_button_for_each_speed() -> None:
-    figure = player(HISTORY, [Drawn("v2", forecast())], TRUTH, LIGHT)
-    assert [frame.name for frame in figure.frames][:2] == ["−2.8", "−2.4"]
-    assert [frame.name for frame in figure.frames][7:9] == ["0.0", "+0.4"]
-    assert len(figure.frames) == len(figure.layout.sliders[0].steps) == 20
-    buttons = figure.layout.updatemenus[0].buttons
-    assert [button.label for button in buttons] == ["▶ ×1", "▶ ×2", "▶ ×4", "❚❚"]
-    assert [button.args[1]["frame"]["duration"] for button in buttons[:3]] == [400, 200, 100]
+def test_there_is_a_frame_with_its_time_for_each_step() -> None:
+    film = player(HISTORY, [Drawn("v2", forecast())], TRUTH, LIGHT)
+    assert film.labels[:2] == ["−2.8", "−2.4"]
+    assert film.labels[7:9] == ["0.0", "+0.4"]
+    assert [frame.name for frame in film.figure.frames] == [str(i) for i in range(20)]
+    assert (len(film.labels), film.start, film.step_s) == (20, 19, 0.4)
 
 
 def test_track_modes_and_truth_come_one_after_the_other() -> None:
-    figure = player(HISTORY, [Drawn("v2", forecast())], TRUTH, LIGHT)
-    by_name = {frame.name: frame for frame in figure.frames}
+    film = player(HISTORY, [Drawn("v2", forecast())], TRUTH, LIGHT)
+    figure, by_name = film.figure, dict(zip(film.labels, film.figure.frames, strict=True))
     assert shown(by_name["−2.8"], "History", figure) == [0.0]
     assert shown(by_name["−0.4"], "v2", figure) == []
     assert len(shown(by_name["0.0"], "v2", figure)) == 13
@@ -47,7 +46,7 @@ def test_track_modes_and_truth_come_one_after_the_other() -> None:
 
 
 def test_the_view_holds_all_that_comes() -> None:
-    figure = player(HISTORY, [Drawn("v2", forecast()), Drawn("v3", forecast(3))], TRUTH, LIGHT)
+    figure = player(HISTORY, [Drawn("v2", forecast()), Drawn("v3", forecast(3))], TRUTH, LIGHT).figure
     low, high = figure.layout.xaxis.range
     assert low < 0.0
     assert high > 19.0
@@ -56,8 +55,7 @@ def test_the_view_holds_all_that_comes() -> None:
 
 
 def test_a_prediction_without_truth_is_played_too() -> None:
-    figure = player(HISTORY, [Drawn("v2", forecast())], [None] * 12, LIGHT)
-    assert len(figure.frames) == 20
+    assert len(player(HISTORY, [Drawn("v2", forecast())], [None] * 12, LIGHT).figure.frames) == 20
 
 
 def test_steps_for_readers() -> None:

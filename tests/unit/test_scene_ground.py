@@ -1,11 +1,12 @@
 """Beneath the map: grid lines with degrees, a round scale bar, and words for what is there."""
 
+import plotly.graph_objects as go
 import pytest
 
-from console.palette import LIGHT
+from console.palette import DARK, LIGHT, Palette
 from console.scenes.charts import View
-from console.scenes.ground import about_ground, beneath, degrees_words, grid_step_deg, scale_m
-from trajops.contracts.scenes import GeographicOrigin, SceneGround
+from console.scenes.ground import OPACITY, about_ground, beneath, degrees_words, grid_step_deg, lay_image, scale_m
+from trajops.contracts.scenes import GeographicOrigin, SceneBounds, SceneGround, SceneImage
 
 ORIGIN = GeographicOrigin(longitude_deg=9.95, latitude_deg=53.54, east_m=66_300.0, north_m=111_290.0)
 GROUND = SceneGround(scene_id="s", origin=ORIGIN, coast=[[(0.0, 0.0), (10.0, 10.0)]])
@@ -46,3 +47,34 @@ def test_degrees_have_a_side_and_the_digits_that_the_grid_needs(value: float, st
 @pytest.mark.parametrize(("width", "length"), [(60.0, 10.0), (100.0, 10.0), (150.0, 20.0), (40_000.0, 5_000.0)])
 def test_the_scale_bar_is_round(width: float, length: float) -> None:
     assert scale_m(width) == length
+
+
+def test_an_image_lies_under_everything_at_its_metres() -> None:
+    bounds = SceneBounds(x_min_m=-2.0, y_min_m=-3.0, x_max_m=10.0, y_max_m=5.0)
+    image = SceneImage(bounds=bounds, width_px=1200, height_px=800, version="abc")
+    figure = go.Figure()
+    lay_image(figure, SceneGround(scene_id="quay 3/north", origin=None, coast=[], image=image))
+    [laid] = figure.layout.images
+    assert laid.source == "/session/scene-images/quay%203%2Fnorth?version=abc"
+    assert (laid.x, laid.y, laid.sizex, laid.sizey) == (-2.0, 5.0, 12.0, 8.0)
+    assert (laid.xref, laid.yref, laid.sizing, laid.layer) == ("x", "y", "stretch", "below")
+    lay_image(figure, GROUND)
+    lay_image(figure, None)
+    assert len(figure.layout.images) == 1
+
+
+def luminance(colour: list[float]) -> float:
+    """Relative luminance of WCAG 2.2 of red, green and blue, 0 to 255."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in (channel / 255 for channel in colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize(("palette", "worst"), [(LIGHT, 0), (DARK, 255)], ids=["black under light", "white under dark"])
+def test_lines_can_be_told_from_any_ground(palette: Palette, worst: int) -> None:
+    def channels(colour: str) -> list[float]:
+        return [int(colour[i : i + 2], 16) for i in (1, 3, 5)]
+
+    beneath_ = luminance([OPACITY * worst + (1 - OPACITY) * channel for channel in channels(palette.surface)])
+    for colour, least in [(palette.text, 4.5), (palette.muted, 2.5), (palette.ok, 2.5), *((one, 2.2) for one in palette.series)]:
+        low, high = sorted((beneath_, luminance(channels(colour))))
+        assert (high + 0.05) / (low + 0.05) >= least, colour

@@ -7,6 +7,7 @@ import pytest
 from console.drawing import MAX_POINTS
 from console.palette import LIGHT
 from console.scenes.charts import View, replay, scene_map, values, view_of
+from console.scenes.layers import Layers
 from console.scenes.words import BANDS, agents_at, agents_now, band, moments_s, news, rows, sentence
 from trajops.contracts.scenes import SceneMode, ScenePrediction, SceneTrack, SceneWindow
 
@@ -116,12 +117,40 @@ def test_the_plane_has_one_scale_and_keeps_its_zoom_while_the_scene_does() -> No
 
 def test_a_replay_shows_the_moment_first() -> None:
     moments = [(t, agents_at(window(2), t, 2.0)) for t in (1.0, 2.0, 3.0)]
-    figure = replay(moments, LIGHT, None, chosen=None, scene_id="s", origin_s=2.1)
-    assert len(figure.frames) == 3
-    slider = figure.layout.sliders[0]
-    assert (slider.active, [step.label for step in slider.steps]) == (1, ["−1.1 s", "−0.1 s", "+0.9 s"])
-    assert [b.args[1]["frame"]["duration"] for b in figure.layout.updatemenus[0].buttons[:3]] == [1000, 500, 250]
-    assert all(len(f.data) == len(f.traces) == len(figure.data) for f in figure.frames)
+    film = replay(moments, LIGHT, None, chosen=None, scene_id="s", origin_s=2.1)
+    assert (film.start, film.labels, film.step_s) == (1, ["−1.1", "−0.1", "+0.9"], 1.0)
+    assert [f.name for f in film.figure.frames] == ["0", "1", "2"]
+    assert all(len(f.data) == len(f.traces) == len(film.figure.data) for f in film.figure.frames)
+
+
+def test_a_replay_of_one_moment_has_a_step_all_the_same() -> None:
+    film = replay([(1.0, agents_at(window(2), 1.0, 2.0))], LIGHT, None, chosen=None, scene_id="s", origin_s=1.0)
+    assert (film.labels, film.step_s) == (["0.0"], 1.0)
+
+
+def drawn(figure: object, name: str) -> tuple[int, bool]:
+    """How many points a trace has, and whether the legend names it."""
+    [trace] = [t for t in figure.data if t.name == name]  # type: ignore[attr-defined]
+    return sum(x is not None for x in trace.x), trace.showlegend
+
+
+def test_hidden_layers_are_empty_and_not_in_the_legend() -> None:
+    agents = agents_now(window(3), 2.0)
+    whole = scene_map(agents, LIGHT, None, chosen="a1", scene_id="s")
+    assert all(drawn(whole, name)[0] > 0 and drawn(whole, name)[1] for name in ("Trail", "Other modes", "Likeliest prediction"))
+    without = scene_map(agents, LIGHT, None, chosen="a1", scene_id="s", layers=Layers(trails=False, predictions=False))
+    assert [drawn(without, name) for name in ("Trail", "Other modes", "Likeliest prediction", "Chosen agent")] == [(0, False)] * 4
+    assert len(without.data) == len(whole.data)
+    assert sum(len(t.x) for t in without.data if t.customdata is not None) == 3, "agents stay"
+    only = values(agents, LIGHT, None, Layers(trails=True, predictions=False))
+    assert [sum(x is not None for x in new["x"]) > 0 for new in only[:3]] == [True, False, False]
+
+
+def test_a_replay_hides_layers_in_each_frame() -> None:
+    moments = [(t, agents_at(window(2), t, 2.0)) for t in (2.0, 3.0)]
+    film = replay(moments, LIGHT, None, chosen=None, scene_id="s", origin_s=2.0, layers=Layers(trails=False, predictions=True))
+    for shown in film.figure.frames:
+        assert (drawn(shown, "Trail")[0], drawn(shown, "Likeliest prediction")[0]) == (0, 26)
 
 
 def test_views() -> None:

@@ -12,7 +12,7 @@ MAX_VIEW_M = 1e6
 
 
 class SceneBounds(Wire):
-    """The smallest rectangle around the newest known positions, metres, scene frame."""
+    """A rectangle on the plane, metres, scene frame."""
 
     x_min_m: float
     y_min_m: float
@@ -29,12 +29,22 @@ class GeographicOrigin(Wire):
     north_m: float = Field(description="Metres a degree of latitude.")
 
 
+class SceneImage(Wire):
+    """An image of the ground, laid on the plane; `/v1/scenes/{scene_id}/background/image` has it."""
+
+    bounds: SceneBounds = Field(description="Its edges; where the rectangle holds more than was seen, it is transparent.")
+    width_px: int
+    height_px: int
+    version: str = Field(description="Another one where the image has changed.")
+
+
 class SceneGround(Wire):
     """What lies beneath a scene's map."""
 
     scene_id: str
     origin: GeographicOrigin | None = Field(description="Null: nobody has said where the scene lies (`configs/scenes.yaml`).")
     coast: list[list[Position]] = Field(description="Pieces of coastline in the view, metres, scene frame.")
+    image: SceneImage | None = Field(default=None, description="Null: the scene has no background image (`configs/scenes.yaml`).")
 
 
 class SceneOut(Wire):
@@ -46,7 +56,9 @@ class SceneOut(Wire):
     observations: int = Field(description="Positions posted to `/observations`.")
     first_at: AwareDatetime = Field(description="When the first row of the range was received.")
     newest_at: AwareDatetime
-    bounds: SceneBounds | None = Field(description="Null where none of the newest positions of the range is of this scene.")
+    bounds: SceneBounds | None = Field(
+        description="The smallest rectangle around its positions; null where none of the newest ones of the range is of this scene."
+    )
 
 
 class ScenesOut(Wire):

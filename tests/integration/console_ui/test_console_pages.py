@@ -183,7 +183,7 @@ def test_newest_prediction_has_no_truth_yet(server: StubServer) -> None:
 
 def test_comparison_asks_the_other_version_with_the_same_history_once(server: StubServer, api: StubApi) -> None:
     app = opened("Live predict")
-    app.selectbox(key="compare-version").set_value(3).run()
+    app.selectbox(key="compare-of-shown").set_value(3).run()
     app.run()
     assert not app.exception
     predictions = [body for method, path, _, body in api.calls if path == "/predict"]

@@ -9,14 +9,15 @@ from streamlit.testing.v1 import AppTest
 
 from console.predicting.board import WIDTHS
 from console.predicting.recorded import longest_known, nearest_predictions
-from trajops.contracts.scenes import SceneWindow
+from trajops.contracts.scenes import SceneBounds, SceneImage, SceneWindow
 
+IMAGE = SceneImage(bounds=SceneBounds(x_min_m=0.0, y_min_m=0.0, x_max_m=40.0, y_max_m=30.0), width_px=800, height_px=600, version="abc")
 AT = (datetime.now(UTC) - timedelta(minutes=5)).replace(microsecond=0)
 MOMENT = f"{AT:%Y-%m-%dT%H:%M:%SZ}"
 
 
-def recorded(user: str = "ada", **query: str) -> AppTest:
-    app = opened("Live predict", user)
+def recorded(user: str = "ada", versions: tuple[str, str] | None = None, **query: str) -> AppTest:
+    app = opened("Live predict", user, **({} if versions is None else {"version": versions[0], "compare": versions[1]}))
     app.session_state["source"] = "Recorded"
     for name in ("scene", "agent"):  # what the source before has left there
         app.query_params.pop(name, None)
@@ -89,10 +90,10 @@ def test_a_held_agent_is_played_and_stays(server: StubServer) -> None:
 
 def test_another_version_is_in_the_link(server: StubServer, api: StubApi) -> None:
     app = opened("Live predict", compare="3")
-    assert app.selectbox(key="compare-version").value == 3
+    assert app.selectbox(key="compare-of-shown").value == 3
     assert [body["model_version"] for _, path, _, body in api.calls if path == "/predict"] == [3]
     other = opened("Live predict", compare="nonsense")
-    assert other.selectbox(key="compare-version").value is None
+    assert other.selectbox(key="compare-of-shown").value == 0
 
 
 def test_recorded_values_stay_when_the_api_goes_away(api: StubApi, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,3 +130,51 @@ def test_the_prediction_next_to_a_moment_is_taken(api: StubApi) -> None:
     nearest = nearest_predictions(window, at)
     going_on = window.tracks[2].model_copy(update={"times_s": [p.observed_at_s + 5.0]})
     assert longest_known(window.model_copy(update={"tracks": [*window.tracks[:2], going_on]}), nearest) == going_on.agent_id
+
+
+def asked(api: StubApi) -> list[int]:
+    return [body["model_version"] for _, path, _, body in api.calls if path == "/predict"]
+
+
+def test_two_versions_of_ones_own_are_compared_on_a_recorded_moment(server: StubServer, api: StubApi) -> None:
+    app = recorded(scene="second_half", at=MOMENT, versions=("1", "3"))
+    assert (app.selectbox(key="version-of-shown").value, app.selectbox(key="compare-of-shown").value) == (1, 3)
+    assert set(asked(api)) == {1, 3}
+    shown = {metric.label: metric for metric in app.metric}
+    assert (shown["Version"].value, shown["Version"].delta) == ("v1", "asked now")
+    assert "v3 ADE" in text(app)
+    assert "against v1 ADE" in text(app)
+    app.selectbox(key="version-of-shown").set_value(0).run()
+    assert not app.exception
+    assert {metric.label: metric.value for metric in app.metric}["Version"] == "v2"
+    assert "version" not in app.query_params
+    assert app.query_params["compare"] == "3"
+    assert "against v2 ADE" in text(app)
+
+
+def test_a_version_that_there_is_not_is_as_it_was_answered(server: StubServer, api: StubApi) -> None:
+    app = recorded(scene="second_half", at=MOMENT, versions=("99", "2"))
+    assert (app.selectbox(key="version-of-shown").value, app.selectbox(key="compare-of-shown").value) == (0, 0)
+    assert asked(api) == []
+
+
+def test_versions_for_own_points_are_in_the_link(server: StubServer, api: StubApi) -> None:
+    app = opened("Live predict", version="3", compare="1")
+    app.session_state["source"] = "Own points"
+    app.run()
+    assert app.multiselect(key="own-versions").value == [3, 1]
+    app.multiselect(key="own-versions").set_value([1])
+    app.button(key="own-predict").click().run()
+    assert not app.exception
+    assert asked(api)[-1:] == [1]
+    assert app.query_params["version"] == "1"
+    assert "compare" not in app.query_params
+
+
+@pytest.mark.parametrize("source", ["Recorded", "Agent"])
+def test_the_image_of_the_scene_lies_beneath_until_it_is_hidden(server: StubServer, api: StubApi, source: str) -> None:
+    api.scenes.image = (IMAGE, b"")
+    app = recorded(scene="second_half", at=MOMENT) if source == "Recorded" else opened("Live predict")
+    assert "second_half?version=abc" in app.get("plotly_chart")[0].proto.spec
+    app.toggle(key="image").set_value(False).run()
+    assert "version=abc" not in app.get("plotly_chart")[0].proto.spec

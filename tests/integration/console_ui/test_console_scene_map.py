@@ -1,5 +1,6 @@
 """Scene map: live, silent, recorded, by its link, for each role; and what it says when there is nothing to show."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,7 +10,7 @@ from console_stub import StubApi, StubServer
 from console_stub.refusal import Refused
 from streamlit.testing.v1 import AppTest
 
-from trajops.contracts.scenes import GeographicOrigin
+from trajops.contracts.scenes import GeographicOrigin, SceneBounds, SceneImage
 
 AT = (datetime.now(UTC) - timedelta(minutes=5)).replace(microsecond=0)
 
@@ -101,3 +102,44 @@ def test_a_scene_on_the_earth_has_coast_and_degrees_beneath(server: StubServer, 
     assert "Coast: Natural Earth" in text(app)
     spec = app.get("plotly_chart")[0].proto.spec
     assert "\\u00b0 N" in spec or "° N" in spec
+
+
+IMAGE = SceneImage(bounds=SceneBounds(x_min_m=0.0, y_min_m=0.0, x_max_m=40.0, y_max_m=30.0), width_px=800, height_px=600, version="abc")
+
+
+@pytest.mark.parametrize("view", ["Live", "Recorded"])
+def test_a_scene_with_an_image_has_it_beneath_until_it_is_hidden(server: StubServer, api: StubApi, view: str) -> None:
+    api.scenes.image = (IMAGE, b"")
+    app = opened("Scene map") if view == "Live" else recorded()
+    assert "second_half?version=abc" in app.get("plotly_chart")[0].proto.spec
+    app.toggle(key="image").set_value(False).run()
+    assert "version=abc" not in app.get("plotly_chart")[0].proto.spec
+
+
+def test_a_scene_without_an_image_has_no_switch_for_it(server: StubServer) -> None:
+    assert [toggle.key for toggle in opened("Scene map").toggle] == ["trails", "predictions"]
+
+
+@pytest.mark.parametrize("view", ["Live", "Recorded"])
+def test_layers_are_hidden_by_their_switches(server: StubServer, view: str) -> None:
+    app = opened("Scene map") if view == "Live" else recorded()
+    names = {trace["name"]: trace for trace in json.loads(app.get("plotly_chart")[0].proto.spec)["data"] if "name" in trace}
+    assert names["Trail"]["showlegend"]
+    app.toggle(key="trails").set_value(False)
+    app.toggle(key="predictions").set_value(False).run()
+    names = {trace["name"]: trace for trace in json.loads(app.get("plotly_chart")[0].proto.spec)["data"] if "name" in trace}
+    assert not any(names[name]["showlegend"] for name in ("Trail", "Likeliest prediction", "Other modes"))
+
+
+def test_a_mistake_of_the_configuration_is_told(server: StubServer, api: StubApi) -> None:
+    whole = api.scenes.read
+
+    def broken(path: str, query: dict[str, str]) -> Any:
+        if path.endswith("/background"):
+            raise Refused(503, "environment", "configs/scenes.yaml:4: there is no image plaza.jpg; put it there, or correct the name")
+        return whole(path, query)
+
+    api.scenes.read = broken  # type: ignore[method-assign]
+    shown = text(opened("Scene map"))
+    assert "What lies beneath cannot be shown: configs/scenes.yaml:4: there is no image plaza.jpg" in shown
+    assert "4 agents" in shown

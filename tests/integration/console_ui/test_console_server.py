@@ -14,6 +14,8 @@ from console_stub import StubApi, StubServer
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from trajops.contracts.scenes import SceneBounds, SceneImage
+
 HTML = {"Accept": "text/html"}
 GOOD = {"username": "ada", "password": "correct horse", "next": "/models?range=6h"}
 pytestmark = pytest.mark.slow
@@ -155,6 +157,25 @@ def test_report_needs_a_session(console: str, browser: requests.Session, stub: S
     assert len(stub.api.calls) == before
     back = browser.post(f"{console}/session/sign-in", data={**GOOD, "next": "/session/drift-reports/check-20"}, allow_redirects=False)
     assert back.headers["Location"] == "/session/drift-reports/check-20"
+
+
+def test_a_background_image_is_read_with_the_session(console: str, signed_in: requests.Session, stub: StubServer) -> None:
+    bounds = SceneBounds(x_min_m=0.0, y_min_m=0.0, x_max_m=1.0, y_max_m=1.0)
+    stub.api.scenes.image = (SceneImage(bounds=bounds, width_px=1, height_px=1, version="v"), b"RIFF image")
+    answer = signed_in.get(f"{console}/session/scene-images/quay%203%2Fnorth?version=v")
+    assert (answer.content, answer.headers["Content-Type"]) == (b"RIFF image", "image/webp")
+    assert answer.headers["Cache-Control"] == "private, max-age=86400, immutable"
+    _, path, headers, _ = stub.api.calls[-1]
+    assert path == "/v1/scenes/quay%203%2Fnorth/background/image"
+    assert headers["authorization"] == "Bearer token-ada"
+    stub.api.scenes.image = None
+    assert signed_in.get(f"{console}/session/scene-images/plaza").status_code == 404
+
+
+def test_a_background_image_needs_a_session(console: str, browser: requests.Session, stub: StubServer) -> None:
+    before = len(stub.api.calls)
+    assert browser.get(f"{console}/session/scene-images/plaza").status_code == 401
+    assert len(stub.api.calls) == before
 
 
 def test_the_runbook_is_read_without_a_session_and_without_the_api(console: str, browser: requests.Session, stub: StubServer) -> None:

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from trajops.client.call import Call, at, described, get, iso
+from trajops.client.retries import Retry
 from trajops.contracts.scenes import SceneGround, ScenesOut, SceneWindow
 
 
@@ -33,7 +34,20 @@ class SceneRoutes:
         return get(at("/v1/scenes/{}/live", scene_id), SceneWindow, seconds=None if seconds is None else str(seconds), agents=agents)
 
     @described
-    def scene_background(self, scene_id: str, x_min_m: float, y_min_m: float, x_max_m: float, y_max_m: float) -> Call[SceneGround]:
-        """Where on the Earth a scene lies, and the coast in a view, metres of the scene's frame."""
-        edges = {"x_min_m": str(x_min_m), "y_min_m": str(y_min_m), "x_max_m": str(x_max_m), "y_max_m": str(y_max_m)}
-        return get(at("/v1/scenes/{}/background", scene_id), SceneGround, **edges)
+    def scene_background(
+        self,
+        scene_id: str,
+        x_min_m: float | None = None,
+        y_min_m: float | None = None,
+        x_max_m: float | None = None,
+        y_max_m: float | None = None,
+    ) -> Call[SceneGround]:
+        """Where on the Earth a scene lies, the coast in a view, if one is asked for, and where its image lies; metres, scene frame."""
+        edges = {"x_min_m": x_min_m, "y_min_m": y_min_m, "x_max_m": x_max_m, "y_max_m": y_max_m}
+        sent = {name: None if edge is None else str(edge) for name, edge in edges.items()}
+        return get(at("/v1/scenes/{}/background", scene_id), SceneGround, **sent)
+
+    @described
+    def scene_image(self, scene_id: str) -> Call[bytes]:
+        """The image that lies under a scene's tracks, WebP; y points upwards."""
+        return Call("GET", at("/v1/scenes/{}/background/image", scene_id), bytes, "an image", Retry.READ, accept="image/webp")

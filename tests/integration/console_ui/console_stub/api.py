@@ -59,8 +59,8 @@ class StubApi:
         self.tasks = StubTasks(self.started, is_empty=is_empty)
         self.services = StubServices(self.releases, self.performance, self.drift, self.jobs, is_empty=is_empty)
 
-    def answer(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> BaseModel | str:
-        """The contract model or text for one call."""
+    def answer(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> BaseModel | str | bytes:
+        """The contract model, text or bytes for one call."""
         self.calls.append((method, path, headers, body))
         if path in self.open_routes():
             return self.open_routes()[path](body)
@@ -160,7 +160,7 @@ class StubApi:
             raise Refused(404, "not_found", f"there is no audit entry {audit_id!r}")
         return found
 
-    def read(self, path: str, query: dict[str, str]) -> BaseModel | str:
+    def read(self, path: str, query: dict[str, str]) -> BaseModel | str | bytes:
         if path.endswith("/report"):
             return "<html><head><script>document.title='drawn'</script></head><body><h1>Report</h1></body></html>"
         last = path.rsplit("/", 1)[1]

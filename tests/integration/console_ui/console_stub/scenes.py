@@ -1,12 +1,15 @@
 """Scenes of the stub API: agents that walk along lines, by the predictions that it remembers."""
 
 from datetime import UTC, datetime, timedelta
+from urllib.parse import unquote
 
 from console_stub.predictions import StubPredictions
+from console_stub.refusal import Refused
 from trajops.contracts.scenes import (
     GeographicOrigin,
     SceneBounds,
     SceneGround,
+    SceneImage,
     SceneMode,
     SceneOut,
     ScenePrediction,
@@ -24,6 +27,7 @@ class StubScenes:
         self.is_empty = is_empty
         self.is_silent = False
         self.origin: GeographicOrigin | None = None
+        self.image: tuple[SceneImage, bytes] | None = None
 
     def scenes(self, since: str | None = None, until: str | None = None) -> ScenesOut:
         now = datetime.now(UTC)
@@ -72,12 +76,18 @@ class StubScenes:
             newest_at=None if is_empty else until - timedelta(seconds=1),
         )
 
-    def read(self, path: str, query: dict[str, str]) -> SceneWindow | SceneGround:
-        """One scene: /v1/scenes/{scene_id}/window, live or background."""
+    def read(self, path: str, query: dict[str, str]) -> SceneWindow | SceneGround | bytes:
+        """One scene: /v1/scenes/{scene_id}/window, live, background or background/image."""
         scene_id, _, what = path.removeprefix("/v1/scenes/").rpartition("/")
         now = datetime.now(UTC)
+        if what == "image":
+            if self.image is None:
+                raise Refused(404, "not_found", f"scene {scene_id} has no background image")
+            return self.image[1]
         if what == "background":
-            return SceneGround(scene_id=scene_id, origin=self.origin, coast=[[(-100.0, 0.0), (100.0, 40.0)]] if self.origin else [])
+            coast = [[(-100.0, 0.0), (100.0, 40.0)]] if self.origin else []
+            image = None if self.image is None else self.image[0]
+            return SceneGround(scene_id=unquote(scene_id), origin=self.origin, coast=coast, image=image)
         if what == "live":
             return self.window(scene_id, now - timedelta(seconds=float(query.get("seconds", 10))), now, is_live=True)
         since, until = (datetime.fromisoformat(query[name]) if name in query else now for name in ("since", "until"))

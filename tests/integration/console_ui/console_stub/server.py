@@ -6,6 +6,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from pydantic import BaseModel
+
 from console_stub.api import StubApi
 from console_stub.refusal import Refused
 
@@ -45,10 +47,9 @@ class StubServer:
                     status = 200
                 except Refused as refused:
                     answer, status = refused.problem, refused.problem.status
-                content = answer if isinstance(answer, str) else answer.model_dump_json()
-                data = content.encode()
+                kind, data = _encoded(answer)
                 self.send_response(status)
-                self.send_header("Content-Type", "text/html" if isinstance(answer, str) else "application/json")
+                self.send_header("Content-Type", kind)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)
@@ -66,3 +67,10 @@ class StubServer:
         self.server.shutdown()
         self.server.server_close()
         self.thread.join()
+
+
+def _encoded(answer: BaseModel | str | bytes) -> tuple[str, bytes]:
+    """Media type and body of an answer."""
+    if isinstance(answer, bytes):
+        return "image/webp", answer
+    return ("text/html", answer.encode()) if isinstance(answer, str) else ("application/json", answer.model_dump_json().encode())

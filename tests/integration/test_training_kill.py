@@ -1,7 +1,6 @@
-"""A training task whose worker is killed at the worst moments, with a real MLflow: the next worker brings it to its end, and twice is nothing done."""
+"""A training task whose worker is killed at the worst moments, with a real MLflow: the next one ends it, and does nothing twice."""
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path

@@ -32,26 +32,43 @@ OTHERS = (
 )  # fmt: skip
 # In the process of a task: at the call that the file names, the worker is killed as by `kill -9`, and once.
 FAULT = """
-import os, signal, sys, time
+import functools, importlib.util, operator, os, signal, sys, time
 from pathlib import Path
 
 FILE = Path(os.environ["FAULT_FILE"])
 
-def fault(frame, event, _):
-    if event != "call" or not FILE.exists():
-        return
-    name, calls = FILE.read_text().split()
-    if frame.f_code.co_qualname != name:
-        return
-    if int(calls) > 1:
-        FILE.write_text(f"{name} {int(calls) - 1}")
-        return
-    FILE.unlink()
-    os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(60)
+def faulty(call):
+    @functools.wraps(call)
+    def wrapped(*args, **kwargs):
+        place, calls = FILE.read_text().split()
+        if int(calls) > 1:
+            FILE.write_text(f"{place} {int(calls) - 1}")
+            return call(*args, **kwargs)
+        FILE.unlink()
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(60)
+    return wrapped
 
-if "workers.tasks" in sys.orig_argv:
-    sys.setprofile(fault)
+class Finder:
+    def __init__(self, module, owner, name):
+        self.module, self.owner, self.name = module, owner, name
+
+    def find_spec(self, module, path=None, target=None):
+        if module != self.module:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(module)
+        execute = spec.loader.exec_module
+        def with_fault(made):
+            execute(made)
+            owner = operator.attrgetter(self.owner)(made) if self.owner else made
+            setattr(owner, self.name, faulty(getattr(owner, self.name)))
+        spec.loader.exec_module = with_fault
+        return spec
+
+if "workers.tasks" in sys.orig_argv and FILE.exists():
+    module, _, path = FILE.read_text().split()[0].partition(":")
+    sys.meta_path.insert(0, Finder(module, *path.rpartition(".")[::2]))
 """
 
 
@@ -132,7 +149,7 @@ def floor(tmp_path_factory: pytest.TempPathFactory, mlflow_url: str) -> Iterator
 
 def test_killed_between_registering_and_staging_it_stages_what_it_has_registered(floor: Floor) -> None:
     before = floor.staged()
-    task = floor.trained("kalman", "constant_velocity", killed_at="stage_best")
+    task = floor.trained("kalman", "constant_velocity", killed_at="workers.training.staging:stage_best")
     assert (task.state, task.attempts) == (TaskState.DONE, 2), task.error
     assert task.outcome is not None
     assert task.outcome.model_versions == floor.registered(task)
@@ -144,7 +161,7 @@ def test_killed_between_registering_and_staging_it_stages_what_it_has_registered
 
 
 def test_killed_between_two_versions_it_registers_the_other_one_and_ranks_both(floor: Floor) -> None:
-    task = floor.trained("kalman", "constant_velocity", killed_at="MlflowStore.publish", calls=2)
+    task = floor.trained("kalman", "constant_velocity", killed_at="data.models.mlflow_store:MlflowStore.publish", calls=2)
     assert (task.state, task.attempts) == (TaskState.DONE, 2), task.error
     assert task.outcome is not None
     assert task.outcome.model_versions == floor.registered(task)
@@ -156,7 +173,7 @@ def test_killed_between_two_versions_it_registers_the_other_one_and_ranks_both(f
 
 
 def test_killed_before_the_control_state_knows_of_a_version_it_measures_that_one_and_says_what_is_left(floor: Floor) -> None:
-    task = floor.trained("kalman", killed_at="mirror")
+    task = floor.trained("kalman", killed_at="workers.training.run:mirror")
     assert (task.state, task.attempts) == (TaskState.DONE, 2), task.error
     assert task.outcome is not None
     [number] = floor.registered(task)

@@ -178,7 +178,7 @@ def test_errors_by_scene_and_speed_say_where_a_run_is_good(server: StubServer, a
     assert "12 of 20 scenes: those with the largest error of Kalman filter 090909." in text(many)
     many.toggle(key="all_scenes").set_value(True).run()
     assert "12 of 20 scenes" not in text(many)
-    assert "all_scenes" in many.query_params
+    assert "12 of 20 scenes" not in text(opened(runs=link(9), all_scenes="true"))
 
 
 def test_a_run_without_curves_says_so(server: StubServer, api: StubApi) -> None:

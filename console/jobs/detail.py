@@ -81,7 +81,7 @@ def head(task: TaskOut, now: datetime) -> None:
             progress(task)
         elif task.state is TaskState.QUEUED:
             st.caption(frame.plain(f"{task.stage}. One job runs at a time, the oldest first."))
-        with st.container(horizontal=True, gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             outcome = task.outcome
             if outcome is not None and outcome.filename is not None:
                 st.link_button(

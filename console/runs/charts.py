@@ -182,7 +182,7 @@ def error_by_part(details: Sequence[RunDetailOut], kind: Kind, names: Sequence[s
                 hovertemplate=f"{run}<br>%{{customdata[0]}}<br>%{{customdata[1]}}<extra></extra>",
             )
         )
-    figure.update_xaxes(title_text="ADE at validation (m)", rangemode="tozero")
+    figure.update_xaxes(title_text="ADE at validation (m)")
     # The axis runs upwards.
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=[ticks[name] for name in reversed(names)])
     return finished(figure, palette, height=max(320, 120 + 24 * len(names)))

@@ -47,8 +47,12 @@ def sentence(detail: RunDetailOut, baseline: RunDetailOut | None, kind: Kind) ->
         theirs = parts_of(baseline, kind)
         gains = [_ade_m(theirs[name]) - _ade_m(mine[name]) for name in mine.keys() & theirs.keys()]
         better, worse = sum(gain > SAME_M for gain in gains), sum(gain < -SAME_M for gain in gains)
-        of = f"{better} and worse in {worse} of {len(gains)} {one if len(gains) == 1 else many}"
-        said += f"; better than the baseline in {of}" if gains else f"; no {one} in common with the baseline"
+        if gains and not others:
+            said += f", {'better than' if better else 'worse than' if worse else 'like'} the baseline"
+        elif gains:
+            said += f"; better than the baseline in {better} and worse in {worse} of {len(gains)} {one if len(gains) == 1 else many}"
+        else:
+            said += f"; no {one} in common with the baseline"
     return f"{label(detail.run)}: {said}."
 
 

@@ -14,7 +14,8 @@ from console.wording import metres
 from trajops.contracts.predictions import T_PRED, PredictIn, PredictionOut, PredictOut
 from trajops.contracts.runs import RunOut
 
-NEWEST, OF_ONE = 100, 40
+# So many that, of some agents, all of the truth has come.
+NEWEST, OF_ONE = 400, 40
 # A recorded track stays as it is.
 TRACKS_AGE_S = 300.0
 
@@ -34,7 +35,7 @@ def samples(runs: Sequence[RunOut]) -> None:
         frame.freshness(recent, key="tracks")
         return
     linked = linked_track()
-    agents = list(dict.fromkeys([*([] if linked is None else [agent_label(linked)]), *live_agents(recent.value.predictions)]))
+    agents = offered(linked, recent.value.predictions)
     if not agents:
         frame.empty("No agent has been recorded lately.", "Start the replay with `make demo`, then press Refresh.", icon="directions_walk")
         return
@@ -64,6 +65,12 @@ def samples(runs: Sequence[RunOut]) -> None:
     with right:
         figure = plane(shown.history, drawn(answers, names), shown.truth, frame.palette())
         frame.chart(figure, key="sample-plane", alt="History, forecasts of the chosen versions with ellipses of 90 %, and truth, metres")
+
+
+def offered(linked: PredictionOut | None, recent: Sequence[PredictionOut]) -> list[str]:
+    """Agents to choose from: that of the link, those whose truth has come to its end, the others."""
+    first = [] if linked is None else [agent_label(linked)]
+    return list(dict.fromkeys([*first, *live_agents([one for one in recent if is_complete(one)]), *live_agents(recent)]))
 
 
 def linked_track() -> PredictionOut | None:

@@ -92,7 +92,7 @@ def card(task: TaskOut, now: datetime) -> None:
             st.markdown(f"{frame.badge(task_mark(task))} &nbsp;:gray[:small[{frame.plain(when + took)}]]")
             st.markdown(f"**{frame.plain(name_of(task))}** &nbsp;:gray[{frame.plain(model_words(task))}]")
             st.caption(frame.plain(came_of(task)))
-        with right, st.container(horizontal=True, horizontal_alignment="right", gap="xsmall"):
+        with right, st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="xsmall"):
             if task.state in OVER:
                 for number in versions_of(task)[:2]:
                     st.page_link(

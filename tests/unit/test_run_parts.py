@@ -36,7 +36,7 @@ def test_so_many_scenes_as_foreign_runs_may_log_are_cut() -> None:
             {"a": 0.2, "b": 0.3, "c": 0.3004, "new": 9.0},
             "best in a (0.200 m); worst in new (9.000 m); better than the baseline in 1 and worse in 1 of 3",
         ),
-        ({"a": 0.2}, "one scene, a (0.200 m); better than the baseline in 1 and worse in 0 of 1 scene."),
+        ({"a": 0.2}, "one scene, a (0.200 m), better than the baseline."),
         ({"new": 0.2}, "one scene, new (0.200 m); no scene in common with the baseline."),
     ],
 )

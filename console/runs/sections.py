@@ -30,6 +30,16 @@ from trajops.contracts.runs import RunDetailOut, RunOut
 
 PER_PAGE = 8
 WIDTHS = [0.35, 2.4, 1.7, 0.95, 0.95, 1.35, 1.3, 1.7]
+HEADS = {
+    "": None,
+    "Run": None,
+    "Data": None,
+    "ADE (m)": "Mean distance between forecast and truth, at validation",
+    "FDE (m)": "Distance at the last step, at validation",
+    "Coverage": "Share of the truth inside the ellipses of 90 %",
+    "Time (ms)": "Of one forecast: the median, on the machine that trained",
+    "Version": None,
+}
 CHART = "runs-pareto"
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "autoScale2d"], "responsive": True}
 NOTHING: dict[str, object] = {}
@@ -90,8 +100,8 @@ def run_list(runs: Sequence[RunOut], chosen: Sequence[str], reference: RunOut) -
     page = st.pagination(pages, key="runs_page", bind="query-params") if pages > 1 else 1
     with st.container(border=True, gap="xsmall", key="runs-list"):
         heads = st.columns(WIDTHS, vertical_alignment="bottom", gap="xsmall")
-        for column, text in zip(heads, ("", "Run", "Data", "ADE (m)", "FDE (m)", "Coverage", "Time (ms)", "Version"), strict=True):
-            column.caption(f"**{text}**" if text else " ")
+        for column, (text, about) in zip(heads, HEADS.items(), strict=True):
+            column.caption(f"**{text}**" if text else " ", help=about)
         for run in runs[(page - 1) * PER_PAGE : page * PER_PAGE]:
             _line(run, runs, chosen, reference)
     with st.container(horizontal=True, vertical_alignment="center", key="runs-chosen"):

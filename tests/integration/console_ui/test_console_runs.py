@@ -76,6 +76,14 @@ def test_ticking_changes_the_link_and_another_baseline_can_be_pinned(server: Stu
     assert not app.exception
 
 
+def test_the_page_of_the_list_is_in_the_link(server: StubServer, api: StubApi) -> None:
+    for number in range(8, 14):
+        api.runs.kept.add(a_run(number))
+    assert listed(opened(runs_page="2")) == [run_id(number) for number in (5, 4, 3, 2, 1)]
+    for odd in ("9", "-1", "<b>"):
+        assert listed(opened(runs_page=odd)), odd
+
+
 def test_only_differences_are_shown_until_all_is_asked_for(server: StubServer) -> None:
     app = opened(runs=link(2, 3))
     names = [name.split("  \n")[0].replace("\\", "") for name in table(app, "Parameter")["Parameter"]]

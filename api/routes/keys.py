@@ -46,11 +46,11 @@ def rotate_key(key_id: str, body: RotateKeyIn, parts: PartsOf, client: Admin, re
 
 
 @router.post("/{key_id}/revoke", summary="Revoke a key")
-def revoke_key(key_id: str, body: RevokeKeyIn, parts: PartsOf, client: Admin, _key: IdempotencyKey = None) -> KeyOut:
+def revoke_key(key_id: str, body: RevokeKeyIn, parts: PartsOf, client: Admin, key: IdempotencyKey = None) -> KeyOut:
     """End a key: at once in the process that answers, within a minute in the others. Revoking twice is revoking once."""
-    key = parts.identity.revoke_api_key(key_id, actor=client.client_id, reason=body.reason)
-    parts.gate.forget(key.key_hash)
-    return _shown(key)
+    revoked = parts.identity.revoke_api_key(key_id, actor=client.client_id, reason=body.reason, idempotency_key=key)
+    parts.gate.forget(revoked.key_hash)
+    return _shown(revoked)
 
 
 def _limit(body: KeyIn) -> Limit | None:

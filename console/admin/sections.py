@@ -1,13 +1,13 @@
 """The parts of the Admin page: users, and API keys."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TypeVar
 
 import streamlit as st
 
 from console import confirmation, frame, session
-from console.admin.dialogs import PendingAdmin
+from console.admin.dialogs import Name, PendingAdmin
 from console.admin.words import (
     is_ended,
     key_actions,
@@ -20,25 +20,21 @@ from console.admin.words import (
     user_words,
     users_sentence,
 )
+from trajops.client import TrajOpsClient
 from trajops.contracts.keys import KeyOut
 from trajops.contracts.users import UserOut
 
 PER_PAGE = 20
-Row = TypeVar("Row")
+Row, Read = TypeVar("Row"), TypeVar("Read")
 
 
 def users(me: str) -> None:
     """Everybody who may sign in, or might; and a new one."""
-    with frame.first_load(320):
-        read = session.fetch("users", lambda c: c.users(), max_age_s=2.0)
-    frame.freshness(read, key="users")
-    if read.value is None:
+    read = _read("users", lambda c: c.users())
+    if read is None:
         return
-    found, now = read.value.users, datetime.now(UTC)
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="users-top"):
-        st.markdown(f"**{users_sentence(found)}**", width="content")
-        add = PendingAdmin("", "create")
-        confirmation.button("Add a user", add, key="user-create", refusal=None, icon=":material/person_add:", is_first=True)
+    found, now = read.users, datetime.now(UTC)
+    _top("users", users_sentence(found), "Add a user", "create", icon="person_add")
     if not found:
         frame.empty("Nobody signs in with a password yet.", "Press “Add a user” above.", icon="group_off")
         return
@@ -62,16 +58,11 @@ def user_card(user: UserOut, users: list[UserOut], me: str, now: datetime) -> No
 
 def keys() -> None:
     """Keys of programs, those that are valid first; and a new one."""
-    with frame.first_load(320):
-        read = session.fetch("keys", lambda c: c.keys(), max_age_s=2.0)
-    frame.freshness(read, key="keys")
-    if read.value is None:
+    read = _read("keys", lambda c: c.keys())
+    if read is None:
         return
-    found, now = read.value.keys, datetime.now(UTC)
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="keys-top"):
-        st.markdown(f"**{keys_sentence(found, now)}**", width="content")
-        make = PendingAdmin("", "key_create")
-        confirmation.button("Make a key", make, key="key-create", refusal=None, icon=":material/add:", is_first=True)
+    found, now = read.keys, datetime.now(UTC)
+    _top("keys", keys_sentence(found, now), "Make a key", "key_create", icon="add")
     if not found:
         frame.empty("No program has a key yet.", "Press “Make a key” above.", icon="key_off")
         return
@@ -95,6 +86,22 @@ def key_card(key: KeyOut, now: datetime) -> None:
             for action in key_actions(key, now):
                 pending = PendingAdmin("", action.name, key.key_id, key.name, key.role)
                 confirmation.button(action.label, pending, key=f"{action.name}-{key.key_id}", refusal=action.refusal)
+
+
+def _read(name: str, read: Callable[[TrajOpsClient], Read]) -> Read | None:
+    """What there is, with how fresh it is; None where that cannot be said."""
+    with frame.first_load(320):
+        found = session.fetch(name, read, max_age_s=2.0)
+    frame.freshness(found, key=name)
+    return found.value
+
+
+def _top(name: str, sentence: str, label: str, opens: Name, *, icon: str) -> None:
+    """How things stand, and the way to add one."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key=f"{name}-top"):
+        st.markdown(f"**{sentence}**", width="content")
+        key = f"{name.removesuffix('s')}-create"
+        confirmation.button(label, PendingAdmin("", opens), key=key, refusal=None, icon=f":material/{icon}:", is_first=True)
 
 
 def _paged(rows: Sequence[Row], key: str) -> Sequence[Row]:

@@ -7,7 +7,19 @@ import streamlit as st
 from console import confirmation, frame, session
 from console.changes import role_refusal
 from console.jobs.dialogs import PendingJob, open_task
-from console.jobs.words import HELP, came_of, facts, figures, lasted, left_words, name_of, size, task_mark
+from console.jobs.words import (
+    HELP,
+    ended_because,
+    facts,
+    figures,
+    lasted,
+    left_words,
+    name_of,
+    runs_link,
+    size,
+    task_mark,
+    versions_of,
+)
 from console.signin import RESULTS
 from console.wording import ago, share
 from trajops.contracts.tasks import TaskOut
@@ -62,14 +74,14 @@ def head(task: TaskOut, now: datetime) -> None:
         st.markdown(f"{frame.badge(task_mark(task))} &nbsp;:gray[:small[{frame.plain(since + took)}]]")
         st.header(frame.plain(name_of(task)), anchor=False)
         if task.error is not None:
-            st.error(frame.plain(came_of(task)), icon=":material/error:")
+            st.error(frame.plain(ended_because(task.error)), icon=":material/error:")
         if task.outcome is not None:
             st.markdown(frame.plain(task.outcome.sentence))
         if task.state is TaskState.RUNNING:
             progress(task)
         elif task.state is TaskState.QUEUED:
             st.caption(frame.plain(f"{task.stage}. One job runs at a time, the oldest first."))
-        with st.container(horizontal=True, gap="small"):
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             outcome = task.outcome
             if outcome is not None and outcome.filename is not None:
                 st.link_button(
@@ -78,9 +90,29 @@ def head(task: TaskOut, now: datetime) -> None:
                     icon=":material/download:",
                     key="job-result",
                 )
-            if outcome is not None and outcome.model_versions:
-                st.page_link("views/models.py", label="See it under Models", icon=":material/arrow_forward:")
+            links(task)
             cancel_button(task, key="job-cancel")
+
+
+def links(task: TaskOut) -> None:
+    """The ways to the versions that a task has made or asked, and to the training runs behind them."""
+    for number in versions_of(task):
+        st.page_link(
+            "views/models.py",
+            label=f"v{number} under Models",
+            query_params={"version": str(number)},
+            icon=":material/arrow_forward:",
+            help="",
+        )
+    if (runs := runs_link(task)) is not None:
+        is_one = "," not in runs["runs"]
+        st.page_link(
+            "views/experiments.py",
+            label=f"Its training run{'' if is_one else 's'} under Experiments",
+            query_params=runs,
+            icon=":material/arrow_forward:",
+            help="",
+        )
 
 
 def measured(found: list[tuple[str, str]]) -> None:

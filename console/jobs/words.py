@@ -223,13 +223,33 @@ def verdict(tasks: TasksOut, now: datetime) -> tuple[Mark, str]:
 
 def came_of(task: TaskOut) -> str:
     """What came of a task, in short."""
-    if task.outcome is not None:
-        return task.outcome.sentence
+    said = task.stage
     if task.error is not None:
-        return task.error[:1].upper() + task.error[1:]
-    if task.state is TaskState.CANCELLED and task.cancelled is not None:
-        return f"By {task.cancelled.by}: {task.cancelled.reason}"
-    return task.stage
+        said = ended_because(task.error)
+    elif task.state is TaskState.CANCELLED and task.cancelled is not None:
+        said = f"By {task.cancelled.by}: {task.cancelled.reason.removesuffix('.')}."
+    if task.outcome is None:
+        return said
+    left = task.outcome.sentence
+    return left if task.state is TaskState.DONE else f"{said} {left}"
+
+
+def ended_because(error: str) -> str:
+    """Why a task has failed, a sentence."""
+    return f"{error[:1].upper()}{error[1:].removesuffix('.')}."
+
+
+def versions_of(task: TaskOut) -> list[int]:
+    """Versions that a task is about once there is something to look at: those that it has made, or the one that it asked."""
+    if task.asked.kind == "train":
+        return [] if task.outcome is None else list(task.outcome.model_versions)
+    return [] if task.model_version is None else [task.model_version]
+
+
+def runs_link(task: TaskOut) -> dict[str, str] | None:
+    """Parameters of the page of training runs that show what a task has trained; None: nothing, or nobody knows."""
+    ids = [] if task.outcome is None else task.outcome.run_ids
+    return {"runs": ",".join(ids)} if ids else None
 
 
 def facts(task: TaskOut) -> list[tuple[str, str]]:

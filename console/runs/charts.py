@@ -7,11 +7,12 @@ import plotly.graph_objects as go
 
 from console.drawing import DASHES, SYMBOLS, finished, pick, short
 from console.palette import Palette
+from console.runs.parts import Kind, about, parts_of
 from console.runs.words import FIGURES, data_words, is_comparable, label
 from trajops.contracts.runs import RunDetailOut, RunOut
 
 DT_S = 0.4
-ERROR, LATENCY = "val_ade_m", "val_latency_ms"
+ERROR, LATENCY, SLOW = "val_ade_m", "val_latency_ms", "val_latency_p95_ms"
 # Beyond this ratio of the slowest to the fastest, most points would lie at the edge.
 WIDE = 20.0
 AXES = ("val_ade_m", "val_fde_m", "val_miss_rate", "val_nll", "val_coverage_90", "val_latency_ms", "fit_s")
@@ -161,6 +162,32 @@ def error_by_step(details: Sequence[RunDetailOut], palette: Palette) -> go.Figur
     return finished(figure, palette, height=320)
 
 
+def error_by_part(details: Sequence[RunDetailOut], kind: Kind, names: Sequence[str], palette: Palette) -> go.Figure:
+    """Mean error in each of the named parts, the first on top; one mark a run."""
+    figure = go.Figure()
+    places = places_of([detail.run for detail in details])
+    ticks = _told_apart(names)
+    for detail in details:
+        i, parts = places[detail.run.run_id], parts_of(detail, kind)
+        known = [name for name in names if name in parts]
+        run = short(label(detail.run), 28)
+        figure.add_trace(
+            go.Scatter(
+                x=[parts[name].ade_m for name in known],
+                y=[ticks[name] for name in known],
+                customdata=[[short(name), about(parts[name])] for name in known],
+                mode="markers",
+                name=run,
+                marker={"symbol": pick(SYMBOLS, i), "size": 9, "color": _colour(i, palette)},
+                hovertemplate=f"{run}<br>%{{customdata[0]}}<br>%{{customdata[1]}}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title_text="ADE at validation (m)")
+    # The axis runs upwards.
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=[ticks[name] for name in reversed(names)])
+    return finished(figure, palette, height=max(320, 120 + 24 * len(names)))
+
+
 def calibration(details: Sequence[RunDetailOut], palette: Palette) -> go.Figure:
     """Observed share of the truth inside ellipses against what they should hold; on the diagonal they hold what they say."""
     figure = go.Figure()
@@ -194,6 +221,15 @@ def calibration(details: Sequence[RunDetailOut], palette: Palette) -> go.Figure:
     return finished(figure, palette, height=320)
 
 
+def _told_apart(names: Sequence[str]) -> dict[str, str]:
+    """Names as they fit beside an axis; those that begin alike keep apart."""
+    ticks: dict[str, str] = {}
+    for name in names:
+        tick = short(name, 24)
+        ticks[name] = tick if tick not in ticks.values() else f"{tick} {len(ticks) + 1}"
+    return ticks
+
+
 def _line(i: int, palette: Palette) -> dict[str, object]:
     """After as many lines as there are colours, another dash tells them apart."""
     return {"color": _colour(i, palette), "dash": pick(DASHES, i + i // len(palette.series)), "width": 2}
@@ -216,4 +252,5 @@ def _beside(run: RunOut, shown: Sequence[RunOut]) -> str:
 
 def _hover(run: RunOut, runs: Sequence[RunOut]) -> str:
     where = short(data_words(run, runs))
-    return f"<b>{short(label(run))}</b><br>ADE {run.metrics[ERROR]:.3f} m · {run.metrics[LATENCY]:.3f} ms<br>on {where}"
+    slow = f", 95 of 100 below {run.metrics[SLOW]:.3f} ms" if SLOW in run.metrics else ""
+    return f"<b>{short(label(run))}</b><br>ADE {run.metrics[ERROR]:.3f} m · {run.metrics[LATENCY]:.3f} ms{slow}<br>on {where}"

@@ -9,12 +9,13 @@ import streamlit as st
 from console import frame, session
 from console.plane import Drawn, plane
 from console.runs.words import label
-from console.viewmodels import SCRATCH_SCENE, live_agents
+from console.viewmodels import SCRATCH_SCENE, agent_label, live_agents
 from console.wording import metres
 from trajops.contracts.predictions import T_PRED, PredictIn, PredictionOut, PredictOut
 from trajops.contracts.runs import RunOut
 
-NEWEST, OF_ONE = 100, 40
+# So many that, of some agents, all of the truth has come.
+NEWEST, OF_ONE = 400, 40
 # A recorded track stays as it is.
 TRACKS_AGE_S = 300.0
 
@@ -33,25 +34,30 @@ def samples(runs: Sequence[RunOut]) -> None:
     if recent.value is None:
         frame.freshness(recent, key="tracks")
         return
-    agents = live_agents(recent.value.predictions)
+    linked = linked_track()
+    agents = offered(linked, recent.value.predictions)
     if not agents:
         frame.empty("No agent has been recorded lately.", "Start the replay with `make demo`, then press Refresh.", icon="directions_walk")
         return
     left, right = st.columns([3, 8], gap="medium")
     with left:
+        if st.session_state.get("sample-agent") not in agents:
+            st.session_state["sample-agent"] = agents[0]
         agent = st.selectbox("Recorded agent", agents, key="sample-agent", help="Agents of the newest predictions.")
-        first = st.selectbox("First", list(names), key="sample-first", format_func=lambda one: names.get(one, f"v{one}"))
+        first = version("First", list(names), names, "first")
         rest = [one for one in names if one != first]
-        second = st.selectbox("Second", rest, key="sample-second", format_func=lambda one: names.get(one, f"v{one}")) if rest else None
+        second = version("Second", rest, names, "second") if rest else None
         if not rest:
+            st.query_params.pop("second", None)
             st.caption("Choose a second registered run above to compare.")
-        shown = track(agent)
+        shown = linked if linked is not None and agent_label(linked) == agent else track(agent)
     if shown is None:
         with right:
             frame.empty(
                 "The truth of this agent has not come to its end.", "Choose another agent, or press Refresh.", icon="hourglass_empty"
             )
         return
+    st.query_params["track"] = shown.prediction.prediction_id
     answers = {one: answer for one in (first, second) if one is not None and (answer := ask(shown, one)) is not None}
     with left:
         for one, answer in answers.items():
@@ -64,6 +70,36 @@ def samples(runs: Sequence[RunOut]) -> None:
             alt="History, forecasts of the chosen versions with ellipses of 90 %, and truth, metres",
             about=shown.prediction.prediction_id,
         )
+
+
+def offered(linked: PredictionOut | None, recent: Sequence[PredictionOut]) -> list[str]:
+    """Agents to choose from: that of the link, those whose truth has come to its end, the others."""
+    first = [] if linked is None else [agent_label(linked)]
+    return list(dict.fromkeys([*first, *live_agents([one for one in recent if is_complete(one)]), *live_agents(recent)]))
+
+
+def linked_track() -> PredictionOut | None:
+    """The recorded track that the URL names; None where it names none that can be shown."""
+    asked = st.query_params.get("track")
+    if asked is None:
+        return None
+    read = session.fetch(f"prediction:{asked}", lambda c: c.prediction(asked), max_age_s=TRACKS_AGE_S)
+    if read.value is not None and is_complete(read.value):
+        return read.value
+    why = read.problem or "its truth has not come to its end."
+    st.caption(frame.plain(f"The track of the link cannot be shown; this is another one. {why[:1].upper()}{why[1:]}"))
+    st.query_params.pop("track", None)
+    return None
+
+
+def version(title: str, known: Sequence[int], names: Mapping[int, str], param: str) -> int:
+    """One of the registered versions, which is in the URL under `param`; the first of them, if the URL names none of them."""
+    key, asked = f"sample-{param}", st.query_params.get(param, "")
+    if st.session_state.get(key) not in known:
+        st.session_state[key] = int(asked) if asked.isdecimal() and int(asked) in known else known[0]
+    chosen: int = st.selectbox(title, known, key=key, format_func=lambda one: names.get(one, f"v{one}"))
+    st.query_params[param] = str(chosen)
+    return chosen
 
 
 def track(agent: str) -> PredictionOut | None:

@@ -8,7 +8,7 @@ import streamlit as st
 
 from console import confirmation, frame
 from console.changes import role_refusal
-from console.runs import charts
+from console.runs import charts, parts
 from console.runs.choosing import MOST, baseline_of, parsed, picked, toggled
 from console.runs.dialog import Pending
 from console.runs.words import (
@@ -30,6 +30,16 @@ from trajops.contracts.runs import RunDetailOut, RunOut
 
 PER_PAGE = 8
 WIDTHS = [0.35, 2.4, 1.7, 0.95, 0.95, 1.35, 1.3, 1.7]
+HEADS = {
+    "": None,
+    "Run": None,
+    "Data": None,
+    "ADE (m)": "Mean distance between forecast and truth, at validation",
+    "FDE (m)": "Distance at the last step, at validation",
+    "Coverage": "Share of the truth inside the ellipses of 90 %",
+    "Time (ms)": "Of one forecast: the median, on the machine that trained",
+    "Version": None,
+}
 CHART = "runs-pareto"
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "autoScale2d"], "responsive": True}
 NOTHING: dict[str, object] = {}
@@ -87,11 +97,11 @@ def run_list(runs: Sequence[RunOut], chosen: Sequence[str], reference: RunOut) -
     """All runs, newest first, to be ticked."""
     st.header("Runs")
     pages = -(-len(runs) // PER_PAGE)
-    page = st.pagination(pages, key="runs-page") if pages > 1 else 1
+    page = st.pagination(pages, key="runs_page", bind="query-params") if pages > 1 else 1
     with st.container(border=True, gap="xsmall", key="runs-list"):
         heads = st.columns(WIDTHS, vertical_alignment="bottom", gap="xsmall")
-        for column, text in zip(heads, ("", "Run", "Data", "ADE (m)", "FDE (m)", "Coverage", "Time (ms)", "Version"), strict=True):
-            column.caption(f"**{text}**" if text else " ")
+        for column, (text, about) in zip(heads, HEADS.items(), strict=True):
+            column.caption(f"**{text}**" if text else " ", help=about)
         for run in runs[(page - 1) * PER_PAGE : page * PER_PAGE]:
             _line(run, runs, chosen, reference)
     with st.container(horizontal=True, vertical_alignment="center", key="runs-chosen"):
@@ -252,6 +262,32 @@ def curves(details: Sequence[RunDetailOut]) -> None:
                 alt="Observed share of the truth inside ellipses against the promised one, one line a run",
             )
         _missing(details, known, "a calibration curve")
+    with grid.cell():
+        st.header("Error by scene")
+        by_part(details, "scenes")
+    with grid.cell():
+        st.header("Error by speed")
+        by_part(details, "speeds")
+
+
+def by_part(details: Sequence[RunDetailOut], kind: parts.Kind) -> None:
+    """Where each run is good and where bad."""
+    known = [detail for detail in details if parts.parts_of(detail, kind)]
+    one, many = parts.KINDS[kind]
+    if known:
+        pinned = baseline_of([detail.run.run_id for detail in details], st.query_params.get("baseline"))
+        baseline = next((detail for detail in known if detail.run.run_id == pinned), known[0])
+        found = parts.shown(known, kind, baseline)
+        names = found.names
+        if len(names) > parts.FEW and not st.toggle(f"All {many}", key=f"all_{kind}", bind="query-params"):
+            names = names[: parts.FEW]
+        if len(names) < found.total:
+            st.caption(frame.plain(f"{len(names)} of {found.total} {many}: those with the largest error of {label(baseline.run)}."))
+        figure = charts.error_by_part(known, kind, names, frame.palette())
+        frame.chart(figure, key=f"runs-{kind}", alt=f"Mean error in each of the {many}, one mark a run, metres")
+        held_against = baseline if baseline.run.run_id == pinned else None
+        st.caption("  \n".join(frame.plain(parts.sentence(detail, held_against, kind)) for detail in known))
+    _missing(details, known, f"errors by {one}")
 
 
 def _missing(details: Sequence[RunDetailOut], known: Sequence[RunDetailOut], what: str) -> None:

@@ -57,6 +57,7 @@ FIGURES = (
     Figure("val_coverage_90", "Coverage of 90 %", 3, "nearer", "share of the truth inside ellipses of 90 %", 0.9),
     Figure("val_radius_m", "Radius (m)", 3, None, "mean radius of the ellipses of 90 %"),
     Figure("val_latency_ms", "Time of one forecast (ms)", 3, "lower", "median, on the machine that trained"),
+    Figure("val_latency_p95_ms", "Slow forecasts (ms)", 3, "lower", "95 of 100 take less time, on the machine that trained"),
     Figure("fit_s", "Time to fit (s)", 1, None, "on the machine that trained"),
 )
 

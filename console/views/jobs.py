@@ -8,10 +8,10 @@ from console import confirmation, frame, session
 from console.changes import role_refusal
 from console.jobs.detail import cancel_button, detail_part, progress
 from console.jobs.dialogs import NOTICE, PendingJob, open_task, show_pending
-from console.jobs.words import KINDS, came_of, lasted, model_words, name_of, task_mark, verdict
+from console.jobs.words import KINDS, came_of, lasted, model_words, name_of, task_mark, verdict, versions_of
 from console.wording import ago
 from trajops.contracts.tasks import TaskOut, TasksOut
-from trajops.tasks.lifecycle import TaskState
+from trajops.tasks.lifecycle import OVER, TaskState
 
 LIMIT = 100
 PER_PAGE = 10
@@ -92,7 +92,16 @@ def card(task: TaskOut, now: datetime) -> None:
             st.markdown(f"{frame.badge(task_mark(task))} &nbsp;:gray[:small[{frame.plain(when + took)}]]")
             st.markdown(f"**{frame.plain(name_of(task))}** &nbsp;:gray[{frame.plain(model_words(task))}]")
             st.caption(frame.plain(came_of(task)))
-        with right, st.container(horizontal=True, horizontal_alignment="right", gap="xsmall"):
+        with right, st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="xsmall"):
+            if task.state in OVER:
+                for number in versions_of(task)[:2]:
+                    st.page_link(
+                        "views/models.py",
+                        label=f"v{number}",
+                        query_params={"version": str(number)},
+                        icon=":material/arrow_forward:",
+                        help="",
+                    )
             cancel_button(task, key=f"cancel-{task.task_id}")
             st.button(
                 "Details",

@@ -93,7 +93,8 @@ class MlflowStore:
             try:
                 self._log_record(run_id, record)
                 model_id, digest = self._log_model(experiment_id, run_id, record, package)
-                tags = {FAMILY_TAG: package.family, DIGEST_TAG: digest, **({GOLDEN_TAG: package.golden} if package.golden else {})}
+                golden = {GOLDEN_TAG: package.golden} if package.golden else {}
+                tags = {**record.version_tags, FAMILY_TAG: package.family, DIGEST_TAG: digest, **golden}
                 version = self._register(model_name, run_id, model_id, tags)
             except BaseException:
                 self._client.set_terminated(run_id, "FAILED")

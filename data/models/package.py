@@ -25,6 +25,7 @@ class RunRecord:
         dataset: name of the data.
         fingerprint: SHA-256 of the data.
         artifacts: text files by path within the run: figures as JSON, the report as HTML.
+        version_tags: of the version that comes of it, by name.
     """
 
     name: str
@@ -34,6 +35,7 @@ class RunRecord:
     dataset: str = "tracks"
     fingerprint: str = ""
     artifacts: Mapping[str, str] = field(default_factory=dict)
+    version_tags: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

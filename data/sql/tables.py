@@ -29,6 +29,8 @@ NAMING = {
     "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
 }
 metadata = MetaData(naming_convention=NAMING)
+# In the `info` of an index that only one database has: which one.
+ONLY_ON = "only_on"
 
 
 def new_id() -> str:
@@ -155,6 +157,7 @@ routes = Table(
     Column("reason", Text, nullable=False),
 )
 
+AUDIT_WORDS = "ix_audit_entries_reason"
 audit_entries = Table(
     "audit_entries",
     metadata,
@@ -170,6 +173,9 @@ audit_entries = Table(
     Index("ix_audit_entries_subject_at", "subject", "at", postgresql_ops={"subject": "text_pattern_ops"}),
     Index("ix_audit_entries_action_at", "action", "at", postgresql_ops={"action": "text_pattern_ops"}),
     Index("ix_audit_entries_actor_at", "actor", "at", postgresql_ops={"actor": "text_pattern_ops"}),
+    # Words of the reason: SQLite reads through all reasons in the order of time, PostgreSQL looks up their trigrams.
+    Index(AUDIT_WORDS, "at", "audit_id", "reason", info={ONLY_ON: "sqlite"}),
+    Index(AUDIT_WORDS, "reason", postgresql_using="gin", postgresql_ops={"reason": "gin_trgm_ops"}, info={ONLY_ON: "postgresql"}),
 )
 
 idempotency_keys = Table(

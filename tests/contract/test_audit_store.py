@@ -24,8 +24,9 @@ ENTRIES = [
 
 @pytest.fixture(params=[audit.FEW, 1], ids=["rare", "common"])
 def filled(database: Any, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Both ways to find what begins so."""
+    """Both ways to find what begins so, or holds some words."""
     monkeypatch.setattr(audit, "FEW", request.param)
+    monkeypatch.setattr(audit, "FEW_WORDS", request.param)
     with database.unit_of_work() as uow:
         for second, actor, action, subject, reason in ENTRIES:
             uow.audit.append(
@@ -53,6 +54,11 @@ def found(database: Any, limit: int = 50, **query: Any) -> list[str]:
         ({"text": "100% sure_"}, ["experimental"]),
         ({"text": "100x"}, []),
         ({"text": "sure%it"}, []),
+        ({"text": "it"}, ["experimental", "experiment.create"]),
+        ({"text": "the"}, ["deployment.stage", "experiment.decide_better", "experiment.create"]),
+        ({"text": "THE", "actor": "worker:"}, ["experiment.decide_better"]),
+        ({"text": "the", "action": "experiment.", "subject": "experiment/1"}, ["experiment.decide_better", "experiment.create"]),
+        ({"text": "the", "since": later(2), "until": later(5)}, ["experiment.decide_better"]),
         ({"since": later(5)}, ["deployment.stage"]),
         ({"until": later(1)}, ["experiment.create"]),
         ({"since": later(2), "until": later(4), "actor": "worker:prune"}, ["job.run"]),
@@ -76,6 +82,17 @@ def test_pages_reach_the_oldest_entry_however_many_are_written_meanwhile(filled:
     with filled.unit_of_work(read_only=True) as uow:
         assert seen == [entry.audit_id for entry in uow.audit.find(AuditQuery(until=later(50)), 50)]
     assert len(seen) == len(ENTRIES), "also the two of one moment, once each"
+
+
+@pytest.mark.parametrize("query", [{"text": "t"}, {"text": "the"}, {"text": "the", "actor": "nobody"}], ids=str)
+def test_pages_of_words_fit_together(filled: Any, query: dict[str, Any]) -> None:
+    seen, after = [], None
+    with filled.unit_of_work(read_only=True) as uow:
+        whole = [entry.audit_id for entry in uow.audit.find(AuditQuery(**query), 50)]
+        while page := uow.audit.find(AuditQuery(**query, after=after), 1):
+            seen += [entry.audit_id for entry in page]
+            after = Place(page[-1].at, page[-1].audit_id)
+    assert seen == whole
 
 
 def test_one_entry_is_found_by_its_id(filled: Any) -> None:

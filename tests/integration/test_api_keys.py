@@ -10,7 +10,7 @@ import pytest
 
 from api.main import create_app
 from api.people import main as people
-from tests.running_api import REASON, Api, a_body, running_api
+from tests.running_api import REASON, Api, a_body, problem, running_api
 from trajops.contracts.keys import KeyMadeOut, KeyOut, KeysOut
 from trajops.settings import Settings
 
@@ -85,6 +85,15 @@ def test_a_revoked_key_is_out_at_once(api: Api) -> None:
         assert KeyOut.model_validate_json(revoked.content).revoked_at is not None
     assert status(api, made.secret) == 401
     assert api.post("/v1/keys/nobody/revoke", {"reason": REASON}, "admin").status_code == 404
+
+
+def test_a_revocation_that_is_sent_twice_under_one_key_is_done_once(api: Api) -> None:
+    made = make(api)
+    path = f"/v1/keys/{made.key.key_id}/revoke"
+    first, again = (api.post(path, {"reason": REASON}, "admin", **{"Idempotency-Key": "k1"}) for _ in range(2))
+    assert (first.status_code, again.status_code, again.json()) == (200, 200, first.json())
+    assert len(api.get("/v1/audit", action="api_key.revoke").json()["entries"]) == 1
+    problem(api.post(path, {"reason": "for another reason"}, "admin", **{"Idempotency-Key": "k1"}), 409, "conflict")
 
 
 @pytest.mark.parametrize(

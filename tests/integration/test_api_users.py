@@ -114,6 +114,27 @@ def test_a_disabled_user_is_out_at_once_and_comes_back_with_the_same_password(ap
     assert sign_in(api).status_code == 200
 
 
+@pytest.mark.parametrize(("what", "fields"), [("role", {"role": "operator"}), ("disable", {}), ("enable", {})])
+def test_a_change_that_is_sent_twice_under_one_key_is_done_once(api: Api, what: str, fields: dict[str, Any]) -> None:
+    add(api)
+
+    def send(reason: str = REASON) -> Any:
+        return api.post(f"/v1/users/bob/{what}", {"reason": reason} | fields, "admin", **{"Idempotency-Key": "k1"})
+
+    first = send()
+    assert first.status_code == 200, first.text
+    opposite, back = {"role": ("role", {"role": "viewer"}), "disable": ("enable", {}), "enable": ("disable", {})}[what]
+    assert api.post(f"/v1/users/bob/{opposite}", {"reason": REASON} | back, "admin").status_code == 200
+    again = send()
+    assert (again.status_code, again.json()) == (200, first.json())
+    action = f"user.{'set_role' if what == 'role' else what}"
+    entries = api.get("/v1/audit", action=action).json()["entries"]
+    assert len([one for one in entries if one["after"] != {"role": "viewer"}]) == 1
+    [bob] = [one for one in api.get("/v1/users", "admin").json()["users"] if one["username"] == "bob"]
+    assert (bob["role"], bob["disabled_at"] is not None) == ("viewer", what == "enable"), "what came in between stands"
+    assert "different request" in problem(send("for quite another reason"), 409, "conflict").detail
+
+
 def test_the_last_admin_stays_one_and_nobody_disables_themselves(api: Api) -> None:
     add(api, "ada", role="admin")
     for path, body in (("disable", {}), ("role", {"role": "operator"})):

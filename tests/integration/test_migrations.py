@@ -14,9 +14,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import inspect, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.schema import SchemaItem
 
 from data.sql.engine import Database
-from data.sql.tables import metadata
+from data.sql.tables import ONLY_ON, metadata
 from tests.conftest import free_port
 from trajops.errors import EnvironmentProblem, Unavailable
 from trajops.services.identity import Identity
@@ -41,7 +42,13 @@ def database(url: str) -> Iterator[Database]:
 
 def differences(database: Database) -> list[object]:
     with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        dialect = connection.dialect.name
+
+        def is_of_this_database(one: SchemaItem, _name: str | None, _kind: str, is_reflected: bool, _other: SchemaItem | None) -> bool:
+            return is_reflected or one.info.get(ONLY_ON, dialect) == dialect
+
+        opts = {"compare_type": True, "compare_server_default": True, "include_object": is_of_this_database}
+        context = MigrationContext.configure(connection, opts=opts)
         found: list[object] = compare_metadata(context, metadata)
         return found
 

@@ -8,6 +8,8 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from data.models.cache import DIGEST_TAG, CachedVersion
 from data.models.loader import ModelLoader
@@ -21,6 +23,7 @@ from trajops.errors import RegistryUnavailable
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.settings import Settings
 from workers.training.candidates import files_of
+from workers.training.evaluate import scene_names
 from workers.training.export import to_onnx
 from workers.training.run import train
 
@@ -198,3 +201,22 @@ def test_training_registers_candidates_and_mirrors_them(mlflow_url: str, registr
     assert page.count("Plotly.newPlot(") >= 3
     assert '<script src="http' not in page
     database.engine.dispose()
+
+
+TRAPS = ["a//b", "a/./b", "a/../b", "a/", "/", ".", "..", "a:b", "a?b", "a_b", "a_b_2", "x" * 260, "x" * 261]
+
+
+@given(
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=300) | st.sampled_from(TRAPS), max_size=12
+    )
+)
+def test_every_scene_has_a_name_of_its_own_that_mlflow_takes(scene_ids: list[str]) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    names = scene_names(scene_ids)
+    assert names.keys() == set(scene_ids)
+    assert len(set(names.values())) == len(names)
+    for name in names.values():
+        _validate_metric_name(f"scene.{name}.coverage_90")
+        assert len(f"scene.{name}.coverage_90") <= 250

@@ -17,7 +17,7 @@ from console.admin.words import (
     user_actions,
     users_sentence,
 )
-from tests.client_calls import KEY
+from tests.account_calls import KEY
 from trajops.clients import ROLES, SCOPES_OF
 from trajops.contracts.keys import KeyOut
 from trajops.contracts.session import Role

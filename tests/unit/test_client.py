@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tests import client_calls, experiment_calls, rollout_calls, run_builders, task_calls, validation_calls
+from tests import (
+    account_calls,
+    alert_calls,
+    client_calls,
+    experiment_calls,
+    operation_calls,
+    rollout_calls,
+    run_builders,
+    task_calls,
+    validation_calls,
+)
 from tests.both_clients import KINDS, Kind, a_client
 from tests.client_calls import CHANGE, PREDICTION, REASON
 from tests.faulty_server import answer, faulty_server
@@ -17,7 +27,17 @@ from trajops.contracts.experiments import ArmIn
 from trajops.contracts.predictions import PredictIn, PredictOut
 from trajops.errors import InvalidInput
 
-_PARTS = (client_calls, experiment_calls, rollout_calls, run_builders, task_calls, validation_calls)
+_PARTS = (
+    client_calls,
+    account_calls,
+    alert_calls,
+    experiment_calls,
+    operation_calls,
+    rollout_calls,
+    run_builders,
+    task_calls,
+    validation_calls,
+)
 CALLS = {name: call for part in _PARTS for name, call in part.CALLS.items()}
 CHANGES = tuple(name for part in _PARTS for name in part.CHANGES)
 

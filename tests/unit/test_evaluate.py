@@ -1,6 +1,7 @@
 """Evaluation and its figures, on cases that can be computed by hand."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from trajops.metrics import chi_square_quantile, squared_mahalanobis
 from trajops.trajectories import DEFAULT_WINDOW, Forecast
 from trajops.windows import Windows, cut
 from workers.training import plots
-from workers.training.evaluate import LEVELS, Samples, constant_velocity_m, evaluate
+from workers.training.evaluate import LEVELS, MOST_SCENES, Samples, constant_velocity_m, evaluate, latency, scene_names
 
 
 class Off:
@@ -52,7 +53,7 @@ def test_figures_of_a_known_offset(offset_m: float, miss_rate: float, inside_50:
     assert figures["val_miss_rate"] == miss_rate
     assert (figures["val_coverage_50"], figures["val_coverage_90"]) == (inside_50, inside_90)
     assert figures["val_cv_ade_m"] == pytest.approx(0.0, abs=1e-9)
-    assert figures["val_latency_ms"] > 0
+    assert 0 < figures["val_latency_ms"] <= figures["val_latency_p95_ms"]
     assert measured.step_error_m == pytest.approx(np.full(12, offset_m), abs=1e-9)
     assert measured.observed_share[LEVELS.index(0.9)] == inside_90
     assert figures["calibration.0.90.observed"] == inside_90
@@ -63,6 +64,36 @@ def test_each_scene_has_its_own_figures_under_a_name_that_mlflow_takes() -> None
     figures = evaluate(Off(1.0), windows).metrics
     assert figures["scene.north.ade_m"] == pytest.approx(1.0)
     assert figures["scene.süd/west_.ade_m"] == pytest.approx(1.0)
+    assert figures["scene.north.windows"] == len(straight("north"))
+    assert sum(value for name, value in figures.items() if name.startswith("speed.") and name.endswith(".windows")) == len(windows)
+
+
+class Slow(Off):
+    """Every tenth forecast takes some milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self._calls = 0
+
+    def forecast(self, history_m: np.ndarray) -> Forecast:
+        self._calls += 1
+        if self._calls % 10 == 0:
+            time.sleep(0.005)
+        return super().forecast(history_m)
+
+
+def test_what_one_in_ten_forecasts_takes_is_seen_beside_the_median() -> None:
+    found = latency(Slow(), straight().history_m[:1])
+    assert found.p95_ms > 5.0
+    assert found.median_ms < 5.0
+
+
+def test_scenes_with_figures_of_their_own_are_those_with_the_most_windows_and_bounded() -> None:
+    ids = [f"s{number:03d}" for number in range(200) for _ in range(1 + number % 100)]
+    names = scene_names(ids)
+    assert len(names) == MOST_SCENES
+    assert min(int(name[1:]) % 100 for name in names) == 75
+    assert list(names) == sorted(names)
 
 
 def test_nothing_to_validate_on() -> None:

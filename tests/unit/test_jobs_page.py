@@ -11,6 +11,7 @@ from console.jobs.words import (
     SOURCES,
     Draft,
     asked_of,
+    came_of,
     draft_problems,
     facts,
     figures,
@@ -18,10 +19,12 @@ from console.jobs.words import (
     left_words,
     name_of,
     refusals,
+    runs_link,
     size,
     split_names,
     task_mark,
     verdict,
+    versions_of,
 )
 from tests.task_builders import AT, FILE, REASON, a_task, asked
 from trajops.contracts.tasks import CancelOut, Family, TaskFileOut, TaskOutcomeOut, TasksOut
@@ -112,6 +115,29 @@ def test_the_verdict_says_what_runs_and_waits_or_how_the_last_one_ended() -> Non
     assert verdict(some(failed), now) == (task_mark(failed), "Nothing runs or waits; the last job, Batch forecast, match.csv, failed.")
     assert verdict(some(a_task(), queued=1), now)[0].tone == "unknown"
     assert verdict(some(a_task(), queued=1), now + timedelta(minutes=1))[0].tone == "warn"
+
+
+def test_a_job_leads_to_what_it_has_made_or_measured() -> None:
+    made = TaskOutcomeOut(sentence="v4, v5 are registered.", model_versions=[4, 5], run_ids=["r4", "r5"])
+    trained = a_task(asked=asked("train"), model_version=None, outcome=made)
+    assert (versions_of(trained), runs_link(trained)) == ([4, 5], {"runs": "r4,r5"})
+    older = trained.model_copy(update={"outcome": made.model_copy(update={"run_ids": []})})
+    assert (versions_of(older), runs_link(older)) == ([4, 5], None)
+    waits = a_task(asked=asked("train"), model_version=None)
+    assert (versions_of(waits), runs_link(waits)) == ([], None)
+    assert (versions_of(a_task(asked=asked("evaluate"))), runs_link(a_task(asked=asked("evaluate")))) == ([3], None)
+
+
+def test_a_job_that_broke_off_says_why_and_what_it_has_registered() -> None:
+    left = TaskOutcomeOut(sentence="v4 was registered before that.", model_versions=[4])
+    failed = a_task(state=TaskState.FAILED, error="it took longer than 60 s", outcome=left)
+    assert came_of(failed) == "It took longer than 60 s. v4 was registered before that."
+    said = CancelOut(at=AT, by="bob", reason="the wrong match.")
+    assert (
+        came_of(a_task(state=TaskState.CANCELLED, cancelled=said, outcome=left))
+        == "By bob: the wrong match. v4 was registered before that."
+    )
+    assert came_of(a_task(state=TaskState.DONE, outcome=left)) == "v4 was registered before that."
 
 
 def test_figures_have_units() -> None:

@@ -7,9 +7,11 @@ import pytest
 from data.stubs import MemoryDatabase, SetClock
 from tests.task_builders import AT, FILE, REASON, asked
 from trajops.contracts.tasks import TaskFileOut, TaskIn, TaskOut, TaskOutcomeOut
+from trajops.deployments.lifecycle import State
+from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, IllegalTransition, InvalidInput, NotFound, StaleVersion
 from trajops.records import ModelVersion
-from trajops.services.tasks import TaskRuns, Tasks
+from trajops.services.tasks import TASK_PARAM, TaskRuns, Tasks
 from trajops.tasks.lifecycle import TaskState, check_transition
 from trajops.tasks.pace import eta_s
 from trajops.tasks.rules import TaskRules
@@ -125,6 +127,43 @@ def test_a_worker_that_is_stopped_puts_its_task_back_and_that_is_no_attempt(shop
     shop.runs.take()
     shop.runs.put_back(first.task_id)
     assert (shop.tasks.get(first.task_id).state, shop.tasks.get(first.task_id).attempts) == (TaskState.QUEUED, 0)
+
+
+@pytest.mark.parametrize("end", ["failed", "cancelled", "lost", "put back and cancelled"])
+@pytest.mark.parametrize("is_staged", [False, True])
+def test_a_training_task_that_breaks_off_says_what_it_has_registered(shop: Shop, end: str, *, is_staged: bool) -> None:
+    shop.start(kind="train", is_staged=True, model_version=None)
+    task = shop.runs.take()
+    assert task is not None
+    with shop.database.unit_of_work() as uow:
+        for number, task_id in ((4, task.task_id), (5, "of another"), (6, task.task_id)):
+            made = ModelVersion("trajectory", number, "kalman", f"run{number}", {}, {TASK_PARAM: task_id}, "", AT)
+            uow.model_versions.put(made)
+        uow.deployments.add(ModelRef("trajectory", 4), State.REGISTERED, AT)
+        if is_staged:
+            uow.deployments.add(ModelRef("trajectory", 6), State.STAGED, AT)
+    who = {"actor": "bob", "reason": REASON}
+    if end == "lost":
+        shop.worker("w2").recover()
+        shop.worker("w2").take()
+        [ended] = shop.worker("w3").recover()
+    elif end == "put back and cancelled":
+        shop.runs.put_back(task.task_id)
+        ended = shop.tasks.cancel(task.task_id, shop.tasks.get(task.task_id).version, **who).task
+    else:
+        ended = shop.runs.finish(task.task_id, TaskState(end), error="it has ended by signal 9" if end == "failed" else None)
+    assert ended.outcome is not None
+    assert (ended.outcome.model_versions, ended.outcome.run_ids) == ([4, 6], ["run4", "run6"])
+    assert ended.outcome.staged_version == (6 if is_staged else None)
+    left = "; v6 is staged." if is_staged else " and none is staged, which may be done by hand."
+    assert ended.outcome.sentence == f"v4, v6 were registered before that{left}"
+
+
+def test_a_task_that_breaks_off_with_nothing_registered_has_no_outcome(shop: Shop) -> None:
+    shop.start(kind="train", model_version=None)
+    task = shop.runs.take()
+    assert task is not None
+    assert shop.runs.finish(task.task_id, TaskState.FAILED, error="no window").outcome is None
 
 
 def test_a_cancelled_task_whose_worker_disappears_is_not_run_again(shop: Shop) -> None:

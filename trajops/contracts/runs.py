@@ -19,7 +19,9 @@ class RunOut(Wire):
     duration_s: float | None = Field(description="None while it goes on.")
     commit: str | None = Field(description="Of the code that trained.")
     params: dict[str, str]
-    metrics: dict[str, float] = Field(description="Figures over all validation windows: val_ade_m, val_fde_m, val_nll, val_latency_ms …")
+    metrics: dict[str, float] = Field(
+        description="Figures over all validation windows: val_ade_m, val_fde_m, val_nll, val_latency_ms (median), val_latency_p95_ms …"
+    )
     model_versions: list[int] = Field(description="Versions of our model that were registered from it, oldest first.")
     run_url: str = Field(description="The run in MLflow.")
 
@@ -54,6 +56,7 @@ class RunPartOut(Wire):
     """Figures of one scene, or of one speed band."""
 
     name: str
+    windows: int | None = Field(None, description="How many forecasts they are of; None: the run does not say.")
     ade_m: float | None = None
     fde_m: float | None = None
     coverage_90: float | None = None
@@ -65,8 +68,8 @@ class RunDetailOut(Wire):
     run: RunOut
     steps: list[RunStepOut]
     calibration: list[RunCalibrationOut]
-    scenes: list[RunPartOut]
-    speeds: list[RunPartOut]
+    scenes: list[RunPartOut] = Field(description="By name; a training run logs those with the most windows.")
+    speeds: list[RunPartOut] = Field(description="By mean speed of the history, slowest band first.")
     refusal: str | None = Field(description="Why it cannot be registered now; None: it can.")
 
 

@@ -85,7 +85,10 @@ class TaskOutcomeOut(Wire):
     media_type: str | None = None
     bytes: int | None = None
     rows: int | None = Field(default=None, description="Of the result, where it is a table.")
-    model_versions: list[int] = Field(default_factory=list, description="What was registered.")
+    model_versions: list[int] = Field(
+        default_factory=list, description="What was registered, also by a task that has failed or was cancelled after it."
+    )
+    run_ids: list[str] = Field(default_factory=list, description="Training runs that these versions came of.")
     staged_version: int | None = None
     figures: dict[str, float] = Field(default_factory=dict, description="As of validation: val_ade_m, val_fde_m, …")
 

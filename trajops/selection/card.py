@@ -24,6 +24,7 @@ SHOWN = {
     "val_radius_m": ("Mean radius of the 90 % ellipse", "m"),
     "val_cv_ade_m": ("ADE of constant velocity on the same windows", "m"),
     "val_latency_ms": ("Median time of one forecast, taken in training", "ms"),
+    "val_latency_p95_ms": ("95th percentile of that time", "ms"),
 }
 # Of the run as a whole; what else is in the parameters says how the family was fitted.
 DATA = ("dataset", "data_fingerprint", "scenes", "windows.fit", "windows.calibration", "windows.validation", "agents.validation")

@@ -10,6 +10,8 @@ from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
+from pydantic import BaseModel
+
 from trajops.clients import SCOPES, SCOPES_OF, Client
 from trajops.clock import now
 from trajops.contracts.session import Role, Scope, TokenOut
@@ -18,11 +20,16 @@ from trajops.errors import Conflict, InvalidInput, Unauthenticated, Unavailable
 from trajops.ports import Clock, PasswordHasher, TokenSigner, TokenVerifier
 from trajops.rate_limits import Limit
 from trajops.records import ApiKey, User
+from trajops.services.once import Asked, once
 from trajops.services.people import EXTERNAL_MARK, PROGRAM_MARK, People, check_role
-from trajops.stores import UnitOfWorkFactory
+from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 LAST_USED_EVERY = timedelta(minutes=10)  # how coarse the time of last use is: a write every ten minutes, not one a check
 KEY_MARK = "tok_"
+
+
+class _Revoked(BaseModel):
+    key_id: str
 
 
 class Identity(People):
@@ -163,17 +170,18 @@ class Identity(People):
             )
         return secret, key, replaced
 
-    def revoke_api_key(self, key_id: str, *, actor: str, reason: str) -> ApiKey:
+    def revoke_api_key(self, key_id: str, *, actor: str, reason: str, idempotency_key: str | None = None) -> ApiKey:
         """End a key at once; the keys that it replaced or was replaced by stay as they are.
 
         Raises:
             NotFound: if there is no such key.
+            Conflict: if the idempotency key was used for something else.
         """
-        at = now(self._clock)
-        with self._unit_of_work() as uow:
-            key = uow.api_keys.revoke(key_id, at)
+
+        def change(uow: UnitOfWork) -> _Revoked:
+            key = uow.api_keys.revoke(key_id, now(self._clock))
             uow.audit.append(
-                at=at,
+                at=now(self._clock),
                 actor=actor,
                 action="api_key.revoke",
                 subject=f"{PROGRAM_MARK}{key.name}",
@@ -181,7 +189,12 @@ class Identity(People):
                 before={"key_id": key_id},
                 after={"key_id": key_id, "revoked_at": key.revoked_at.isoformat() if key.revoked_at else None},
             )
-        return key
+            return _Revoked(key_id=key.key_id)
+
+        asked = Asked(actor, "revoke_api_key", {"key_id": key_id, "reason": reason}, idempotency_key)
+        done = once(self._unit_of_work, self._clock, asked, _Revoked, change)
+        with self._unit_of_work(read_only=True) as uow:
+            return uow.api_keys.get(done.key_id)
 
     def api_keys(self) -> list[ApiKey]:
         """All keys, newest first, also ended ones."""

@@ -2,28 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 from trajops.clients import ROLES
 from trajops.clock import SystemClock, now
 from trajops.contracts.session import Role
-from trajops.contracts.users import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH
+from trajops.contracts.users import MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH, UserChangeOut, UserOut
 from trajops.errors import Conflict, InvalidInput, NotFound, Unauthenticated
 from trajops.ports import Clock, PasswordHasher
 from trajops.records import User
+from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 
 PROGRAM_MARK, EXTERNAL_MARK = "key:", "jwt:"
 # Names of those who act by themselves; a person of that name could not be told from them in the audit.
 _ACTOR_MARKS = (PROGRAM_MARK, EXTERNAL_MARK, "worker:", "policy:", "api:", "shell:")
-
-
-class Changed(NamedTuple):
-    """A user after a change, and the id of its audit entry."""
-
-    user: User
-    audit_id: str
 
 
 class People:
@@ -39,7 +33,7 @@ class People:
         with self._unit_of_work(read_only=True) as uow:
             return uow.users.all()
 
-    def create_user(self, username: str, password: str, role: Role, *, actor: str, reason: str) -> Changed:
+    def create_user(self, username: str, password: str, role: Role, *, actor: str, reason: str) -> UserChangeOut:
         """Add somebody who may sign in.
 
         Raises:
@@ -54,15 +48,16 @@ class People:
             uow.users.add(user)
             return self._written(uow, user, "create", actor, reason, {}, {"role": role})
 
-    def set_role(self, username: str, role: Role, *, actor: str, reason: str) -> Changed:
+    def set_role(self, username: str, role: Role, *, actor: str, reason: str, idempotency_key: str | None = None) -> UserChangeOut:
         """Give somebody another role; the one that they have already is no error.
 
         Raises:
             NotFound: if there is no such user.
-            Conflict: if nobody else who may sign in is an admin.
+            Conflict: if nobody else who may sign in is an admin, or the idempotency key was used for something else.
         """
         check_role(role)
-        with self._unit_of_work() as uow:
+
+        def change(uow: UnitOfWork) -> UserChangeOut:
             user = _known(uow, username)
             if role != "admin":
                 _keep_an_admin(uow, user)
@@ -70,7 +65,10 @@ class People:
             uow.users.replace(changed)
             return self._written(uow, changed, "set_role", actor, reason, {"role": user.role}, {"role": role})
 
-    def set_password(self, username: str, password: str, *, actor: str, reason: str) -> Changed:
+        asked = Asked(actor, "set_role", {"username": username, "role": role, "reason": reason}, idempotency_key)
+        return once(self._unit_of_work, self._clock, asked, UserChangeOut, change)
+
+    def set_password(self, username: str, password: str, *, actor: str, reason: str) -> UserChangeOut:
         """Give somebody a new password.
 
         Raises:
@@ -83,7 +81,7 @@ class People:
             uow.users.replace(changed)
             return self._written(uow, changed, "set_password", actor, reason, {}, {})
 
-    def change_own_password(self, username: str, old: str, new: str) -> Changed:
+    def change_own_password(self, username: str, old: str, new: str) -> UserChangeOut:
         """Let somebody change their own password.
 
         Raises:
@@ -105,16 +103,17 @@ class People:
             uow.users.replace(changed)
             return self._written(uow, changed, "change_password", username, "changed their own password", {}, {})
 
-    def disable_user(self, username: str, *, actor: str, reason: str) -> Changed:
+    def disable_user(self, username: str, *, actor: str, reason: str, idempotency_key: str | None = None) -> UserChangeOut:
         """Let somebody sign in no more; what is asked with an older token fails at `confirm`.
 
         Raises:
             NotFound: if there is no such user.
-            Conflict: if it is the actor, or nobody else who may sign in is an admin.
+            Conflict: if it is the actor, nobody else who may sign in is an admin, or the idempotency key was used for something else.
         """
         if username == actor:
             raise Conflict("nobody disables themselves; ask another admin")
-        with self._unit_of_work() as uow:
+
+        def change(uow: UnitOfWork) -> UserChangeOut:
             user = _known(uow, username)
             _keep_an_admin(uow, user)
             changed = replace(user, disabled_at=user.disabled_at or now(self._clock))
@@ -122,18 +121,26 @@ class People:
             was = {"is_disabled": user.disabled_at is not None}
             return self._written(uow, changed, "disable", actor, reason, was, {"is_disabled": True})
 
-    def enable_user(self, username: str, *, actor: str, reason: str) -> Changed:
+        asked = Asked(actor, "disable_user", {"username": username, "reason": reason}, idempotency_key)
+        return once(self._unit_of_work, self._clock, asked, UserChangeOut, change)
+
+    def enable_user(self, username: str, *, actor: str, reason: str, idempotency_key: str | None = None) -> UserChangeOut:
         """Let somebody sign in again, with the role and the password that they had.
 
         Raises:
             NotFound: if there is no such user.
+            Conflict: if the idempotency key was used for something else.
         """
-        with self._unit_of_work() as uow:
+
+        def change(uow: UnitOfWork) -> UserChangeOut:
             user = _known(uow, username)
             changed = replace(user, disabled_at=None)
             uow.users.replace(changed)
             was = {"is_disabled": user.disabled_at is not None}
             return self._written(uow, changed, "enable", actor, reason, was, {"is_disabled": False})
+
+        asked = Asked(actor, "enable_user", {"username": username, "reason": reason}, idempotency_key)
+        return once(self._unit_of_work, self._clock, asked, UserChangeOut, change)
 
     def _hashed(self, password: str) -> str:
         if not MIN_PASSWORD_LENGTH <= len(password) <= MAX_PASSWORD_LENGTH:
@@ -143,7 +150,7 @@ class People:
 
     def _written(
         self, uow: UnitOfWork, user: User, change: str, actor: str, reason: str, before: Mapping[str, Any], after: Mapping[str, Any]
-    ) -> Changed:
+    ) -> UserChangeOut:
         entry = uow.audit.append(
             at=now(self._clock),
             actor=actor,
@@ -153,7 +160,18 @@ class People:
             before=dict(before),
             after=dict(after),
         )
-        return Changed(user, entry.audit_id)
+        return UserChangeOut(user=shown(user), audit_id=entry.audit_id)
+
+
+def shown(user: User) -> UserOut:
+    """A user as others may see them."""
+    return UserOut(
+        username=user.username,
+        role=user.role,
+        created_at=user.created_at,
+        disabled_at=user.disabled_at,
+        last_signed_in_at=user.last_signed_in_at,
+    )
 
 
 def check_role(role: str) -> None:

@@ -12,6 +12,7 @@ from trajops.clock import SystemClock, now
 from trajops.contracts.runs import RegistrationOut, RunCalibrationOut, RunDetailOut, RunOut, RunPartOut, RunsOut, RunStepOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, NotFound
+from trajops.performance.rules import BANDS
 from trajops.ports import Clock, ModelRegistry
 from trajops.records import ModelVersion
 from trajops.services.once import Asked, once
@@ -21,6 +22,7 @@ from trajops.training_runs import CALIBRATION, COMMIT_TAG, FINGERPRINT_TAG, SCEN
 JOB = "reconcile_aliases"
 # Whose request a version was registered by: the same request, sent again, finds what it made.
 REQUEST_TAG = "trajops.request"
+PACES = tuple(band.band for band in BANDS)
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Runs:
             steps=[_step(int(step), figures, dt_s) for step, figures in sorted(parts(metrics, STEP).items()) if step.isdigit()],
             calibration=_calibration(metrics),
             scenes=_parts(metrics, SCENE),
-            speeds=_parts(metrics, SPEED),
+            speeds=sorted(_parts(metrics, SPEED), key=_pace),
             refusal=self._refusal(run, known) or (None if self._runs.model_source(run) else _no_model(run)),
         )
 
@@ -218,6 +220,15 @@ def _calibration(metrics: Mapping[str, float]) -> list[RunCalibrationOut]:
 
 def _parts(metrics: Mapping[str, float], kind: str) -> list[RunPartOut]:
     return [
-        RunPartOut(name=name, **{figure: figures[figure] for figure in ("ade_m", "fde_m", "coverage_90") if figure in figures})
+        RunPartOut(
+            name=name,
+            windows=round(figures["windows"]) if "windows" in figures else None,
+            **{figure: figures[figure] for figure in ("ade_m", "fde_m", "coverage_90") if figure in figures},
+        )
         for name, figures in sorted(parts(metrics, kind).items())
     ]
+
+
+def _pace(part: RunPartOut) -> int:
+    """The place of a speed band among the usual ones; after them, others stay as they were."""
+    return PACES.index(part.name) if part.name in PACES else len(PACES)

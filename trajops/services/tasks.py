@@ -9,9 +9,11 @@ from uuid import uuid4
 from trajops.clock import SystemClock, now
 from trajops.contracts.audit import AuditOut
 from trajops.contracts.tasks import CancelOut, TaskChangeOut, TaskFileOut, TaskIn, TaskOut, TaskOutcomeOut, TasksOut, task_title
+from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict, InvalidInput, StaleVersion
 from trajops.ports import Clock
+from trajops.records import ModelVersion
 from trajops.services.once import Asked, once
 from trajops.stores import UnitOfWork, UnitOfWorkFactory
 from trajops.tasks.lifecycle import ACTIVE, OVER, TaskState, check_transition
@@ -20,6 +22,8 @@ from trajops.tasks.rules import TaskRules
 MOST = 10_000
 WAITS = "Waits for a worker"
 AGAIN = "Waits to be run again"
+# Under this parameter of a version stands the task that has made it, so that one that is begun again registers nothing twice.
+TASK_PARAM = "task"
 
 
 class TaskFiles(Protocol):
@@ -131,7 +135,7 @@ class Tasks:
             check_transition(before.state, TaskState.CANCELLED)
             said = CancelOut(at=at, by=actor, reason=reason)
             if before.state is TaskState.QUEUED:
-                task = moved(before, TaskState.CANCELLED, at, cancelled=said, stage="Cancelled")
+                task = moved(before, TaskState.CANCELLED, at, cancelled=said, stage="Cancelled", outcome=_registered(uow, before))
             else:
                 task = before.model_copy(update={"version": before.version + 1, "updated_at": at, "cancelled": said, "stage": "Is ended"})
             uow.tasks.save(task, before.version)
@@ -185,12 +189,13 @@ class TaskRuns:
             for one in uow.tasks.newest(states={TaskState.RUNNING}, limit=MOST):
                 lost = f"The worker {one.holder} disappeared while it ran the task"
                 if one.cancelled is not None:
-                    after = moved(one, TaskState.CANCELLED, at, stage="Cancelled")
+                    after = moved(one, TaskState.CANCELLED, at, stage="Cancelled", outcome=_registered(uow, one))
                 elif one.attempts < self._rules.attempts:
                     after = _again(one, at)
                 else:
                     times = "once" if one.attempts == 1 else f"{one.attempts} times"
-                    after = moved(one, TaskState.FAILED, at, error=f"{lost}, {times}; it may need more memory than there is")
+                    error = f"{lost}, {times}; it may need more memory than there is"
+                    after = moved(one, TaskState.FAILED, at, error=error, outcome=_registered(uow, one))
                 uow.tasks.save(after, one.version)
                 _audited(uow, after, "task.lost", at=at, actor=self._actor, reason=lost, before=one.state)
                 found.append(after)
@@ -234,12 +239,14 @@ class TaskRuns:
             if task.state is not TaskState.RUNNING or task.holder != self._holder:
                 return task
             at = now(self._clock)
+            if state is not TaskState.DONE:
+                outcome = _registered(uow, task)
             changes: dict[str, Any] = {"outcome": outcome, "error": error, "stage": state.value.capitalize()}
             if state is TaskState.DONE:
                 changes["progress"] = 1.0
             after = moved(task, state, at, **changes)
             uow.tasks.save(after, task.version)
-            said = error or (outcome.sentence if outcome is not None else "ended as somebody has asked")
+            said = error or (outcome.sentence if state is TaskState.DONE and outcome is not None else "ended as somebody has asked")
             _audited(uow, after, f"task.{state.value}", at=at, actor=self._actor, reason=said[:500], before=task.state)
         return after
 
@@ -259,6 +266,30 @@ def moved(task: TaskOut, state: TaskState, at: datetime, **changes: Any) -> Task
     if state in OVER:
         update["finished_at"] = at
     return task.model_copy(update=update)
+
+
+def _registered(uow: UnitOfWork, task: TaskOut) -> TaskOutcomeOut | None:
+    """What a training task that does not come to its end leaves behind; None: nothing."""
+    if task.asked.kind != "train":
+        return None
+    made = sorted((one for one in uow.model_versions.all(task.model_name) if made_by(task, one)), key=lambda one: one.model_version)
+    if not made:
+        return None
+    found = [(one, uow.deployments.of_model(one.ref)) for one in made]
+    staged = next((one for one, deployment in found if deployment is not None and deployment.state is not State.REGISTERED), None)
+    names = f"{', '.join(f'v{one.model_version}' for one in made)} {'was' if len(made) == 1 else 'were'} registered before that"
+    left = " and none is staged, which may be done by hand" if task.asked.is_staged else ""
+    return TaskOutcomeOut(
+        sentence=f"{names}{left if staged is None else f'; v{staged.model_version} is staged'}.",
+        model_versions=[one.model_version for one in made],
+        run_ids=[one.run_id for one in made if one.run_id],
+        staged_version=None if staged is None else staged.model_version,
+    )
+
+
+def made_by(task: TaskOut, version: ModelVersion) -> bool:
+    """Whether a version came of this task."""
+    return version.params.get(TASK_PARAM) == task.task_id
 
 
 def _again(task: TaskOut, at: datetime) -> TaskOut:

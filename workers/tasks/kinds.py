@@ -16,15 +16,11 @@ from trajops.errors import InvalidInput
 from trajops.ports import Forecaster
 from trajops.records import ModelVersion
 from trajops.tasks.rules import TaskRules
-from workers.tasks.telling import CountedCompute, Telling
+from workers.tasks.telling import Telling
 from workers.tasks.tracks_of import Tracks, tracks_of
 
 if TYPE_CHECKING:
     from workers.wiring import Parts
-
-# Under this parameter of a run stands the task that has asked for it, so that one that is begun again registers nothing twice.
-TASK = "task"
-CUT, FITTED = (0.1, 0.3), (0.3, 0.9)
 
 
 class Work:
@@ -96,47 +92,9 @@ class Work:
         )
 
     def _train(self, task: TaskOut) -> TaskOutcomeOut:
-        from workers.training.run import train  # noqa: PLC0415 - imports MLflow
-        from workers.training.staging import stage_best  # noqa: PLC0415
+        from workers.tasks.training import Training  # noqa: PLC0415 - imports MLflow
 
-        settings, database, asked = self._parts.settings, self._parts.database, task.asked
-        made = self._made(task)
-        staged: ModelRef | None = None
-        if not made:
-            found = self._tracks(task)
-            stages = [("Cuts windows", CUT), ("Fits", FITTED)]
-            compute = CountedCompute(self._telling, stages) if settings.compute == "inline" else None
-            told = {TASK: task.task_id, "asked_by": task.by, **found.told}
-            dataset = found.dataset
-            versions = train(
-                settings,
-                found.scenes,
-                families=asked.families,
-                database=database,
-                compute=compute,
-                dataset=dataset,
-                told=told,
-                progress=self._telling.say,
-            )
-            self._telling.stage("Registered", 0.95)
-            if asked.is_staged:
-                staged = stage_best(settings.model_name, versions, database=database, dataset=dataset, progress=self._telling.say)
-            made = self._made(task)
-        else:
-            self._telling.say("trained before the worker disappeared; nothing is trained twice")
-        numbers = sorted(one.model_version for one in made)
-        figures = {name: value for name, value in made[0].metrics.items() if name.startswith("val_")} if len(made) == 1 else {}
-        names = ", ".join(f"v{number}" for number in numbers)
-        said = f"{names} {'is' if len(numbers) == 1 else 'are'} registered"
-        said += f"; v{staged.version} is staged." if staged is not None else ", and none is staged." if asked.is_staged else "."
-        return TaskOutcomeOut(
-            sentence=said, model_versions=numbers, staged_version=None if staged is None else staged.version, figures=figures
-        )
-
-    def _made(self, task: TaskOut) -> list[ModelVersion]:
-        """What was registered for a task."""
-        with self._parts.database.unit_of_work(read_only=True) as uow:
-            return [one for one in uow.model_versions.all(task.model_name) if one.params.get(TASK) == task.task_id]
+        return Training(self._parts, task, self._telling, lambda: self._tracks(task)).run()
 
     def _tracks(self, task: TaskOut) -> Tracks:
         self._telling.stage("Reads tracks", 0.05)

@@ -4,7 +4,7 @@ import logging
 import platform
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -70,6 +70,8 @@ def train(
     cutting: Cutting | None = None,
     seed: int = 0,
     told: Mapping[str, str] | None = None,
+    version_tags: Mapping[str, str] | None = None,
+    registered: Collection[str] = (),
     progress: Callable[[str], None] = logger.info,
 ) -> list[TrainedVersion]:
     """Fit one candidate of each family, validate and rank them, and register them in the order given.
@@ -87,6 +89,8 @@ def train(
         cutting: how tracks become windows.
         seed: of every random choice.
         told: further parameters of the run, for example where the tracks come from.
+        version_tags: of each version in the registry.
+        registered: families that were registered before, by a run on the same data that broke off: ranked with the others only.
         progress: told each step in one line.
 
     Raises:
@@ -114,10 +118,13 @@ def train(
         progress(f"ranked {one.family} {'out' if one.rank is None else one.rank}: {one.sentence}")
     versions = []
     for result, battery in zip(fitted, assessed, strict=True):
+        if result.package.family in registered:
+            continue
         # Its number is given by the registry; the run's copy of the card does without.
         ref = ModelRef(settings.model_name, 0)
         drafted = validation_of(ref, battery, HeldOut(dataset, data), cause="training", by=ACTOR, ranking=ranking)
         record = _with_card(_record(result, common, data, dataset, commit), ref, result, drafted)
+        record = replace(record, version_tags=dict(version_tags or {}))
         logged = store.publish(settings.model_name, record, result.package)
         validation = drafted.model_copy(update={"model_version": logged.ref.version})
         version = TrainedVersion(logged.ref, result.package.family, logged.run_id, logged.digest, record.metrics, validation)

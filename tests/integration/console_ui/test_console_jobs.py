@@ -8,6 +8,7 @@ from console_app import opened, text
 from console_stub import StubApi, StubServer
 from console_stub.refusal import Refused
 from console_stub.tasks import DONE, FAILED, RUNS, TRAINED
+from streamlit.testing.v1 import AppTest
 
 from console.confirmation import PENDING
 from trajops.tasks.lifecycle import TaskState
@@ -52,6 +53,17 @@ def test_one_job_is_a_deep_link_with_its_log_and_what_came_of_it(server: StubSer
     assert "row 12, column x" in failed.error[0].value.replace("\\", "")
     failed.button(key="all-jobs").click().run()
     assert "task" not in failed.query_params
+
+
+def links(app: AppTest) -> dict[str, str]:
+    return {one.proto.label: one.proto.query_string for one in app.get("page_link") if one.proto.query_string}
+
+
+def test_a_job_leads_to_the_versions_and_runs_that_it_has_made_or_to_the_one_that_it_asked(server: StubServer) -> None:
+    trained = links(opened("Jobs", task=TRAINED))
+    assert trained == {"v4 under Models": "version=4", "Its training run under Experiments": f"runs={'04' * 16}"}
+    assert links(opened("Jobs", task=DONE)) == {"v2 under Models": "version=2"}
+    assert links(opened("Jobs")) == {"v4": "version=4", "v2": "version=2"}
 
 
 def test_a_link_to_no_job_says_so_and_leads_back(server: StubServer) -> None:

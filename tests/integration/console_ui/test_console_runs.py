@@ -76,6 +76,14 @@ def test_ticking_changes_the_link_and_another_baseline_can_be_pinned(server: Stu
     assert not app.exception
 
 
+def test_the_page_of_the_list_is_in_the_link(server: StubServer, api: StubApi) -> None:
+    for number in range(8, 14):
+        api.runs.kept.add(a_run(number))
+    assert listed(opened(runs_page="2")) == [run_id(number) for number in (5, 4, 3, 2, 1)]
+    for odd in ("9", "-1", "<b>"):
+        assert listed(opened(runs_page=odd)), odd
+
+
 def test_only_differences_are_shown_until_all_is_asked_for(server: StubServer) -> None:
     app = opened(runs=link(2, 3))
     names = [name.split("  \n")[0].replace("\\", "") for name in table(app, "Parameter")["Parameter"]]
@@ -141,10 +149,53 @@ def test_forecasts_are_asked_of_registered_versions_and_it_is_said_why_not_of_ot
     assert "None of the chosen runs is registered." in text(opened(runs=link(4)))
 
 
+def test_a_track_and_its_two_versions_are_in_the_link(server: StubServer, api: StubApi) -> None:
+    app = opened(runs=link(1, 2, 3))
+    assert app.selectbox(key="sample-agent").value == "second_half / player-10", "the newest whose truth has come to its end"
+    app.selectbox(key="sample-first").set_value(3).run()
+    app.selectbox(key="sample-second").set_value(1).run()
+    other = app.selectbox(key="sample-agent").options[-1]
+    app.selectbox(key="sample-agent").set_value(other).run()
+    shared = {name: value[0] if isinstance(value, list) else value for name, value in app.query_params.items()}
+    assert (shared["first"], shared["second"]) == ("3", "1")
+    api.calls.clear()
+    again = opened(**{name: shared[name] for name in ("runs", "track", "first", "second")})
+    assert not again.exception
+    assert again.selectbox(key="sample-agent").value == other
+    assert (again.selectbox(key="sample-first").value, again.selectbox(key="sample-second").value) == (3, 1)
+    assert again.query_params["track"] in (shared["track"], [shared["track"]])
+
+
+def test_a_link_to_no_track_or_version_shows_another_and_says_so(server: StubServer) -> None:
+    app = opened(runs=link(2, 3), track="gone", first="9", second="<b>")
+    assert not app.exception
+    assert "The track of the link cannot be shown; this is another one." in text(app)
+    assert (app.selectbox(key="sample-first").value, app.selectbox(key="sample-second").value) == (2, 3)
+    assert app.query_params["track"] not in ("gone", ["gone"])
+
+
+def test_errors_by_scene_and_speed_say_where_a_run_is_good(server: StubServer, api: StubApi) -> None:
+    app = opened(runs=link(2, 3))
+    assert {"Error by scene", "Error by speed"} <= {header.value for header in app.header}
+    shown = text(app)
+    assert "v2 Kalman filter: one scene, north.1 (0.560 m)." in shown
+    assert "v3 Gaussian MLP: one scene, north.1 (0.540 m), better than the baseline." in shown
+    assert "one speed band, walking (0.340 m)" in shown
+    scenes = {f"scene.s{number:02d}.ade_m": 0.01 * number for number in range(1, 21)}
+    api.runs.kept.add(a_run(9, metrics={"val_ade_m": 0.3, **scenes}))
+    many = opened(runs=link(9))
+    assert "12 of 20 scenes: those with the largest error of Kalman filter 090909." in text(many)
+    many.toggle(key="all_scenes").set_value(True).run()
+    assert "12 of 20 scenes" not in text(many)
+    assert "12 of 20 scenes" not in text(opened(runs=link(9), all_scenes="true"))
+
+
 def test_a_run_without_curves_says_so(server: StubServer, api: StubApi) -> None:
     api.runs.kept.add(a_run(9, metrics={"val_ade_m": 0.3}))
     assert "Without errors by step: Kalman filter 090909." in text(opened(runs=link(2, 9)))
-    assert "None of the chosen runs has logged a calibration curve." in text(opened(runs=link(9)))
+    alone = text(opened(runs=link(9)))
+    for what in ("errors by step", "a calibration curve", "errors by scene", "errors by speed band"):
+        assert f"None of the chosen runs has logged {what}." in alone
 
 
 def confirmed(app: AppTest, reason: str) -> AppTest:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from browsing import TROUBLES, button, dialog, give_a_reason, opened
 from console_stub import StubServer
-from console_stub.tasks import DONE, RESULT, RUNS
+from console_stub.tasks import DONE, RESULT, RUNS, TRAINED
 from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.slow
@@ -73,6 +73,16 @@ def test_a_cancel_that_comes_too_late_is_explained(page: Page, console: str, ser
     confirmation.get_by_label("Reason").fill("the wrong match was sent")
     confirmation.get_by_role("button", name="Cancel job").click()
     page.get_by_text("Nothing was done: meanwhile the job has changed; it runs.").wait_for()
+
+
+def test_a_training_leads_to_its_version_and_its_run(page: Page, console: str) -> None:
+    opened(page, console, "Jobs", f"task={TRAINED}&refresh=off")
+    page.get_by_role("link", name="Its training run under Experiments").click()
+    page.wait_for_url(f"**/experiments?*runs={'04' * 16}*")
+    page.get_by_text("1 of at most 10 chosen to compare").wait_for()
+    page.goto(f"{console}/jobs?task={TRAINED}&refresh=off")
+    page.get_by_role("link", name="v4 under Models").click()
+    page.wait_for_url("**/models?*version=4*")
 
 
 def test_a_result_is_downloaded_through_the_console(page: Page, console: str) -> None:

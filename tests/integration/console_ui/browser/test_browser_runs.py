@@ -7,7 +7,7 @@ from browsing import IDLE, TROUBLES, dialog, give_a_reason, opened, wait_until_s
 from console_stub import StubServer
 from playwright.sync_api import Page, expect
 
-from tests.run_builders import run_id
+from tests.run_builders import a_run, run_id
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +62,23 @@ def test_a_comparison_fits_its_page(page: Page, console: str, width: int) -> Non
     page.get_by_role("heading", name="Forecasts of the same track").wait_for()
     wait_until_still(page)
     assert page.evaluate(TROUBLES) == []
+
+
+def test_all_scenes_and_a_track_with_two_versions_are_in_the_url(page: Page, console: str, server: StubServer) -> None:
+    scenes = {f"scene.s{number:02d}.ade_m": 0.01 * number for number in range(1, 21)}
+    server.api.runs.kept.add(a_run(3, "gaussian_mlp", metrics={**a_run(3).metrics, **scenes}))
+    opened(page, console, "Experiments", f"refresh=off&runs={run_id(3)},{run_id(2)}")
+    page.get_by_text("12 of 21 scenes: those with the largest error of v3 Gaussian MLP.").wait_for()
+    page.locator(".st-key-all_scenes label").click()
+    page.wait_for_url("**all_scenes=true*")
+    page.get_by_text("12 of 21 scenes").wait_for(state="detached")
+    page.wait_for_url("**track=*")
+    query = parse_qs(urlsplit(page.url).query)
+    assert (query["first"], query["second"]) == (["3"], ["2"])
+    page.reload()
+    page.get_by_text("v3 Gaussian MLP: best in s01 (0.010 m); worst in north.1").wait_for()
+    expect(page.get_by_text("12 of 21 scenes")).to_have_count(0)
+    assert parse_qs(urlsplit(page.url).query)["track"] == query["track"]
 
 
 def test_a_run_is_registered_while_the_page_refreshes(page: Page, console: str, server: StubServer) -> None:

@@ -39,7 +39,7 @@ class StubTasks:
         forecast = TaskOutcomeOut(
             sentence="Forecast 22 of 22 agents.", filename="result.csv", media_type="text/csv", bytes=len(RESULT), rows=1
         )
-        trained = TaskOutcomeOut(sentence="v4 is registered.", model_versions=[4], figures=FIGURES)
+        trained = TaskOutcomeOut(sentence="v4 is registered.", model_versions=[4], run_ids=["04" * 16], figures=FIGURES)
         self.add(TRAINED, training, TaskState.DONE, 180, outcome=trained, model_version=None)
         self.add(FAILED, asked, TaskState.FAILED, 120, error="match.csv, row 12, column x: the value is 'east'; write a number")
         self.add(DONE, asked, TaskState.DONE, 60, outcome=forecast)

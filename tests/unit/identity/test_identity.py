@@ -17,27 +17,6 @@ from trajops.contracts.session import Role
 from trajops.errors import Conflict, Forbidden, InvalidInput, NotFound, Unauthenticated
 from trajops.services.identity import Identity
 
-
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def database() -> MemoryDatabase:
-    return MemoryDatabase()
-
-
-@pytest.fixture
-def hasher() -> CountingHasher:
-    return CountingHasher()
-
-
-@pytest.fixture
-def identity(database: MemoryDatabase, hasher: CountingHasher, clock: SetClock) -> Identity:
-    return Identity(database.unit_of_work, hasher, JwtTokens(SECRET, clock), clock=clock, token_ttl_s=600)
-
-
 # Sign-in
 
 

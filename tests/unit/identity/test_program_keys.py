@@ -18,26 +18,6 @@ from trajops.rate_limits import Limit
 from trajops.services.identity import Identity
 
 
-@pytest.fixture
-def clock() -> SetClock:
-    return SetClock()
-
-
-@pytest.fixture
-def database() -> MemoryDatabase:
-    return MemoryDatabase()
-
-
-@pytest.fixture
-def hasher() -> CountingHasher:
-    return CountingHasher()
-
-
-@pytest.fixture
-def identity(database: MemoryDatabase, hasher: CountingHasher, clock: SetClock) -> Identity:
-    return Identity(database.unit_of_work, hasher, JwtTokens(SECRET, clock), clock=clock, token_ttl_s=600)
-
-
 def test_a_key_is_shown_once_and_recognised(identity: Identity, database: MemoryDatabase, clock: SetClock) -> None:
     expires_at = now(clock) + timedelta(days=1)
     secret, key = identity.create_api_key("replay", "operator", expires_at=expires_at, **WHO)

@@ -87,7 +87,8 @@ class MlflowStore:
         """
         experiment_id = self.ready()
         with _translated(self._url):
-            tags = {"mlflow.source.name": "workers.training", "mlflow.source.type": "LOCAL", **record.tags, FAMILY_TAG: package.family}
+            source = {"mlflow.source.name": "workers.training", "mlflow.source.type": "LOCAL"}
+            tags = {**source, **record.tags, **record.version_tags, FAMILY_TAG: package.family}
             run = self._client.create_run(experiment_id, run_name=record.name, tags=tags)
             run_id = str(run.info.run_id)
             try:

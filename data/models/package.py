@@ -25,7 +25,7 @@ class RunRecord:
         dataset: name of the data.
         fingerprint: SHA-256 of the data.
         artifacts: text files by path within the run: figures as JSON, the report as HTML.
-        version_tags: of the version that comes of it, by name.
+        version_tags: of the run from its beginning, and of the version that comes of it, by name.
     """
 
     name: str

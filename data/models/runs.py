@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -15,6 +16,7 @@ from trajops.training_runs import COMMIT_TAG, STATUSES, Run, RunPage, RunQuery, 
 API = "/api/2.0/mlflow"
 MOST_EXPERIMENTS = 1000
 MOST_FOLDERS = 20
+MOST_BROKEN = 100
 COMMIT = re.compile(r"[0-9a-fA-F]{7,40}")
 RUN_ID = re.compile(r"[0-9a-f]{32}")
 MODEL_FILE = "MLmodel"
@@ -33,20 +35,8 @@ class MlflowRuns:
 
     def search(self, query: RunQuery) -> RunPage:
         """Runs that were not deleted, newest first; see `trajops.training_runs.TrainingRuns`."""
-        found = self._rest.json("GET", f"{API}/experiments/search", params={"max_results": str(MOST_EXPERIMENTS)})
-        experiments = [row["experiment_id"] for row in found.get("experiments", [])]
-        if not experiments:
-            return RunPage([], None)
-        asked: dict[str, Any] = {
-            "experiment_ids": experiments,
-            "filter": _filter(query),
-            "max_results": query.limit,
-            "order_by": ["attributes.start_time DESC"],
-        }
-        if query.page_token:
-            asked["page_token"] = query.page_token
-        page = self._rest.json("POST", f"{API}/runs/search", json=asked)
-        return RunPage([_run(row) for row in page.get("runs", [])], page.get("next_page_token") or None)
+        asked = {"filter": _filter(query), "max_results": query.limit, "order_by": ["attributes.start_time DESC"]}
+        return self._search(asked | ({"page_token": query.page_token} if query.page_token else {}))
 
     def get(self, run_id: str) -> Run:
         """One run; see `trajops.training_runs.TrainingRuns`."""
@@ -72,9 +62,31 @@ class MlflowRuns:
             body["model_id"] = source.removeprefix("models:/")
         return int(self._rest.json("POST", f"{API}/model-versions/create", json=body)["model_version"]["version"])
 
+    def end_broken(self, tag: str, value: str) -> list[str]:
+        """Mark runs with a tag as killed that still go on by the record, because whoever wrote them is gone; their ids.
+
+        Raises:
+            RegistryUnavailable: if the registry does not answer.
+        """
+        wanted = f"attributes.status = 'RUNNING' AND tags.`{tag}` = {_quoted(value)}"
+        found = [run.run_id for run in self._search({"filter": wanted, "max_results": MOST_BROKEN}).runs]
+        for run_id in found:
+            self._rest.json(
+                "POST", f"{API}/runs/update", json={"run_id": run_id, "status": "KILLED", "end_time": time.time_ns() // 1_000_000}
+            )
+        return found
+
     def close(self) -> None:
         """Give the connections back."""
         self._rest.close()
+
+    def _search(self, asked: Mapping[str, Any]) -> RunPage:
+        found = self._rest.json("GET", f"{API}/experiments/search", params={"max_results": str(MOST_EXPERIMENTS)})
+        experiments = [row["experiment_id"] for row in found.get("experiments", [])]
+        if not experiments:
+            return RunPage([], None)
+        page = self._rest.json("POST", f"{API}/runs/search", json={"experiment_ids": experiments, **asked})
+        return RunPage([_run(row) for row in page.get("runs", [])], page.get("next_page_token") or None)
 
     def _files(self, run_id: str, path: str = "") -> list[tuple[str, bool]]:
         params = {"run_id": run_id, **({"path": path} if path else {})}

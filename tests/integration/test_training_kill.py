@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 
 from data.models.registry import MlflowRegistry
+from data.models.runs import MlflowRuns
 from data.sql.engine import Database
 from data.tasks.files import TaskFiles
 from tests.alert_receivers import wait_for
@@ -19,10 +20,11 @@ from tests.whole_product import configure, running
 from trajops.contracts.tasks import TaskIn, TaskOut
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
-from trajops.services.tasks import Tasks
+from trajops.services.tasks import TASK_PARAM, Tasks
 from trajops.settings import Settings
 from trajops.tasks.lifecycle import OVER, TaskState
 from trajops.tasks.rules import TaskRules
+from trajops.training_runs import RunQuery
 
 pytestmark = pytest.mark.slow
 PATIENCE_S = 120.0
@@ -124,6 +126,13 @@ class Floor:
         registry.close()
         return sorted(int(row["version"]) for row in rows if row["created_ns"] > task.created_at.timestamp() * 1e9)
 
+    def states_of_runs(self, task: TaskOut) -> list[str]:
+        """How the training runs of a task stand in MLflow."""
+        runs = MlflowRuns(self.settings.registry_url)
+        found = runs.search(RunQuery(limit=50)).runs
+        runs.close()
+        return sorted(run.status for run in found if run.params.get(TASK_PARAM) == task.task_id)
+
     def staged(self) -> list[int]:
         with self.database.unit_of_work(read_only=True) as uow:
             return [one.model_version for one in uow.deployments.all() if one.state is State.STAGED]
@@ -161,7 +170,7 @@ def test_killed_between_registering_and_staging_it_stages_what_it_has_registered
 
 
 def test_killed_between_two_versions_it_registers_the_other_one_and_ranks_both(floor: Floor) -> None:
-    task = floor.trained("kalman", "constant_velocity", killed_at="data.models.mlflow_store:MlflowStore.publish", calls=2)
+    task = floor.trained("kalman", "constant_velocity", killed_at="data.models.mlflow_store:MlflowStore._register", calls=2)
     assert (task.state, task.attempts) == (TaskState.DONE, 2), task.error
     assert task.outcome is not None
     assert task.outcome.model_versions == floor.registered(task)
@@ -170,6 +179,7 @@ def test_killed_between_two_versions_it_registers_the_other_one_and_ranks_both(f
     assert families == {"kalman", "constant_velocity"}
     assert task.outcome.staged_version in floor.staged()
     assert task.outcome.staged_version in task.outcome.model_versions
+    assert floor.states_of_runs(task) == ["finished", "finished", "killed"]
 
 
 def test_killed_before_the_control_state_knows_of_a_version_it_measures_that_one_and_says_what_is_left(floor: Floor) -> None:

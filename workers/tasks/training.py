@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from data.models.package import FAMILY_TAG
 from data.models.registry import MlflowRegistry
+from data.models.runs import MlflowRuns
 from trajops.contracts.tasks import TaskOut, TaskOutcomeOut
 from trajops.deployments.model_ref import ModelRef
 from trajops.errors import Conflict
@@ -107,6 +108,9 @@ class Training:
         """Families of the versions that this task has put into the registry; what was deleted since is left out."""
         with self._database.unit_of_work(read_only=True) as uow:
             deleted = {one.ref for one in uow.model_versions.deleted(self._task.model_name)}
+        with closing(MlflowRuns(self._settings.registry_url)) as runs:
+            if broken := runs.end_broken(TASK_TAG, self._task.task_id):
+                self._telling.say(f"begun again: what broke off is marked as killed in MLflow, {', '.join(one[:8] for one in broken)}")
         with closing(MlflowRegistry(self._settings.registry_url)) as registry:
             rows = registry.versions(self._task.model_name)
         own = {

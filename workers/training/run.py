@@ -89,7 +89,7 @@ def train(
         cutting: how tracks become windows.
         seed: of every random choice.
         told: further parameters of the run, for example where the tracks come from.
-        version_tags: of each version in the registry.
+        version_tags: of each run and its version in the registry.
         registered: families that were registered before, by a run on the same data that broke off: ranked with the others only.
         progress: told each step in one line.
 

@@ -29,7 +29,7 @@ def comparison(shown: PredictionOut, versions: Sequence[int]) -> PredictOut | No
     """Let the operator choose another version, which is in the URL; what it says of the same history."""
     others = [v for v in versions if v != shown.prediction.model_version]
     asked = st.query_params.get("compare", "")
-    if "compare-version" not in st.session_state and asked.isdecimal() and int(asked) in others:
+    if "compare-version" not in st.session_state and asked in map(str, others):
         st.session_state["compare-version"] = int(asked)
     other = st.selectbox(
         "Compare with",

@@ -135,7 +135,7 @@ def sentence(
     if ade_m is not None and cv_ade_m is not None:
         text += f"; its ADE is {ade_m:.2f} m, that of constant velocity {cv_ade_m:.2f} m"
     if route.challenger is not None and not route.coverage:
-        text += f"; the canary of v{route.challenger.model_version} is paused"
+        text += f"; the comparison of v{route.challenger.model_version} is paused"
     elif route.challenger is not None:
         text += f"; {100 * route.coverage:.0f} % of the agents are enrolled, half of them get v{route.challenger.model_version}"
     silence = _silence(traffic)

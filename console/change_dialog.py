@@ -28,7 +28,7 @@ from trajops.contracts.models import DeletionOut, ModelsOut, ModelVersionOut
 TITLES: dict[ActionName, str] = {
     "stage": "Stage version {v}",
     "canary": "Start a canary with version {v}",
-    "pause": "Pause the canary of version {v}",
+    "pause": "Pause the comparison of version {v}",
     "resume": "Resume the comparison of version {v}",
     "stop": "Stop the comparison of version {v}",
     "promote": "Promote version {v}",
@@ -38,7 +38,7 @@ TITLES: dict[ActionName, str] = {
 DONE: dict[ActionName, str] = {
     "stage": "Version {v} is staged",
     "canary": "Canary of version {v} started",
-    "pause": "Canary of version {v} paused",
+    "pause": "The comparison of version {v} is paused",
     "resume": "The comparison of version {v} goes on",
     "stop": "The comparison of version {v} is stopped",
     "promote": "Version {v} is the champion",
@@ -157,8 +157,7 @@ def send(pending: Pending, reason: str, coverage: float) -> None:
         change = call(pending, reason, coverage, key)
     except (ApiProblem, ApiUnavailable) as error:
         if isinstance(error, ApiProblem) and error.status == 409:
-            st.session_state["change_notice"] = frame.plain(too_late(pending, error.detail))
-            confirmation.settle(pending)
+            confirmation.came_too_late(pending, too_late(pending, error.detail))
         confirmation.refused(error)
     else:
         epoch = f" · epoch {change.route.epoch}" if isinstance(change, ChangeOut) else ""

@@ -116,7 +116,7 @@ _PROMOTABLE = frozenset({"staged", "shadow", "canary"})
 LABELS: dict[ActionName, str] = {
     "stage": "Stage",
     "canary": "Start canary",
-    "pause": "Pause canary",
+    "pause": "Pause",
     "resume": "Resume",
     "stop": "Stop",
     "promote": "Promote",
@@ -170,7 +170,7 @@ def actions(version: ModelVersionOut, route: RouteOut, role: Role) -> list[Actio
     if route.champion is None:
         busy = "There is no champion to compare with; promote this version instead."
     elif route.challenger is not None:
-        busy = f"Version {route.challenger.model_version} is being compared already; stop that canary first."
+        busy = f"Version {route.challenger.model_version} is being compared already; stop that first."
     return [Action("canary", LABELS["canary"], refusal or busy), promote, Action("delete", LABELS["delete"], refusal)]
 
 

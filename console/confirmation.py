@@ -17,6 +17,7 @@ from console import frame, session
 from trajops.client import ApiProblem, ApiUnavailable
 
 PENDING, SHOWN = "pending_confirmation", "shown_confirmation"
+NOTICE = "late_change"
 
 
 class Pending(Protocol):
@@ -117,6 +118,23 @@ def close(dialog_id: str) -> None:
     pending: Pending | None = st.session_state.get(PENDING)
     if pending is not None and pending.dialog_id == dialog_id:
         del st.session_state[PENDING]
+
+
+def came_too_late(pending: Pending, told: str) -> Never:
+    """Close the dialog of a change that somebody else was faster than, and say on the page what changed meanwhile.
+
+    That stands at the top of the page; a toast says so, because the button that was pressed may be far below.
+    """
+    st.session_state[NOTICE] = frame.plain(told)
+    session.flash("Nothing was done; the top of the page says why", ":material/sync_problem:")
+    settle(pending)
+
+
+def show_notice() -> None:
+    """Say once what `came_too_late` left."""
+    notice = st.session_state.pop(NOTICE, None)
+    if notice is not None:
+        st.warning(notice, icon=":material/sync_problem:")
 
 
 def settle(pending: Pending) -> Never:

@@ -17,6 +17,7 @@ from console import oidc
 from console.settings import ConsoleSettings
 from trajops.client import ApiProblem, ApiUnavailable, TrajOpsClient
 from trajops.contracts.session import Me, Role
+from trajops.errors import InvalidInput
 
 COOKIE = "trajops_session"
 TOKEN_KEY = "session_token"
@@ -116,6 +117,8 @@ def fetch(key: str, call: Callable[[TrajOpsClient], Value], *, max_age_s: float 
     except ApiUnavailable as error:
         if time.monotonic() - began > SLOW_S:
             st.session_state["silent_api"] = (time.monotonic() + SILENT_S, f"{error}.")
+        return _fallen_back(entry, f"{error}.")
+    except InvalidInput as error:  # the address of the page names what cannot be
         return _fallen_back(entry, f"{error}.")
     except ApiProblem as refusal:
         if refusal.status == 401:

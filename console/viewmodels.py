@@ -333,9 +333,8 @@ def paused_words(route: RouteOut, drift_verdict: str | None) -> str:
     """That the challenger is paused, how it goes on, and whether drift speaks against it; empty where it is not, or is the champion too."""
     if route.challenger is None or route.coverage or route.challenger == route.champion:
         return ""
-    said = (
-        f"The canary of v{route.challenger.model_version} is paused: it answers nobody until it is resumed or stopped on the Models page."
-    )
+    version = f"v{route.challenger.model_version}"
+    said = f"The comparison of {version} is paused: it answers nobody until it is resumed or stopped on the Models page."
     if drift_verdict in {"drift", "warning"}:
         return f"{said} Wait until the drift is over: a comparison on changed traffic says nothing."
     return f"{said} The traffic looks like the reference, so drift does not speak against it." if drift_verdict == "stable" else said

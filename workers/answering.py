@@ -125,9 +125,9 @@ class AnswerSteps:
         if is_late:
             return Outcome(StepState.WAITING, "a comparison was changed at the same time; it is looked at again")
         if paused := [one for one in live if one.experiment_id in done]:
-            return Outcome(StepState.DONE, f"{_canaries(paused)} paused", _versions(paused))
+            return Outcome(StepState.DONE, _paused(paused, known), _versions(paused))
         if before:
-            return Outcome(StepState.SKIPPED, f"{_canaries(before, was=True)} paused before", _versions(before))
+            return Outcome(StepState.SKIPPED, _paused(before, known, was=True), _versions(before))
         return Outcome(StepState.SKIPPED, "no rollout is in progress")
 
     def _pause(self, answer: Answer, routed: RoutedExperiment, found: ExperimentOut | None) -> None:
@@ -266,7 +266,8 @@ class AnswerSteps:
             with self._unit_of_work(read_only=True) as work:
                 live = [one for one in work.routes.table().experiments if not one.is_shadow]
                 paused = [one for one in live if work.idempotency.find(answer.actor, _pause_key(answer, one)) is not None]
-            return Outcome(StepState.DONE, f"{_canaries(paused)} paused", _versions(paused)) if paused else None
+                known = {one.experiment_id: one for one in work.experiments.newest(states=ROUTED)}
+            return Outcome(StepState.DONE, _paused(paused, known), _versions(paused)) if paused else None
         return self._done(answer, step.action) or (self._done(answer, "stage") if step.action == "retrain" else None)
 
     def _done(self, answer: Answer, change: str) -> Outcome | None:
@@ -368,12 +369,20 @@ def _compared(experiments: Sequence[RoutedExperiment]) -> list[int]:
     return list(dict.fromkeys(arm.model.version for one in experiments for arm in one.arms[1:]))
 
 
-def _canaries(experiments: Sequence[RoutedExperiment], *, was: bool = False) -> str:
-    """Whose canaries are, or were."""
-    *first, last = (f"v{version}" for version in _compared(experiments))
-    if not first:
-        return f"the canary of {last} {'was' if was else 'is'}"
-    return f"the canaries of {', '.join(first)} and {last} {'were' if was else 'are'}"
+def _paused(experiments: Sequence[RoutedExperiment], known: Mapping[str, ExperimentOut], *, was: bool = False) -> str:
+    """That what is compared is paused, or was before; each by the name that people know it by."""
+    *others, last = (_name(one, known.get(one.experiment_id)) for one in experiments)
+    names = f"{', '.join(others)} and {last}" if others else last
+    verb = ("were" if others else "was") if was else ("are" if others else "is")
+    return f"{names} {verb} paused{' before' if was else ''}"
+
+
+def _name(routed: RoutedExperiment, found: ExperimentOut | None) -> str:
+    """An experiment in words; one without a record is a canary that the release before has begun."""
+    canary = f"canary of v{routed.arms[-1].model.version}"
+    if found is None or found.plan.name == canary:
+        return f"the {canary}"
+    return f"the experiment “{found.plan.name}” ({', '.join(f'v{version}' for version in _compared([routed]))})"
 
 
 def _versions(experiments: Sequence[RoutedExperiment]) -> dict[str, Any]:

@@ -32,8 +32,6 @@ from console.rollouts.words import decides_on
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.experiments import ExperimentChangeOut, ExperimentOut, KillSwitchOut
 
-NOTICE = "experiment_notice"
-
 
 class PendingChange(NamedTuple):
     """A change that waits for confirmation.
@@ -207,8 +205,7 @@ def send(pending: PendingChange, reason: str, sent: Sent) -> None:
             changed = call(pending, reason, sent, key)
     except (ApiProblem, ApiUnavailable) as error:
         if isinstance(error, ApiProblem) and error.status == 409:
-            st.session_state[NOTICE] = frame.plain(too_late(pending, error.detail))
-            confirmation.settle(pending)
+            confirmation.came_too_late(pending, too_late(pending, error.detail))
         confirmation.refused(error)
     else:
         about = f": {frame.plain(pending.seen.plan.name)}" if pending.seen is not None else ""

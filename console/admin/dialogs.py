@@ -24,7 +24,6 @@ from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.keys import KeyIn
 from trajops.contracts.session import Role, Scope
 
-NOTICE = "admin_notice"
 Name = UserChange | KeyChange
 TITLES: dict[Name, str] = {
     "create": "Add a user",
@@ -172,8 +171,7 @@ def send(pending: PendingAdmin, given: Given) -> None:
         frame.refused(error, after)
     except ApiProblem as error:
         if error.status == 409 and pending.name != "create":
-            st.session_state[NOTICE] = frame.plain(f"Nothing was done: {error.detail.removesuffix('.')}. The page has been read again.")
-            confirmation.settle(pending)
+            confirmation.came_too_late(pending, f"Nothing was done: {error.detail.removesuffix('.')}. The page has been read again.")
         frame.refused(error)
     else:
         about = frame.plain(pending.about or given.name)

@@ -105,14 +105,14 @@ def done_sentence(answer: AnswerOut) -> str:
 
 
 def go_on_words(answer: AnswerOut) -> str:
-    """How to go on with the canaries that an answer has paused; empty where it has paused none, or has done more since."""
+    """How to go on with the comparisons that an answer has paused; empty where it has paused none, or has done more since."""
     done = [step for step in answer.steps if step.state.value == "done"]
     if not done or done[-1].action != "pause_rollout" or (version := model_version(done[-1])) is None:
         return ""
     if isinstance(several := done[-1].result.get("model_versions"), list):
         names = " and ".join(f"v{one}" for one in several)
         return f"{names} answer nobody until somebody resumes or stops them on the A/B tests page, best when the alert is over."
-    return f"v{version} answers nobody until somebody resumes or stops its canary on the Models page, best when the alert is over."
+    return f"v{version} answers nobody until somebody resumes or stops its comparison on the Models page, best when the alert is over."
 
 
 # What was compared

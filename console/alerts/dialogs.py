@@ -18,7 +18,6 @@ from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.alerts import AlertOut, NotificationOut, SilenceIn, SilenceOut
 from trajops.contracts.answers import AnswerOut
 
-NOTICE = "alert_notice"
 TESTS = "receiver_tests"
 Name = Literal["acknowledge", "assign", "silence", "resolve", "expire", "resend", "test", "approve", "dismiss"]
 TITLES: dict[Name, str] = {
@@ -150,8 +149,7 @@ def send(pending: PendingChange, reason: str, *, assignee: str | None = None, si
             changed = call(pending, reason, key, assignee, silencing)
     except (ApiProblem, ApiUnavailable) as error:
         if isinstance(error, ApiProblem) and error.status == 409 and (told := conflict(pending, error.detail)) is not None:
-            st.session_state[NOTICE] = frame.plain(told)
-            confirmation.settle(pending)
+            confirmation.came_too_late(pending, told)
         confirmation.refused(error)
     else:
         session.flash(f"{DONE[pending.name].format(about=frame.plain(pending.about))}{_held(changed)}{_audit(pending, changed)}")

@@ -229,14 +229,10 @@ def one_entry(audit_id: str) -> None:
     st.button("All entries", icon=":material/arrow_back:", type="tertiary", key="audit-all", on_click=close)
     with frame.first_load(420):
         read = session.fetch(f"audit-entry:{audit_id}", lambda c: c.audit_entry(audit_id), max_age_s=300.0)
-    if read.value is None:
-        frame.empty(
-            f"Entry {frame.plain(audit_id)} cannot be shown: {frame.plain((read.problem or '').removesuffix('.'))}.",
-            "Go back to all entries above.",
-            icon="search_off",
-        )
-        return
     frame.freshness(read, key="audit-entry")
+    if read.value is None:
+        frame.empty(f"Entry {frame.plain(audit_id)} cannot be shown.", "Go back to all entries above.", icon="search_off")
+        return
     entry, now = read.value, datetime.now(UTC)
     with st.container(border=True, gap="xsmall", key="audit-head"):
         st.markdown(f":gray[:small[{frame.plain(when_words(entry, now))}]]")

@@ -34,6 +34,7 @@ KINDS = {
 }
 # Who is no person: as the audit names them → as people do.
 PARTIES = {"worker:": "The workers", "policy:": "The policy", "rules": "The rules", "key:": "API keys", "jwt:": "External sign-ins"}
+DAYS = (date(1970, 1, 1), date(2999, 12, 31))
 SPANS: dict[str, timedelta | None] = {
     "Any time": None,
     "Last hour": timedelta(hours=1),
@@ -82,11 +83,12 @@ class AuditFilter:
 
 
 def shown_day(text: str | None) -> date | None:
-    """A day of the URL; None where it is none."""
+    """A day of the URL; None where it is none, or one on which nothing can have been changed."""
     try:
-        return None if not text else date.fromisoformat(text)
+        day = date.fromisoformat(text or "")
     except ValueError:
         return None
+    return day if DAYS[0] <= day <= DAYS[1] else None
 
 
 # What was changed

@@ -12,8 +12,6 @@ from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.tasks import TaskIn, TaskOut
 from trajops.tasks.lifecycle import TaskState
 
-NOTICE = "job_notice"
-
 
 class PendingJob(NamedTuple):
     """A job that waits to be started or ended.
@@ -90,8 +88,7 @@ def cancel(pending: PendingJob, task: TaskOut) -> None:
         if isinstance(error, ApiProblem) and error.status == 409:
             session.expire()
             read = session.fetch(f"task:{task.task_id}", lambda c: c.task(task.task_id))
-            st.session_state[NOTICE] = frame.plain(conflict(read.value))
-            confirmation.settle(pending)
+            confirmation.came_too_late(pending, conflict(read.value))
         confirmation.refused(error)
         return
     session.flash(f"Cancelled: {frame.plain(name_of(task))} · audit {change.audit_id}")

@@ -19,7 +19,7 @@ _TAKEN = "version-taken"
 def asked_version(models: ModelsOut) -> int | None:
     """The version that the URL names; None without one, or where there is no such version."""
     asked = st.query_params.get(VERSION, "")
-    number = int(asked) if asked.isdigit() and len(asked) < 10 else 0
+    number = int(asked) if asked.isdecimal() and len(asked) < 10 else 0
     return next((one.model_version for one in models.versions if one.model_version == number), None)
 
 

@@ -71,9 +71,9 @@ def asked_moment() -> datetime | None:
     """The moment that the URL names; None where it names none that can be read."""
     try:
         found = datetime.fromisoformat(st.query_params.get("at", ""))
-    except ValueError:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _span(scene: SceneOut) -> tuple[datetime, datetime]:

@@ -9,14 +9,14 @@ NAMES = ("version", "compare")
 
 def asked_versions(known: Sequence[int]) -> list[int]:
     """Those that the URL names and that there are, the first one first."""
-    asked = [int(text) for name in NAMES if (text := st.query_params.get(name, "")).isdecimal()]
-    return [version for version in dict.fromkeys(asked) if version in known]
+    asked = (asked_version(name, known) for name in NAMES)
+    return list(dict.fromkeys(version for version in asked if version is not None))
 
 
 def asked_version(name: str, known: Sequence[int]) -> int | None:
     """The one that the URL names so, if there is such a version."""
     asked = st.query_params.get(name, "")
-    return int(asked) if asked.isdecimal() and int(asked) in known else None
+    return next((version for version in known if str(version) == asked), None)
 
 
 def carry_version(name: str, version: int | None) -> None:

@@ -12,8 +12,6 @@ from console.rollouts.words import DONE, ICONS, LABELS, TITLES, ActionName, effe
 from trajops.client import ApiProblem, ApiUnavailable
 from trajops.contracts.rollouts import RolloutChangeOut, RolloutOut
 
-NOTICE = "change_notice"
-
 
 class PendingRollout(NamedTuple):
     """A change that waits for confirmation.
@@ -80,10 +78,8 @@ def send(pending: PendingRollout, reason: str, policy: str | None) -> None:
             changed = call(pending, reason, policy, key)
     except (ApiProblem, ApiUnavailable) as error:
         if isinstance(error, ApiProblem) and error.status == 409:
-            st.session_state[NOTICE] = frame.plain(
-                f"Nothing was done: {error.detail.removesuffix('.')}. The page has been read again: look at how things stand now."
-            )
-            confirmation.settle(pending)
+            told = f"Nothing was done: {error.detail.removesuffix('.')}. The page has been read again: look at how things stand now."
+            confirmation.came_too_late(pending, told)
         confirmation.refused(error)
     else:
         session.flash(f"{DONE[pending.name].format(v=pending.model_version)} · epoch {changed.epoch} · audit {changed.audit_id}")

@@ -7,7 +7,7 @@ import streamlit as st
 
 from console import confirmation, frame, session
 from console.ab.actions import switch_action
-from console.ab.dialogs import NOTICE, PendingChange, change_button, show_pending
+from console.ab.dialogs import PendingChange, change_button, show_pending
 from console.ab.reads import read_experiments, read_one, read_routes
 from console.ab.sections import arms, banner, change_bar, choose, effects, every_experiment, guardrails, health, the_plan, timeline
 from console.ab.slices import exploratory
@@ -136,9 +136,7 @@ def beside(left: Callable[[], None], right: Callable[[], None]) -> None:
 def render() -> None:
     """Draw the page."""
     st.title("A/B tests")
-    notice = st.session_state.pop(NOTICE, None)
-    if notice is not None:
-        st.warning(notice, icon=":material/sync_problem:")
+    confirmation.show_notice()
     show_pending()
     if is_open():
         wizard()

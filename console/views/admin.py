@@ -4,7 +4,7 @@ import streamlit as st
 
 from console import confirmation, frame, session
 from console.admin import secret
-from console.admin.dialogs import NOTICE, show_pending
+from console.admin.dialogs import show_pending
 from console.admin.sections import keys, users
 from console.admin.words import admin_refusal
 
@@ -45,9 +45,7 @@ def render() -> None:
     if refusal is not None:
         closed(refusal)
         return
-    notice = st.session_state.pop(NOTICE, None)
-    if notice is not None:
-        st.warning(notice, icon=":material/sync_problem:")
+    confirmation.show_notice()
     secret.show()
     show_pending()
     frame.live(live_part)

@@ -9,7 +9,7 @@ from console.alerts import charts as alert_charts
 from console.alerts.answer_words import is_proposed, proposals_sentence
 from console.alerts.answers import read_answers
 from console.alerts.detail import detail_part, open_detail
-from console.alerts.dialogs import NOTICE, about_alert, show_pending
+from console.alerts.dialogs import about_alert, show_pending
 from console.alerts.history import alert_spans, is_cut
 from console.alerts.sections import answers, notifications, receivers, rules, silences
 from console.alerts.words import (
@@ -263,9 +263,7 @@ def over_time(alerts: AlertsOut, now: datetime) -> None:
 def render() -> None:
     """Draw the page."""
     st.title("Alerts")
-    notice = st.session_state.pop(NOTICE, None)
-    if notice is not None:
-        st.warning(notice, icon=":material/sync_problem:")
+    confirmation.show_notice()
     with frame.first_load(420):
         read = read_alerts()
     show_pending(read.value.alerts if read.value is not None else [])

@@ -18,6 +18,8 @@ def live_part(chosen: AuditFilter) -> None:
         read = read_page(chosen, cursor)
     frame.freshness(read, key="audit")
     if read.value is None:
+        if cursor is not None:
+            newest_button()
         return
     page = read.value
     if not page.entries:
@@ -33,12 +35,17 @@ def nothing(chosen: AuditFilter, cursor: str | None) -> None:
     """Why the list is empty, and what to do about it."""
     if cursor is not None:
         frame.empty("There is nothing older.", "Go back to the newest entries below.", icon="hourglass_empty")
-        st.button("Newest", icon=":material/first_page:", key="audit-newest", on_click=go, args=(None,))
+        newest_button()
     elif chosen.is_empty:
         frame.empty("Nothing has been changed yet.", "Stage or promote a version on the Models page.", page="views/models.py")
     else:
         frame.empty("No entry passes these filters.", "Take the filters away below.", icon="filter_alt_off")
         st.button("Clear filters", icon=":material/filter_alt_off:", key="audit-clear", on_click=clear)
+
+
+def newest_button() -> None:
+    """The way to the newest entries."""
+    st.button("Newest", icon=":material/first_page:", key="audit-newest", on_click=go, args=(None,))
 
 
 def render() -> None:

@@ -48,6 +48,8 @@ def live_part() -> None:
         read = session.fetch(f"drift:{scene}:{chosen}", lambda c: c.drift(scene, _since(chosen)))
     frame.freshness(read, key="drift")
     if read.value is None:
+        if scene is not None:
+            st.button(ALL, icon=":material/arrow_back:", key="drift-all", on_click=st.query_params.pop, args=("scene", None))
         return
     latest = read.value.latest
     if latest is None:

@@ -7,7 +7,7 @@ import streamlit as st
 from console import confirmation, frame, session
 from console.changes import role_refusal
 from console.jobs.detail import cancel_button, detail_part, progress
-from console.jobs.dialogs import NOTICE, PendingJob, open_task, show_pending
+from console.jobs.dialogs import PendingJob, open_task, show_pending
 from console.jobs.words import KINDS, came_of, lasted, model_words, name_of, task_mark, verdict, versions_of
 from console.wording import ago
 from trajops.contracts.tasks import TaskOut, TasksOut
@@ -116,9 +116,7 @@ def card(task: TaskOut, now: datetime) -> None:
 def render() -> None:
     """Draw the page."""
     st.title("Jobs")
-    notice = st.session_state.pop(NOTICE, None)
-    if notice is not None:
-        st.warning(notice, icon=":material/sync_problem:")
+    confirmation.show_notice()
     show_pending()
     frame.live(live_part)
 

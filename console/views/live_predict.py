@@ -104,7 +104,7 @@ def one_prediction(predictions: list[PredictionOut]) -> PredictionOut | None:
         if read.value is not None:
             by_id[held] = read.value
         else:
-            st.caption(f"Prediction {frame.plain(held)} cannot be read: {read.problem}")
+            st.caption(f"Prediction {frame.plain(held)} cannot be read: {frame.plain(read.problem or '')}")
     ids = list(by_id)
     if not ids:
         return None

@@ -337,9 +337,7 @@ def timeline(history: RouteHistoryOut) -> None:
 def render() -> None:
     """Draw the page."""
     st.title("Models")
-    notice = st.session_state.pop("change_notice", None)
-    if notice is not None:
-        st.warning(notice, icon=":material/sync_problem:")
+    confirmation.show_notice()
     with frame.first_load(240):
         models = session.fetch("models", lambda c: c.models())
         routes = session.fetch("routes", lambda c: c.routes())

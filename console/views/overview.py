@@ -10,7 +10,7 @@ from console.ab.reads import read_experiments
 from console.ab.words import banner_mark, overview_words, routed
 from console.alerts.answer_words import is_proposed, proposals_sentence
 from console.alerts.answers import read_answers
-from console.alerts.dialogs import NOTICE, about_alert, show_pending
+from console.alerts.dialogs import about_alert, show_pending
 from console.alerts.history import alert_label
 from console.alerts.words import alert_actions, by_severity, evaluation_problem, firing_sentence, is_foreign, since_words
 from console.names import action_words, actor_words
@@ -277,9 +277,7 @@ def jobs(status: StatusOut, now: datetime) -> None:
 def render() -> None:
     """Draw the page."""
     st.title("Overview")
-    notice = st.session_state.pop(NOTICE, None)
-    if notice is not None:
-        st.warning(notice, icon=":material/sync_problem:")
+    confirmation.show_notice()
     show_pending([])  # Alerts can be acknowledged here; silences, whose form counts what they hold for, are laid on the Alerts page.
     frame.live(live_part)
 

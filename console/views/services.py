@@ -186,7 +186,8 @@ def one_job() -> None:
         with st.popover(
             label, icon=f":material/{icon}:", disabled=refusal is not None, help=refusal, key=f"pause-popover-{job.job}-{icon}"
         ):
-            change_pause(job)
+            if refusal is None:
+                change_pause(job)
     frame.live(lambda: history(job))
 
 
@@ -213,10 +214,13 @@ def change_pause(job: JobOut) -> None:
         if is_paused
         else "It runs by hand only, until somebody resumes it. A run in progress goes on."
     )
-    reason = st.text_input(
-        "Reason", key=f"pause-reason-{job.job}-{is_paused}", placeholder=f"At least {MIN_REASON} characters, for the audit"
-    )
-    if not st.button("Resume this job" if is_paused else "Pause this job", key=f"pause-submit-{job.job}-{is_paused}", type="primary"):
+    with st.form(f"pause-form-{job.job}-{is_paused}", border=False):
+        reason = st.text_input(
+            "Reason", key=f"pause-reason-{job.job}-{is_paused}", placeholder=f"At least {MIN_REASON} characters, for the audit"
+        )
+        label = "Resume this job" if is_paused else "Pause this job"
+        is_sent = st.form_submit_button(label, key=f"pause-submit-{job.job}-{is_paused}", type="primary")
+    if not is_sent:
         return
     if len(reason.strip()) < MIN_REASON:
         st.error(f"Say why in at least {MIN_REASON} characters.", icon=":material/error:")

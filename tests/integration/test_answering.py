@@ -32,6 +32,9 @@ def shop(tmp_path: Path) -> Iterator[Shop]:
         yield Shop(house)
 
 
+BOTH = "the experiment “wider net” (v2) and the experiment “wider net” (v3) are paused"
+
+
 def told(outcome: Outcome) -> tuple[StepState, str]:
     return outcome.state, outcome.sentence
 
@@ -48,6 +51,16 @@ def test_a_running_canary_is_paused_once(shop: Shop) -> None:
     assert shop.state(3) == State.PAUSED
 
 
+def test_a_canary_beside_an_experiment_is_named_as_what_it_is(shop: Shop) -> None:
+    shop.live(GOOD)
+    shop.compare(BAD, 0.0)
+    shop.compare(3, 0.25, name="canary of v3")
+    said = "the experiment “wider net” (v2) and the canary of v3 are paused"
+    assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, said)
+    later = replace(an_answer(), answer_id="another")
+    assert told(shop.steps().pause_rollout(later)) == (StepState.SKIPPED, said.replace("are paused", "were paused before"))
+
+
 def test_a_canary_that_was_paused_before_is_no_work_of_this_answer(shop: Shop) -> None:
     shop.live(GOOD)
     shop.canary(3)
@@ -59,11 +72,14 @@ def test_a_canary_that_was_paused_before_is_no_work_of_this_answer(shop: Shop) -
 
 def test_all_that_is_compared_live_is_paused_and_a_shadow_goes_on(shop: Shop) -> None:
     shop.live(GOOD)
-    live = [shop.compare(BAD, 0.0), shop.compare(3, 0.25), shop.compare(GOOD, 0.5)]
+    live = [shop.compare(BAD, 0.0, name="boosted trees"), shop.compare(3, 0.25), shop.compare(GOOD, 0.5, name="same twice")]
     shop.register(4)
     shadow = shop.compare(4, 0.75, mode="shadow")
     for _ in range(2):
-        assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canaries of v2, v3 and v1 are paused")
+        assert told(shop.steps().pause_rollout(an_answer())) == (
+            StepState.DONE,
+            "the experiment “boosted trees” (v2), the experiment “wider net” (v3) and the experiment “same twice” (v1) are paused",
+        )
     assert [shop.standing(one) for one in (*live, shadow)] == ["paused", "paused", "paused", "running"]
     with shop.database.unit_of_work(read_only=True) as work:
         assert [one.coverage for one in work.routes.table().experiments] == [0.0, 0.0, 0.0, 1.0]
@@ -76,7 +92,7 @@ def test_what_was_paused_before_a_crash_is_not_paused_again_and_the_others_are(s
         shop.steps().pause_rollout(an_answer())
     # Somebody has let the first go on meanwhile.
     shop.experiments.cover(first, shop.experiments.get(first).version, 1.0, **WHO)
-    assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canaries of v2 and v3 are paused")
+    assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, BOTH)
     assert (shop.standing(first), shop.standing(second)) == ("running", "paused")
 
 
@@ -86,7 +102,7 @@ def test_one_that_changes_meanwhile_is_looked_at_again_and_the_others_are_paused
     with shop.failing_to_pause(first, StaleVersion("somebody was faster")):
         assert shop.steps().pause_rollout(an_answer()).state == StepState.WAITING
     assert (shop.standing(first), shop.standing(second)) == ("running", "paused")
-    assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canaries of v2 and v3 are paused")
+    assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, BOTH)
 
 
 def test_what_is_decided_is_paused_too_and_comes_back_as_decided(shop: Shop) -> None:
@@ -94,7 +110,7 @@ def test_what_is_decided_is_paused_too_and_comes_back_as_decided(shop: Shop) -> 
     first = shop.compare(3, 0.0)
     version = shop.experiments.get(first).version
     shop.experiments.decide(first, version, Decision("better", "treatment"), a_verdict(), actor="worker")
-    assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the canary of v3 is paused")
+    assert told(shop.steps().pause_rollout(an_answer())) == (StepState.DONE, "the experiment “wider net” (v3) is paused")
     assert shop.standing(first) == "paused"
     shop.experiments.cover(first, shop.experiments.get(first).version, 1.0, **WHO)
     assert shop.standing(first) == "recommended"

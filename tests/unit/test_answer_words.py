@@ -89,7 +89,7 @@ def test_it_is_said_by_which_rule_when_and_who_decided(given: AnswerOut, expecte
                 step("retrain", "refused", "trained and registered, but not clearly better"),
             ),
             "The canary of v3 is paused. Trained and registered, but not clearly better. "
-            "v3 answers nobody until somebody resumes or stops its canary on the Models page, best when the alert is over.",
+            "v3 answers nobody until somebody resumes or stops its comparison on the Models page, best when the alert is over.",
             id="what was refused afterwards, and how to go on",
         ),
         pytest.param(

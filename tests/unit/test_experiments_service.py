@@ -221,6 +221,19 @@ def test_a_canary_is_an_experiment(service: Experiments, releases: Deployments) 
     assert states(releases)[2] == State.LIVE
 
 
+def test_the_oldest_of_very_many_experiments_is_paused_under_its_own_name(database: MemoryDatabase, releases: Deployments) -> None:
+    service = Experiments(database.unit_of_work, clock=(clock := SetClock()))
+    parts = [{"name": "all", "begin": n / 128, "end": (n + 1) / 128} for n in range(102)]
+    first = launched(service, a_plan(name="wider net", namespace=parts[0]))
+    clock.advance(1.0)
+    for part in parts[1:]:
+        launched(service, comparing(1, 1, namespace=part))
+    compared = next(one for one in releases.deployments().deployments if one.model_version == 2)
+    releases.pause_canary(compared.deployment_id, compared.version, **WHO)
+    found = service.get(first.experiment_id)
+    assert (found.plan.name, found.state, found.version) == ("wider net", S.PAUSED, first.version + 1)
+
+
 def test_an_override_puts_a_unit_into_an_arm(service: Experiments, database: MemoryDatabase) -> None:
     experiment = launched(service)
     chosen = service.override(experiment.experiment_id, experiment.version, "s/a1", "treatment", **WHO).experiment

@@ -13,7 +13,7 @@ from trajops.contracts.experiments import ArmIn, ExperimentOut, ExperimentPlan
 from trajops.deployments.lifecycle import State
 from trajops.deployments.model_ref import ModelRef
 from trajops.deployments.routing import RouteTable
-from trajops.errors import Conflict, InRollout, InvalidInput
+from trajops.errors import Conflict, InRollout, InvalidInput, NotFound
 from trajops.experiments.assignment import Range
 from trajops.experiments.lifecycle import ROUTED, ExperimentState
 from trajops.experiments.routed import CONTROL, TREATMENT, Arm, Namespace, RoutedExperiment
@@ -308,10 +308,10 @@ def _routed(step: Step, experiment: ExperimentOut) -> RoutedExperiment:
 
 def _known(step: Step, routed: RoutedExperiment) -> ExperimentOut:
     """The record of an experiment; one that the release before has begun, a canary, has none and gets it here."""
-    found = next((one for one in step.uow.experiments.newest(states=ROUTED) if one.experiment_id == routed.experiment_id), None)
-    if found is not None:
-        return found
-    control, treatment = (arm.model for arm in routed.arms)
+    try:
+        return step.uow.experiments.get(routed.experiment_id)
+    except NotFound:
+        control, treatment = (arm.model for arm in routed.arms)
     draft = _draft(step, canary_plan(control, treatment, routed.coverage or 1.0))
     state = ExperimentState.RUNNING if routed.coverage else ExperimentState.PAUSED
     begun = {"experiment_id": routed.experiment_id, "seed": routed.seed, "state": state, "started_at": step.at}

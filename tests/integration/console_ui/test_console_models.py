@@ -37,7 +37,7 @@ def test_models_offers_what_each_state_allows(server: StubServer, api: StubApi) 
     assert "kept for a rollback" in keys["delete-1"].help
     assert not keys["promote-3"].disabled
     assert keys["canary-4"].disabled
-    assert "stop that canary first" in keys["canary-4"].help
+    assert "stop that first" in keys["canary-4"].help
     for card, version in (("champion-card", "v2"), ("challenger-card", "v3"), ("previous-card", "v1")):
         assert app.container(key=card).header[0].value.startswith(version)
     assert "Latency" not in app.container(key="champion-card").markdown[2].value, "the API's time is not comparable with a model's alone"

@@ -1,25 +1,16 @@
 """How a page of the console is opened, watched and clicked in a browser."""
 
+from pathlib import Path
+
 import pytest
+from console_app import PAGES as VIEWS
+from console_app import WHO
 from console_stub import StubServer
 from playwright.sync_api import Locator, Page, expect
 
+WHY = "because of the browser test"
 IDLE = "[data-testid=stApp][data-test-connection-state=CONNECTED][data-test-script-state=notRunning]"
-PAGES = {
-    "Overview": "/",
-    "Experiments": "/experiments",
-    "Models": "/models",
-    "A/B tests": "/ab_tests",
-    "Live predict": "/live_predict",
-    "Scene map": "/scene_map",
-    "Performance": "/performance",
-    "Drift": "/drift",
-    "Alerts": "/alerts",
-    "Services": "/services",
-    "Jobs": "/jobs",
-    "Audit": "/audit",
-}
-ADMIN = {"Admin": "/admin"}  # for admins only, whom the tests of all pages do not sign in as
+PAGES = {title: "/" if title == "Overview" else f"/{Path(view).stem}" for title, view in VIEWS.items()}
 
 # Each frame: how high the page is, and how far it was scrolled.
 WATCH = """
@@ -33,8 +24,8 @@ window.seen = [];
 
 # What sticks out of its page, card or column; what ends in an ellipsis; words that are broken over two lines.
 TROUBLES = """
-() => {
-  const main = document.querySelector('[data-testid=stMain]'), found = [];
+root => {
+  const main = document.querySelector(root), found = [];
   const own = e => !e.closest('[data-testid=stDataFrame], .js-plotly-plot, code, pre');
   if (document.documentElement.scrollWidth > innerWidth || main.scrollWidth > main.clientWidth) found.push('the page scrolls sideways');
   for (const e of main.querySelectorAll('table, button, p, h1, h2, [data-testid=stMetric], [data-testid=stDataFrame], .js-plotly-plot')) {
@@ -64,6 +55,23 @@ TROUBLES = """
 }
 """
 
+# Everything is in its place: no skeleton, each figure drawn, and for as long nothing has moved.
+DRAWN = """
+ms => new Promise(resolve => {
+  let last = '', since = performance.now();
+  (function look() {
+    const parts = [...document.querySelectorAll('[data-testid=stMain], [role=dialog], .js-plotly-plot, .js-plotly-plot text, canvas')];
+    const places = parts.map(e => [e.scrollHeight, ...Object.values(e.getBoundingClientRect().toJSON())].map(Math.round));
+    const isWhole = document.fonts.status === 'loaded' && !document.querySelector('[data-testid=stSkeletonElement]')
+      && [...document.querySelectorAll('[data-testid=stPlotlyChart]')].every(e => e.querySelector('.main-svg'));
+    const now = JSON.stringify(places);
+    if (now !== last || !isWhole) [last, since] = [now, performance.now()];
+    if (performance.now() - since > ms) resolve(); else requestAnimationFrame(look);
+  })();
+})
+"""
+MAIN = "[data-testid=stMain]"
+
 
 def sign_in(page: Page, username: str = "ada") -> None:
     page.fill("input[name=username]", username)
@@ -71,22 +79,35 @@ def sign_in(page: Page, username: str = "ada") -> None:
     page.press("input[name=password]", "Enter")
 
 
-def opened(page: Page, console: str, title: str, query: str = "refresh=off", username: str = "ada") -> None:
-    page.goto(f"{console}{(PAGES | ADMIN)[title]}?{query}")
-    sign_in(page, username)
+def opened(page: Page, console: str, title: str, query: str = "refresh=off", username: str | None = None) -> None:
+    """Sign in as who sees what the page is for, or as somebody else, on the way to it."""
+    page.goto(f"{console}{PAGES[title]}?{query}")
+    sign_in(page, username or WHO.get(title, "ada"))
     page.get_by_role("heading", name=title, exact=True).first.wait_for()
     page.wait_for_selector(IDLE, timeout=60_000)
 
 
-def wait_until_still(page: Page, looks: int = 5) -> None:
-    """Return once the page has had one height at so many looks in a row, half a second apart: everything is drawn."""
-    heights: list[int] = []
+def wait_until_drawn(page: Page, still_ms: int = 400) -> None:
+    """Return once the script has ended, and figures and tables are laid out, which comes after that."""
+    page.wait_for_selector(IDLE, timeout=60_000)
+    page.evaluate(DRAWN, still_ms)
+
+
+def troubles(page: Page, root: str = MAIN) -> list[str]:
+    """What is cut, broken or sticks out on the page, or in a part of it."""
+    found: list[str] = page.evaluate(TROUBLES, root)
+    return found
+
+
+def wait_until_still(*pages: Page, looks: int = 5) -> None:
+    """Return once each page has had one height at so many looks in a row, half a second apart: everything is drawn."""
+    heights: list[list[int]] = []
     for _ in range(120):
-        page.wait_for_timeout(500)
-        heights.append(page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight"))
-        if len(heights) >= looks and len(set(heights[-looks:])) == 1:
+        pages[0].wait_for_timeout(500)
+        heights.append([page.evaluate(f"document.querySelector('{MAIN}').scrollHeight") for page in pages])
+        if len(heights) >= looks and heights[-looks:] == [heights[-1]] * looks:
             return
-    pytest.fail(f"the page has no height of its own: {heights}")
+    pytest.fail(f"the pages have no height of their own: {heights}")
 
 
 def button(page: Page, key: str) -> Locator:
@@ -99,6 +120,22 @@ def dialog(page: Page, key: str) -> Locator:
     opened_dialog = page.get_by_role("dialog")
     opened_dialog.wait_for()
     return opened_dialog
+
+
+def confirm(page: Page, key: str, label: str, typed: str | None = None) -> None:
+    """Press a button, fill in the confirmation that it opens, send it, and see it close."""
+    confirmation = dialog(page, key)
+    page.wait_for_selector(IDLE)
+    confirmation.get_by_label("Reason").fill(WHY)
+    if typed is not None:
+        confirmation.get_by_label(f"Type {typed} to confirm").fill(typed)
+    confirmation.get_by_role("button", name=label, exact=True).click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def told(page: Page, words: str) -> None:
+    """See a toast that says so."""
+    page.get_by_test_id("stToast").filter(has_text=words).first.wait_for()
 
 
 def give_a_reason(confirmation: Locator, server: StubServer, reason: str) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from browsing import IDLE, TROUBLES, button, dialog, give_a_reason, opened
+from browsing import IDLE, button, dialog, give_a_reason, opened, troubles, wait_until_drawn
 from console_stub import StubServer
 from playwright.sync_api import Page, expect
 
@@ -15,6 +15,7 @@ def sent_about_experiments(server: StubServer) -> list[tuple[str, Any]]:
     return [call for call in calls if call[0] != "/v1/experiments/check"]
 
 
+@pytest.mark.changes("plan_experiment")
 def test_an_experiment_is_planned_and_launched(page: Page, console: str, server: StubServer) -> None:
     """From the button to the running experiment: the calculator follows, and the URL leads to what was launched."""
     opened(page, console, "A/B tests", "refresh=2s")
@@ -39,6 +40,7 @@ def test_an_experiment_is_planned_and_launched(page: Page, console: str, server:
     assert (path, body["is_launched"], body["plan"]["expected_change"]) == ("/v1/experiments", True, -0.1)
 
 
+@pytest.mark.changes("pause_experiment")
 def test_an_experiment_is_paused_while_the_page_refreshes(page: Page, console: str, server: StubServer) -> None:
     opened(page, console, "A/B tests", "refresh=2s&experiment=exp-running")
     confirmation = dialog(page, "ab-pause")
@@ -53,6 +55,7 @@ def test_an_experiment_is_paused_while_the_page_refreshes(page: Page, console: s
     assert sent_about_experiments(server) == [("/v1/experiments/exp-running/pause", sent)]
 
 
+@pytest.mark.changes("approve_rollout")
 def test_a_rollout_is_approved_while_the_page_refreshes(page: Page, console: str, server: StubServer) -> None:
     server.api.rollouts.ready()
     opened(page, console, "Models", "refresh=2s")
@@ -68,6 +71,7 @@ def test_a_rollout_is_approved_while_the_page_refreshes(page: Page, console: str
     assert sent == [{"expected_version": 1, "reason": "the figures have convinced me"}]
 
 
+@pytest.mark.changes("stop_experiment")
 def test_an_experiment_is_stopped_with_a_winner(page: Page, console: str, server: StubServer) -> None:
     """The choice decides what must be typed."""
     opened(page, console, "A/B tests", "refresh=2s&experiment=exp-running")
@@ -112,9 +116,8 @@ def test_no_state_of_an_experiment_is_cut_or_sticks_out(page: Page, console: str
     for query in ("experiment=exp-draft", "experiment=exp-worse", "experiment=exp-better", "plan=new"):
         page.goto(f"{console}/ab_tests?refresh=off&{query}")
         page.get_by_text("Updated ").first.wait_for()
-        page.wait_for_selector(IDLE, timeout=60_000)
-        page.wait_for_timeout(1500)
-        found[query] = page.evaluate(TROUBLES)
+        wait_until_drawn(page)
+        found[query] = troubles(page)
     assert found == {query: [] for query in found}
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from browsing import IDLE, TROUBLES, button, dialog, give_a_reason, opened
+from browsing import IDLE, button, dialog, give_a_reason, opened, troubles, wait_until_drawn
 from console_stub import StubServer
 from playwright.sync_api import Locator, Page, expect
 
@@ -68,8 +68,9 @@ def test_what_is_filtered_is_downloaded(page: Page, console: str) -> None:
     assert len(rows) == 4
 
 
+@pytest.mark.changes("create_user")
 def test_a_user_is_added_and_the_password_is_gone_after_a_reload(page: Page, console: str, server: StubServer) -> None:
-    opened(page, console, "Admin", "refresh=2s", "root")
+    opened(page, console, "Admin", "refresh=2s")
     confirmation = dialog(page, "user-create")
     confirmation.get_by_role("textbox", name="Name").fill("bob")
     give_a_reason(confirmation, server, WHY)
@@ -87,23 +88,29 @@ def test_a_user_is_added_and_the_password_is_gone_after_a_reload(page: Page, con
 @pytest.mark.parametrize(
     ("key", "label", "expected"),
     [
-        ("user-role-ada", "Change role", ("/v1/users/ada/role", {"role": "operator", "reason": WHY})),
-        ("user-disable-ada", "Disable", ("/v1/users/ada/disable", {"reason": WHY})),
-        ("user-enable-cid", "Enable", ("/v1/users/cid/enable", {"reason": WHY})),
+        pytest.param(
+            "user-role-ada",
+            "Change role",
+            ("/v1/users/ada/role", {"role": "operator", "reason": WHY}),
+            marks=pytest.mark.changes("set_role"),
+        ),
+        pytest.param("user-disable-ada", "Disable", ("/v1/users/ada/disable", {"reason": WHY}), marks=pytest.mark.changes("disable_user")),
+        pytest.param("user-enable-cid", "Enable", ("/v1/users/cid/enable", {"reason": WHY}), marks=pytest.mark.changes("enable_user")),
     ],
 )
 def test_a_user_is_changed(
     page: Page, console: str, server: StubServer, key: str, label: str, expected: tuple[str, dict[str, str]]
 ) -> None:
-    opened(page, console, "Admin", "refresh=2s", "root")
+    opened(page, console, "Admin", "refresh=2s")
     confirmation = dialog(page, key)
     give_a_reason(confirmation, server, WHY)
     finish(page, confirmation, label)
     assert sent(server) == [expected]
 
 
+@pytest.mark.changes("set_password")
 def test_a_password_is_set_and_gone_after_leaving_the_page(page: Page, console: str, server: StubServer) -> None:
-    opened(page, console, "Admin", "refresh=off", "root")
+    opened(page, console, "Admin")
     confirmation = dialog(page, "user-password-ada")
     page.wait_for_selector(IDLE)
     confirmation.get_by_label("Reason").fill(WHY)
@@ -119,8 +126,9 @@ def test_a_password_is_set_and_gone_after_leaving_the_page(page: Page, console: 
     expect(page.get_by_text(body["password"])).to_have_count(0)
 
 
+@pytest.mark.changes("create_key", "rotate_key", "revoke_key")
 def test_keys_are_made_rotated_and_revoked(page: Page, console: str, server: StubServer) -> None:
-    opened(page, console, "Admin", "refresh=off&section=API keys", "root")
+    opened(page, console, "Admin", "refresh=off&section=API keys")
     for key, label, shown in (
         ("key-create", "Make key", "tok_k9cafe_shown-this-once"),
         ("key_rotate-k1", "Rotate", "tok_k8cafe_shown-this-once"),
@@ -137,6 +145,7 @@ def test_keys_are_made_rotated_and_revoked(page: Page, console: str, server: Stu
     assert [path for path, _ in sent(server)] == ["/v1/keys", "/v1/keys/k1/rotate", "/v1/keys/k2/revoke"]
 
 
+@pytest.mark.changes("change_own_password")
 def test_the_own_password_is_changed_from_any_page(page: Page, console: str, server: StubServer) -> None:
     opened(page, console, "Services")
     confirmation = dialog(page, "own-password")
@@ -150,12 +159,11 @@ def test_the_own_password_is_changed_from_any_page(page: Page, console: str, ser
 
 def test_nothing_is_cut_or_sticks_out(page: Page, console: str) -> None:
     page.set_viewport_size({"width": 1000, "height": 900})
-    opened(page, console, "Admin", username="root")
+    opened(page, console, "Admin")
     found = {}
     for path in ("admin?section=API keys&ended=true", "admin?section=Users", "audit?when=Between days", "audit?entry=aud-0001"):
         page.goto(f"{console}/{path}&refresh=off")
         page.get_by_text("Updated ").first.wait_for()
-        page.wait_for_selector(IDLE, timeout=60_000)
-        page.wait_for_timeout(1500)
-        found[path] = page.evaluate(TROUBLES)
+        wait_until_drawn(page)
+        found[path] = troubles(page)
     assert found == {path: [] for path in found}

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browsing import IDLE, TROUBLES, button, dialog, give_a_reason, opened
+from browsing import IDLE, button, dialog, give_a_reason, opened, troubles, wait_until_drawn
 from console_stub import StubServer
 from playwright.sync_api import Browser, Page, expect
 
@@ -41,6 +41,7 @@ def sent(server: StubServer) -> list[tuple[str, Any]]:
     return [(path, body) for method, path, _, body in server.api.calls if method == "POST" and path.startswith("/v1/alerts")]
 
 
+@pytest.mark.changes("acknowledge_alert")
 def test_an_alert_is_acknowledged_from_the_list(page: Page, console: str, server: StubServer) -> None:
     """While the page refreshes behind it, the dialog keeps what is typed; afterwards the card says who looks after the alert."""
     opened(page, console, "Alerts", "refresh=2s")
@@ -70,6 +71,7 @@ def test_a_change_that_came_too_late_is_explained_on_the_page(page: Page, consol
     assert parse_qs(urlsplit(page.url).query)["alert"] == ["late-1"]
 
 
+@pytest.mark.changes("create_silence", "expire_silence")
 def test_a_silence_is_laid_over_both_alerts_of_a_rule_and_ended_again(page: Page, console: str, server: StubServer) -> None:
     opened(page, console, "Alerts", "refresh=2s")
     confirmation = dialog(page, "silence-late-1")
@@ -139,6 +141,7 @@ def test_an_alert_is_acknowledged_on_the_overview(page: Page, console: str, serv
     assert sent(server) == [("/v1/alerts/drift-1/acknowledge", {"expected_version": 2, "reason": "I look at the cameras"})]
 
 
+@pytest.mark.changes("approve_answer")
 def test_a_proposal_is_approved_where_its_alert_is_shown(page: Page, console: str, server: StubServer) -> None:
     opened(page, console, "Overview")
     page.get_by_text("Look at it").click()
@@ -159,7 +162,6 @@ def test_no_section_of_alerts_is_cut_or_sticks_out(page: Page, console: str) -> 
     for query in (*sections, "alert=drift-1", "alert=slow-1"):
         page.goto(f"{console}/alerts?refresh=off&{query}")
         page.get_by_text("Updated ").first.wait_for()
-        page.wait_for_selector(IDLE, timeout=60_000)
-        page.wait_for_timeout(500)
-        found[query] = page.evaluate(TROUBLES)
+        wait_until_drawn(page)
+        found[query] = troubles(page)
     assert found == {query: [] for query in found}

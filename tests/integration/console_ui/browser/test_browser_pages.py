@@ -1,35 +1,46 @@
 """What only a browser can tell of the console: what moves, what is cut, and where an operator is led."""
 
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
-from browsing import IDLE, PAGES, TROUBLES, WATCH, opened, sign_in, wait_until_still
+from browsing import IDLE, MAIN, PAGES, WATCH, opened, sign_in, troubles, wait_until_drawn, wait_until_still
 from console_stub import StubServer
 from playwright.sync_api import Page, expect
 
 from tests.builders import an_adoption
 
-every_page = pytest.mark.parametrize("title", PAGES)
 pytestmark = pytest.mark.slow
 
 
-@every_page
-def test_a_refresh_moves_nothing(page: Page, console: str, server: StubServer, title: str) -> None:
-    """Refreshes by an API that takes 0.7 s for each answer: the height stays, and so does the place on the page."""
-    opened(page, console, title, "refresh=2s")
-    wait_until_still(page)
+@pytest.mark.parametrize("titles", [list(PAGES)[n::4] for n in range(4)], ids=", ".join)
+def test_a_refresh_moves_nothing(page: Page, console: str, server: StubServer, titles: list[str]) -> None:
+    """Refreshes by an API that takes 0.7 s for each answer: the height stays, and so does the place on the page. Several pages at once."""
+    opened(page, console, titles[0], "refresh=2s", username="root")
+    tabs = {titles[0]: page}
+    for title in titles[1:]:
+        tab = tabs[title] = page.context.new_page()
+        tab.goto(f"{console}{PAGES[title]}?refresh=2s")
+        tab.get_by_role("heading", name=title, exact=True).first.wait_for()
+        tab.wait_for_selector(IDLE, timeout=60_000)
+    for tab in tabs.values():
+        tab.set_viewport_size({"width": 1280, "height": 500})  # so low that each page can be scrolled
+    wait_until_still(*tabs.values())
     server.api.delay_s = 0.7
-    page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 80)")
+    for tab in tabs.values():
+        tab.evaluate(f"document.querySelector('{MAIN}').scrollTo(0, 80)")
     page.wait_for_timeout(300)
-    page.evaluate(WATCH)
-    before = page.get_by_text("Updated ").first.inner_text()
+    before = {}
+    for title, tab in tabs.items():
+        tab.evaluate(WATCH)
+        before[title] = tab.get_by_text("Updated ").first.inner_text()
     page.wait_for_timeout(7000)
-    seen: list[Any] = page.evaluate("window.seen")
-    assert page.get_by_text("Updated ").first.inner_text() != before, "the page must have refreshed meanwhile"
-    assert {has_skeleton for _, _, has_skeleton in seen} == {False}
-    assert max(height for height, _, _ in seen) - min(height for height, _, _ in seen) <= 4
-    assert {top for _, top, _ in seen} == {80}
+    for title, tab in tabs.items():
+        expect(tab.get_by_text("Updated ").first, f"{title} must have refreshed meanwhile").not_to_have_text(before[title])
+        seen: list[Any] = tab.evaluate("window.seen")
+        assert {has_skeleton for _, _, has_skeleton in seen} == {False}, title
+        assert max(height for height, _, _ in seen) - min(height for height, _, _ in seen) <= 4, title
+        assert {top for _, top, _ in seen} == {80}, title
 
 
 def test_a_first_load_shows_a_skeleton(page: Page, console: str, server: StubServer) -> None:
@@ -69,6 +80,7 @@ def test_signing_in_after_the_session_ended_leads_back(page: Page, console: str,
     assert {*urlsplit(page.url).query.split("&")} == wanted
 
 
+@pytest.mark.changes("sign_in")
 def test_a_deep_link_opened_with_an_ended_session_leads_there_in_the_end(page: Page, console: str, server: StubServer) -> None:
     opened(page, console, "Overview")
     server.api.ended.add("ada")
@@ -84,16 +96,37 @@ def test_a_deep_link_opened_with_an_ended_session_leads_there_in_the_end(page: P
 @pytest.mark.parametrize("width", [1000, 1280, 1440])
 def test_nothing_is_cut_or_sticks_out(page: Page, console: str, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 900})
-    opened(page, console, "Overview")
+    opened(page, console, "Overview", username="root")
     found = {}
     for title, path in PAGES.items():
         page.goto(f"{console}{path}?refresh=off")
         page.get_by_role("heading", name=title, exact=True).first.wait_for()
         page.get_by_text("Updated ").first.wait_for()
-        page.wait_for_selector(IDLE, timeout=60_000)
-        page.wait_for_timeout(1500)  # Figures are laid out after the script has ended.
-        found[title] = page.evaluate(TROUBLES)
+        wait_until_drawn(page)
+        found[title] = troubles(page)
     assert found == {title: [] for title in PAGES}
+
+
+def test_markup_in_an_address_is_text_and_does_nothing(page: Page, console: str) -> None:
+    opened(page, console, "Overview")
+    markup = "<img src=x onerror=window.ran=1>[a](javascript:window.ran=1)"
+    for place in (
+        *("alerts?alert=", "jobs?task=", "audit?entry=", "ab_tests?experiment=", "models?version=", "drift?scene="),
+        *("live_predict?source=Prediction&prediction=", "scene_map?agent="),
+    ):
+        page.goto(f"{console}/{place}{quote(markup)}&refresh=off")
+        page.get_by_text("<img src=x").first.wait_for()
+        page.wait_for_selector(IDLE, timeout=60_000)
+        assert page.evaluate("window.ran") is None, place
+        expect(page.locator("img[src=x], a[href^='javascript']")).to_have_count(0)
+
+
+def test_what_is_cut_or_broken_is_found(page: Page, console: str) -> None:
+    opened(page, console, "Audit")
+    cut = "<p style='width:30px;overflow:hidden;white-space:nowrap'>much too long</p>"
+    broken = "<p style='width:30px;word-break:break-all'>unbreakable</p>"
+    page.evaluate("cut => document.querySelector('h1').insertAdjacentHTML('afterend', cut)", cut + broken)
+    assert troubles(page) == ["is cut: much too long", "is broken: unbreakable"]
 
 
 def test_every_column_of_a_drift_check_is_seen_on_a_usual_screen(page: Page, console: str) -> None:
@@ -114,6 +147,7 @@ def test_a_version_that_is_refused_appears_by_itself(page: Page, console: str, s
         server.api.releases.adoptions = []
 
 
+@pytest.mark.changes("run_job")
 def test_run_now_tells_what_came_of_it(page: Page, console: str, server: StubServer) -> None:
     """Chosen by the link, run by the button: the toast says so, the error of the run stands below, and the link still leads here."""
     opened(page, console, "Services", "job=check_drift&refresh=off")

@@ -1,5 +1,6 @@
 """Live predict in a browser: a track drawn by hand is predicted, and a prediction plays by itself without asking anybody."""
 
+import pytest
 from browsing import IDLE, opened
 from console_stub import StubServer
 from playwright.sync_api import Locator, Page, expect
@@ -9,6 +10,7 @@ KNOWN = "document.querySelector('.st-key-player-chart .js-plotly-plot').data.fin
 BOARD = "canvas[aria-label^='Board to draw']"
 
 
+@pytest.mark.changes("predict")
 def test_a_track_drawn_by_hand_is_predicted(page: Page, console: str, server: StubServer) -> None:
     opened(page, console, "Live predict", "source=Own points&refresh=off")
     box = page.locator(BOARD).bounding_box()

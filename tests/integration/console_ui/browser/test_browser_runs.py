@@ -3,7 +3,7 @@
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browsing import IDLE, TROUBLES, dialog, give_a_reason, opened, wait_until_still
+from browsing import IDLE, dialog, give_a_reason, opened, troubles, wait_until_still
 from console_stub import StubServer
 from playwright.sync_api import Page, expect
 
@@ -61,7 +61,7 @@ def test_a_comparison_fits_its_page(page: Page, console: str, width: int) -> Non
     opened(page, console, "Experiments", f"refresh=off&differences=false&runs={run_id(1)},{run_id(3)},{run_id(4)},{run_id(6)}")
     page.get_by_role("heading", name="Forecasts of the same track").wait_for()
     wait_until_still(page)
-    assert page.evaluate(TROUBLES) == []
+    assert troubles(page) == []
 
 
 def test_all_scenes_and_a_track_with_two_versions_are_in_the_url(page: Page, console: str, server: StubServer) -> None:
@@ -81,6 +81,7 @@ def test_all_scenes_and_a_track_with_two_versions_are_in_the_url(page: Page, con
     assert parse_qs(urlsplit(page.url).query)["track"] == query["track"]
 
 
+@pytest.mark.changes("register_run")
 def test_a_run_is_registered_while_the_page_refreshes(page: Page, console: str, server: StubServer) -> None:
     opened(page, console, "Experiments", "refresh=2s")
     confirmation = dialog(page, f"register-{run_id(4)}")

@@ -35,12 +35,14 @@ class StubApi:
 
     Attributes:
         calls: all of them: method, path, headers, body.
+        changed: paths that were posted to and not refused.
         reads: those of operators: method, path, query.
         ended: whose sessions have ended.
     """
 
     def __init__(self, *, is_empty: bool = False) -> None:
         self.calls: list[tuple[str, str, dict[str, str], Any]] = []
+        self.changed: list[str] = []
         self.reads: list[tuple[str, str, dict[str, str]]] = []
         self.delay_s = 0.0
         self.ended: set[str] = set()
@@ -62,6 +64,13 @@ class StubApi:
     def answer(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> BaseModel | str | bytes:
         """The contract model, text or bytes for one call."""
         self.calls.append((method, path, headers, body))
+        answer = self.found(method, path, query, headers, body)
+        if method == "POST":
+            self.changed.append(path)
+        return answer
+
+    def found(self, method: str, path: str, query: dict[str, str], headers: dict[str, str], body: Any) -> BaseModel | str:
+        """The same, or Refused."""
         if path in self.open_routes():
             return self.open_routes()[path](body)
         username = headers.get("authorization", "").removeprefix("Bearer token-")
@@ -150,6 +159,8 @@ class StubApi:
     def audited(self, limit: str = "50", cursor: str = "0", **asked: str) -> AuditPage:
         """As the API does it; a cursor is how many entries were before."""
         found = [one for one in self.audit_entries() if all(_is_asked_for(one, *pair) for pair in asked.items())]
+        if not cursor.isdecimal():
+            raise Refused(422, "invalid_input", "the cursor is none that this list has given; begin with its first page")
         begin = int(cursor)
         end = begin + int(limit)
         return AuditPage(entries=found[begin:end], next_cursor=str(end) if len(found) > end else None)

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from console_stub.refusal import Refused
 from trajops.contracts.drift import (
     DOMAIN_COLUMN,
     DOMAIN_METHOD,
@@ -104,6 +105,8 @@ class StubDrift:
         return self.settings
 
     def drift(self, scene: str | None = None, **_: Any) -> DriftOut:
+        if scene is not None and len(scene) > 256:
+            raise Refused(422, "invalid_input", "scene: String should have at most 256 characters")
         if self.is_empty:
             return DriftOut(latest=None, history=[])
         found = [self.check(i) if scene is None else of_scene(self.check(i), scene) for i in range(20)]

@@ -139,6 +139,9 @@ class StubReleases:
 
     def delete(self, version: int, username: str) -> DeletionOut:
         """A version that is listed no more."""
+        if self.conflict_next:
+            self.overtake()
+            raise Refused(409, "conflict", f"trajectory/{version} is live; promote another version first")
         del self.states[version]
         return DeletionOut(
             model_name="trajectory",
@@ -155,12 +158,16 @@ class StubReleases:
             model_name="trajectory", model_version=version, asked_at=datetime.now(UTC), by="ada", job="validate_versions"
         )
 
+    def overtake(self) -> None:
+        """Somebody else promotes v4 before the next change arrives."""
+        self.conflict_next = False
+        self.states |= {2: "retired", 3: "staged", 4: "live"}
+        self.versions |= dict.fromkeys((2, 3, 4), 4)
+        self.route(4, None, 2, 0.0, "boosted model wins everywhere", actor="ben")
+
     def changed(self, version: int, after: str, body: dict[str, Any], route: tuple[Any, ...] | None) -> ChangeOut:
         if self.conflict_next:
-            self.conflict_next = False
-            self.states |= {2: "retired", 3: "staged", 4: "live"}
-            self.versions |= dict.fromkeys((2, 3, 4), 4)
-            self.route(4, None, 2, 0.0, "boosted model wins everywhere", actor="ben")
+            self.overtake()
             raise Refused(409, "stale_version", "deployment dep-3 has version 4, not 3: somebody changed it; read it again and repeat")
         self.states[version] = after
         self.versions[version] = self.versions.get(version, 0) + 1

@@ -15,10 +15,15 @@ BINARY = "application/octet-stream"
 
 
 class StubServer:
-    """Serves a StubApi on a free loopback port; a context manager."""
+    """Serves a StubApi on a free loopback port; a context manager.
+
+    Attributes:
+        api: what answers; another one may be put in its place.
+    """
 
     def __init__(self, api: StubApi, port: int = 0) -> None:
         self.api = api
+        stub = self
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.0"  # one call a connection: a closed server answers nobody
@@ -33,7 +38,7 @@ class StubServer:
                 self.handle_call()
 
             def handle_call(self) -> None:
-                url = urlsplit(self.path)
+                api, url = stub.api, urlsplit(self.path)
                 raw = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 time.sleep(api.delay_s)
                 try:

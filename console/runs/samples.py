@@ -96,7 +96,7 @@ def version(title: str, known: Sequence[int], names: Mapping[int, str], param: s
     """One of the registered versions, which is in the URL under `param`; the first of them, if the URL names none of them."""
     key, asked = f"sample-{param}", st.query_params.get(param, "")
     if st.session_state.get(key) not in known:
-        st.session_state[key] = int(asked) if asked.isdecimal() and int(asked) in known else known[0]
+        st.session_state[key] = next((one for one in known if str(one) == asked), known[0])
     chosen: int = st.selectbox(title, known, key=key, format_func=lambda one: names.get(one, f"v{one}"))
     st.query_params[param] = str(chosen)
     return chosen

@@ -58,7 +58,8 @@ def test_a_prediction_is_played_stepped_and_scrubbed_with_the_keyboard_alone(pag
     moment = page.get_by_role("status").filter(has_text="Moment: ")
     play = page.get_by_role("button", name="Play", exact=True)
     expect(moment).to_have_text("Moment: +4.8 s", timeout=30_000)
-    assert page.evaluate(KNOWN) == 8
+    page.locator(".st-key-player-chart .js-plotly-plot").wait_for()
+    page.wait_for_function(f"{KNOWN} === 8")
     reads = len(server.api.reads)
 
     reach(page, page.get_by_role("button", name="One step back"))

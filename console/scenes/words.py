@@ -98,9 +98,9 @@ def news(window: SceneWindow, now: datetime) -> Mark:
 
 
 def sentence(window: SceneWindow, now: datetime) -> str:
-    """How many agents there are, and when the newest news came."""
+    """How many agents there are, and when they were last heard of."""
     number = f"{count(window.agents)} agent{'' if window.agents == 1 else 's'}"
-    return f"{number}, {count(len(window.predictions))} with a prediction; newest news {ago(window.newest_at, now)}"
+    return f"{number}, {count(len(window.predictions))} with a prediction; last heard of {ago(window.newest_at, now)}"
 
 
 def rows(agents: Sequence[AgentNow]) -> list[dict[str, Any]]:

@@ -223,7 +223,7 @@ def over_time(status: StatusOut, performance: PerformanceOut | None) -> None:
     with left:
         st.header("Accuracy over time")
         metric = st.radio("Figure over time", list(METRICS), horizontal=True, key="accuracy-metric", label_visibility="collapsed")
-        if performance is not None and performance.series:
+        if performance is not None and any(getattr(point, METRICS[metric]) is not None for point in performance.series):
             frame.chart(
                 charts.accuracy_over_time(
                     performance.series, METRICS[metric], frame.palette(), nominal_coverage=performance.nominal_coverage

@@ -79,7 +79,7 @@ def test_the_first_answer_is_whether_it_lives(seen: SceneWindow, word: str) -> N
 
 
 def test_the_sentence_counts() -> None:
-    assert sentence(window(), NOW).startswith("1 agent, 2 with a prediction; newest news")
+    assert sentence(window(), NOW).startswith("1 agent, 2 with a prediction; last heard of")
     assert sentence(window(3), NOW).startswith("3 agents")
 
 

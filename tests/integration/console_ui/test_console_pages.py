@@ -144,6 +144,14 @@ def test_a_paused_canary_is_told_on_the_overview(api: StubApi, server: StubServe
     assert "on 0 % of agents" not in shown
 
 
+def test_predictions_that_wait_for_truth_are_no_line_over_time(api: StubApi, server: StubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = api.performance.performance()
+    nothing = {"scored": 0, "ade_m": None, "fde_m": None, "coverage": None}
+    waiting = [point.model_copy(update=nothing) for point in told.series]
+    monkeypatch.setattr(api.performance, "performance", lambda **_: told.model_copy(update={"series": waiting}))
+    assert "Nothing has been scored in this range" in text(opened("Overview"))
+
+
 def test_services_says_the_verdict_the_parts_the_budget_and_the_jobs(server: StubServer) -> None:
     app = opened("Services")
     shown = text(app)

@@ -28,7 +28,7 @@ def recorded(**query: str) -> AppTest:
 @pytest.mark.parametrize("user", ["ada", "vera"])
 def test_agents_are_counted_and_drawn_for_every_role(server: StubServer, user: str) -> None:
     app = opened("Scene map", user)
-    assert "4 agents, 4 with a prediction; newest news" in text(app)
+    assert "4 agents, 4 with a prediction; last heard of" in text(app)
     assert "Live" in text(app)
     assert app.get("plotly_chart")
     assert app.selectbox(key="scene").value == "second_half"

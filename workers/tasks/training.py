@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # On a version in the registry stands the task that has registered it, also where nothing else was written about it.
 TASK_TAG = "trajops.task"
 CUT, FITTED = (0.1, 0.3), (0.3, 0.9)
+# A registry that has just been started takes its time, and nobody waits for this.
+PATIENCE_S = 30.0
 
 
 class Training:
@@ -108,10 +110,10 @@ class Training:
         """Families of the versions that this task has put into the registry; what was deleted since is left out."""
         with self._database.unit_of_work(read_only=True) as uow:
             deleted = {one.ref for one in uow.model_versions.deleted(self._task.model_name)}
-        with closing(MlflowRuns(self._settings.registry_url)) as runs:
+        with closing(MlflowRuns(self._settings.registry_url, timeout_s=PATIENCE_S)) as runs:
             if broken := runs.end_broken(TASK_TAG, self._task.task_id):
                 self._telling.say(f"begun again: what broke off is marked as killed in MLflow, {', '.join(one[:8] for one in broken)}")
-        with closing(MlflowRegistry(self._settings.registry_url)) as registry:
+        with closing(MlflowRegistry(self._settings.registry_url, timeout_s=PATIENCE_S)) as registry:
             rows = registry.versions(self._task.model_name)
         own = {
             ModelRef(self._task.model_name, int(row["version"])): str(row["tags"].get(FAMILY_TAG, ""))

@@ -174,8 +174,10 @@ audit_entries = Table(
     Index("ix_audit_entries_action_at", "action", "at", postgresql_ops={"action": "text_pattern_ops"}),
     Index("ix_audit_entries_actor_at", "actor", "at", postgresql_ops={"actor": "text_pattern_ops"}),
     # Words of the reason: SQLite reads through all reasons in the order of time, PostgreSQL looks up their trigrams.
-    Index(AUDIT_WORDS, "at", "audit_id", "reason", info={ONLY_ON: "sqlite"}),
-    Index(AUDIT_WORDS, "reason", postgresql_using="gin", postgresql_ops={"reason": "gin_trgm_ops"}, info={ONLY_ON: "postgresql"}),
+    Index(AUDIT_WORDS, "at", "audit_id", "reason", info={ONLY_ON: "sqlite"}).ddl_if(dialect="sqlite"),
+    Index(AUDIT_WORDS, "reason", postgresql_using="gin", postgresql_ops={"reason": "gin_trgm_ops"}, info={ONLY_ON: "postgresql"}).ddl_if(
+        dialect="postgresql"
+    ),
 )
 
 idempotency_keys = Table(

@@ -53,7 +53,7 @@ EXPECTED = {
     "Experiments": Expected(
         "Train with `python -m workers.training`",
         {f"register-{run_id(number)}" for number in (4, 5, 6)},
-        {"runs", "baseline", "differences", "run_family", "run_data", "run_status", "run_text"},
+        {"runs", "baseline", "differences", "run_family", "run_data", "run_status", "run_text", "runs_page", "track", "first", "second"},
         [
             View({"runs": f"{run_id(1)},{run_id(3)}", "baseline": run_id(3)}, "2 of at most 10 chosen to compare"),
             View({"run_family": "kalman"}, "Kalman"),
@@ -77,10 +77,10 @@ EXPECTED = {
     "Live predict": Expected(
         "Choose “Own points” above",
         set(),
-        {"source", "scene", "agent", "at", "prediction", "compare"},
+        {"source", "scene", "agent", "at", "prediction", "version", "compare", "image"},
         [
             View({"source": "Agent", "scene": "second_half", "agent": "player-08"}, "epoch 3"),
-            View({"source": "Recorded", "scene": "second_half"}, "plays the 7.6 s"),
+            View({"source": "Recorded", "scene": "second_half"}, "shows the 7.6 s"),
             View({"source": "Prediction", "prediction": "01JD8Z5K000000000000000009"}, "epoch 3"),
             View({"source": "Own points"}, "Draw"),
         ],
@@ -88,7 +88,7 @@ EXPECTED = {
     "Scene map": Expected(
         "Post positions to",
         set(),
-        {"view", "scene", "agent", "at"},
+        {"view", "scene", "agent", "at", "trails", "predictions", "image"},
         [View({"view": "Recorded", "scene": "second_half"}, "Updated "), View({"agent": "player-07"}, "Predicted by")],
     ),
     "Performance": Expected(
@@ -319,4 +319,6 @@ def companions(parameter: str, title: str) -> dict[str, str]:
         return {"when": "Between days"}
     if title == "Scene map" and parameter == "at":
         return {"view": "Recorded"}
+    if parameter in {"track", "first", "second"}:
+        return {"runs": f"{run_id(1)},{run_id(3)}"}
     return {"version": "2"} if parameter == "card" else {}

@@ -13,7 +13,12 @@ from trajops.client import TrajOpsClient
 from trajops.forecasters.constant_velocity import ConstantVelocity
 from trajops.settings import Settings
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.long,
+    pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning"),
+]
 
 
 def test_a_challenger_is_trained_on_a_new_scene_while_drift_is_checked(tmp_path: Path, mlflow_url: str) -> None:

@@ -26,7 +26,7 @@ from trajops.tasks.lifecycle import OVER, TaskState
 from trajops.tasks.rules import TaskRules
 from trajops.training_runs import RunQuery
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 PATIENCE_S = 120.0
 OTHERS = (
     "check_drift", "check_performance", "recalibrate", "reconcile_aliases", "retrain", "answer_alerts", "probe", "roll_up",

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from trajops.client import TrajOpsClient
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def states(client: TrajOpsClient) -> dict[int, str]:

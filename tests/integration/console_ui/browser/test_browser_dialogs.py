@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from tests.run_builders import run_id
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 # The buttons that open them, one for each form.
 DIALOGS = {
     "Overview": ["own-password"],

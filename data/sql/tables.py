@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     DateTime,
     Dialect,
     Float,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
 NAMING = {
@@ -158,6 +160,14 @@ routes = Table(
 )
 
 AUDIT_WORDS = "ix_audit_entries_reason"
+
+
+def _has_trigrams(_ddl: Any, _target: Any, bind: Connection | None, *, dialect: Dialect, **_: Any) -> bool:
+    """Whether a PostgreSQL has the extension; one without does without the index, as in the migration."""
+    found = "SELECT 1 FROM pg_opclass WHERE opcname = 'gin_trgm_ops' AND pg_opclass_is_visible(oid)"
+    return dialect.name == "postgresql" and bind is not None and bind.scalar(text(found)) is not None
+
+
 audit_entries = Table(
     "audit_entries",
     metadata,

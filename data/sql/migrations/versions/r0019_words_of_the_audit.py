@@ -23,6 +23,10 @@ def upgrade() -> None:
             connection.execute(sa.text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
     except DBAPIError:
         return
+    # It may lie in a schema that this user does not look into.
+    visible = sa.text("SELECT 1 FROM pg_opclass WHERE opcname = 'gin_trgm_ops' AND pg_opclass_is_visible(oid)")
+    if connection.scalar(visible) is None:
+        return
     op.create_index(_INDEX, "audit_entries", ["reason"], postgresql_using="gin", postgresql_ops={"reason": "gin_trgm_ops"})
 
 

@@ -186,7 +186,7 @@ audit_entries = Table(
     # Words of the reason: SQLite reads through all reasons in the order of time, PostgreSQL looks up their trigrams.
     Index(AUDIT_WORDS, "at", "audit_id", "reason", info={ONLY_ON: "sqlite"}).ddl_if(dialect="sqlite"),
     Index(AUDIT_WORDS, "reason", postgresql_using="gin", postgresql_ops={"reason": "gin_trgm_ops"}, info={ONLY_ON: "postgresql"}).ddl_if(
-        dialect="postgresql"
+        callable_=_has_trigrams
     ),
 )
 

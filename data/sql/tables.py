@@ -162,7 +162,16 @@ routes = Table(
 AUDIT_WORDS = "ix_audit_entries_reason"
 
 
-def _has_trigrams(_ddl: Any, _target: Any, bind: Connection | None, *, dialect: Dialect, **_: Any) -> bool:
+def _has_trigrams(
+    ddl: Any,  # noqa: ARG001 - SQLAlchemy's signature
+    target: Any,  # noqa: ARG001
+    bind: Connection | None,
+    tables: Any = None,  # noqa: ARG001
+    state: Any = None,  # noqa: ARG001
+    *,
+    dialect: Dialect,
+    **_: Any,
+) -> bool:
     """Whether a PostgreSQL has the extension; one without does without the index, as in the migration."""
     found = "SELECT 1 FROM pg_opclass WHERE opcname = 'gin_trgm_ops' AND pg_opclass_is_visible(oid)"
     return dialect.name == "postgresql" and bind is not None and bind.scalar(text(found)) is not None
